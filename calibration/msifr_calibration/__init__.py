@@ -1,0 +1,23 @@
+"""Calibration: from recorded traces to a certified discard policy."""
+
+from msifr_calibration.certificate import Certified, certify
+from msifr_calibration.fit import Fit, best_length_cap, fit_policy
+from msifr_calibration.path import Path, fit_path, threshold_stops, thresholds_at_price
+from msifr_calibration.posterior import FittedPosterior, fit_posterior
+from msifr_calibration.split import folds, split_by_prompt
+
+__all__ = [
+    "Certified",
+    "Fit",
+    "FittedPosterior",
+    "Path",
+    "best_length_cap",
+    "certify",
+    "fit_path",
+    "fit_policy",
+    "fit_posterior",
+    "folds",
+    "split_by_prompt",
+    "threshold_stops",
+    "thresholds_at_price",
+]

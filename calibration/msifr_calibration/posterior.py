@@ -1,0 +1,165 @@
+"""Fitting the posterior M_k = P(accepted | F_k), cross-fitted by prompt [T4].
+
+Two shapes, chosen by grouped cross-validated log loss unless named:
+
+* "logistic": one ridge-penalised logistic regression per stage on all evidence columns;
+* "isotonic": one logistic regression over all checkpoints makes a monotone score, and an isotonic regression
+  per stage turns it into a probability; fewer parameters, for small data.
+
+A stage is a run of checkpoints with enough accepted and rejected attempts to be fitted on its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from msifr_calibration.split import folds
+from msifr_policy.errors import InputError
+from msifr_policy.evidence import EvidenceTable
+from msifr_policy.posterior import LogisticStage, Posterior, signed_log1p
+
+__all__ = ["FittedPosterior", "Method", "fit_posterior", "log_loss"]
+
+Method = Literal["auto", "logistic", "isotonic"]
+
+_FOLDS = 5
+_PENALTIES = (0.003, 0.03, 0.3)
+_MIN_PER_CLASS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class FittedPosterior:
+    """A posterior fitted on all prompts, and what it predicts for each row when its prompt is held out.
+
+    cross_fitted: `[R]` M_k from the fold that did not see the row's prompt. log_loss: mean cross-fitted loss in nats
+    per checkpoint; base_loss: that of the constant acceptance rate.
+    """
+
+    posterior: Posterior
+    cross_fitted: NDArray[np.float64]
+    log_loss: float
+    base_loss: float
+
+
+def log_loss(M: NDArray[np.float64], accepted: NDArray[np.bool_]) -> float:
+    """Return the mean of −log P(outcome) in nats; M `[n]` probabilities, accepted `[n]`."""
+    M = np.clip(M, 1e-6, 1 - 1e-6)
+    return float(-np.where(accepted, np.log(M), np.log1p(-M)).mean())
+
+
+def fit_posterior(table: EvidenceTable, *, method: Method = "auto", seed: int = 0) -> FittedPosterior:
+    """Fit the posterior of `table`, choosing shape and penalty by cross-validation grouped by prompt.
+
+    Raises `InputError` when fewer than two prompts have an outcome each way.
+    """
+    A = table.accepted
+    for outcome, word in ((True, "accepted"), (False, "rejected")):
+        if len(np.unique(table.prompt[outcome == A])) < 2:
+            raise InputError(
+                f"fewer than two prompts have {word} attempts to fit on", remedy="add traces; both outcomes are needed"
+            )
+    stage_of = _stages(table)
+    fold = folds(table.prompt_ids, min(_FOLDS, table.n_prompts), seed)[table.prompt]
+    shapes = ("logistic", "isotonic") if method == "auto" else (method,)
+    rows = table.is_checkpoint
+    accepted = A[table.attempt]
+    best: tuple[float, str, float, NDArray[np.float64]] | None = None
+    for shape in shapes:
+        for penalty in _PENALTIES:
+            M = _cross_fit(table, stage_of, fold, shape, penalty)
+            loss = log_loss(M[rows], accepted[rows]) if rows.any() else 0.0
+            if best is None or loss < best[0]:
+                best = (loss, shape, penalty, M)
+    assert best is not None  # there is at least one shape and penalty
+    loss, shape, penalty, M = best
+    everyone = np.ones(table.n_attempts, dtype=bool)
+    base = log_loss(np.full(len(accepted), accepted[rows].mean() if rows.any() else 0.5), accepted)
+    return FittedPosterior(_fit(table, stage_of, everyone, shape, penalty), M, loss, base)
+
+
+def _stages(table: EvidenceTable) -> NDArray[np.int64]:
+    """Return `[K]` the stage of each checkpoint: consecutive checkpoints merged until both outcomes are frequent."""
+    rows = table.is_checkpoint
+    k, accepted = table.k[rows], table.accepted[table.attempt[rows]]
+    if not len(k):
+        return np.zeros(1, dtype=np.int64)
+    good = np.bincount(k[accepted], minlength=k.max() + 1)[1:]
+    bad = np.bincount(k[~accepted], minlength=k.max() + 1)[1:]
+    stage_of = np.zeros(len(good), dtype=np.int64)
+    stage = n_good = n_bad = 0
+    for i, (g, b) in enumerate(zip(good, bad, strict=True)):
+        stage_of[i] = stage
+        n_good, n_bad = n_good + g, n_bad + b
+        if min(n_good, n_bad) >= _MIN_PER_CLASS:
+            # Only close the stage if what is left can fill another one.
+            if min(good[i + 1 :].sum(), bad[i + 1 :].sum()) < _MIN_PER_CLASS:
+                continue
+            stage, n_good, n_bad = stage + 1, 0, 0
+    return stage_of
+
+
+def _cross_fit(
+    table: EvidenceTable, stage_of: NDArray[np.int64], fold: NDArray[np.int64], shape: str, penalty: float
+) -> NDArray[np.float64]:
+    M = np.empty(len(table.k))
+    row_fold = fold[table.attempt]
+    for held in range(fold.max() + 1):
+        posterior = _fit(table, stage_of, fold != held, shape, penalty)
+        here = row_fold == held
+        M[here] = posterior.predict(table.k[here], table.values[here])
+    return M
+
+
+def _fit(
+    table: EvidenceTable, stage_of: NDArray[np.int64], use: NDArray[np.bool_], shape: str, penalty: float
+) -> Posterior:
+    """Fit one posterior on the attempts `use` `[N]`."""
+    rows = np.flatnonzero(table.is_checkpoint & use[table.attempt])
+    x = signed_log1p(table.values[rows])
+    y = table.accepted[table.attempt[rows]]
+    stage = stage_of[np.minimum(table.k[rows], len(stage_of)) - 1]
+    n_stages = int(stage_of.max()) + 1
+    if shape == "logistic":
+        stages = [_logistic(x[stage == i], y[stage == i], penalty) for i in range(n_stages)]
+        return Posterior(shape, table.columns, stage_of.tolist(), stages)
+    pooled = _logistic(x, y, penalty)
+    score = Posterior(shape, table.columns, stage_of.tolist(), [pooled] * n_stages)
+    M = score.predict(table.k[rows], table.values[rows])
+    knots = [_isotonic(M[stage == i], y[stage == i]) for i in range(n_stages)]
+    return Posterior(
+        shape, table.columns, stage_of.tolist(), score.stages, [k[0] for k in knots], [k[1] for k in knots]
+    )
+
+
+def _logistic(x: NDArray[np.float64], y: NDArray[np.bool_], penalty: float) -> LogisticStage:
+    """Fit one logistic regression on x `[n, D]` (NaN = not known) and y `[n]`; `penalty` is the inverse ridge."""
+    width = x.shape[1]
+    known = np.isfinite(x)
+    count = known.sum(axis=0)
+    filled = np.where(known, x, 0.0)
+    centre = filled.sum(axis=0) / np.maximum(count, 1)
+    spread = np.sqrt((np.where(known, x - centre, 0.0) ** 2).sum(axis=0) / np.maximum(count, 1))
+    varies = spread > 1e-9
+    scale = np.where(varies, spread, 1.0)
+    rate = (y.sum() + 0.5) / (len(y) + 1.0)
+    coefficients = np.zeros(width)
+    intercept = float(np.log(rate / (1 - rate)))
+    if varies.any() and 0 < y.sum() < len(y):
+        z = np.where(known, (x - centre) / scale, 0.0)[:, varies]
+        model = LogisticRegression(C=penalty, solver="newton-cholesky", max_iter=200).fit(z, y)
+        coefficients[varies] = model.coef_[0]
+        intercept = float(model.intercept_[0])
+    return LogisticStage(intercept, centre.tolist(), scale.tolist(), coefficients.tolist())
+
+
+def _isotonic(M: NDArray[np.float64], y: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+    if not len(M):
+        return [0.0, 1.0], [0.0, 1.0]
+    model = IsotonicRegression(out_of_bounds="clip").fit(M, y)
+    return model.X_thresholds_.tolist(), np.clip(model.y_thresholds_, 0, 1).tolist()

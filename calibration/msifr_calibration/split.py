@@ -1,0 +1,53 @@
+"""Splits by prompt: attempts of one prompt are never on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msifr_policy.errors import InputError
+from msifr_policy.evidence import EvidenceTable
+
+__all__ = ["folds", "prompt_uniform", "split_by_prompt"]
+
+
+def prompt_uniform(prompt_ids: Sequence[str], seed: int) -> NDArray[np.float64]:
+    """Return `[P]` a number in [0, 1) per prompt id, a function of (seed, id) alone.
+
+    The side a prompt falls on does not depend on which other prompts are in the data.
+    """
+    scale = 1 / 2**64
+    key = str(seed).encode()
+    return np.asarray(
+        [
+            int.from_bytes(hashlib.blake2b(p.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest())
+            * scale
+            for p in prompt_ids
+        ]
+    )
+
+
+def split_by_prompt(table: EvidenceTable, share: float, seed: int) -> tuple[EvidenceTable, EvidenceTable]:
+    """Return (first, second): about `share` of the prompts, and the rest.
+
+    Raises `InputError` if `share` is not inside (0, 1) or a side would be empty.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"split share {share} must lie strictly between 0 and 1")
+    first = (prompt_uniform(table.prompt_ids, seed) < share)[table.prompt]
+    if first.all() or not first.any():
+        raise InputError(
+            f"{table.n_prompts} prompts cannot be split {share:g} to {1 - share:g}", remedy="add prompts"
+        )
+    return table.take(np.flatnonzero(first)), table.take(np.flatnonzero(~first))
+
+
+def folds(prompt_ids: Sequence[str], n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Return `[P]` a fold 0 … n_folds − 1 per prompt, of sizes that differ by at most one."""
+    order = np.argsort(prompt_uniform(prompt_ids, seed), kind="stable")
+    fold = np.empty(len(prompt_ids), dtype=np.int64)
+    fold[order] = np.arange(len(prompt_ids)) % n_folds
+    return fold

@@ -1,0 +1,74 @@
+"""How the command line speaks: progress and prose on stderr or a terminal, JSON last on stdout, errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from msifr_policy.errors import MsifrError
+
+__all__ = ["Group", "emit", "prose", "tracking"]
+
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_stdout = Console(highlight=False, soft_wrap=True)
+
+
+class Group(click.Group):
+    """Turns the project's errors into one readable line and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a MsifrError becomes a usage error, an interrupt exit status 130."""
+        try:
+            return super().invoke(ctx)
+        except MsifrError as error:
+            raise _Failure(str(error)) from error
+
+
+class _Failure(click.ClickException):
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        del file
+        _stderr.print(f"[bold red]error:[/] {_escape(self.message)}")
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def prose(*lines: str, json: bool = False) -> None:
+    """Print lines for people: to stdout, or to stderr when stdout is for JSON."""
+    for line in lines:
+        (_stderr if json else _stdout).print(_escape(line))
+
+
+def emit(record: Any) -> None:
+    """Print a record (msgspec struct, dict, list) as one JSON document, last on stdout."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(record), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def tracking(what: str, total: int | None = None) -> Iterator[Any]:
+    """Show progress on stderr; yields a function called with the number done so far (and optionally a word)."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_stderr, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+
+        def advance(done: int, word: str = "") -> None:
+            progress.update(task, completed=done, description=f"{what} {word}" if word else what)
+
+        yield advance

@@ -1,0 +1,127 @@
+"""Options several commands share, and how their words become objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+
+from msifr_integrations.cli.console import prose, tracking
+from msifr_policy.errors import InputError
+from msifr_policy.evidence import EvidenceTable, TokenEnds, build_evidence
+from msifr_policy.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
+from msifr_policy.traces import OnError, ReadReport, read_traces
+from msifr_policy.validators import Validator, default_validators
+
+__all__ = [
+    "auto_schedule",
+    "json_option",
+    "load_table",
+    "parse_schedule",
+    "seed_option",
+    "tokenizer_ends",
+    "trace_options",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document last on stdout.")
+seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every random choice.")
+
+_SCHEDULES = """Where checkpoints are: `auto` (geometric, scaled to the median length), `every:N[:UNIT]`,
+`geometric:FIRST:RATIO[:UNIT]` or `newline[:MIN_CHARACTERS]`; UNIT is characters (default) or tokens."""
+
+
+def trace_options(command: F) -> F:
+    """Add TRACES… and the options that say how to read them."""
+    for option in (
+        click.option("--tokenizer", metavar="PATH_OR_ID", help="Count costs in tokens of this tokenizer."),
+        click.option(
+            "--unit", type=click.Choice(["auto", "tokens", "characters"]), default="auto", show_default=True,
+            help="What costs are counted in; auto is tokens where the traces record them.",
+        ),
+        click.option(
+            "--on-error", type=click.Choice(["raise", "skip"]), default="raise", show_default=True,
+            help="Stop at a malformed trace, or skip and count it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Return the schedule a word of the command line names. Raises `InputError` with the forms known."""
+    kind, *rest = text.split(":")
+    try:
+        if kind == "every" and 1 <= len(rest) <= 2:
+            return EveryUnits(int(rest[0]), _unit(rest[1:]))
+        if kind == "geometric" and 2 <= len(rest) <= 3:
+            return Geometric(int(rest[0]), float(rest[1]), _unit(rest[2:]))
+        if kind == "newline" and len(rest) <= 1:
+            return NewlineSteps(int(rest[0])) if rest else NewlineSteps()
+    except InputError:
+        raise
+    except ValueError:
+        pass
+    raise InputError(
+        f"unknown schedule {text!r}", where="--schedule", remedy="auto, every:N, geometric:FIRST:RATIO or newline"
+    )
+
+
+def _unit(words: Sequence[str]) -> Unit:
+    if not words:
+        return "characters"
+    if words[0] in ("tokens", "characters"):
+        return words[0]  # type: ignore[return-value]
+    raise InputError(f"unknown unit {words[0]!r}", where="--schedule", remedy="tokens or characters")
+
+
+def auto_schedule(paths: Sequence[str], on_error: OnError) -> Schedule:
+    """Return geometric checkpoints from a twelfth of the median length on, 15 % apart.
+
+    The median is that of the first 2,000 traces, in characters.
+    """
+    lengths = [len(t.text) for t in islice(read_traces(paths, on_error=on_error), 2000)]
+    if not lengths:
+        raise InputError("there are no traces", remedy="check the files named and --on-error skip counts")
+    return Geometric(max(4, round(float(np.median(lengths)) / 12)), 1.15, "characters")
+
+
+def tokenizer_ends(name: str | None) -> TokenEnds | None:
+    """Return the token ends of a tokenizer named by a tokenizer.json, a model folder or a model id."""
+    if name is None:
+        return None
+    from msifr_integrations.tokens import load_token_ends
+
+    return load_token_ends(name)
+
+
+def load_table(
+    paths: Sequence[str],
+    *,
+    schedule: Schedule,
+    validators: Sequence[Validator] | None = None,
+    unit: str,
+    tokenizer: str | None,
+    on_error: OnError,
+    as_json: bool,
+) -> tuple[EvidenceTable, ReadReport]:
+    """Read traces and replay validators over them, with progress; say what was skipped or failed."""
+    report = ReadReport()
+    with tracking("scoring traces") as advance:
+        table = build_evidence(
+            read_traces(paths, on_error=on_error, report=report),
+            schedule,
+            default_validators() if validators is None else validators,
+            unit=None if unit == "auto" else unit,  # type: ignore[arg-type]
+            tokenizer=tokenizer_ends(tokenizer),
+            progress=lambda done: advance(done) if done % 64 == 0 else None,
+        )
+    if report.skipped:
+        prose(f"skipped {report.skipped} malformed records; the first: {report.errors[0]}", json=as_json)
+    for failure, count in table.failures.items():
+        prose(f"validator failed on {count} attempts ({failure}); its evidence is unknown there", json=as_json)
+    return table, report

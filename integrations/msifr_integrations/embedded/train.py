@@ -1,0 +1,271 @@
+"""Train the embedded model: `python -m msifr_integrations.embedded.train --out FOLDER`.
+
+A Llama of hidden size 160, four layers, five heads and tied embeddings learns the solutions of "train"
+problems (loss on the solution only) and bare equations (loss on the results only). It begins with
+equations alone, since the written arithmetic is the slow part. Matrices are trained by Muon, embeddings and
+norms by AdamW; the learning rate is flat and then falls along a cosine. The number of steps is fixed, so a
+run repeats up to floating-point rounding; the accuracy reached is measured on "fresh" problems, which share
+no prompt with the training problems, and written to training.json beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn import functional
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from msifr_integrations.embedded.problems import LARGEST, Problem, problems
+from msifr_integrations.embedded.record import MAX_NEW_TOKENS, sample
+
+__all__ = ["build_model", "build_tokenizer", "equations", "train"]
+
+STEPS: Final = 3_600
+TOKENS_PER_STEP: Final = 2_048
+VOCABULARY: Final = 512
+DRILL_START: Final = 0.15  # share of the steps, from the first, that are equations alone
+DRILL_SHARE: Final = 0.2  # share of equation steps after that
+FLAT: Final = 0.6  # share of the steps before the learning rate falls
+MUON_RATE: Final = 6e-3
+ADAM_RATE: Final = 3e-3
+_IGNORED: Final = -100
+_PAD, _END = "<pad>", "<eos>"
+_EVALUATION_SEED: Final = 1  # fresh problems of seed 0 are the recorded samples
+
+
+def build_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer of at most `VOCABULARY` tokens; every digit is a token of its own."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[_PAD, _END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=_PAD,
+        eos_token=_END,
+        clean_up_tokenization_spaces=False,
+        model_max_length=512,
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Return the untrained model, about 1.2 million weights, drawn from torch's global random stream."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=160,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=5,
+        num_key_value_heads=5,
+        head_dim=32,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    model.set_attn_implementation("eager")  # the fastest for rows this short
+    return model
+
+
+def equations(rng: np.random.Generator, n: int) -> list[str]:
+    """Return n true equations such as "41-10=31", with numbers from 1 to `LARGEST` as in the problems."""
+    drawn = []
+    for sign in rng.choice(list("++--**/"), size=n):
+        if sign in "+-":
+            total = int(rng.integers(2, LARGEST + 1))
+            part = int(rng.integers(1, total))
+            rest = total - part
+            drawn.append(f"{rest}+{part}={total}" if sign == "+" else f"{total}-{part}={rest}")
+        else:
+            factor = int(rng.integers(2, 10 if sign == "*" else 6))
+            largest = LARGEST // factor
+            # Factors from 4 only occur with boxes, which are small.
+            other = int(rng.integers(1, (min(largest, 100) if sign == "*" and factor > 3 else largest) + 1))
+            if sign == "/":
+                drawn.append(f"{factor * other}/{factor}={other}")
+            else:
+                # Both orders occur: a doubled count has its factor last, boxes have it first.
+                left, right = (factor, other) if rng.random() < 0.5 else (other, factor)
+                drawn.append(f"{left}*{right}={factor * other}")
+    return drawn
+
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # token ids and targets, shape (rows, length), not yet shifted
+
+
+def _padded(rows: Sequence[tuple[list[int], int]], pad: int) -> Batch:
+    """Stack rows of (ids, length of the prompt); prompts and padding carry no loss."""
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.full((len(rows), width), pad)
+    targets = torch.full((len(rows), width), _IGNORED)
+    for row, (tokens, skipped) in enumerate(rows):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        targets[row, skipped : len(tokens)] = torch.tensor(tokens[skipped:])
+    return ids, targets
+
+
+def _problem_batches(tokenizer: Any, seed: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """Yield batches of at most TOKENS_PER_STEP tokens without end, each problem once."""
+    pool, epoch = 4_096, 0
+    while True:
+        drawn = list(problems(seed * 1_000_003 + epoch, pool, split="train"))
+        prompts = tokenizer([task.prompt for task in drawn])["input_ids"]
+        solutions = tokenizer([task.solution for task in drawn])["input_ids"]
+        rows = [
+            ([*prompt, *solution, tokenizer.eos_token_id], len(prompt))
+            for prompt, solution in zip(prompts, solutions, strict=True)
+        ]
+        rows.sort(key=lambda row: len(row[0]))
+        batches: list[list[tuple[list[int], int]]] = [[]]
+        for row in rows:
+            if (len(batches[-1]) + 1) * len(row[0]) > TOKENS_PER_STEP:
+                batches.append([])
+            batches[-1].append(row)
+        for number in rng.permutation(len(batches)):
+            yield _padded(batches[number], tokenizer.pad_token_id)
+        epoch += 1
+
+
+def _equation_batches(tokenizer: Any, rng: np.random.Generator) -> Iterator[Batch]:
+    """Yield batches of rows of 17 equations, one a line, with loss on the results only, without end."""
+    while True:
+        rows = tokenizer(["".join(f"{one}.\n" for one in equations(rng, 17)) for _ in range(16)])["input_ids"]
+        ids, targets = _padded([(row, 0) for row in rows], tokenizer.pad_token_id)
+        equals, stop = (tokenizer.convert_tokens_to_ids(mark) for mark in ("=", "."))
+        # A position is in a result while more "=" than "." have come before it; the "." itself is learned.
+        opened = (ids == equals).cumsum(1) - (ids == equals).long()
+        closed = (ids == stop).cumsum(1) - (ids == stop).long()
+        targets[opened <= closed] = _IGNORED
+        yield ids, targets
+
+
+def _rate(step: int, steps: int) -> float:
+    """Return the learning rate's factor: a short rise, flat, then a cosine down to 1 %."""
+    if step < FLAT * steps:
+        return min(1.0, (step + 1) / 50)
+    done = (step - FLAT * steps) / ((1 - FLAT) * steps)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def train(seed: int, steps: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, Any]]:
+    """Train from scratch and return the model (float32), its tokenizer and what was spent.
+
+    The GPU is used if there is one. Progress is printed every five seconds.
+    """
+    torch.manual_seed(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    texts = (task.prompt + task.solution for task in problems(seed, 5_000, split="train"))
+    tokenizer = build_tokenizer(texts)
+    model: Any = build_model(tokenizer).train()
+    model.to(device)
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimizers = [
+        torch.optim.Muon(inner, lr=MUON_RATE, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(outer, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    rng = np.random.default_rng(seed)
+    word, bare = _problem_batches(tokenizer, seed, rng), _equation_batches(tokenizer, rng)
+    losses: dict[str, float] = {}
+    tokens, started = 0, time.monotonic()
+    shown = started
+    for step in range(steps):
+        drill = step < DRILL_START * steps or rng.random() < DRILL_SHARE
+        ids, targets = (part.to(device) for part in next(bare if drill else word))
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = (MUON_RATE if optimizer is optimizers[0] else ADAM_RATE) * _rate(step, steps)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits = model(input_ids=ids, use_cache=False).logits
+        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        tokens += ids.numel()
+        kind = "equations" if drill else "problems"
+        losses[kind] = 0.95 * losses.get(kind, loss.item()) + 0.05 * loss.item()
+        now = time.monotonic()
+        if now - shown > 5.0 or step == steps - 1:
+            shown = now
+            told = ", ".join(f"{kind} {value:.3f}" for kind, value in sorted(losses.items()))
+            left = (now - started) / (step + 1) * (steps - step - 1)
+            speed = tokens / (now - started)
+            at = f"step {step + 1}/{steps}"
+            print(f"{at}, loss {told}, {speed:,.0f} tokens/s, {left:.0f} s left", flush=True)
+    spent = {
+        "seconds": round(time.monotonic() - started),
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "tokens": tokens,
+        "final_loss": {kind: round(value, 4) for kind, value in losses.items()},
+    }
+    return model.eval(), tokenizer, spent
+
+
+def _accuracy(model: Any, tokenizer: Any, tasks: Sequence[Problem], temperature: float) -> float:
+    drawn = sample(model, tokenizer, tasks, temperature=temperature, seed=_EVALUATION_SEED)
+    return float(np.mean([one.correct for one in drawn]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the embedded model, measure it on fresh problems and write it to a folder."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data, the weights and the order")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of {TOKENS_PER_STEP} tokens")
+    parser.add_argument("--fresh", type=int, default=800, help="fresh problems that measure the accuracy")
+    parser.add_argument("--out", type=Path, default=Path("embedded-model"), help="folder to write")
+    options = parser.parse_args(arguments)
+    print(f"training on generated problems, seed {options.seed}, {options.steps} steps", flush=True)
+    model, tokenizer, spent = train(options.seed, options.steps)
+    model.cpu().half().save_pretrained(options.out)
+    tokenizer.save_pretrained(options.out)
+    # What is measured is what was written: half-precision weights, run in float32.
+    written = AutoModelForCausalLM.from_pretrained(options.out, dtype="float32").eval()
+    loaded = AutoTokenizer.from_pretrained(options.out)
+    tasks = list(problems(_EVALUATION_SEED, options.fresh))
+    report = {
+        "data": f"procedural word problems, split train, numbers up to {LARGEST}, and bare equations",
+        "seed": options.seed,
+        "steps": options.steps,
+        "weights": model.num_parameters(),
+        **spent,
+        "evaluation": {
+            "data": f"split fresh, seed {_EVALUATION_SEED}, {options.fresh} problems, one generation each",
+            "max_new_tokens": MAX_NEW_TOKENS,
+            "accuracy_temperature_1": _accuracy(written, loaded, tasks, 1.0),
+            "accuracy_greedy": _accuracy(written, loaded, tasks, 0.0),
+        },
+    }
+    (options.out / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

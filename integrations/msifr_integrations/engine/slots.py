@@ -1,0 +1,157 @@
+"""The slot cache: one row of preallocated keys and values per attempt, each row at its own length.
+
+Per layer two tensors (slots, kv_heads, capacity, width). A decode step writes row r at position `lengths[r]` and
+attends to positions 0 … `lengths[r]`; a 4-D additive mask hides the rest. Freeing a slot is forgetting it, filling
+one is copying a prompt's keys and values to its start. Nothing is padded on the left, and no row is ever
+without a visible key: an empty row sees the one position it writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+__all__ = ["Prefix", "SlotCache", "prefill"]
+
+BUCKET = 32
+"""Keys attended to are rounded up to a multiple of this, so that few shapes occur."""
+
+
+def _bucket(length: int) -> int:
+    return -(-length // BUCKET) * BUCKET
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Keys and values of prompts: per layer (prompts, kv_heads, length, width), padded on the right."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+
+    def row(self, index: int, length: int) -> Prefix:
+        """Return the first `length` positions of one prompt, as a copy that does not keep the others alive."""
+        return Prefix(
+            tuple((k[index : index + 1, :, :length].clone(), v[index : index + 1, :, :length].clone())
+                  for k, v in self.layers)
+        )  # fmt: skip
+
+
+def prefill(model: Any, prompts: Sequence[Sequence[int]], pad: int) -> Prefix:
+    """Return keys and values of `prompts` (token ids, not all empty).
+
+    Prompts are padded on the right: under plain causal attention no real token sees the padding, so there is
+    no mask, and what the padding leaves behind is overwritten before it can be seen.
+    """
+    width = max(map(len, prompts))
+    ids = torch.tensor([[*prompt, *[pad] * (width - len(prompt))] for prompt in prompts])
+    cache = DynamicCache(config=model.config)
+    model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers))
+
+
+class _SlotLayer(DynamicLayer):
+    """One layer's keys and values; `SlotCache` says where to write and how much to show."""
+
+    def __init__(self, slots: SlotCache, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self._slots = slots
+        self.all_keys, self.all_values = keys, values
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write (slots, kv_heads, 1, width) at each row's length and return what the step may attend to."""
+        del args, kwargs
+        rows, positions, shown = self._slots.rows, self._slots.positions, self._slots.shown
+        self.all_keys[rows, :, positions] = key_states[:, :, 0]
+        self.all_values[rows, :, positions] = value_states[:, :, 0]
+        return self.all_keys[:, :, :shown], self.all_values[:, :, :shown]
+
+    def get_seq_length(self, *args: Any) -> int:
+        """Return the number of positions attended to."""
+        del args
+        return self._slots.shown
+
+
+class SlotCache:
+    """Keys and values of `slots` attempts, made from the first `Prefix` that shows the shapes.
+
+    Capacity doubles when a row outgrows it, up to `max_length`.
+    """
+
+    def __init__(self, like: Prefix, slots: int, max_length: int) -> None:
+        self.max_length = max_length
+        self.capacity = min(max_length, 4 * BUCKET)
+        self.shown = 0
+        shapes = [[(slots, t.shape[1], self.capacity, t.shape[3]) for t in pair] for pair in like.layers]
+        first = like.layers[0][0]
+        self.rows = torch.arange(slots, device=first.device)
+        self.positions = torch.zeros(slots, dtype=torch.long, device=first.device)
+        self._columns = torch.arange(max_length, device=first.device)
+        self._layers = [
+            _SlotLayer(self, pair[0].new_zeros(shape[0]), pair[1].new_zeros(shape[1]))
+            for pair, shape in zip(like.layers, shapes, strict=True)
+        ]
+        self.cache = DynamicCache()
+        self.cache.layers = self._layers
+
+    @property
+    def slots(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def fill(self, slots: Sequence[int], prefix: Prefix, sources: Sequence[int]) -> None:
+        """Copy prompt `sources[i]` of `prefix` to the start of row `slots[i]`."""
+        length = prefix.layers[0][0].shape[2]
+        self.reserve(length)
+        to = torch.tensor(slots, device=self.rows.device)
+        source = torch.tensor(sources, device=self.rows.device)
+        for layer, (keys, values) in zip(self._layers, prefix.layers, strict=True):
+            layer.all_keys[to, :, :length] = keys[source]
+            layer.all_values[to, :, :length] = values[source]
+
+    def reserve(self, length: int) -> None:
+        """Grow until rows can hold `length` positions."""
+        if length <= self.capacity:
+            return
+        self.capacity = min(self.max_length, max(_bucket(length), 2 * self.capacity))
+        for layer in self._layers:
+            layer.all_keys, layer.all_values = self._grown(layer.all_keys), self._grown(layer.all_values)
+
+    def _grown(self, old: Tensor) -> Tensor:
+        new = old.new_zeros(*old.shape[:2], self.capacity, old.shape[3])
+        new[:, :, : old.shape[2]] = old
+        return new
+
+    def keep(self, slots: Sequence[int]) -> None:
+        """Drop all rows but `slots`, which become rows 0, 1, …"""
+        index = torch.tensor(slots, device=self.rows.device)
+        for layer in self._layers:
+            layer.all_keys, layer.all_values = layer.all_keys[index], layer.all_values[index]
+        self.rows = self.rows[: len(slots)]
+
+    def step(self, model: Any, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
+        """Feed one token a row; return the next token's logits (slots, vocabulary).
+
+        `tokens` and `lengths` are (slots,) on the model's device; `longest` is the largest length.
+        """
+        self.reserve(longest + 1)
+        self.shown = min(self.capacity, _bucket(longest + 1))
+        self.positions = lengths
+        dtype = self._layers[0].all_keys.dtype
+        hidden = self._columns[: self.shown] > lengths[:, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+        mask.masked_fill_(hidden, torch.finfo(dtype).min)
+        out = model(
+            input_ids=tokens[:, None],
+            attention_mask=mask[:, None, None],
+            position_ids=lengths[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = out.logits[:, -1]
+        return logits

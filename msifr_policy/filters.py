@@ -1,0 +1,197 @@
+r"""Final filters: what makes a finished attempt acceptable.
+
+A **final filter** sees the prompt's record and the finished text and says whether the attempt is **accepted**
+(A = 1). The built-in ones compare an answer with the prompt's `gold`; any function of (prompt, text) will do
+instead. They evaluate nothing, and read at most `REACH` characters after a marker, so their time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Final, Protocol
+
+import msgspec
+
+from msifr_policy.errors import InputError
+
+__all__ = [
+    "MARKERS",
+    "REACH",
+    "ExactMatch",
+    "FinalFilter",
+    "FunctionFilter",
+    "NumericMatch",
+    "Prompt",
+    "final_filter",
+    "parse_number",
+]
+
+MARKERS: Final = ("####", "\\boxed{", "answer is")
+"""What stands before a final answer; upper and lower case are alike."""
+
+REACH: Final = 200
+"""Characters read after a marker."""
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt as read from a file; `gold` is the reference answer, `group` its topic or difficulty."""
+
+    prompt_id: str
+    prompt: str
+    gold: str | None = None
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt_id or not self.prompt:
+            raise ValueError("`prompt_id` and `prompt` must not be empty")
+
+
+class FinalFilter(Protocol):
+    """What defines acceptance."""
+
+    @property
+    def name(self) -> str:
+        """A name that changes whenever the filter may decide otherwise."""
+
+    def check(self, prompt: Prompt) -> None:
+        """Raise `InputError` if this prompt can never be judged (before any token is spent)."""
+
+    def __call__(self, prompt: Prompt, text: str) -> bool:
+        """Return whether the finished `text` is accepted."""
+
+
+# Possessive quantifiers: no backtracking. An answer goes on after the number if it is part of a longer expression.
+_NUMBER = re.compile(
+    r"(?P<sign>[-+−]?)\s?\$?(?P<value>(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?+|\.\d++)(?:\s?/\s?(?P<divisor>\d++))?+"
+)
+_GOES_ON = re.compile(r"\s?(?:[.,:/eE]?\d|[-+*×=]\s?\d|\^(?!\s?\{?\\circ)|√|π|\\(?:sqrt|pi|frac))")
+_FRACTION = re.compile(r"\\[dt]?frac\s?\{(-?\d{1,99})\}\s?\{(\d{1,99})\}")
+
+
+def parse_number(text: str, *, whole: bool = False) -> Fraction | None:
+    r"""Return the first number in the first `REACH` characters of `text`, exactly, or None.
+
+    Understood are signs, decimals, thousands separators, `3/4` and `\frac{3}{4}`; a currency sign may precede. A
+    number that goes on as an expression (`2\sqrt{3}`, `4:30`, `5-3`) is none. With `whole`, nothing but
+    marks and white space may stand around it.
+    """
+    # Marks that only set off digits are taken away: \$1{,}234 is $1,234.
+    text = text[:REACH].replace("{,}", ",").replace("\\!", "").replace("\\$", "$")
+    text = _FRACTION.sub(r" \1/\2", text)
+    match = _NUMBER.search(text)
+    if match is None or _GOES_ON.match(text, match.end()):
+        return None
+    if whole and (text[: match.start()] + text[match.end() :]).strip(" \t\r\n$.%"):
+        return None
+    divisor = int(match["divisor"] or 1)
+    if divisor == 0:
+        return None
+    value = Fraction(match["value"].replace(",", "")) / divisor
+    return value if match["sign"] in ("", "+") else -value
+
+
+def _after_last(text: str, markers: tuple[str, ...]) -> str | None:
+    """Return up to `REACH` characters of the line that the last marker begins; None without a marker."""
+    end = -1
+    for marker in markers:
+        for found in re.finditer(re.escape(marker), text, re.IGNORECASE):
+            end = max(end, found.end())
+    if end < 0:
+        return None
+    # The answer may stand on the next line, but nothing after the answer's line counts.
+    return text[end : end + REACH].lstrip(" \t\r\n:*").partition("\n")[0]
+
+
+class NumericMatch(msgspec.Struct, frozen=True):
+    """Accepts a text whose first number after the last marker equals the gold number, as exact rationals."""
+
+    markers: tuple[str, ...] = MARKERS
+
+    @property
+    def name(self) -> str:
+        """`numeric`, with the markers if they are not the usual ones."""
+        return "numeric" if self.markers == MARKERS else f"numeric{list(self.markers)}"
+
+    def check(self, prompt: Prompt) -> None:
+        """Raise `InputError` if the prompt's gold answer is not a number."""
+        if prompt.gold is None or _gold_number(prompt.gold) is None:
+            raise InputError(
+                f"gold answer {prompt.gold!r} is not a number",
+                where=f"prompt {prompt.prompt_id!r}, field gold",
+                remedy="give a number, or use the exact filter",
+            )
+
+    def __call__(self, prompt: Prompt, text: str) -> bool:
+        """Compare the answers."""
+        tail = _after_last(text, self.markers)
+        if tail is None or prompt.gold is None:
+            return False
+        answer = parse_number(tail)
+        return answer is not None and answer == _gold_number(prompt.gold)
+
+
+def _gold_number(gold: str) -> Fraction | None:
+    """Return the number of a gold answer, which may itself be a solution that ends in a marked answer."""
+    return parse_number(_after_last(gold, MARKERS) or gold, whole=True)
+
+
+class ExactMatch(msgspec.Struct, frozen=True):
+    """Accepts a text that equals the gold answer, white space at both ends aside.
+
+    With a `marker` only the rest of the line after its last occurrence is compared.
+    """
+
+    marker: str = ""
+
+    @property
+    def name(self) -> str:
+        """`exact`, with the marker if there is one."""
+        return f"exact[{self.marker!r}]" if self.marker else "exact"
+
+    def check(self, prompt: Prompt) -> None:
+        """Raise `InputError` if the prompt has no gold answer."""
+        if prompt.gold is None:
+            raise InputError("no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one")
+
+    def __call__(self, prompt: Prompt, text: str) -> bool:
+        """Compare the answers."""
+        if self.marker:
+            _, found, text = text.rpartition(self.marker)
+            if not found:
+                return False
+            text = text.partition("\n")[0]
+        return prompt.gold is not None and text.strip() == prompt.gold.strip()
+
+
+class FunctionFilter(msgspec.Struct, frozen=True):
+    """Accepts what a function of (prompt, text) returns true for; it can judge any prompt."""
+
+    function: Callable[[Prompt, str], bool]
+    name: str
+
+    def check(self, prompt: Prompt) -> None:
+        """Do nothing."""
+        del prompt
+
+    def __call__(self, prompt: Prompt, text: str) -> bool:
+        """Ask the function."""
+        return bool(self.function(prompt, text))
+
+
+def final_filter(given: str | FinalFilter | Callable[[Prompt, str], bool]) -> FinalFilter:
+    """Return the filter that `given` stands for: `"numeric"`, `"exact"`, a filter, or a function.
+
+    Raises `InputError` for anything else.
+    """
+    if isinstance(given, str):
+        known: dict[str, FinalFilter] = {"numeric": NumericMatch(), "exact": ExactMatch()}
+        if given not in known:
+            raise InputError(f"unknown final filter {given!r}", remedy=f"known: {', '.join(known)}, or a function")
+        return known[given]
+    if not callable(given):
+        raise InputError(f"{given!r} is not a final filter", remedy="give a name or a function of (prompt, text)")
+    if hasattr(given, "check") and hasattr(given, "name"):
+        return given
+    return FunctionFilter(given, f"function {getattr(given, '__qualname__', type(given).__qualname__)}")

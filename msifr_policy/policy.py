@@ -1,0 +1,85 @@
+"""What a policy is while an attempt runs: it takes text and says CONTINUE, DISCARD or EXIT.
+
+An engine needs nothing but this: `policy.start(prompt)` for each attempt, `run.feed(text, tokens)` after each
+step, and the `Decision` it returns at checkpoints (None in between).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+__all__ = ["NEVER_DISCARD", "Action", "Decision", "NeverDiscard", "Policy", "PolicyRun"]
+
+
+class Action(StrEnum):
+    """What a policy chooses at a checkpoint."""
+
+    CONTINUE = "continue"
+    DISCARD = "discard"
+    EXIT = "exit"
+
+
+class Decision(NamedTuple):
+    """A policy's choice at checkpoint `k`.
+
+    `position` (characters) and `tokens` were seen; `posterior` is M_k, the conditional utility estimate, and
+    `threshold` what it was compared with; `reason` names the evidence that spoke most against the attempt
+    (a validator's name), empty unless the action is DISCARD.
+    """
+
+    action: Action
+    k: int
+    position: int
+    tokens: int
+    posterior: float
+    threshold: float
+    reason: str = ""
+
+
+class PolicyRun(Protocol):
+    """A policy along one attempt."""
+
+    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
+        """Take new text, completed by `tokens` new tokens.
+
+        Return the first decision to stop that the piece leads to, else the last CONTINUE, else None when it
+        reached no checkpoint. After a decision to stop the run must not be fed again.
+        """
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """Validators that failed on this attempt (`name: error type`), and how often. They never discard."""
+
+
+class Policy(Protocol):
+    """A discard policy that can run."""
+
+    def start(self, prompt: str) -> PolicyRun:
+        """Return the run of a fresh attempt at `prompt`."""
+
+
+class NeverDiscard:
+    """The policy that never discards: what runs when nothing was certified, and the base line."""
+
+    def start(self, prompt: str) -> PolicyRun:
+        """Return a run without checkpoints."""
+        del prompt
+        return _NEVER_RUN
+
+    def __repr__(self) -> str:
+        return "NEVER_DISCARD"
+
+
+class _NeverRun:
+    failures: Mapping[str, int] = Counter()
+
+    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
+        del text, tokens, logprobs
+        return None
+
+
+_NEVER_RUN = _NeverRun()
+NEVER_DISCARD = NeverDiscard()

@@ -1,0 +1,320 @@
+"""Finite stage processes: the model every exact computation of the decision core works on.
+
+Model (theory §1). An attempt passes K stages. At **checkpoint** k = 0 … K (0 is the start, K the end) it is in one
+of S_k states; a state stands for all that is known then, F_k. With
+
+- P_k `[S_k, S_{k+1}]` the transition from checkpoint k to k + 1,
+- c_k `[S_k]` = E[C_{k+1} | F_k], the expected cost of stage k + 1 in token-equivalents,
+- C_0 the prompt cost, π `[S_0]` the initial distribution,
+- U `[S_K]` the expected **utility** of a finished attempt (P(accepted | F_K) when U = A),
+- X_k, e_k `[S_k]` the cost of EXIT at checkpoint k and the utility of what it forces out (optional),
+
+the two quantities that need no policy follow by backward recursion over checkpoints:
+
+    M_K = U,   M_k = P_k M_{k+1}            conditional utility estimate, E[U | F_k]
+    r_K = 0,   r_k = c_k + P_k r_{k+1}      expected remaining cost, E[Σ_{j>k} C_j | F_k]
+
+Attempts that finish early sit in a state that leads to itself at zero cost. Reference: Puterman (2005), *Markov
+Decision Processes*, chapter 4 (finite horizon).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from msifr_policy.errors import InputError
+
+__all__ = ["Prospects", "StageProcess", "markov_chain", "mixture", "prospects", "reach"]
+
+Vector: TypeAlias = npt.NDArray[np.float64]
+Matrix: TypeAlias = Any  # a dense float64 array or a scipy.sparse CSR array (scipy ships no types)
+
+SUM_TOLERANCE = 1e-9
+"""How far probabilities may be from adding up to one."""
+
+_BLOCK_BYTES = 2**20  # rows read together in `pull` and `push`: they stay in a core's second-level cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StageProcess:
+    """A finite process of states × stages; see the module docstring for the symbols.
+
+    transitions: K matrices `[S_k, S_{k+1}]`, rows summing to one; dense or sparse (kept as they are, never
+        densified; CSR for sparse ones).
+    stage_costs: K vectors `[S_k]`, expected tokens of stage k + 1 from each state.
+    utility: `[S_K]` ≥ 0, utility of a finished attempt.
+    initial: `[S_0]`, distribution over states at checkpoint 0.
+    prompt_cost: tokens paid before checkpoint 0.
+    exit_costs, exit_utilities: empty (no EXIT), or K vectors `[S_k]` each: tokens and utility of EXIT. Where EXIT is
+        not available its cost is `inf`.
+
+    Raises `InputError`, naming stage, state and value: no stages or states, shapes that do not chain, rows that do
+    not sum to one, negative or NaN probabilities, costs or utilities, acceptance that cannot be reached.
+    """
+
+    transitions: tuple[Matrix, ...]
+    stage_costs: tuple[Vector, ...]
+    utility: Vector
+    initial: Vector
+    prompt_cost: float = 0.0
+    exit_costs: tuple[Vector, ...] = ()
+    exit_utilities: tuple[Vector, ...] = ()
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # a frozen record normalises its fields once
+
+        put("transitions", tuple(_matrix(P) for P in self.transitions))
+        put("stage_costs", tuple(_vector(c) for c in self.stage_costs))
+        put("utility", _vector(self.utility))
+        put("initial", _vector(self.initial))
+        put("prompt_cost", float(self.prompt_cost))
+        put("exit_costs", tuple(_vector(x) for x in self.exit_costs))
+        put("exit_utilities", tuple(_vector(e) for e in self.exit_utilities))
+        _check_shapes(self)
+        _check_values(self)
+
+    @property
+    def K(self) -> int:  # noqa: N802
+        """Number of stages."""
+        return len(self.transitions)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """S_0 … S_K, the number of states at each checkpoint."""
+        return (*(P.shape[0] for P in self.transitions), self.utility.size)
+
+    @property
+    def has_exit(self) -> bool:
+        """Whether EXIT is available anywhere."""
+        return bool(self.exit_costs)
+
+    def __repr__(self) -> str:
+        sizes = "×".join(map(str, self.sizes))
+        return f"StageProcess(K={self.K}, states={sizes}, exit={self.has_exit})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prospects:
+    """What each state promises if the attempt is finished [T4], [T3]; K + 1 vectors `[S_k]` each.
+
+    utility: M_k = E[U | F_k].
+    remaining_cost: r_k = E[Σ_{j>k} C_j | F_k] in tokens.
+    """
+
+    utility: tuple[Vector, ...]
+    remaining_cost: tuple[Vector, ...]
+
+
+def prospects(process: StageProcess) -> Prospects:
+    """Return M_k and r_k of every state, by one backward pass."""
+    both = np.column_stack([process.utility, np.zeros(process.utility.size)])
+    backward = [both]
+    for P, c in zip(reversed(process.transitions), reversed(process.stage_costs), strict=True):
+        both = pull(P, both)
+        both[:, 1] += c
+        backward.append(both)
+    backward.reverse()
+    return Prospects(tuple(b[:, 0] for b in backward), tuple(b[:, 1] for b in backward))
+
+
+def reach(process: StageProcess) -> tuple[Vector, ...]:
+    """Return K + 1 vectors `[S_k]`: the probability of each state when nothing is ever stopped."""
+    masses = [process.initial]
+    for P in process.transitions:
+        masses.append(push(masses[-1], P))
+    return tuple(masses)
+
+
+def pull(P: Matrix, values: Vector) -> Vector:
+    """Return P @ values for values `[S_{k+1}, L]`: expectations at checkpoint k of what is known at k + 1.
+
+    Few columns are limited by reading P from memory, so a dense P is read once, in blocks of rows small enough to
+    stay in cache while each column is multiplied.
+    """
+    if sp.issparse(P) or values.shape[1] > 4 or P.nbytes <= _BLOCK_BYTES:
+        return np.asarray(P @ values)
+    out = np.empty((P.shape[0], values.shape[1]))
+    columns = [np.ascontiguousarray(values[:, j]) for j in range(values.shape[1])]
+    for rows in _row_blocks(P):
+        for j, column in enumerate(columns):
+            out[rows, j] = P[rows] @ column
+    return out
+
+
+def push(mass: Vector, P: Matrix) -> Vector:
+    """Return mass @ P for mass `[S_k]`: where the attempts at checkpoint k are at checkpoint k + 1."""
+    if sp.issparse(P):
+        return np.asarray(P.T @ mass)
+    if P.nbytes <= _BLOCK_BYTES:
+        return np.asarray(mass @ P)
+    out = np.zeros(P.shape[1])
+    for rows in _row_blocks(P):
+        out += mass[rows] @ P[rows]
+    return out
+
+
+def markov_chain(
+    transition: Matrix,
+    stage_cost: npt.ArrayLike,
+    utility: npt.ArrayLike,
+    initial: npt.ArrayLike,
+    *,
+    stages: int,
+    prompt_cost: float = 0.0,
+) -> StageProcess:
+    """Return the process that runs one Markov chain for a number of stages (theory §4).
+
+    transition: `[S, S]`, the same in every stage. stage_cost: `[S]` tokens. utility, initial: `[S]`. All stages share
+    the one matrix; nothing is copied. Raises `InputError` as `StageProcess` does.
+    """
+    if stages < 1:
+        raise InputError(f"{stages} stages", where="markov_chain", remedy="give at least one stage")
+    P, c = _matrix(transition), _vector(stage_cost)
+    return StageProcess((P,) * stages, (c,) * stages, _vector(utility), _vector(initial), prompt_cost)
+
+
+def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageProcess:
+    """Return the process that draws a class (a prompt difficulty, say) and then runs the process of that class.
+
+    weights: `[n]`, probabilities of the classes. The state is (class, state of that class), in blocks in the order
+    given, so the class is **observed**. To hide it, pass the result to `msifr_policy.belief.hide` with labels that do
+    not tell classes apart. All processes need the same K; the prompt cost is the weighted mean.
+
+    Raises `InputError` for weights that are no distribution and processes that do not fit together.
+    """
+    w = _vector(weights)
+    if w.size != len(processes):
+        raise InputError(f"{w.size} weights for {len(processes)} processes", where="mixture")
+    _check_distribution(w, "mixture weights")
+    depths = {process.K for process in processes}
+    if len(depths) != 1:
+        raise InputError(
+            f"processes with different numbers of stages {sorted(depths)}",
+            where="mixture",
+            remedy="pad the shorter ones with stages of zero cost",
+        )
+    (K,) = depths
+    blocks = [sp.block_diag([process.transitions[k] for process in processes], format="csr") for k in range(K)]
+    with_exit = any(process.has_exit for process in processes)
+
+    def exits(name: str, missing: float) -> tuple[Vector, ...]:
+        rows = [
+            getattr(process, name) or tuple(np.full(size, missing) for size in process.sizes[:-1])
+            for process in processes
+        ]
+        return tuple(np.concatenate(parts) for parts in zip(*rows, strict=True)) if with_exit else ()
+
+    return StageProcess(
+        transitions=tuple(sp.csr_array(block) for block in blocks),
+        stage_costs=tuple(np.concatenate([process.stage_costs[k] for process in processes]) for k in range(K)),
+        utility=np.concatenate([process.utility for process in processes]),
+        initial=np.concatenate([p * process.initial for p, process in zip(w, processes, strict=True)]),
+        prompt_cost=float(sum(p * process.prompt_cost for p, process in zip(w, processes, strict=True))),
+        exit_costs=exits("exit_costs", np.inf),
+        exit_utilities=exits("exit_utilities", 0.0),
+    )
+
+
+def _row_blocks(P: Matrix) -> list[slice]:
+    rows = max(1, _BLOCK_BYTES // (P.shape[1] * P.itemsize))
+    return [slice(start, start + rows) for start in range(0, P.shape[0], rows)]
+
+
+def _matrix(P: Matrix) -> Matrix:
+    if sp.issparse(P):
+        return sp.csr_array(P, dtype=np.float64)
+    view = np.asarray(P, dtype=np.float64).view()
+    view.flags.writeable = False
+    return view
+
+
+def _vector(values: npt.ArrayLike) -> Vector:
+    vector = np.array(values, dtype=np.float64)
+    vector.flags.writeable = False
+    return vector
+
+
+def _check_shapes(process: StageProcess) -> None:
+    if not process.transitions:
+        raise InputError("no stages", where="StageProcess", remedy="give at least one transition matrix")
+    for k, P in enumerate(process.transitions):
+        if P.ndim != 2:
+            raise InputError(f"a transition of shape {P.shape}", where=f"stage {k + 1}", remedy="[S_k, S_{k+1}]")
+    sizes = process.sizes
+    for k, P in enumerate(process.transitions):
+        if 0 in P.shape:
+            raise InputError("no states", where=f"checkpoint {k if P.shape[0] == 0 else k + 1}")
+        if P.shape[1] != sizes[k + 1]:
+            raise InputError(
+                f"leads to {P.shape[1]} states but checkpoint {k + 1} has {sizes[k + 1]}", where=f"stage {k + 1}"
+            )
+    _check_lengths("initial", (process.initial,), sizes[:1])
+    _check_lengths("stage cost", process.stage_costs, sizes[:-1])
+    if process.exit_costs or process.exit_utilities:
+        _check_lengths("exit cost", process.exit_costs, sizes[:-1])
+        _check_lengths("exit utility", process.exit_utilities, sizes[:-1])
+
+
+def _check_lengths(name: str, vectors: tuple[Vector, ...], sizes: tuple[int, ...]) -> None:
+    if len(vectors) != len(sizes):
+        raise InputError(f"{len(vectors)} {name} vectors for {len(sizes)} checkpoints", where="StageProcess")
+    for k, (vector, size) in enumerate(zip(vectors, sizes, strict=True)):
+        if vector.shape != (size,):
+            raise InputError(f"{name} has shape {vector.shape}, expected ({size},)", where=f"checkpoint {k}")
+
+
+def _check_values(process: StageProcess) -> None:
+    _check_distribution(process.initial, "initial distribution")
+    if not 0 <= process.prompt_cost < np.inf:
+        raise InputError(f"prompt cost {process.prompt_cost}", where="StageProcess", remedy="tokens, finite and >= 0")
+    for k, (P, c) in enumerate(zip(process.transitions, process.stage_costs, strict=True)):
+        if k == 0 or P is not process.transitions[k - 1]:
+            _check_rows(P, k)
+        _check_nonnegative(c, f"cost of stage {k + 1}")
+    _check_nonnegative(process.utility, f"utility at checkpoint {process.K}")
+    for k, (x, e) in enumerate(zip(process.exit_costs, process.exit_utilities, strict=True)):
+        _check_nonnegative(x, f"exit cost at checkpoint {k}", infinite=True)
+        _check_nonnegative(e, f"exit utility at checkpoint {k}")
+    mass = reach(process)[-1]
+    if not mass @ process.utility > 0:
+        s = int(np.argmax(process.utility))
+        raise InputError(
+            f"acceptance cannot be reached: probability {mass[s]:g} of the best state, of utility "
+            f"{process.utility[s]:g}",
+            where=f"checkpoint {process.K}, state {s}",
+            remedy="some state with positive utility must be reachable from the start",
+        )
+
+
+def _check_rows(P: Matrix, k: int) -> None:
+    lowest = P.data.min(initial=0.0) if sp.issparse(P) else P.min()
+    sums = np.asarray(P.sum(axis=1)).ravel()
+    wrong = ~(np.abs(sums - 1) <= SUM_TOLERANCE)
+    if wrong.any():
+        s = int(np.argmax(wrong))
+        raise InputError(
+            f"transition probabilities sum to {sums[s]:g}", where=f"stage {k + 1}, state {s}", remedy="must be 1"
+        )
+    if lowest < 0:
+        s, t = np.argwhere((P.toarray() if sp.issparse(P) else P) < 0)[0]
+        raise InputError(f"probability {P[s, t]:g} of reaching state {t}", where=f"stage {k + 1}, state {s}")
+
+
+def _check_distribution(p: Vector, name: str) -> None:
+    _check_nonnegative(p, name)
+    if not abs(p.sum() - 1) <= SUM_TOLERANCE:
+        raise InputError(f"probabilities sum to {p.sum():g}", where=name, remedy="must be 1")
+
+
+def _check_nonnegative(values: Vector, name: str, *, infinite: bool = False) -> None:
+    wrong = ~(values >= 0) if infinite else ~((values >= 0) & np.isfinite(values))
+    if wrong.any():
+        s = int(np.argmax(wrong))
+        raise InputError(f"value {values[s]:g}", where=f"{name}, state {s}", remedy="must be finite and >= 0")

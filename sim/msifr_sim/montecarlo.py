@@ -1,0 +1,1 @@
+"""Monte Carlo under a finite stage process."""
