@@ -12,8 +12,8 @@ A **policy** gives, at each checkpoint k < K and state, the probabilities q_k of
     E[U; R] = D_K·U + Σ_k D_k·(x_k e_k)                  = π·u_0
     lost at k = D_k·(1 − q_k − x_k) M_k                  [T4]: read at the moment of the discard
 
-and s = 1 − E[T]/E[N], f = Σ_k lost_k / E[U], ρ = E[T]/E[U; R]. With U = A, f is P(discarded | A = 1 had it been
-finished). For policies that never EXIT the net cost factor ρ/ρ_full is (1 − s)/(1 − f) [T2].
+and s = 1 − E[T]/E[N], f = Σ_k lost_k / E[U], ρ = E[T]/E[U; R]. With U = A, f is P(discarded | A = 1 had it
+been finished). For policies that never EXIT the net cost factor ρ/ρ_full is (1 − s)/(1 − f) [T2].
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.process import Prospects, StageProcess, Vector, prospects, pull, push
+from msifr_policy.process import StageProcess, Vector, prospects, pull, push
 
-__all__ = ["Evaluation", "StagePolicy", "checkpoint_values", "evaluate", "mix", "never_discard"]
+__all__ = ["Evaluation", "StagePolicy", "checkpoint_values", "evaluate", "mix", "never_discard", "values"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +36,8 @@ class StagePolicy:
 
     continuing: K vectors `[S_k]`, probability q_k of CONTINUE.
     exiting: K vectors `[S_k]`, probability x_k of EXIT; empty if the policy never exits.
-    DISCARD has the rest. Raises `InputError` naming checkpoint, state and value for what are no probabilities.
+    DISCARD has the rest. Raises `InputError` naming checkpoint, state and value for what are no
+    probabilities.
     """
 
     continuing: tuple[Vector, ...]
@@ -54,7 +55,8 @@ class StagePolicy:
             if wrong.any():
                 s = int(np.argmax(wrong))
                 raise InputError(
-                    f"probabilities {q[s]:g} of CONTINUE and {x[s]:g} of EXIT", where=f"checkpoint {k}, state {s}"
+                    f"probabilities {q[s]:g} of CONTINUE and {x[s]:g} of EXIT",
+                    where=f"checkpoint {k}, state {s}",
                 )
 
     @property
@@ -140,20 +142,18 @@ def evaluate(
     policy: StagePolicy,
     *,
     reasons: Sequence[npt.ArrayLike] | None = None,
-    finished: Prospects | None = None,
 ) -> Evaluation:
     """Return the exact `Evaluation` of a policy, by the forward recursion of the module docstring.
 
     reasons: K vectors `[S_k]` of labels; discards and lost utility are summed by the label of the state.
-    finished: `prospects(process)` when it is at hand already.
     Raises `InputError` if policy and process do not fit or the policy exits where EXIT is not available.
     """
     _check_fit(process, policy)
-    finished = prospects(process) if finished is None else finished
+    finished = prospects(process)
     K = process.K
     cost, exit_cost, exit_utility = np.zeros(K + 1), np.zeros(K), np.zeros(K)
     exits, discards, lost = np.zeros(K), np.zeros(K), np.zeros(K)
-    by_reason: dict[str, float] = {}
+    discards_by_reason: dict[str, float] = {}
     lost_by_reason: dict[str, float] = {}
     cost[0] = process.prompt_cost
     arriving = [process.initial]
@@ -172,13 +172,15 @@ def evaluate(
         discards[k] = discarding.sum()
         lost[k] = discarding @ finished.utility[k]
         if reasons is not None:
-            labels = np.asarray(reasons[k]).astype(str)
-            for s in np.flatnonzero(discarding > 0):
-                label = str(labels[s])
-                by_reason[label] = by_reason.get(label, 0.0) + float(discarding[s])
-                lost_by_reason[label] = lost_by_reason.get(label, 0.0) + float(
-                    discarding[s] * finished.utility[k][s]
-                )
+            names, index = np.unique(np.asarray(reasons[k]).astype(str), return_inverse=True)
+            for name, share, loss in zip(
+                names.tolist(),
+                np.bincount(index, discarding).tolist(),
+                np.bincount(index, discarding * finished.utility[k]).tolist(),
+                strict=True,
+            ):
+                discards_by_reason[name] = discards_by_reason.get(name, 0.0) + share
+                lost_by_reason[name] = lost_by_reason.get(name, 0.0) + loss
         arriving.append(push(going_on, P))
     return Evaluation(
         tokens=float(cost.sum() + exit_cost.sum()),
@@ -193,7 +195,7 @@ def evaluate(
         discards_by_checkpoint=discards,
         lost_by_checkpoint=lost,
         arriving=tuple(arriving),
-        discards_by_reason=by_reason,
+        discards_by_reason=discards_by_reason,
         lost_by_reason=lost_by_reason,
     )
 
@@ -220,8 +222,8 @@ def values(process: StageProcess, policy: StagePolicy) -> tuple[tuple[Vector, ..
 def checkpoint_values(process: StageProcess, policy: StagePolicy) -> Vector:
     """Return `[K]`: tokens per accepted that the decisions at each checkpoint save.
 
-    Entry k is ρ of the policy that always continues at checkpoint k and is unchanged elsewhere, minus ρ. Negative
-    where the checkpoint does harm. One forward and one backward pass serve all checkpoints.
+    Entry k is ρ of the policy that always continues at checkpoint k and is unchanged elsewhere, minus ρ.
+    Negative where the checkpoint does harm. One forward and one backward pass serve all checkpoints.
     """
     result = evaluate(process, policy)
     u, t = values(process, policy)
@@ -229,14 +231,17 @@ def checkpoint_values(process: StageProcess, policy: StagePolicy) -> Vector:
     for k in range(process.K):
         onward = _continue(process, k, np.column_stack([u[k + 1], t[k + 1]]))
         D = result.arriving[k]
-        tokens = result.cost_by_stage[: k + 1].sum() + result.exit_cost_by_checkpoint[:k].sum() + D @ onward[:, 1]
+        tokens = (
+            result.cost_by_stage[: k + 1].sum() + result.exit_cost_by_checkpoint[:k].sum() + D @ onward[:, 1]
+        )
         kept = result.exit_utility_by_checkpoint[:k].sum() + D @ onward[:, 0]
         gains[k] = (tokens / kept if kept > 0 else np.inf) - result.cost_per_accepted
     return gains
 
 
 def mix(process: StageProcess, first: StagePolicy, second: StagePolicy, weight: float) -> StagePolicy:
-    """Return the policy equivalent to following `second` with probability `weight` and `first` otherwise [T9].
+    """Return the policy equivalent to following `second` with probability `weight` and `first` otherwise
+    [T9].
 
     A coin tossed once per attempt is replaced by coins tossed at states that visit, pay and keep the same in
     expectation (Kuhn's theorem), so E[T], E[U; R] and f are exactly the weighted means. weight: in [0, 1].

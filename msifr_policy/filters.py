@@ -2,7 +2,8 @@ r"""Final filters: what makes a finished attempt acceptable.
 
 A **final filter** sees the prompt's record and the finished text and says whether the attempt is **accepted**
 (A = 1). The built-in ones compare an answer with the prompt's `gold`; any function of (prompt, text) will do
-instead. They evaluate nothing, and read at most `REACH` characters after a marker, so their time is linear in the text.
+instead. They evaluate nothing, and read at most `REACH` characters after a marker, so their time is linear in
+the text.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import msgspec
 
@@ -62,10 +63,11 @@ class FinalFilter(Protocol):
         """Return whether the finished `text` is accepted."""
 
 
-# Possessive quantifiers: no backtracking. An answer goes on after the number if it is part of a longer expression.
+# Possessive quantifiers: no backtracking.
 _NUMBER = re.compile(
     r"(?P<sign>[-+−]?)\s?\$?(?P<value>(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?+|\.\d++)(?:\s?/\s?(?P<divisor>\d++))?+"
 )
+# What shows that the number is part of a longer expression.
 _GOES_ON = re.compile(r"\s?(?:[.,:/eE]?\d|[-+*×=]\s?\d|\^(?!\s?\{?\\circ)|√|π|\\(?:sqrt|pi|frac))")
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{(-?\d{1,99})\}\s?\{(\d{1,99})\}")
 
@@ -73,9 +75,9 @@ _FRACTION = re.compile(r"\\[dt]?frac\s?\{(-?\d{1,99})\}\s?\{(\d{1,99})\}")
 def parse_number(text: str, *, whole: bool = False) -> Fraction | None:
     r"""Return the first number in the first `REACH` characters of `text`, exactly, or None.
 
-    Understood are signs, decimals, thousands separators, `3/4` and `\frac{3}{4}`; a currency sign may precede. A
-    number that goes on as an expression (`2\sqrt{3}`, `4:30`, `5-3`) is none. With `whole`, nothing but
-    marks and white space may stand around it.
+    Understood are signs, decimals, thousands separators, `3/4` and `\frac{3}{4}`; a currency sign may
+    precede. A number that goes on as an expression (`2\sqrt{3}`, `4:30`, `5-3`) is none. With `whole`,
+    nothing but marks and white space may stand around it.
     """
     # Marks that only set off digits are taken away: \$1{,}234 is $1,234.
     text = text[:REACH].replace("{,}", ",").replace("\\!", "").replace("\\$", "$")
@@ -153,7 +155,9 @@ class ExactMatch(msgspec.Struct, frozen=True):
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no gold answer."""
         if prompt.gold is None:
-            raise InputError("no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one")
+            raise InputError(
+                "no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one"
+            )
 
     def __call__(self, prompt: Prompt, text: str) -> bool:
         """Compare the answers."""
@@ -188,10 +192,14 @@ def final_filter(given: str | FinalFilter | Callable[[Prompt, str], bool]) -> Fi
     if isinstance(given, str):
         known: dict[str, FinalFilter] = {"numeric": NumericMatch(), "exact": ExactMatch()}
         if given not in known:
-            raise InputError(f"unknown final filter {given!r}", remedy=f"known: {', '.join(known)}, or a function")
+            raise InputError(
+                f"unknown final filter {given!r}", remedy=f"known: {', '.join(known)}, or a function"
+            )
         return known[given]
     if not callable(given):
-        raise InputError(f"{given!r} is not a final filter", remedy="give a name or a function of (prompt, text)")
+        raise InputError(
+            f"{given!r} is not a final filter", remedy="give a name or a function of (prompt, text)"
+        )
     if hasattr(given, "check") and hasattr(given, "name"):
-        return given
+        return cast(FinalFilter, given)
     return FunctionFilter(given, f"function {getattr(given, '__qualname__', type(given).__qualname__)}")

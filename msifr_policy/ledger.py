@@ -1,8 +1,8 @@
 """The ledger: every token spent, by attempt, stage, outcome and reason.
 
-A ledger is a file of JSON lines that only ever grows. Its first line is a `Header` with the settings of the run;
-each further line is an `Entry`, the account of one attempt. A killed run may leave half a line at the end:
-readers ignore it, since an attempt whose line is not whole is not in the ledger.
+A ledger is a file of JSON lines that only ever grows. Its first line is a `Header` with the settings of the
+run; each further line is an `Entry`, the account of one attempt. A killed run may leave half a line at the
+end: readers ignore it, since an attempt whose line is not whole is not in the ledger.
 
 **Stage** k = 1, 2, … ends at checkpoint k; the last stage ends with the attempt. The tokens of an attempt's
 stages sum to its tokens, and the tokens of all attempts to the run's, in whatever way they are cut.
@@ -90,8 +90,8 @@ class Spent(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over a ledger, in attempts, tokens and seconds.
 
-    `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers rejected
-    and discarded attempts.
+    `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers
+    rejected and discarded attempts.
     """
 
     attempts: int
@@ -170,12 +170,18 @@ def read_ledger(path: str | os.PathLike[str]) -> Ledger:
         try:
             record = _decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"not a ledger line: {error}", where=where, remedy="was the file edited?") from None
+            raise InputError(
+                f"not a ledger line: {error}", where=where, remedy="was the file edited?"
+            ) from None
         if isinstance(record, Header) != (number == 1):
-            raise InputError("a ledger has one header, its first line", where=where, remedy="was the file edited?")
+            raise InputError(
+                "a ledger has one header, its first line", where=where, remedy="was the file edited?"
+            )
         if isinstance(record, Header):
             if record.version != VERSION:
-                raise InputError(f"ledger version {record.version}, this release reads {VERSION}", where=where)
+                raise InputError(
+                    f"ledger version {record.version}, this release reads {VERSION}", where=where
+                )
             settings = record.settings
         elif record.id in entries:
             raise InputError(f"attempt {record.id!r} is in the ledger twice", where=where)

@@ -37,7 +37,6 @@ __all__ = [
     "LengthCap",
     "PolicyFile",
     "first_rows",
-    "is_never",
 ]
 
 SCHEMA_VERSION = 1
@@ -161,6 +160,11 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             return msgspec.json.decode(raw, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"not a policy file: {error}", where=str(path), remedy="make one with `msifr fit`") from None
+
+    @property
+    def never_discards(self) -> bool:
+        """True if no threshold can ever fire."""
+        return not any(self.thresholds)
 
     def policy(self) -> FittedPolicy:
         """Return the policy that runs. Raises `InputError` if a validator is missing or of another version."""

@@ -1,7 +1,7 @@
 """Finite stage processes: the model every exact computation of the decision core works on.
 
-Model (theory §1). An attempt passes K stages. At **checkpoint** k = 0 … K (0 is the start, K the end) it is in one
-of S_k states; a state stands for all that is known then, F_k. With
+Model (theory §1). An attempt passes K stages. At **checkpoint** k = 0 … K (0 is the start, K the end) it is
+in one of S_k states; a state stands for all that is known then, F_k. With
 
 - P_k `[S_k, S_{k+1}]` the transition from checkpoint k to k + 1,
 - c_k `[S_k]` = E[C_{k+1} | F_k], the expected cost of stage k + 1 in token-equivalents,
@@ -14,8 +14,8 @@ the two quantities that need no policy follow by backward recursion over checkpo
     M_K = U,   M_k = P_k M_{k+1}            conditional utility estimate, E[U | F_k]
     r_K = 0,   r_k = c_k + P_k r_{k+1}      expected remaining cost, E[Σ_{j>k} C_j | F_k]
 
-Attempts that finish early sit in a state that leads to itself at zero cost. Reference: Puterman (2005), *Markov
-Decision Processes*, chapter 4 (finite horizon).
+Attempts that finish early sit in a state that leads to itself at zero cost. Reference: Puterman (2005),
+*Markov Decision Processes*, chapter 4 (finite horizon).
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ class StageProcess:
     utility: `[S_K]` ≥ 0, utility of a finished attempt.
     initial: `[S_0]`, distribution over states at checkpoint 0.
     prompt_cost: tokens paid before checkpoint 0.
-    exit_costs, exit_utilities: empty (no EXIT), or K vectors `[S_k]` each: tokens and utility of EXIT. Where EXIT is
-        not available its cost is `inf`.
+    exit_costs, exit_utilities: empty (no EXIT), or K vectors `[S_k]` each: tokens and utility of EXIT. Where
+        EXIT is not available its cost is `inf`.
 
-    Raises `InputError`, naming stage, state and value: no stages or states, shapes that do not chain, rows that do
-    not sum to one, negative or NaN probabilities, costs or utilities, acceptance that cannot be reached.
+    Raises `InputError`, naming stage, state and value: no stages or states, shapes that do not chain, rows
+    that do not sum to one, negative or NaN probabilities, costs or utilities, acceptance that cannot be
+    reached.
     """
 
     transitions: tuple[Matrix, ...]
@@ -135,8 +136,8 @@ def reach(process: StageProcess) -> tuple[Vector, ...]:
 def pull(P: Matrix, values: Vector) -> Vector:
     """Return P @ values for values `[S_{k+1}, L]`: expectations at checkpoint k of what is known at k + 1.
 
-    Few columns are limited by reading P from memory, so a dense P is read once, in blocks of rows small enough to
-    stay in cache while each column is multiplied.
+    Few columns are limited by reading P from memory, so a dense P is read once, in blocks of rows small
+    enough to stay in cache while each column is multiplied.
     """
     if sp.issparse(P) or values.shape[1] > 4 or P.nbytes <= _BLOCK_BYTES:
         return np.asarray(P @ values)
@@ -171,8 +172,8 @@ def markov_chain(
 ) -> StageProcess:
     """Return the process that runs one Markov chain for a number of stages (theory §4).
 
-    transition: `[S, S]`, the same in every stage. stage_cost: `[S]` tokens. utility, initial: `[S]`. All stages share
-    the one matrix; nothing is copied. Raises `InputError` as `StageProcess` does.
+    transition: `[S, S]`, the same in every stage. stage_cost: `[S]` tokens. utility, initial: `[S]`. All
+    stages share the one matrix; nothing is copied. Raises `InputError` as `StageProcess` does.
     """
     if stages < 1:
         raise InputError(f"{stages} stages", where="markov_chain", remedy="give at least one stage")
@@ -181,11 +182,13 @@ def markov_chain(
 
 
 def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageProcess:
-    """Return the process that draws a class (a prompt difficulty, say) and then runs the process of that class.
+    """Return the process that draws a class (a prompt difficulty, say) and then runs the process of that
+    class.
 
-    weights: `[n]`, probabilities of the classes. The state is (class, state of that class), in blocks in the order
-    given, so the class is **observed**. To hide it, pass the result to `msifr_policy.belief.hide` with labels that do
-    not tell classes apart. All processes need the same K; the prompt cost is the weighted mean.
+    weights: `[n]`, probabilities of the classes. The state is (class, state of that class), in blocks in the
+    order given, so the class is **observed**. To hide it, pass the result to `msifr_policy.belief.hide` with
+    labels that do not tell classes apart. All processes need the same K; the prompt cost is the weighted
+    mean.
 
     Raises `InputError` for weights that are no distribution and processes that do not fit together.
     """
@@ -201,7 +204,9 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
             remedy="pad the shorter ones with stages of zero cost",
         )
     (K,) = depths
-    blocks = [sp.block_diag([process.transitions[k] for process in processes], format="csr") for k in range(K)]
+    blocks = [
+        sp.block_diag([process.transitions[k] for process in processes], format="csr") for k in range(K)
+    ]
     with_exit = any(process.has_exit for process in processes)
 
     def exits(name: str, missing: float) -> tuple[Vector, ...]:
@@ -213,7 +218,9 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
 
     return StageProcess(
         transitions=tuple(sp.csr_array(block) for block in blocks),
-        stage_costs=tuple(np.concatenate([process.stage_costs[k] for process in processes]) for k in range(K)),
+        stage_costs=tuple(
+            np.concatenate([process.stage_costs[k] for process in processes]) for k in range(K)
+        ),
         utility=np.concatenate([process.utility for process in processes]),
         initial=np.concatenate([p * process.initial for p, process in zip(w, processes, strict=True)]),
         prompt_cost=float(sum(p * process.prompt_cost for p, process in zip(w, processes, strict=True))),
@@ -246,14 +253,17 @@ def _check_shapes(process: StageProcess) -> None:
         raise InputError("no stages", where="StageProcess", remedy="give at least one transition matrix")
     for k, P in enumerate(process.transitions):
         if P.ndim != 2:
-            raise InputError(f"a transition of shape {P.shape}", where=f"stage {k + 1}", remedy="[S_k, S_{k+1}]")
+            raise InputError(
+                f"a transition of shape {P.shape}", where=f"stage {k + 1}", remedy="[S_k, S_{k+1}]"
+            )
     sizes = process.sizes
     for k, P in enumerate(process.transitions):
         if 0 in P.shape:
             raise InputError("no states", where=f"checkpoint {k if P.shape[0] == 0 else k + 1}")
         if P.shape[1] != sizes[k + 1]:
             raise InputError(
-                f"leads to {P.shape[1]} states but checkpoint {k + 1} has {sizes[k + 1]}", where=f"stage {k + 1}"
+                f"leads to {P.shape[1]} states but checkpoint {k + 1} has {sizes[k + 1]}",
+                where=f"stage {k + 1}",
             )
     _check_lengths("initial", (process.initial,), sizes[:1])
     _check_lengths("stage cost", process.stage_costs, sizes[:-1])
@@ -273,7 +283,9 @@ def _check_lengths(name: str, vectors: tuple[Vector, ...], sizes: tuple[int, ...
 def _check_values(process: StageProcess) -> None:
     _check_distribution(process.initial, "initial distribution")
     if not 0 <= process.prompt_cost < np.inf:
-        raise InputError(f"prompt cost {process.prompt_cost}", where="StageProcess", remedy="tokens, finite and >= 0")
+        raise InputError(
+            f"prompt cost {process.prompt_cost}", where="StageProcess", remedy="tokens, finite and >= 0"
+        )
     for k, (P, c) in enumerate(zip(process.transitions, process.stage_costs, strict=True)):
         if k == 0 or P is not process.transitions[k - 1]:
             _check_rows(P, k)
@@ -300,7 +312,9 @@ def _check_rows(P: Matrix, k: int) -> None:
     if wrong.any():
         s = int(np.argmax(wrong))
         raise InputError(
-            f"transition probabilities sum to {sums[s]:g}", where=f"stage {k + 1}, state {s}", remedy="must be 1"
+            f"transition probabilities sum to {sums[s]:g}",
+            where=f"stage {k + 1}, state {s}",
+            remedy="must be 1",
         )
     if lowest < 0:
         s, t = np.argwhere((P.toarray() if sp.issparse(P) else P) < 0)[0]

@@ -31,7 +31,7 @@ class Path:
     """Policies from conservative to aggressive.
 
     thresholds: `[J, K]`, one row per policy. prices: `[J]` total price Λ in cost units per accepted sample, the last is
-    λ*. rho_full: cost per accepted sample without a policy on the fitting data.
+    λ* (unless nothing is ever worth discarding: then the path is empty). rho_full: cost per accepted sample without a policy on the fitting data.
     """
 
     thresholds: NDArray[np.float64]
@@ -105,6 +105,7 @@ def fit_path(table: EvidenceTable, M: NDArray[np.float64]) -> Path:
     scaled = np.asarray([scale * by_price[0] for scale in _SCALES])
     thresholds = np.concatenate([scaled, by_price])
     all_prices = np.concatenate([np.full(len(scaled), prices[0]), prices])
-    # Equal neighbours are one policy, and never discarding needs no test.
-    different = np.any(np.diff(thresholds, axis=0, prepend=np.zeros((1, thresholds.shape[1]))) != 0, axis=1)
-    return Path(thresholds[different], all_prices[different], rho_full)
+    # Equal neighbours are one policy, at the lowest price that asks for it; never discarding needs no test.
+    last_of_equals = np.append(np.any(np.diff(thresholds, axis=0) != 0, axis=1), True)
+    use = last_of_equals & thresholds.any(axis=1)
+    return Path(thresholds[use], all_prices[use], rho_full)

@@ -152,7 +152,7 @@ def _logistic(x: NDArray[np.float64], y: NDArray[np.bool_], penalty: float) -> L
     intercept = float(np.log(rate / (1 - rate)))
     if varies.any() and 0 < y.sum() < len(y):
         z = np.where(known, (x - centre) / scale, 0.0)[:, varies]
-        model = LogisticRegression(C=penalty, solver="newton-cholesky", max_iter=200).fit(z, y)
+        model = LogisticRegression(C=penalty, max_iter=1000).fit(z, y)
         coefficients[varies] = model.coef_[0]
         intercept = float(model.intercept_[0])
     return LogisticStage(intercept, centre.tolist(), scale.tolist(), coefficients.tolist())

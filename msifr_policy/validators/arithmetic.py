@@ -1,46 +1,152 @@
-"""Placeholder of the Arithmetic rule: right shape, no evidence yet."""
+"""Equations that do not hold: the oldest sign that a derivation has gone wrong.
+
+Running text is cut into clauses (`clauses`), and each equation of a clause is judged exactly as soon as the
+clause is complete (`expressions`): holds, false, or skipped where anything was not understood. An
+equation at the very end of the text is not judged before something ends its clause.
+
+Text that corrects itself ("Wait, …", "Let me double-check") states false equations and repairs them, and
+text that computes with residues writes congruences as equations. The first is counted, and keeps the
+verdict UNKNOWN; in the second a false equation counts as skipped.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+
 import msgspec
 
+from msifr_policy.errors import InputError
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.clauses import LIMIT, Clause, ClauseCutter
+from msifr_policy.validators.expressions import Outcome, judge
 
 __all__ = ["Arithmetic"]
 
 
 class Arithmetic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Placeholder."""
+    """Judges the equations in the text.
+
+    The verdict is DEAD from `strikes` false equations on, unless the text has corrected itself before
+    (`reflective` false equations are allowed then; None: any number), else UNKNOWN.
+    """
+
+    strikes: int = 1
+    reflective: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.strikes < 1:
+            raise InputError(f"strikes = {self.strikes} must be at least 1", where="validator arithmetic")
+        if self.reflective is not None and self.reflective < 0:
+            raise InputError(f"reflective = {self.reflective} must not be negative", where="validator arithmetic")
 
     @property
     def name(self) -> str:
-        """Name."""
+        """`arithmetic`."""
         return "arithmetic"
 
     @property
     def version(self) -> str:
         """Version of the evidence."""
-        return "0"
+        return "1"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names."""
-        return tuple("equations,false".split(","))
+        """Return the names of the scores.
+
+        `checked`: equations that hold or are false; `false`: those that are false; `false_share`: of the
+        checked, NaN without any; `skipped`: numeric equations not judged; `since_false`: characters since the
+        first false equation, 0 without one; `worst`: log(1 + e) for the largest relative error of e percent;
+        `corrections`: marks of self-correction.
+        """
+        return ("checked", "false", "false_share", "skipped", "since_false", "worst", "corrections")
 
     def start(self, prompt: str) -> ArithmeticState:
         """Return the state of a fresh attempt."""
         del prompt
-        return ArithmeticState()
+        return ArithmeticState(self)
+
+
+_CORRECTIONS = re.compile(r"[Ww]ait\b|[Hh]mm|double-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)")
+_CORRECTION_SIGNS = ("ait", "mm", "double-", "mistake", "ops", "ctually", "et me ")
+_RESIDUES = re.compile(r"\bp?mod\b|≡|\\equiv|modulo|modular|remainder")
+_GOES_ON = re.compile(r"[\s&]*(?:=|≈|\\{1,2}approx)")
+_DIGIT = re.compile("[0-9]")
 
 
 class ArithmeticState:
-    """State."""
+    """Counts of judged equations, and the unfinished clause."""
+
+    __slots__ = (
+        "_before", "_corrections", "_cutter", "_end", "_false", "_first", "_held", "_residues", "_rule", "_skipped",
+        "_worst",
+    )  # fmt: skip
+
+    def __init__(self, rule: Arithmetic) -> None:
+        self._rule = rule
+        self._cutter = ClauseCutter()
+        self._end = 0  # characters fed
+        self._held = self._false = self._skipped = self._corrections = 0
+        self._first = 0  # where the clause of the first false equation ended
+        self._worst = 0.0
+        self._residues = False
+        self._before = ""  # what a line that begins with a relation goes on from
 
     def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Take text."""
-        del text, tokens
-        return Evidence(Verdict.UNKNOWN, (0.0, 0.0))
+        """Judge the equations that the new text completes."""
+        del tokens
+        self._end += len(text)
+        for clause in self._cutter.feed(text):
+            self._take(clause)
+        checked = self._held + self._false
+        allowed = self._rule.strikes - 1
+        if self._corrections:
+            allowed = max(allowed, math.inf if self._rule.reflective is None else self._rule.reflective)
+        scores = (
+            float(checked),
+            float(self._false),
+            self._false / checked if checked else math.nan,
+            float(self._skipped),
+            float(self._end - self._first) if self._false else 0.0,
+            math.log1p(100 * self._worst),
+            float(self._corrections),
+        )
+        return Evidence(Verdict.DEAD if self._false > allowed else Verdict.UNKNOWN, scores)
 
     def copy(self) -> ArithmeticState:
-        """Return a copy."""
-        return ArithmeticState()
+        """Return an independent copy."""
+        twin = ArithmeticState(self._rule)
+        for slot in self.__slots__:
+            setattr(twin, slot, getattr(self, slot))
+        twin._cutter = self._cutter.copy()
+        return twin
+
+    def _take(self, clause: Clause) -> None:
+        text = clause.text
+        if any(sign in text for sign in _CORRECTION_SIGNS):
+            self._corrections += len(_CORRECTIONS.findall(text))
+        if not self._residues and ("mod" in text or "≡" in text or "equiv" in text or "remainder" in text):
+            self._residues = _RESIDUES.search(text) is not None
+        first = text.find("=")
+        about = "≈" in text or "approx" in text
+        if first >= 0 or about:
+            if self._before and _GOES_ON.match(text):
+                text = f"{self._before}\n{text}"
+                first = text.find("=")
+            if about or (_DIGIT.search(text, first) and _DIGIT.search(text, 0, text.rfind("="))):
+                self._judge(text, clause.end)
+        if clause.kind != "line":
+            self._before = ""
+        elif text.strip():
+            self._before = text[text.rfind("=") + 1 :][-LIMIT:]
+
+    def _judge(self, text: str, end: int) -> None:
+        for outcome, error in judge(text):
+            if outcome is Outcome.HOLDS:
+                self._held += 1
+            elif outcome is Outcome.SKIPPED or self._residues:
+                self._skipped += 1
+            else:
+                self._first = self._first if self._false else end
+                self._false += 1
+                self._worst = max(self._worst, error)

@@ -1,46 +1,234 @@
-"""Placeholder of the Repetition rule: right shape, no evidence yet."""
+"""Loops: text that repeats itself verbatim, and text that says little new.
+
+Everything is computed at fixed positions, each `STEP` characters of the text, so that chunking cannot
+matter; what comes after the last such position waits for the next one.
+
+**Verbatim.** The text ends in a loop of period p and length L if its last L characters equal those p
+characters before, as far back as the window reaches. The candidate for p is the distance between the
+last `NEEDLE` characters and their latest earlier occurrences; a period once found is followed at the cost
+of one comparison per step, so L may grow beyond the window. A loop whose period holds fewer than two
+different letters ("-----", "0000", table rules, blank lines) is *trivial* and counts separately.
+
+**Novelty.** Share of the last words that end a sequence of `GRAM` words not seen among the last
+`MEMORY` such sequences; digits are taken for equal, so that counting up ("step 41", "step 42") is not new.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+from collections import deque
+
 import msgspec
 
+from msifr_policy.errors import InputError
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
 
 __all__ = ["Repetition"]
 
+STEP = 64
+"""Characters between two looks."""
+WINDOW = 4096
+"""Characters a loop's first period is looked for in."""
+NEEDLE = 48
+"""Characters that must recur for a period to be tried."""
+TRIES = 3
+"""Earlier occurrences tried at each look."""
+GRAM = 6
+"""Words in a sequence."""
+RECENT = 64
+"""Words that novelty is a share of."""
+MEMORY = 4096
+"""Word sequences remembered."""
+
 
 class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Placeholder."""
+    """Finds loops at the end of the text.
+
+    The verdict is DEAD while the text ends in a loop of at least `characters` characters and `repeats`
+    periods, or in a trivial one of at least `trivial` characters; else UNKNOWN.
+    """
+
+    characters: int = 400
+    repeats: float = 4.0
+    trivial: int = 1500
+
+    def __post_init__(self) -> None:
+        for field, least in (("characters", 2 * STEP), ("repeats", 2.0), ("trivial", 2 * STEP)):
+            value = getattr(self, field)
+            if not value >= least:
+                raise InputError(f"{field} = {value} must be at least {least}", where="validator repetition")
 
     @property
     def name(self) -> str:
-        """Name."""
+        """`repetition`."""
         return "repetition"
 
     @property
     def version(self) -> str:
         """Version of the evidence."""
-        return "0"
+        return "1"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names."""
-        return tuple("loop,repeats".split(","))
+        """Return the names of the scores.
+
+        `loop`: characters of the loop the text ends in, 0 without one; `repeats`: its periods; `period`:
+        characters of one; `trivial`: characters of a trivial loop at the end; `longest`: the longest `loop` so far;
+        `novelty`: share of the recent words that end a new sequence, NaN before the first; `old_lines`: share
+        of the recent lines seen before, NaN before the first.
+        """
+        return ("loop", "repeats", "period", "trivial", "longest", "novelty", "old_lines")
 
     def start(self, prompt: str) -> RepetitionState:
         """Return the state of a fresh attempt."""
         del prompt
-        return RepetitionState()
+        return RepetitionState(self)
+
+
+class _Seen:
+    """Remembers the last `memory` items, and which of the last `recent` ones were new when they came."""
+
+    __slots__ = ("_flags", "_items", "_memory", "_order", "_recent")
+
+    def __init__(self, memory: int, recent: int) -> None:
+        self._memory, self._recent = memory, recent
+        self._order: deque[int] = deque()
+        self._items: set[int] = set()
+        self._flags: deque[bool] = deque(maxlen=recent)
+
+    def add(self, item: str) -> None:
+        # Only the hash is kept, to bound the memory; it is salted per process, so nobody can aim at a collision.
+        key = hash(item)
+        new = key not in self._items
+        self._flags.append(new)
+        if new:
+            self._items.add(key)
+            self._order.append(key)
+            if len(self._order) > self._memory:
+                self._items.discard(self._order.popleft())
+
+    @property
+    def novelty(self) -> float:
+        return sum(self._flags) / len(self._flags) if self._flags else math.nan
+
+    def copy(self) -> _Seen:
+        twin = _Seen(self._memory, self._recent)
+        twin._order, twin._items, twin._flags = self._order.copy(), self._items.copy(), self._flags.copy()
+        return twin
+
+
+_DIGITS = re.compile("[0-9]+")
+_LETTER = re.compile(r"[^\W\d_]")
+_MAX_WORD = 64
+_MAX_LINE = 256
+_MIN_LINE = 16
 
 
 class RepetitionState:
-    """State."""
+    """The window, the loop being followed, and what was seen."""
+
+    __slots__ = ("_grams", "_line", "_lines", "_longest", "_loop", "_period", "_pending", "_rule", "_trivial",
+                 "_window", "_word", "_words")  # fmt: skip
+
+    def __init__(self, rule: Repetition) -> None:
+        self._rule = rule
+        self._pending = ""  # less than STEP characters not looked at yet
+        self._window = ""
+        self._period = 0  # of the loop that the window ends in, 0 without one
+        self._loop = 0
+        self._longest = 0
+        self._trivial = False
+        self._word = self._line = ""  # unfinished
+        self._words: list[str] = []  # the last GRAM - 1 words
+        self._grams = _Seen(MEMORY, RECENT)
+        self._lines = _Seen(MEMORY // 8, 32)
 
     def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Take text."""
-        del text, tokens
-        return Evidence(Verdict.UNKNOWN, (0.0, 0.0))
+        """Look at the text up to the last position that is a multiple of `STEP`."""
+        del tokens
+        text = self._pending + text
+        end = len(text) - len(text) % STEP
+        for i in range(0, end, STEP):
+            self._look(text[i : i + STEP])
+        self._pending = text[end:]
+        loop = 0 if self._trivial else self._loop
+        trivial = self._loop if self._trivial else 0
+        repeats = loop / self._period if loop else 0.0
+        dead = (loop >= self._rule.characters and repeats >= self._rule.repeats) or trivial >= self._rule.trivial
+        scores = (
+            float(loop),
+            repeats,
+            float(self._period if loop else 0),
+            float(trivial),
+            float(self._longest),
+            self._grams.novelty,
+            1.0 - self._lines.novelty,
+        )
+        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, scores)
 
     def copy(self) -> RepetitionState:
-        """Return a copy."""
-        return RepetitionState()
+        """Return an independent copy."""
+        twin = RepetitionState(self._rule)
+        for slot in self.__slots__:
+            setattr(twin, slot, getattr(self, slot))
+        twin._words = self._words.copy()
+        twin._grams, twin._lines = self._grams.copy(), self._lines.copy()
+        return twin
+
+    def _look(self, block: str) -> None:
+        window = self._window + block
+        p = self._period
+        if p and window[-STEP:] == window[-STEP - p : -p]:
+            self._loop += STEP
+        else:
+            self._find(window)
+        self._window = window[-WINDOW:]
+        if self._period and not self._trivial:
+            self._longest = max(self._longest, self._loop)
+        self._read(block)
+
+    def _find(self, window: str) -> None:
+        """Look for a period of at least two repeats at the end of the window."""
+        self._period = self._loop = 0
+        needle = window[-NEEDLE:]
+        end = len(window) - 1
+        for _ in range(TRIES):
+            at = window.rfind(needle, 0, end)
+            if at < 0:
+                return
+            p = len(window) - NEEDLE - at
+            length = p + _common_suffix(window, p)
+            if length >= 2 * p and length >= STEP:
+                self._period, self._loop = p, length
+                self._trivial = len(set(_LETTER.findall(window[-p:]))) < 2
+                return
+            end = at + NEEDLE - 1
+
+    def _read(self, block: str) -> None:
+        block = _DIGITS.sub("0", block)
+        if "\n" in block:
+            for line in (self._line + block).split("\n")[:-1]:
+                if len(line := line.strip()) >= _MIN_LINE:
+                    self._lines.add(line)
+            self._line = block[block.rfind("\n") + 1 :]
+        else:
+            self._line = (self._line + block)[:_MAX_LINE]
+        words = (self._word + block + "|").split()
+        self._word = words.pop()[:-1][:_MAX_WORD]
+        words = self._words + words
+        for i in range(len(words) - GRAM + 1):
+            self._grams.add(" ".join(words[i : i + GRAM]))
+        self._words = words[1 - GRAM :]
+
+
+def _common_suffix(text: str, p: int) -> int:
+    """Return how many characters at the end of `text` equal those `p` before: bisection, as slices compare fast."""
+    low, high = NEEDLE, len(text) - p
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text[len(text) - middle :] == text[len(text) - middle - p : len(text) - p]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

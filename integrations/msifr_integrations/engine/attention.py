@@ -31,8 +31,8 @@ def grouped_attention(
 ) -> tuple[Tensor, None]:
     """Attend: query (rows, heads, queries, width), key and value (rows, kv_heads, keys, width).
 
-    Returns (rows, queries, heads, width). A decode step with a mask (rows, 1, 1, keys) is done here, everything
-    else is left to transformers' `sdpa`.
+    Returns (rows, queries, heads, width). A decode step with a mask (rows, 1, 1, keys) is done here,
+    everything else is left to transformers' `sdpa`.
     """
     rows, heads, queries, width = query.shape
     kv_heads = key.shape[1]

@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Attempt", "Engine", "Event", "Finish", "end_tokens"]
+__all__ = ["Attempt", "Engine", "EngineKind", "Event", "Finish", "end_tokens"]
+
+EngineKind = Literal["auto", "slots", "static"]
+"""The slot engine, the static engine, or the slot engine if the model can run in it."""
 
 Finish = Literal["", "end", "length"]
 """Why an attempt ended by itself: not yet, by an end-of-sequence token, or at its limit of tokens."""
@@ -52,18 +55,18 @@ class Engine(Protocol):
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` for a prompt that is empty or longer than the context."""
 
-    def cancel(self, id: str, reason: str = "") -> None:
-        """Stop an attempt now: no further token of it is sampled. An id that is not running is ignored."""
+    def cancel(self, attempt_id: str, reason: str = "") -> None:
+        """Stop an attempt now: no further token of it is sampled. An id not known is ignored."""
 
     def drain(self, take: Callable[[Sequence[Event]], None]) -> None:
-        """Run until nothing is queued or running; `take` gets the events of each step and may submit and cancel."""
+        """Run until nothing is queued or running; `take` gets each step's events, may submit and cancel."""
 
     def close(self) -> None:
         """Give back the cache's memory and leave the model as it was."""
 
 
 def end_tokens(model: object, tokenizer: object = None) -> frozenset[int]:
-    """Return the end-of-sequence ids that the model's generation settings, configuration or tokenizer name."""
+    """Return the end-of-sequence ids that the model's settings, configuration and tokenizer name."""
     found: set[int] = set()
     for owner in (getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer):
         ids = getattr(owner, "eos_token_id", None)

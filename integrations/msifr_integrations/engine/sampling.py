@@ -1,10 +1,10 @@
-"""Sampling by counter: which token an attempt draws depends on its own stream and its own logits, on nothing else.
+"""Sampling by counter: the token an attempt draws depends on its own stream and logits, on nothing else.
 
-**Coupling.** Attempt a of a prompt has the stream of key(run seed, prompt id, a). Its uniform number at step t is a
-function of (key, t) alone, and the token is the inverse of the distribution's CDF at that number, in
+**Coupling.** Attempt a of a prompt has the stream of key(run seed, prompt id, a). Its uniform number at step
+t is a function of (key, t) alone, and the token is the inverse of the distribution's CDF at that number, in
 float64. So whoever shares the batch, whoever was discarded, and whether a run was resumed, the tokens are the
-same, as long as the logits are: on one device in float32 they agree to rounding (about 1e-5), which
-changes a token only when a uniform number falls within that distance of a step of the CDF.
+same, as long as the logits are: on one device in float32 they agree to rounding (about 1e-5), which changes a
+token only when a uniform number falls within that distance of a step of the CDF.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK = 256  # uniform numbers made at a time: a generator costs more to make t
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """The distribution to draw from: temperature (0 is greedy), then the `top_k` likeliest (0: all), then `top_p`."""
+    """What to draw from: temperature (0 is greedy), then the `top_k` likeliest (0: all), then `top_p`."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -35,9 +35,13 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(f"temperature = {self.temperature} must be finite and not negative", where="sampling")
+            raise InputError(
+                f"temperature = {self.temperature} must be finite and not negative", where="sampling"
+            )
         if self.top_k < 0:
-            raise InputError(f"top_k = {self.top_k} must not be negative", where="sampling", remedy="0 keeps all")
+            raise InputError(
+                f"top_k = {self.top_k} must not be negative", where="sampling", remedy="0 keeps all"
+            )
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p = {self.top_p} must be above 0 and at most 1", where="sampling")
 
@@ -45,7 +49,9 @@ class Sampling:
 def stream_key(seed: int, prompt_id: str, attempt: int) -> bytes:
     """Return the 16-byte key of an attempt's random stream."""
     # Decimal numbers hold no newline, so that no two triples give the same text.
-    return blake2b(f"{seed}\n{attempt}\n{prompt_id}".encode(), digest_size=16, person=b"msifr-stream").digest()
+    return blake2b(
+        f"{seed}\n{attempt}\n{prompt_id}".encode(), digest_size=16, person=b"msifr-stream"
+    ).digest()
 
 
 class Stream:
@@ -70,7 +76,7 @@ class Stream:
 
 
 class Drawn(NamedTuple):
-    """Tokens drawn, one a row: shape (rows,) each, on the logits' device. Log-probabilities are natural, float64."""
+    """Tokens drawn, one a row: shape (rows,) each, on the logits' device; log-probabilities in float64."""
 
     token: Tensor
     logprob: Tensor
@@ -78,7 +84,7 @@ class Drawn(NamedTuple):
 
 
 def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
-    """Draw one token a row from logits (rows, vocabulary) by inverse CDF at uniforms (rows,), float64 in [0, 1)."""
+    """Draw a token a row from logits (rows, vocabulary) by inverse CDF at uniforms (rows,), float64 in [0, 1)."""
     logits = logits.float()
     if sampling.temperature == 0:
         token = logits.argmax(-1)
@@ -91,6 +97,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
     token = torch.searchsorted(cumulative, uniforms[:, None] * whole, right=True)
     # Rounding may carry u·whole up to whole; the last token with any weight is then meant.
     token = torch.minimum(token, torch.searchsorted(cumulative, whole))[:, 0]
+    token.clamp_(max=logits.shape[-1] - 1)  # only NaN logits lead beyond; their log-probability tells
     sampled = _at(kept, token) - kept.logsumexp(-1)
     return Drawn(token, sampled if plain else _at(logits, token).double() - logits.logsumexp(-1), sampled)
 
@@ -100,12 +107,12 @@ def _at(values: Tensor, index: Tensor) -> Tensor:
 
 
 def _truncated(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Put -inf for what top-k and top-p leave out (ties at the k-th place stay; the likeliest always stays)."""
+    """Put -inf for what top-k and top-p leave out (ties at the k-th place stay, the likeliest always)."""
     if 0 < sampling.top_k < logits.shape[-1]:
         least = logits.topk(sampling.top_k, -1).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     if sampling.top_p < 1:
-        ordered, order = logits.sort(-1, descending=True, stable=True)
+        ordered, order = logits.sort(dim=-1, descending=True, stable=True)
         weights = ordered.softmax(-1)
         beyond = weights.cumsum(-1) - weights >= sampling.top_p  # what stands before it is enough already
         logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -torch.inf)

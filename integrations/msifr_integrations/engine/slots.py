@@ -1,9 +1,9 @@
 """The slot cache: one row of preallocated keys and values per attempt, each row at its own length.
 
-Per layer two tensors (slots, kv_heads, capacity, width). A decode step writes row r at position `lengths[r]` and
-attends to positions 0 … `lengths[r]`; a 4-D additive mask hides the rest. Freeing a slot is forgetting it, filling
-one is copying a prompt's keys and values to its start. Nothing is padded on the left, and no row is ever
-without a visible key: an empty row sees the one position it writes.
+Per layer two tensors (slots, kv_heads, capacity, width). A decode step writes row r at position `lengths[r]`
+and attends to positions 0 … `lengths[r]`; a 4-D additive mask hides the rest. Freeing a slot is forgetting
+it, filling one is copying a prompt's keys and values to its start. Nothing is padded on the left, and no row
+is ever without a visible key: an empty row sees the one position it writes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _bucket(length: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """Keys and values of prompts: per layer (prompts, kv_heads, length, width), padded on the right."""
+    """Keys and values of prompts: (prompts, kv_heads, length, width) per layer, padded on the right."""
 
     layers: tuple[tuple[Tensor, Tensor], ...]
 
@@ -48,7 +48,7 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]], pad: int) -> Prefix:
     """
     width = max(map(len, prompts))
     ids = torch.tensor([[*prompt, *[pad] * (width - len(prompt))] for prompt in prompts])
-    cache = DynamicCache(config=model.config)
+    cache: Any = DynamicCache(config=model.config)
     model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
     return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers))
 
@@ -62,7 +62,9 @@ class _SlotLayer(DynamicLayer):
         self.all_keys, self.all_values = keys, values
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         """Write (slots, kv_heads, 1, width) at each row's length and return what the step may attend to."""
         del args, kwargs
         rows, positions, shown = self._slots.rows, self._slots.positions, self._slots.shown
@@ -95,8 +97,8 @@ class SlotCache:
             _SlotLayer(self, pair[0].new_zeros(shape[0]), pair[1].new_zeros(shape[1]))
             for pair, shape in zip(like.layers, shapes, strict=True)
         ]
-        self.cache = DynamicCache()
-        self.cache.layers = self._layers
+        self.cache: Any = DynamicCache()
+        self.cache.layers = list(self._layers)
 
     @property
     def slots(self) -> int:
@@ -104,14 +106,18 @@ class SlotCache:
         return len(self.rows)
 
     def fill(self, slots: Sequence[int], prefix: Prefix, sources: Sequence[int]) -> None:
-        """Copy prompt `sources[i]` of `prefix` to the start of row `slots[i]`."""
+        """Copy prompt `sources[i]` of `prefix` to the start of row `slots[i]`, and clear the rest of the row.
+
+        What a row held before is hidden by the mask, yet an overflow left there would pass through it (0·∞).
+        """
         length = prefix.layers[0][0].shape[2]
         self.reserve(length)
         to = torch.tensor(slots, device=self.rows.device)
         source = torch.tensor(sources, device=self.rows.device)
         for layer, (keys, values) in zip(self._layers, prefix.layers, strict=True):
-            layer.all_keys[to, :, :length] = keys[source]
-            layer.all_values[to, :, :length] = values[source]
+            for own, new in ((layer.all_keys, keys), (layer.all_values, values)):
+                own[to, :, :length] = new[source]
+                own[to, :, length:] = 0
 
     def reserve(self, length: int) -> None:
         """Grow until rows can hold `length` positions."""
@@ -126,12 +132,15 @@ class SlotCache:
         new[:, :, : old.shape[2]] = old
         return new
 
-    def keep(self, slots: Sequence[int]) -> None:
-        """Drop all rows but `slots`, which become rows 0, 1, …"""
+    def keep(self, slots: Sequence[int], rows: int) -> None:
+        """Become a cache of `rows` rows that begin with the present rows `slots`; the others are empty."""
         index = torch.tensor(slots, device=self.rows.device)
         for layer in self._layers:
-            layer.all_keys, layer.all_values = layer.all_keys[index], layer.all_values[index]
-        self.rows = self.rows[: len(slots)]
+            layer.all_keys, layer.all_values = (
+                torch.cat([old[index], old.new_zeros(rows - len(slots), *old.shape[1:])])
+                for old in (layer.all_keys, layer.all_values)
+            )
+        self.rows = torch.arange(rows, device=self.rows.device)
 
     def step(self, model: Any, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
         """Feed one token a row; return the next token's logits (slots, vocabulary).

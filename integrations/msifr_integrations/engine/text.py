@@ -3,8 +3,8 @@
 A character may be spread over several tokens; until its last byte has come, decoding shows U+FFFD in its
 place. Such an end is held back. The pieces of an attempt, joined, are the decoding of all its tokens.
 
-(One exception, in tokenizers that fall back to bytes and replace a whole run of bytes if its end is broken: characters
-complete before the break stay as they were given out. The joined pieces are the text then too.)
+(One exception, in tokenizers that fall back to bytes and replace a whole run of bytes if its end is broken:
+characters complete before the break stay as they were given out. The joined pieces are the text then too.)
 """
 
 from __future__ import annotations
@@ -52,5 +52,7 @@ class Pieces:
         return piece
 
     def _decode(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = self._tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         return text

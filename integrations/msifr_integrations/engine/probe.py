@@ -1,0 +1,70 @@
+"""Which engine a model can run in: found out by running it, since no configuration tells the whole truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from msifr_integrations.engine.base import Engine, EngineKind
+from msifr_integrations.engine.engine import SlotEngine
+from msifr_integrations.engine.sampling import Sampling
+from msifr_integrations.engine.slots import SlotCache, prefill
+from msifr_integrations.engine.static import StaticEngine
+from msifr_policy.errors import InputError
+
+__all__ = ["make_engine", "why_no_slots"]
+
+
+@torch.inference_mode()
+def why_no_slots(model: Any) -> str:
+    """Return why `model` cannot run in slots, or "" if it can.
+
+    The cache must consist of full-attention layers. Then three rows of different lengths are decoded in
+    slots, and must give the logits of the plain forward pass: positions, masks and caches of any other design
+    fail this.
+    """
+    if getattr(model.config, "is_encoder_decoder", False):
+        return "it is an encoder-decoder model"
+    try:
+        kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
+        if kinds - {DynamicLayer}:
+            return f"its cache has layers of {', '.join(sorted(kind.__name__ for kind in kinds))}"
+        size = int(model.config.get_text_config().vocab_size)
+        prompts = [[(7 * row + 3 * place + 1) % size for place in range(row + 2)] for row in range(3)]
+        prefix = prefill(model, [prompt[:-1] for prompt in prompts], pad=0)
+        cache = SlotCache(prefix, 3, 8)
+        cache.fill([2, 0, 1], prefix, [2, 0, 1])
+        last = torch.tensor([prompt[-1] for prompt in prompts], device=model.device)
+        lengths = torch.tensor([len(prompt) - 1 for prompt in prompts], device=model.device)
+        in_slots = cache.step(model, last, lengths, 3).float()
+        plain = torch.stack(
+            [
+                model(torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1]
+                for prompt in prompts
+            ]
+        ).float()
+    except Exception as error:  # whatever a model of another design trips over
+        return f"decoding in slots fails ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+    half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
+    if float((in_slots - plain).abs().max()) <= (0.05 if half else 1e-3) * float(plain.abs().max()):
+        return ""
+    return "decoding in slots gives other logits than the plain forward pass"
+
+
+def make_engine(
+    model: Any, *, kind: EngineKind = "auto", slots: int, sampling: Sampling, end: frozenset[int]
+) -> tuple[Engine, str]:
+    """Return an engine for `model`, and why it is not the slot engine ("" if it is).
+
+    Raises `InputError` if `kind` is "slots" and the model cannot run in slots.
+    """
+    if kind not in ("auto", "slots", "static"):
+        raise InputError(f"unknown engine {kind!r}", remedy="known: auto, slots, static")
+    reason = "asked for" if kind == "static" else why_no_slots(model)
+    if not reason:
+        return SlotEngine(model, slots=slots, sampling=sampling, end=end), ""
+    if kind == "slots":
+        raise InputError(f"the model cannot run in slots: {reason}", remedy="use engine auto or static")
+    return StaticEngine(model, slots=slots, sampling=sampling, end=end), reason

@@ -1,0 +1,52 @@
+"""Small made-up traces and tables with known structure, for tests of everything that is fitted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from msifr_policy.evidence import EvidenceTable, build_evidence
+from msifr_policy.schedule import EveryUnits, Schedule
+from msifr_policy.traces import Trace
+from msifr_policy.validators import default_validators
+
+
+def make_traces(
+    n_prompts: int, *, attempts: int = 1, seed: int = 0, accept: float = 0.5, loop: float = 0.6, slip: float = 0.05
+) -> list[Trace]:
+    """Attempts whose bad ones fall into a loop with probability `loop`; good ones show a false equation with `slip`.
+
+    Group "even" or "odd" by prompt; tokens are recorded as one per character plus an end token.
+    """
+    rng = np.random.default_rng(seed)
+    traces = []
+    for p in range(n_prompts):
+        for a in range(attempts):
+            good = bool(rng.random() < accept)
+            lines = []
+            for _ in range(int(rng.integers(3, 8))):
+                x, y = (int(v) for v in rng.integers(2, 90, 2))
+                wrong = rng.random() < (slip / 5 if good else 0.15)
+                lines.append(f"She has {x} and gets {y}: {x}+{y}={x + y + int(wrong)}.\n")
+            text = "".join(lines)
+            if not good and rng.random() < loop:
+                text += "and so on, " * int(rng.integers(20, 60))
+            text += "#### 5"
+            traces.append(
+                Trace(
+                    id=f"p{p}/{a}",
+                    prompt_id=f"p{p}",
+                    prompt="How many?",
+                    group="even" if p % 2 == 0 else "odd",
+                    text=text,
+                    accepted=good,
+                    tokens=len(text) + 1,
+                    token_ends=[*range(1, len(text) + 1), len(text)],
+                )
+            )
+    return traces
+
+
+def make_table(n_prompts: int, *, schedule: Schedule | None = None, **options: float) -> EvidenceTable:
+    """The evidence table of `make_traces`."""
+    traces = make_traces(n_prompts, **options)  # type: ignore[arg-type]
+    return build_evidence(traces, schedule or EveryUnits(20, "characters"), default_validators())

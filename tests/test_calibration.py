@@ -1,0 +1,288 @@
+"""Fitting and certifying: each statistical promise by simulation with both its error rates stated."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from makers import make_table
+from scipy.stats import binom
+
+from msifr_calibration import (
+    best_length_cap,
+    certify,
+    fit_path,
+    fit_policy,
+    fit_posterior,
+    folds,
+    split_by_prompt,
+    threshold_stops,
+    thresholds_at_price,
+)
+from msifr_calibration.betting import (
+    accepted_needed,
+    betting_log_e_value,
+    betting_p_value,
+    binomial_p_value,
+    binomial_upper,
+    prompt_scores,
+)
+from msifr_calibration.posterior import log_loss
+from msifr_policy.errors import InputError
+from msifr_sim import replay_policy, summarise
+
+ALPHA, DELTA = 0.1, 0.1
+REPEATS = 1000
+# At most DELTA of the runs may break the promise; a correct test breaks this bound with probability < 1e-6.
+ALLOWED = int(binom.isf(1e-6, REPEATS, DELTA))
+
+
+def simulated_prompts(rng, f, n_prompts=150, attempts=4, spread=0.0):
+    """accepted, discarded `[P, m]`: each prompt's false-reject rate is drawn with mean f; 1 is perfectly correlated."""
+    rate = np.where(rng.random((n_prompts, 1)) < f, 1.0, 0.0) if spread else np.full((n_prompts, 1), f)
+    accepted = rng.random((n_prompts, attempts)) < 0.5
+    if spread:
+        accepted[:] = accepted[:, :1]
+    return accepted, rng.random((n_prompts, attempts)) < rate
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0], ids=["independent attempts", "perfectly correlated attempts"])
+def test_betting_certifies_a_false_claim_no_more_often_than_delta(spread):
+    rng = np.random.default_rng(1)
+    prompt = np.repeat(np.arange(150), 4)
+    broken = 0
+    for _ in range(REPEATS):
+        accepted, discarded = simulated_prompts(rng, ALPHA, spread=spread)
+        Z = prompt_scores(prompt, accepted.ravel(), discarded.ravel(), ALPHA)
+        broken += betting_p_value(Z, ALPHA) <= DELTA
+    assert broken <= ALLOWED
+
+
+def test_the_validity_test_can_fail():
+    """Treating the attempts of a prompt as independent, the mistake the prompt unit prevents, is caught by it."""
+    rng = np.random.default_rng(1)
+    broken = 0
+    for _ in range(REPEATS):
+        accepted, discarded = simulated_prompts(rng, ALPHA, spread=1.0)
+        losses, n = int((accepted & discarded).sum()), int(accepted.sum())
+        broken += binomial_p_value(losses, n, ALPHA) <= DELTA
+    assert broken > ALLOWED
+
+
+def test_betting_has_power():
+    rng = np.random.default_rng(2)
+    prompt = np.repeat(np.arange(150), 4)
+    found = 0
+    for _ in range(200):
+        accepted, discarded = simulated_prompts(rng, 0.02)
+        Z = prompt_scores(prompt, accepted.ravel(), discarded.ravel(), ALPHA)
+        found += betting_p_value(Z, ALPHA) <= DELTA
+    assert found >= 190  # the true power is about 1; fewer than 190 of 200 has probability < 1e-6 at power 0.99
+
+
+@given(st.lists(st.floats(-ALPHA, 1 - ALPHA), max_size=12), st.randoms())
+def test_betting_does_not_depend_on_the_order_of_prompts(Z, random):
+    shuffled = list(Z)
+    random.shuffle(shuffled)
+    a, b = (betting_log_e_value(np.asarray(z), ALPHA) for z in (Z, shuffled))
+    assert a == pytest.approx(b, abs=1e-9)
+
+
+def test_the_betting_e_value_has_mean_at_most_one_at_the_boundary():
+    """Exactly: over all outcomes of three prompts with P(Z = 1 − α) = α, P(Z = −α) = 1 − α."""
+    total = 0.0
+    for outcome in np.ndindex(2, 2, 2):
+        Z = np.where(np.asarray(outcome) == 1, 1 - ALPHA, -ALPHA)
+        probability = np.prod(np.where(np.asarray(outcome) == 1, ALPHA, 1 - ALPHA))
+        total += probability * math.exp(betting_log_e_value(Z, ALPHA))
+    assert total == pytest.approx(1.0, abs=1e-12)
+
+
+def test_binomial_numbers_agree_with_the_textbook():
+    assert accepted_needed(0.05, 0.9) == 45  # 0.95^45 = 0.0994, 0.95^44 = 0.1047
+    assert accepted_needed(0.05, 0.95) == 59  # the "rule of 59" of tolerance limits (Wilks 1941)
+    assert binomial_p_value(0, 45, 0.05) == pytest.approx(0.95**45)
+    # Clopper-Pearson for 0 of n: 1 − δ^(1/n); for 3 of 20 at 95 % one-sided, 0.3437 (Hahn & Meeker, table).
+    assert binomial_upper(0, 45, 0.9) == pytest.approx(1 - 0.1 ** (1 / 45))
+    assert binomial_upper(3, 20, 0.95) == pytest.approx(0.3437, abs=1e-4)
+    assert binomial_upper(4, 4, 0.9) == 1.0
+    assert binomial_p_value(0, 0, 0.05) == 1.0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -1.0, math.nan])
+def test_impossible_budgets_are_refused(alpha):
+    with pytest.raises(InputError, match="budget"):
+        binomial_p_value(1, 2, alpha)
+    with pytest.raises(InputError, match="scores must lie"):
+        betting_log_e_value(np.asarray([0.99]), 0.5)
+
+
+def test_fixed_sequence_testing_keeps_its_promise_on_a_path_that_is_not_monotone():
+    """Ten policies, all with f = α exactly or above, in no order: any certificate is a broken promise."""
+    rng = np.random.default_rng(3)
+    table = make_table(500, accept=0.5, loop=0.0)
+    broken = 0
+    for _ in range(REPEATS):
+        f = ALPHA + 0.1 * rng.random(10) * (rng.random(10) < 0.5)
+        gone = (rng.random(table.n_attempts) < rate for rate in f)
+        broken += certify(gone, table, max_false_reject=ALPHA, confidence=1 - DELTA).index is not None
+    assert broken <= ALLOWED
+
+
+def test_the_most_aggressive_policy_before_the_first_failure_is_chosen():
+    table = make_table(300, accept=0.6)
+    good = np.flatnonzero(table.accepted)
+    none, bad_only, all_good = (np.zeros(300, dtype=bool) for _ in range(3))
+    bad_only[:] = ~table.accepted
+    all_good[good] = True
+    result = certify([none, bad_only, all_good, none], table, max_false_reject=0.05, confidence=0.9)
+    assert (result.index, result.certificate.tested, result.certificate.false_rejects) == (1, 3, 0)
+    assert result.certificate.method == "exact binomial"
+    assert result.certificate.bias_bound == 0.05
+    assert set(result.certificate.groups) == {"even", "odd"}
+    assert sum(g.n_accepted for g in result.certificate.groups.values()) == len(good)
+    result = certify([all_good], table, max_false_reject=0.05, confidence=0.9)
+    assert result.index is None
+    assert "nothing could be certified" in result.certificate.message
+
+
+def test_too_few_accepted_samples_say_how_many_are_needed():
+    fit = fit_policy(make_table(60, accept=0.5), max_false_reject=0.01, confidence=0.99)
+    certificate = fit.file.certificate
+    assert not certificate.certified
+    assert fit.file.never_discards
+    assert "at least 459 are needed" in certificate.message
+    assert certificate.accepted_needed == 459
+
+
+def test_certified_policies_break_their_promise_no_more_often_than_delta():
+    """The whole of fit_policy: the false-reject rate on a very large fresh sample against α, 40 fits.
+
+    A promise broken with probability 0.1 gives more than 14 of 40 with probability < 1e-5.
+    """
+    fresh = make_table(3000, seed=10**6, slip=0.5)
+    broken = certified = 0
+    for seed in range(40):
+        fit = fit_policy(make_table(160, seed=seed, slip=0.5), max_false_reject=0.08, seed=seed)
+        summary = summarise(replay_policy(fit.file.policy(), fresh), draws=2)
+        certified += fit.file.certificate.certified
+        broken += summary.false_reject_rate > 0.08
+    assert broken <= 14
+    assert certified >= 14  # and it does certify: a method that never does would pass the line above
+
+
+def test_a_fitted_policy_saves_and_its_promise_holds_where_evidence_is_good():
+    fit = fit_policy(make_table(400, attempts=2, seed=4), seed=4)
+    assert fit.file.certificate.certified
+    assert fit.file.certificate.method == "betting by prompt"
+    summary = summarise(replay_policy(fit.file.policy(), make_table(400, attempts=2, seed=5)))
+    assert summary.net_cost_factor_ci[1] < 0.75
+    assert summary.false_reject_rate < 0.05
+
+
+def test_evidence_that_knows_nothing_never_costs_much():
+    """With outcomes shuffled among prompts there is nothing to learn; the policy must not pretend otherwise."""
+    factors = []
+    for seed in range(10):
+        tables = []
+        for part in (seed, seed + 100):
+            table = make_table(300, seed=part)
+            shuffled = np.random.default_rng(part).permutation(table.accepted)
+            tables.append(replace(table, accepted=shuffled))
+        fit = fit_policy(tables[0], seed=seed)
+        factors.append(summarise(replay_policy(fit.file.policy(), tables[1]), draws=2).net_cost_factor)
+    assert np.mean(factors) < 1.02
+    assert max(factors) < 1.08
+
+
+def test_the_path_runs_from_conservative_to_aggressive_on_its_own_data():
+    table = make_table(300, seed=6)
+    M = fit_posterior(table).cross_fitted
+    path = fit_path(table, M)
+    lost, rho = [], []
+    for thresholds in path.thresholds:
+        stop = threshold_stops(table, M, thresholds)
+        kept = table.accepted & (stop < 0)
+        lost.append(1 - kept.sum() / table.n_accepted)
+        rho.append(table.spent[np.where(stop >= 0, stop, table.end)].sum() / kept.sum())
+    assert lost[0] <= lost[-1]
+    assert rho[-1] < 0.9 * path.rho_full
+    assert rho[-1] <= min(rho) * 1.03  # the last is optimal up to what isotonic ties allow
+    assert np.all(np.diff(path.prices) <= 0)
+    assert path.prices[-1] == pytest.approx(rho[-1], rel=0.03)
+
+
+def test_thresholds_find_the_exact_optimum_of_a_known_process():
+    """Two-valued M, constant costs: discarding the bad half is worth it exactly when Λ·M < the cost to go."""
+    rng = np.random.default_rng(7)
+    table = make_table(2000, accept=0.5, loop=0.0, slip=0.0)
+    good_prospect = rng.random(table.n_attempts) < 0.5
+    M_attempt = np.where(good_prospect, 0.8, 0.1)
+    accepted = rng.random(table.n_attempts) < M_attempt
+    table = replace(table, accepted=accepted)
+    M = M_attempt[table.attempt]
+    remaining = (table.cost[table.attempt] - table.spent)[table.k == 1].mean()
+    for price, discards in [(remaining / 0.1 * 1.5, False), (remaining / 0.1 * 0.6, True)]:
+        threshold = thresholds_at_price(table, M, price)[0]
+        assert (threshold > 0.1) == discards
+        assert threshold <= 0.8
+
+
+def test_posterior_is_cross_fitted_by_prompt():
+    """Outcomes that are a function of the prompt cannot be learned from other prompts."""
+    table = make_table(200, attempts=4, loop=0.0, slip=0.2)
+    fitted = fit_posterior(table)
+    rows = table.is_checkpoint
+    assert fitted.log_loss == pytest.approx(log_loss(fitted.cross_fitted[rows], table.accepted[table.attempt][rows]))
+    assert fitted.log_loss <= fitted.base_loss * 1.01
+    fold = folds(table.prompt_ids, 5, 0)
+    assert np.bincount(fold).max() - np.bincount(fold).min() <= 1
+
+
+@pytest.mark.parametrize("method", ["logistic", "isotonic"])
+def test_posterior_is_calibrated(method):
+    table = make_table(1500, seed=8)
+    M = fit_posterior(table, method=method).cross_fitted
+    late = (table.k == 6) & table.is_checkpoint
+    A = table.accepted[table.attempt][late]
+    for low, high in [(0, 0.3), (0.3, 0.55), (0.55, 1)]:
+        here = (M[late] >= low) & (M[late] < high)
+        if here.sum() > 50:
+            assert A[here].mean() == pytest.approx(M[late][here].mean(), abs=4.5 * 0.5 / np.sqrt(here.sum()))
+
+
+def test_a_posterior_needs_both_outcomes():
+    table = make_table(30)
+    with pytest.raises(InputError, match="rejected"):
+        fit_posterior(replace(table, accepted=np.ones(30, dtype=bool)))
+    with pytest.raises(InputError, match="accepted"):
+        fit_posterior(replace(table, accepted=np.zeros(30, dtype=bool)))
+
+
+def test_splits_keep_prompts_together_and_do_not_depend_on_the_rest():
+    table = make_table(80, attempts=3)
+    first, second = split_by_prompt(table, 0.5, 1)
+    assert not set(first.prompt_ids) & set(second.prompt_ids)
+    assert first.n_attempts + second.n_attempts == 240
+    half = table.take(np.arange(120))
+    again, _ = split_by_prompt(half, 0.5, 1)
+    assert set(again.prompt_ids) == set(first.prompt_ids) & set(half.prompt_ids)
+    with pytest.raises(InputError, match="share"):
+        split_by_prompt(table, 1.0, 1)
+    with pytest.raises(InputError, match="cannot be split"):
+        split_by_prompt(table.take(np.arange(3)), 0.5, 1)
+
+
+def test_the_length_cap_is_the_best_of_all_caps():
+    table = make_table(120, seed=3)
+    cap = best_length_cap(table, 0.1)
+    cost, A = table.cost, table.accepted
+    factors = {
+        c: np.minimum(cost, c).sum() / (A & (cost <= c)).sum() / (cost.sum() / A.sum())
+        for c in range(1, int(cost.max()) + 1)
+        if (A & (cost > c)).sum() <= 0.1 * A.sum()
+    }
+    assert cap.net_cost_factor == pytest.approx(min(1.0, *factors.values()))
+    assert cap.false_reject_rate <= 0.1

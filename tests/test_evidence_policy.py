@@ -1,0 +1,240 @@
+"""Evidence tables, posteriors and policy files: the same numbers live, replayed, stored and loaded."""
+
+import json
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from makers import make_table, make_traces
+
+from msifr_calibration import fit_policy
+from msifr_policy.errors import InputError
+from msifr_policy.evidence import EvidenceTable, build_evidence
+from msifr_policy.policy import NEVER_DISCARD, Action
+from msifr_policy.policy_file import PolicyFile, first_rows
+from msifr_policy.posterior import LogisticStage, Posterior
+from msifr_policy.schedule import EveryUnits, NewlineSteps
+from msifr_policy.traces import Trace
+from msifr_policy.validators import Length, default_validators
+from msifr_sim import replay_policy
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_policy(make_table(400, attempts=2, seed=1), max_false_reject=0.1, seed=2)
+
+
+def test_a_table_has_a_row_per_checkpoint_and_one_for_the_end():
+    traces = [
+        Trace(id="a", prompt_id="p", text="x" * 45, accepted=True),
+        Trace(id="b", prompt_id="q", text="x" * 5, accepted=False),
+        Trace(id="c", prompt_id="p", text="x" * 20, accepted=False),
+    ]
+    table = build_evidence(traces, EveryUnits(20, "characters"), [Length()])
+    assert table.k.tolist() == [1, 2, 3, 1, 1, 2]
+    assert table.spent.tolist() == [20, 40, 45, 5, 20, 20]
+    assert table.is_checkpoint.tolist() == [True, True, False, False, True, False]
+    assert table.prompt.tolist() == [0, 1, 0]
+    assert table.cost.tolist() == [45, 5, 20]
+    assert table.costing.unit == "characters"
+
+
+def test_costs_are_tokens_where_all_traces_record_them():
+    tokens = Trace(id="a", prompt_id="p", text="abcdef", accepted=True, tokens=4, token_ends=[1, 4, 6, 6])
+    table = build_evidence([tokens], EveryUnits(2, "characters"), [Length()])
+    # text[:2] needs the second token, text[:4] no more, text[:6] the third; the end token is the fourth.
+    assert table.spent.tolist() == [2, 2, 3, 4]
+    assert (table.costing.unit, table.costing.source) == ("tokens", "recorded")
+    total_only = Trace(id="b", prompt_id="p", text="abcd", accepted=True, tokens=8)
+    table = build_evidence([total_only], EveryUnits(1, "characters"), [Length()])
+    assert table.spent.tolist() == [2, 4, 6, 8, 8]
+    assert table.costing.source == "prorated"
+    none = Trace(id="c", prompt_id="p", text="abcd", accepted=True)
+    assert build_evidence([tokens, none], EveryUnits(2, "characters"), [Length()]).costing.unit == "characters"
+    by_user = build_evidence([none], EveryUnits(2, "characters"), [Length()], tokenizer=lambda t: [3, 4])
+    assert (by_user.spent.tolist(), by_user.costing.source) == ([1, 2, 2], "tokenizer")
+    with pytest.raises(InputError, match="1 of 1 traces record no token count"):
+        build_evidence([none], EveryUnits(2, "characters"), [Length()], unit="tokens")
+    with pytest.raises(InputError, match="needs the token boundaries"):
+        build_evidence([none], EveryUnits(2, "tokens"), [Length()])
+
+
+def test_a_table_needs_traces_with_ids_of_their_own():
+    with pytest.raises(InputError, match="no traces"):
+        build_evidence([], EveryUnits(2, "characters"), [Length()])
+    twice = [Trace(id="a", prompt_id="p", text="", accepted=True)] * 2
+    with pytest.raises(InputError, match="twice"):
+        build_evidence(twice, EveryUnits(2, "characters"), [Length()])
+
+
+def same(a, b):
+    return np.array_equal(a, b, equal_nan=a.dtype == np.float64) if isinstance(a, np.ndarray) else a == b
+
+
+def test_parquet_gives_the_table_back(tmp_path):
+    table = make_table(30, attempts=2)
+    table.write(tmp_path / "t.parquet")
+    back = EvidenceTable.read(tmp_path / "t.parquet")
+    for name in ("columns", "values", "verdicts", "k", "spent", "position", "start", "attempt_ids", "groups"):
+        assert same(getattr(table, name), getattr(back, name)), name
+    for name in ("accepted", "schedule", "validators", "costing", "fingerprint"):
+        assert same(getattr(table, name), getattr(back, name)), name
+    prompts = np.asarray(table.prompt_ids)[table.prompt]
+    assert np.array_equal(prompts, np.asarray(back.prompt_ids)[back.prompt])
+    (tmp_path / "no.parquet").write_bytes(b"no")
+    with pytest.raises(InputError, match="not an evidence table"):
+        EvidenceTable.read(tmp_path / "no.parquet")
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_take_is_building_the_table_of_those_attempts(indices):
+    traces = make_traces(10)
+    table = make_table(10).take(np.asarray(indices))
+    chosen = [replace_id(traces[i], n) for n, i in enumerate(indices)]
+    again = build_evidence(chosen, EveryUnits(20, "characters"), default_validators())
+    for name in ("values", "k", "spent", "start", "accepted"):
+        assert same(getattr(table, name), getattr(again, name)), name
+    assert np.array_equal(
+        np.asarray(table.prompt_ids)[table.prompt], np.asarray(again.prompt_ids)[again.prompt]
+    )
+
+
+def replace_id(trace, n):
+    return msgspec.structs.replace(trace, id=str(n))
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=5), min_size=1, max_size=6))
+def test_first_rows_is_the_first_true_of_each_attempt(attempts):
+    fires = np.asarray([x for a in attempts for x in a])
+    start = np.cumsum([0] + [len(a) for a in attempts])
+    expected = [s + a.index(True) if True in a else -1 for s, a in zip(start[:-1].tolist(), attempts, strict=True)]
+    assert first_rows(fires, start).tolist() == expected
+
+
+def test_one_row_is_predicted_to_the_last_bit_as_among_many(fitted):
+    table = fitted.certifying
+    M = fitted.file.posterior.predict(table.k, table.values)
+    one_by_one = [fitted.file.posterior.predict(table.k[[i]], table.values[[i]])[0] for i in range(0, len(M), 37)]
+    assert M[::37].tolist() == one_by_one
+
+
+def test_unknown_evidence_says_nothing():
+    stage = LogisticStage(0.3, [1.0, 2.0], [1.0, 2.0], [0.5, -0.5])
+    posterior = Posterior("logistic", ("a", "b"), [0], [stage])
+    centre = np.expm1([[1.0, 2.0]])
+    unknown = np.asarray([[math.nan, math.nan]])
+    one = np.ones(1, dtype=np.int64)
+    assert posterior.predict(one, unknown) == pytest.approx(posterior.predict(one, centre))
+    assert posterior.predict(one * 99, unknown) == posterior.predict(one, unknown)
+
+
+def test_the_live_run_decides_as_the_replay_of_what_it_wrote(fitted):
+    policy = fitted.file.policy()
+    traces = make_traces(60, seed=9)
+    table = build_evidence(traces, fitted.file.schedule, policy.validators)
+    outcomes = replay_policy(policy, table)
+    assert 0 < outcomes.discarded.sum() < len(traces)
+    for i, trace in enumerate(traces):
+        run = policy.start(trace.prompt)
+        stopped = None
+        for n, character in enumerate(trace.text):
+            decision = run.feed(character, 1)
+            if decision is not None and decision.action is Action.DISCARD:
+                stopped = (decision.k, n + 1, decision.reason)
+                break
+        replayed = (int(outcomes.stop_k[i]), int(outcomes.cost_policy[i]), outcomes.reason[i])
+        assert stopped == (replayed if outcomes.discarded[i] else None)
+        # In pieces of any size the decisions are the same, only seen later.
+        if stopped is not None:
+            decision = policy.start(trace.prompt).feed(trace.text)
+            assert (decision.action, decision.k, decision.reason) == (Action.DISCARD, stopped[0], stopped[2])
+
+
+def test_a_policy_file_comes_back_and_decides_the_same(fitted, tmp_path):
+    path = tmp_path / "policy.json"
+    fitted.file.save(path)
+    loaded = PolicyFile.load(path)
+    assert loaded == fitted.file
+    assert np.array_equal(loaded.policy().stops(fitted.certifying), fitted.file.policy().stops(fitted.certifying))
+    assert not loaded.never_discards
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema_version": 2}, "schema version 2"),
+        ({"schema_version": "1"}, "not a policy file"),
+        ({"surprise": 1}, "surprise"),
+        ({"thresholds": [2.0]}, r"thresholds"),
+        ({"thresholds": [None]}, r"thresholds"),
+        ({"price": -1.0}, r"price"),
+        ({"certificate": ...}, "certificate"),
+        ({"schedule": {"kind": "every", "n": 0, "unit": "tokens"}}, "must be at least 1"),
+        ({"schedule": {"kind": "sometimes"}}, "sometimes"),
+        ({"posterior": {"method": "logistic", "columns": [], "stage_of": [3], "stages": []}}, "posterior"),
+    ],
+)
+def test_a_policy_file_that_does_not_validate_is_refused_with_the_reason(fitted, tmp_path, change, says):
+    data = json.loads(msgspec.json.encode(fitted.file)) | change
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({k: v for k, v in data.items() if v is not ...}))
+    with pytest.raises(InputError, match=says):
+        PolicyFile.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100000, b'{"schema_version": 1e999}'])
+def test_hostile_policy_files_are_refused(tmp_path, content):
+    path = tmp_path / "policy.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"policy\.json"):
+        PolicyFile.load(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        PolicyFile.load(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "nobody"}, "unknown validator 'nobody'"),
+        ({"version": "of yesterday"}, "fit the policy again"),
+        ({"parameters": {"strikes": "many"}}, "parameters of validator"),
+    ],
+)
+def test_validators_that_cannot_be_made_are_refused(fitted, change, says):
+    first = msgspec.structs.replace(fitted.file.validators[0], **change)
+    file = msgspec.structs.replace(fitted.file, validators=[first, *fitted.file.validators[1:]])
+    with pytest.raises(InputError, match=says):
+        file.policy()
+
+
+def test_evidence_of_another_kind_is_refused(fitted):
+    policy = fitted.file.policy()
+    with pytest.raises(InputError, match="other columns, schedule or validators"):
+        policy.stops(make_table(5, schedule=NewlineSteps()))
+    short = msgspec.structs.replace(fitted.file, validators=fitted.file.validators[:-1])
+    with pytest.raises(InputError, match="posterior's columns"):
+        short.policy()
+
+
+def test_the_policy_that_never_discards_never_does(fitted):
+    never = msgspec.structs.replace(fitted.file, thresholds=[]).policy()
+    assert (never.stops(fitted.certifying) == -1).all()
+    assert never.file.never_discards
+    run = NEVER_DISCARD.start("prompt")
+    assert run.feed("anything", 3) is None
+    assert run.failures == {}
+
+
+def test_reasons_name_a_dead_verdict_first(fitted):
+    policy = fitted.file.policy()
+    table = fitted.certifying
+    verdicts = np.zeros_like(table.verdicts[:3])
+    verdicts[1, 2] = 1
+    words = policy.reasons(table.k[:3], table.values[:3], verdicts)
+    assert words[1] == policy.validators[2].name
+    assert set(words) <= {v.name for v in policy.validators}
+
+
