@@ -68,7 +68,7 @@ _NUMBER = re.compile(
     r"(?P<sign>[-+−]?)\s?\$?(?P<value>(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?+|\.\d++)(?:\s?/\s?(?P<divisor>\d++))?+"
 )
 # What shows that the number is part of a longer expression.
-_GOES_ON = re.compile(r"\s?(?:[.,:/eE]?\d|[-+*×=]\s?\d|\^(?!\s?\{?\\circ)|√|π|\\(?:sqrt|pi|frac))")
+_GOES_ON = re.compile(r"\s*+(?:[.,:/eE]?\d|[-+*×=]\s?\d|\^(?!\s?\{?\\circ)|√|π|\\(?:sqrt|pi|frac))")
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{(-?\d{1,99})\}\s?\{(\d{1,99})\}")
 
 

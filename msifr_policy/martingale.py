@@ -3,26 +3,23 @@
 
 M_k = E[U | F_k] is a Doob martingale and the stopping time τ ≤ K is bounded, so for every policy
 
-    E[U] = E[U; finished] + E[M_τ; exited] + E[M_τ; discarded]                                            
-    [T4]
+    E[U] = E[U; finished] + E[M_τ; exited] + E[M_τ; discarded]                                       [T4]
 
 and lost utility can be read off at the moment of each discard. This does **not** say that retained attempts
-look like all
-attempts: with R the retention of a policy that never exits,
+look like all attempts: with R the retention of a policy that never exits,
 
-    E[U | R] − E[U] = (E[U] − E[M_τ | discarded]) P(discarded)/P(R),                                        
-    [T5]
+    E[U | R] − E[U] = (E[U] − E[M_τ | discarded]) P(discarded)/P(R),                                 [T5]
 
 positive whenever the policy discards poor prospects. Nor does it say that what is accepted and retained looks
-like what
-is accepted: for the finished sample Y,
+like what is accepted: for the finished sample Y,
 
-    TV(L(Y | A, R), L(Y | A)) = f · TV(L(Y | A, R), L(Y | A, discarded)) ≤ f,                               
-    [T6]
+    TV(L(Y | A, R), L(Y | A)) = f · TV(L(Y | A, R), L(Y | A, discarded)) ≤ f,                        [T6]
 
-which bounds the bias of every statistic with values in [0, 1], overall and in each group. Both need M_k to be
-calibrated when an *estimate* M̂ stands in for it; [T12] gives the test: a calibrated M̂ has increments of
-conditional mean zero, and any bet ν_k(F_k) on them has E[Π(1 + ν_k(M̂_{k+1} − M̂_k))] = 1.
+which bounds the bias of every statistic with values in [0, 1], overall and in each group. All this is about
+the true M_k. Where an *estimate* M̂ stands in for it, it has to be calibrated, which can be tested: the
+increments of a calibrated M̂ have conditional mean zero, and any bet ν_k(F_k) on them has
+
+    E[Π_k (1 + ν_k (M̂_{k+1} − M̂_k))] = 1.                                                            [T12]
 
 Reference: Williams (1991), *Probability with Martingales*, §10.10 (optional stopping).
 """
@@ -31,13 +28,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
 from msifr_policy.evaluate import StagePolicy, evaluate
-from msifr_policy.process import StageProcess, Vector, pull, reach
+from msifr_policy.process import StageProcess, Vector, prospects, pull, reach
 
 __all__ = [
     "BiasBound",
@@ -81,10 +79,7 @@ def optional_stopping(
     """
     result = evaluate(process, policy)
     finished = float(result.arriving[-1] @ process.utility)
-    if estimate is None:
-        M = _true_estimate(process)[:-1]
-    else:
-        M = _as_vectors(process, estimate, process.K)
+    M = prospects(process).utility[:-1] if estimate is None else _as_vectors(process, estimate, process.K)
     discarded = exited = 0.0
     for k, discarding in enumerate(policy.discarding):
         discarded += float((result.arriving[k] * discarding) @ M[k])
@@ -174,9 +169,10 @@ def bias_bound(
     return bounds
 
 
-def total_variation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+def total_variation(first: npt.ArrayLike, second: npt.ArrayLike) -> Any:
     """Return TV = ½ Σ|p − q| of two laws `[n]` on the same points. Exact for Fractions (object arrays)."""
-    return np.abs(np.asarray(first) - np.asarray(second)).sum() / 2  # type: ignore[no-any-return]
+    difference: Any = np.asarray(first) - np.asarray(second)
+    return np.abs(difference).sum() / 2
 
 
 def drift(process: StageProcess, estimate: Sequence[npt.ArrayLike]) -> tuple[Vector, ...]:
@@ -212,14 +208,7 @@ def _bound(accepted: Vector, retained: Vector) -> BiasBound:
     if not retained.sum() > 0 or not lost.sum() > 0:
         return BiasBound(f, f, 1.0)
     kept = retained / retained.sum()
-    return BiasBound(f, total_variation(kept, law), total_variation(kept, lost / lost.sum()))
-
-
-def _true_estimate(process: StageProcess) -> tuple[Vector, ...]:
-    M = [process.utility]
-    for P in reversed(process.transitions):
-        M.append(pull(P, M[-1][:, None])[:, 0])
-    return tuple(reversed(M))
+    return BiasBound(f, float(total_variation(kept, law)), float(total_variation(kept, lost / lost.sum())))
 
 
 def _as_vectors(process: StageProcess, given: Sequence[npt.ArrayLike], n: int) -> tuple[Vector, ...]:

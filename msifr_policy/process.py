@@ -317,8 +317,12 @@ def _check_rows(P: Matrix, k: int) -> None:
             remedy="must be 1",
         )
     if lowest < 0:
-        s, t = np.argwhere((P.toarray() if sp.issparse(P) else P) < 0)[0]
-        raise InputError(f"probability {P[s, t]:g} of reaching state {t}", where=f"stage {k + 1}, state {s}")
+        negative = sp.coo_array(P) if sp.issparse(P) else sp.coo_array(np.minimum(P, 0))
+        i = int(np.argmin(negative.data))
+        s, target = (int(index[i]) for index in negative.coords)
+        raise InputError(
+            f"probability {negative.data[i]:g} of reaching state {target}", where=f"stage {k + 1}, state {s}"
+        )
 
 
 def _check_distribution(p: Vector, name: str) -> None:

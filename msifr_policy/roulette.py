@@ -3,23 +3,22 @@
 
 At checkpoint k the attempt goes on with probability q_k and is discarded otherwise; what passes carries the
 weight W = Π 1/q_k. For any h, E[W·1{R}·h(Y)·A] = E[h(Y)·A], calibrated or not. The price is variance. With
-D_k of `msifr_policy.evaluate` and U = A, the first two moments follow by forward recursion:
+D_k of `msifr_policy.evaluate` and U = A, the moments follow by forward recursion:
 
     D_{k+1} = (q_k D_k) P_k                 P(alive, state)
     B_{k+1} = (B_k / q_k) P_k               E[W²; alive, state]
     C = E[T],   E[W A; R] = E[A],   S = E[W² A; R] = B_K·U
 
-n attempts are worth Kish's n_eff = (ΣW)²/ΣW² → n E[A]²/S accepted samples, at C·S/E[A]² tokens each. In the
-logarithms of the q_k both C and S are sums of exponentials, so log C + log S is convex: **a stationary point
-is the optimum**. With r_k the expected remaining cost after continuing and m_k the downstream second-moment
-factor,
+By Kish's (ΣW)²/ΣW², n attempts are worth n E[A]²/S accepted samples, at C·S/E[A]² tokens each. C and S are
+sums of exponentials of the numbers log q_k, so log C + log S is convex in them: **a stationary point is the
+optimum**. With r_k the expected remaining cost after continuing and m_k the downstream second-moment factor,
 
-    r_k = c_k + P_k (q_{k+1} r_{k+1}),      m_k = P_k (m_{k+1}/q_{k+1}),   m_K = U (no 1/q at K)
+    r_k = c_k + P_k (q_{k+1} r_{k+1}),    m_k = P_k (m_{k+1} / q_{k+1}),    with q_K = 1, r_K = 0, m_K = U,
 
-it is q_k = min(1, sqrt(B_k m_k C / (D_k r_k S))) at every state. Where each state has one history B_k/D_k =
-w², and this is the rule min(1, w/w*) with target weight w* = sqrt(r_k S/(m_k C)); elsewhere it is the best
-rule that looks at the state only. References: Kahn and Marshall (1953); Kish (1965); Boyd et al. (2007) on
-geometric programming.
+it is q_k = min(1, sqrt(B_k m_k C / (D_k r_k S))) in every state. Where each state has one history, B_k/D_k =
+w² and this is the rule min(1, w/w*) with the target weight w* = sqrt(r_k S / (m_k C)); elsewhere it is the
+best rule that looks at the state only. References: Kahn and Marshall (1953) for roulette; Kish (1965),
+*Survey Sampling*; Boyd et al. (2007), *A tutorial on geometric programming*.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.evaluate import StagePolicy, evaluate
+from msifr_policy.evaluate import StagePolicy
 from msifr_policy.process import StageProcess, Vector, prospects, pull, push
 
 __all__ = [
@@ -48,6 +47,8 @@ __all__ = [
     "survival_probability",
     "target_weight",
 ]
+
+_FAR = 1e6  # stands for an unbounded fixed point: survive for certain
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,13 @@ def roulette_moments(process: StageProcess, policy: StagePolicy) -> RouletteMome
     chance to
     survive: the weights would not be unbiased.
     """
-    _, B = _forward(process, policy)
-    weight = evaluate(process, StagePolicy(tuple(_support(q) for q in policy.continuing))).utility_kept
-    return RouletteMoments(evaluate(process, policy).tokens, weight, float(B[-1] @ process.utility))
+    D, B = _forward(process, policy)
+    passed = zip(process.stage_costs, policy.continuing, D, strict=False)
+    return RouletteMoments(
+        tokens=float(process.prompt_cost + sum((q * D_k) @ c for c, q, D_k in passed)),
+        weight=float(process.initial @ prospects(process).utility[0]),
+        second_moment=float(B[-1] @ process.utility),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,17 +209,23 @@ def optimal_roulette(
     """
     if not 0 <= floor < 1:
         raise InputError(f"floor {floor}", where="optimal_roulette", remedy="in [0, 1)")
-    M = prospects(process).utility
-    q = [np.where(M_k > 0, 1.0, floor) for M_k in M[:-1]]
-    moments, goals, slopes = _stationarity(process, q, floor)
+    finished = prospects(process)
+    q = [
+        np.where((M > 0) | (r <= 0), 1.0, floor)
+        for M, r in zip(finished.utility[:-1], finished.remaining_cost[:-1], strict=True)
+    ]
+    moments, goals, slopes = _stationarity(process, q)
     for step in range(max_steps):
         residual = _downhill(q, slopes, floor)
         if residual <= tolerance:
             return RouletteOptimum(StagePolicy(tuple(q)), moments, step, residual)
         share = 0.5
         while True:
-            trial = [q_k ** (1 - share) * goal**share for q_k, goal in zip(q, goals, strict=True)]
-            tried = _stationarity(process, trial, floor)
+            trial = [
+                np.where(q_k > 0, np.clip(q_k ** (1 - share) * goal**share, floor, 1.0), 0.0)
+                for q_k, goal in zip(q, goals, strict=True)
+            ]
+            tried = _stationarity(process, trial)
             if tried[0].cost_per_effective <= moments.cost_per_effective or share < 1e-6:
                 break
             share /= 2
@@ -223,10 +234,9 @@ def optimal_roulette(
 
 
 def _stationarity(
-    process: StageProcess, q: list[Vector], floor: float
+    process: StageProcess, q: list[Vector]
 ) -> tuple[RouletteMoments, list[Vector], list[Vector]]:
-    """Return the moments, the stated fixed point for every q, and the derivatives of log C + log S in log
-    q."""
+    """Return the moments, the stated fixed point for q, and the derivatives of log C + log S in log q."""
     policy = StagePolicy(tuple(q))
     D, B = _forward(process, policy)
     tokens, S = process.prompt_cost, float(B[-1] @ process.utility)
@@ -244,9 +254,8 @@ def _stationarity(
     goals, slopes = [], []
     for k, (r, m) in enumerate(ahead):
         cost, spread = D[k] * r / tokens if tokens else D[k] * 0, B[k] * m / S
-        root = np.sqrt(np.divide(spread, cost, out=np.full(r.size, np.inf), where=cost > 0))
-        goal = np.where(D[k] > 0, np.clip(root, floor, 1.0), q[k])
-        goals.append(np.where(q[k] > 0, goal, 0.0))
+        root = np.sqrt(np.divide(spread, cost, out=np.full(r.size, _FAR), where=cost > 0))
+        goals.append(np.where((D[k] > 0) & (q[k] > 0), root, q[k]))
         slopes.append(cost * q[k] - np.divide(spread, q[k], out=np.zeros_like(m), where=q[k] > 0))
     return RouletteMoments(tokens, weight, S), goals, slopes
 
@@ -278,7 +287,3 @@ def _forward(process: StageProcess, policy: StagePolicy) -> tuple[list[Vector], 
         D.append(push(q * D[k], P))
         B.append(push(np.divide(B[k], q, out=np.zeros_like(q), where=q > 0), P))
     return D, B
-
-
-def _support(q: Vector) -> Vector:
-    return (q > 0).astype(float)

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -74,17 +75,16 @@ class Node:
                 raise InputError(f"probability {branch.probability}", where=f"branch {i}")
             if not branch.cost >= 0:
                 raise InputError(f"cost {branch.cost}", where=f"branch {i}", remedy="tokens, >= 0")
-        total = sum(branch.probability for branch in self.branches)
-        if self.branches and not (
-            total == 1 or abs(float(total) - 1) <= SUM_TOLERANCE and total != Fraction(total)
-        ):
-            raise InputError(f"branch probabilities sum to {total}", where="node", remedy="must be 1")
-        if not (
-            self.utility >= 0 and self.exit_utility >= 0 and (self.exit_cost is None or self.exit_cost >= 0)
-        ):
+        probabilities = [branch.probability for branch in self.branches]
+        exact = all(isinstance(p, int | Fraction) for p in probabilities)
+        if probabilities and not abs(sum(probabilities) - 1) <= (0 if exact else SUM_TOLERANCE):
             raise InputError(
-                f"utility {self.utility}, exit {self.exit_cost}, {self.exit_utility}", where="node"
+                f"branch probabilities sum to {sum(probabilities)}", where="node", remedy="must be 1"
             )
+        for name in ("utility", "exit_utility", "exit_cost"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"{name} {value}", where="node", remedy="must be >= 0")
 
 
 class Branch(NamedTuple):
@@ -269,7 +269,7 @@ def tree_process(root: Node, *, prompt_cost: Number = 0) -> StageProcess:
     by_address = dict(nodes(root))
     states = tree_states(root)
     transitions, stage_costs, exit_costs, exit_utilities = [], [], [], []
-    for here, following in zip(states, states[1:], strict=False):
+    for here, following in pairwise(states):
         index = {address: t for t, address in enumerate(following)}
         P = np.zeros((len(here), len(following)))
         c, x, e = np.zeros(len(here)), np.full(len(here), np.inf), np.zeros(len(here))

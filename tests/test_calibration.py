@@ -209,9 +209,8 @@ def test_the_path_runs_from_conservative_to_aggressive_on_its_own_data():
         rho.append(table.spent[np.where(stop >= 0, stop, table.end)].sum() / kept.sum())
     assert lost[0] <= lost[-1]
     assert rho[-1] < 0.9 * path.rho_full
-    assert rho[-1] <= min(rho) * 1.03  # the last is optimal up to what isotonic ties allow
-    assert np.all(np.diff(path.prices) <= 0)
-    assert path.prices[-1] == pytest.approx(rho[-1], rel=0.03)
+    assert rho[-1] == min(rho) == path.rho_best
+    assert np.all(np.diff(path.prices) < 0)
 
 
 def test_thresholds_find_the_exact_optimum_of_a_known_process():

@@ -143,7 +143,7 @@ def test_recorded_generations_are_valid(records: list[dict[str, Any]]) -> None:
     assert embedded_samples_path().stat().st_size <= 300_000
     assert len(records) >= 1_200
     assert len({one["id"] for one in records}) == len(records)
-    tasks = {task.prompt_id: task for task in problems(0, 400)}
+    tasks = {task.prompt_id: task for task in problems(0, 600)}
     assert {one["prompt_id"] for one in records} == set(tasks)
     for one in records:
         task = tasks[one["prompt_id"]]
@@ -157,6 +157,7 @@ def test_recorded_generations_are_valid(records: list[dict[str, Any]]) -> None:
         assert ends == sorted(ends)
         assert ends[-1] == len(one["text"])
         assert "<eos>" not in one["text"]
+        assert one["prompt_tokens"] > 20
         if one["tokens"] < MAX_NEW_TOKENS:  # stopped by the end token, which has no text
             assert ends[-2:] in ([len(one["text"])] * 2, [0])
 

@@ -1,10 +1,18 @@
-"""The path of policies from conservative to aggressive, by backward induction on M_k inside Dinkelbach [T8, T9].
+"""The path of policies from conservative to aggressive, by backward induction on M_k [T8, T9].
 
-On recorded attempts the expectation in V_k = max{0, E[V_{k+1} − C_{k+1} | F_k]} is an isotonic regression of the
-realised value of going on, on M_k (regression Monte Carlo, with F_k summarised by M_k and the value taken to increase in
-it). So each policy is one threshold per checkpoint: discard iff M_k is below it. The path runs over the total
-price Λ = λ* + μ, from many times λ* down to λ*, the price at which cost per accepted is least; it begins with the
-thresholds of the highest price scaled towards zero, so that it starts at never discarding.
+At total price Λ = λ + μ it is worth going on from checkpoint k when Λ·E[U; R | F_k] exceeds the expected cost to go,
+both under the policy's own later decisions. By optional stopping [T4]
+
+    E[U; R | F_k] = M_k − E[M_τ; discarded | F_k],
+
+so with the **burden** B = cost to go + Λ·M_τ·1{discarded later} going on is worth Λ·M_k − E[B | F_k]. On recorded
+attempts B is observed; the expectation is an isotonic regression on M_k (regression Monte Carlo: Longstaff and
+Schwartz 2001, Tsitsiklis and Van Roy 2001), with F_k summarised by M_k and the worth taken to increase in it. Reading
+the lost utility from M_τ instead of the few accepted attempts in a low range of M_k keeps the thresholds
+smooth in Λ. So each policy is one threshold per checkpoint: discard iff M_k is below it.
+
+The path runs over Λ from never discarding downwards, and ends at the policy with the least observed cost per accepted
+sample on the fitting data, the sample's own fixed point of Dinkelbach's iteration.
 """
 
 from __future__ import annotations
@@ -20,23 +28,24 @@ from msifr_policy.policy_file import first_rows
 
 __all__ = ["Path", "fit_path", "threshold_stops", "thresholds_at_price"]
 
-_MIN_ROWS = 20
-_HIGHEST = 256.0
-_N_PRICES = 40
-_SCALES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85)
+_MIN_ROWS = 30
+_N_PRICES = 60
+_HIGHEST, _LOWEST = 1000.0, 0.1  # prices searched, as multiples of the cost per accepted without a policy
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
     """Policies from conservative to aggressive.
 
-    thresholds: `[J, K]`, one row per policy. prices: `[J]` total price Λ in cost units per accepted sample, the last is
-    λ* (unless nothing is ever worth discarding: then the path is empty). rho_full: cost per accepted sample without a policy on the fitting data.
+    thresholds: `[J, K]`, one row per policy; J is 0 when no policy makes accepted samples cheaper. prices: `[J]` total
+    price Λ in cost units per accepted sample. rho_full, rho_best: observed cost per accepted sample without a
+    policy, and with the last of the path, on the fitting data.
     """
 
     thresholds: NDArray[np.float64]
     prices: NDArray[np.float64]
     rho_full: float
+    rho_best: float
 
 
 def threshold_stops(
@@ -48,64 +57,75 @@ def threshold_stops(
 
 
 def thresholds_at_price(table: EvidenceTable, M: NDArray[np.float64], price: float) -> NDArray[np.float64]:
-    """Return `[K]` the thresholds that are optimal at total price Λ = `price` [T8].
+    """Return `[K]` the optimal thresholds at total price Λ = `price`, by the recursion of the module docstring.
 
-    M `[R]` is the cross-fitted posterior. Checkpoints with too few attempts take the threshold of the last that has
-    enough, and are not optimised.
+    M `[R]` is the cross-fitted posterior. K is the last checkpoint that enough attempts reach; it and all later ones
+    share a threshold.
     """
-    rows = table.is_checkpoint
-    counts = np.bincount(table.k[rows], minlength=2)[1:]
-    enough = np.flatnonzero(counts >= _MIN_ROWS)
+    checkpoints = np.flatnonzero(table.is_checkpoint)
+    k = table.k[checkpoints]
+    enough = np.flatnonzero(np.bincount(k, minlength=2)[1:] >= _MIN_ROWS)
     K = int(enough[-1]) + 1 if len(enough) else 1
     thresholds = np.zeros(K)
-    if not len(enough):
-        return thresholds
-    # V_i and the cost already paid when it was reached, per attempt, from the end backwards.
-    V = price * table.accepted.astype(np.float64)
+    attempt = table.attempt
+    # Burden per attempt seen from the row where `spent` was `paid`; at the end there is none.
+    burden = np.zeros(table.n_attempts)
     paid = table.cost.copy()
-    for k in range(K, 0, -1):
-        here = np.flatnonzero(rows & (table.k == k))
-        attempt = table.attempt[here]
-        going_on = V[attempt] - (paid[attempt] - table.spent[here])
+    stages = np.split(checkpoints[np.argsort(k, kind="stable")], np.cumsum(np.bincount(k, minlength=K + 1)[1:K]))
+    for stage in range(K, 0, -1):
+        here = stages[stage - 1]
+        owner = attempt[here]
         if len(here) >= _MIN_ROWS:
-            fitted = IsotonicRegression().fit_transform(M[here], going_on)
-            worth = fitted > 0
-            if worth.all():
-                threshold = 0.0
-            elif not worth.any():
-                threshold = 1.0
-            else:
-                # Half way between the best that is discarded and the worst that is kept.
-                threshold = float((M[here][~worth].max() + M[here][worth].min()) / 2)
-            thresholds[k - 1] = min(max(threshold, 0.0), 1.0)
-        keep = M[here] >= thresholds[k - 1]
-        V[attempt] = np.where(keep, going_on, 0.0)
-        paid[attempt] = table.spent[here]
+            going_on = price * M[here] - (burden[owner] + paid[owner] - table.spent[here])
+            thresholds[stage - 1] = _zero_crossing(M[here], going_on)
+        if stage == K:
+            # Attempts have several rows here: the first one below the threshold discards.
+            here = np.sort(here)
+            owner, first = np.unique(attempt[here], return_index=True)
+            fires = M[here] < thresholds[-1]
+            stop = first_rows(fires, np.append(first, len(here)))
+            entry, gone = here[first], stop >= 0
+            at = here[np.maximum(stop, 0)]
+            to_go = np.where(gone, table.spent[at], paid[owner]) - table.spent[entry]
+            burden[owner] = to_go + np.where(gone, price * M[at], 0.0)
+        else:
+            entry = here
+            gone = M[here] < thresholds[stage - 1]
+            onward = burden[owner] + paid[owner] - table.spent[here]
+            burden[owner] = np.where(gone, price * M[here], onward)
+        paid[owner] = table.spent[entry]
     return thresholds
 
 
-def fit_path(table: EvidenceTable, M: NDArray[np.float64]) -> Path:
-    """Return the path on `table` with cross-fitted posterior M `[R]`.
+def _zero_crossing(M: NDArray[np.float64], going_on: NDArray[np.float64]) -> float:
+    """Return the M at which the isotonic regression of `going_on` `[n]` on M `[n]` becomes positive, in [0, 1]."""
+    worth = IsotonicRegression().fit_transform(M, going_on) > 0
+    if worth.all():
+        return 0.0
+    if not worth.any():
+        return 1.0
+    # Half way between the best that is discarded and the worst that is kept.
+    return float(np.clip((M[~worth].max() + M[worth].min()) / 2, 0.0, 1.0))
 
-    Dinkelbach's update λ ← ρ(π_λ) is repeated until λ no longer falls.
-    """
+
+def fit_path(table: EvidenceTable, M: NDArray[np.float64]) -> Path:
+    """Return the path on `table` with cross-fitted posterior M `[R]`."""
     A = table.accepted
     rho_full = float(table.cost.sum() / A.sum())
-    lam = rho_full
-    for _ in range(20):
-        stop = threshold_stops(table, M, thresholds_at_price(table, M, lam))
-        kept = int(A[stop < 0].sum())
-        spent = float(table.spent[np.where(stop >= 0, stop, table.end)].sum())
-        rho = spent / kept if kept else np.inf
-        if not rho < lam * (1 - 1e-9):
-            break
-        lam = rho
-    prices = lam * np.geomspace(_HIGHEST, 1.0, _N_PRICES)
-    by_price = np.asarray([thresholds_at_price(table, M, float(price)) for price in prices])
-    scaled = np.asarray([scale * by_price[0] for scale in _SCALES])
-    thresholds = np.concatenate([scaled, by_price])
-    all_prices = np.concatenate([np.full(len(scaled), prices[0]), prices])
+    prices = rho_full * np.geomspace(_HIGHEST, _LOWEST, _N_PRICES)
+    candidates = [thresholds_at_price(table, M, float(price)) for price in prices]
+    rho = np.asarray([_cost_per_accepted(table, threshold_stops(table, M, t)) for t in candidates])
+    best = int(rho.argmin())
+    if not rho[best] < rho_full:
+        return Path(np.zeros((0, len(candidates[0]))), np.zeros(0), rho_full, rho_full)
+    thresholds = np.asarray(candidates[: best + 1])
     # Equal neighbours are one policy, at the lowest price that asks for it; never discarding needs no test.
     last_of_equals = np.append(np.any(np.diff(thresholds, axis=0) != 0, axis=1), True)
     use = last_of_equals & thresholds.any(axis=1)
-    return Path(thresholds[use], all_prices[use], rho_full)
+    return Path(thresholds[use], prices[: best + 1][use], rho_full, float(rho[best]))
+
+
+def _cost_per_accepted(table: EvidenceTable, stop: NDArray[np.int64]) -> float:
+    kept = int(table.accepted[stop < 0].sum())
+    spent = float(table.spent[np.where(stop >= 0, stop, table.end)].sum())
+    return spent / kept if kept else np.inf

@@ -1,9 +1,9 @@
 """Generate attempts at prompts under a policy, and account for every token.
 
 `generate` is one **run**: it reads prompts, runs a number of attempts at each in an engine, asks the policy
-between two steps, puts finished attempts to the final filter, and writes `out.jsonl` with its ledger beside it.
-A killed run goes on where it stopped when it is started again with the same settings; attempts that were in
-flight begin anew and come out the same, since each has its own random stream.
+between two steps, puts finished attempts to the final filter, and writes `out.jsonl` with its ledger beside
+it. A killed run goes on where it stopped when it is started again with the same settings; attempts that were
+in flight begin anew and come out the same, since each has its own random stream.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = ["Progress", "Result", "conversion_efficiency", "describe_policy", "ge
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to, over all its sessions.
 
-    `tokens` were sampled; `tokens_per_accepted` is None when nothing was accepted; `seconds` is wall time from
-    the first step on, without loading the model. `conversion_efficiency`, only present when the run was
-    compared, is (1 - time/time_full) / (1 - tokens/tokens_full), None when both sampled equally many tokens.
+    `tokens` were sampled; `tokens_per_accepted` is None when nothing was accepted; `seconds` is wall time
+    from the first step on, without loading the model. `conversion_efficiency`, only present in a comparison,
+    is (1 - time/time_full) / (1 - tokens/tokens_full), None when both runs sampled equally many tokens.
     """
 
     attempts: int
@@ -50,7 +50,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     tokens_wasted_after_decision: int
     tokens_per_accepted: float | None
     seconds: float
-    conversion_efficiency: float | None | msgspec.UnsetType = msgspec.UNSET
+    conversion_efficiency: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def generate(
@@ -89,8 +89,9 @@ def generate(
     seed: with the prompt id and the attempt's number it fixes the attempt's tokens, whoever shares the batch.
     max_new_tokens: tokens; temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out.
     final_filter: "numeric", "exact", a filter or a function of (prompt, text).
-    engine: "slots", "static", or "auto": slots if the model can. device, dtype: as torch names them; "auto" is
-        float32 on a CPU and bfloat16 on a GPU, if there is one; only for a model that is loaded here.
+    engine: "slots", "static", or "auto": slots if the model can run in them.
+    device, dtype: as torch names them, for a model that is loaded here; "auto" is float32 on a CPU, and
+        bfloat16 on a GPU, if there is one.
     chat: wrap the prompt as a user's message in the tokenizer's chat template.
     logprobs: also write each token's log-probability (the last digits may differ between equal runs).
     compare: output of a run with the same settings, one of the two without a policy; gives
@@ -148,11 +149,11 @@ def generate(
             "policy": policy_name or describe_policy(policy),
         }
         other = None if compare is None else _reference(compare, settings)
+        encoded = [encode_prompt(tokenizer, prompt.prompt, chat) for prompt in todo]
         with Journal(out, settings) as journal:
             done = journal.done
             tasks: dict[str, Task] = {}
-            for prompt in todo:
-                ids = encode_prompt(tokenizer, prompt.prompt, chat)
+            for prompt, ids in zip(todo, encoded, strict=True):
                 for number in range(attempts):
                     name = f"{prompt.prompt_id}/{seed}/{number}"
                     if name not in done:
@@ -191,7 +192,8 @@ def describe_policy(policy: Policy | None) -> str:
     if isinstance(own, str) and own:
         return own
     try:
-        return f"{type(policy).__qualname__} {fingerprint([msgspec.json.encode(policy)])}"
+        content = msgspec.json.encode(getattr(policy, "file", policy))  # what a fitted policy was loaded from
+        return f"{type(policy).__qualname__} {fingerprint([content])}"
     except (TypeError, msgspec.ValidationError):
         return type(policy).__qualname__
 

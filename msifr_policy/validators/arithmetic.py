@@ -1,7 +1,7 @@
 """Equations that do not hold: the oldest sign that a derivation has gone wrong.
 
 Running text is cut into clauses (`clauses`), and each equation of a clause is judged exactly as soon as the
-clause is complete (`expressions`): holds, false, or skipped where anything was not understood. An
+clause is complete (`equations`): holds, false, or skipped where anything was not understood. An
 equation at the very end of the text is not judged before something ends its clause.
 
 Text that corrects itself ("Wait, …", "Let me double-check") states false equations and repairs them, and
@@ -19,7 +19,7 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
 from msifr_policy.validators.clauses import LIMIT, Clause, ClauseCutter
-from msifr_policy.validators.expressions import Outcome, judge
+from msifr_policy.validators.equations import Outcome, judge, may_hold_equation
 
 __all__ = ["Arithmetic"]
 
@@ -38,7 +38,9 @@ class Arithmetic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.strikes < 1:
             raise InputError(f"strikes = {self.strikes} must be at least 1", where="validator arithmetic")
         if self.reflective is not None and self.reflective < 0:
-            raise InputError(f"reflective = {self.reflective} must not be negative", where="validator arithmetic")
+            raise InputError(
+                f"reflective = {self.reflective} must not be negative", where="validator arithmetic"
+            )
 
     @property
     def name(self) -> str:
@@ -67,19 +69,19 @@ class Arithmetic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ArithmeticState(self)
 
 
-_CORRECTIONS = re.compile(r"[Ww]ait\b|[Hh]mm|double-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)")
-_CORRECTION_SIGNS = ("ait", "mm", "double-", "mistake", "ops", "ctually", "et me ")
+_CORRECTIONS = re.compile(
+    r"[Ww]ait\b|[Hh]mm|[Dd]ouble-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)"
+)
 _RESIDUES = re.compile(r"\bp?mod\b|≡|\\equiv|modulo|modular|remainder")
 _GOES_ON = re.compile(r"[\s&]*(?:=|≈|\\{1,2}approx)")
-_DIGIT = re.compile("[0-9]")
 
 
 class ArithmeticState:
     """Counts of judged equations, and the unfinished clause."""
 
     __slots__ = (
-        "_before", "_corrections", "_cutter", "_end", "_false", "_first", "_held", "_residues", "_rule", "_skipped",
-        "_worst",
+        "_before", "_corrections", "_cutter", "_end", "_false", "_first", "_held", "_residues", "_rule",
+        "_skipped", "_worst",
     )  # fmt: skip
 
     def __init__(self, rule: Arithmetic) -> None:
@@ -99,7 +101,7 @@ class ArithmeticState:
         for clause in self._cutter.feed(text):
             self._take(clause)
         checked = self._held + self._false
-        allowed = self._rule.strikes - 1
+        allowed: float = self._rule.strikes - 1
         if self._corrections:
             allowed = max(allowed, math.inf if self._rule.reflective is None else self._rule.reflective)
         scores = (
@@ -123,19 +125,20 @@ class ArithmeticState:
 
     def _take(self, clause: Clause) -> None:
         text = clause.text
-        if any(sign in text for sign in _CORRECTION_SIGNS):
+        # Plain searches first: a pattern over every clause would cost more than all the rest.
+        if (
+            "ait" in text or "mm" in text or "mistake" in text or "et me " in text
+            or "ctually" in text or "ouble-" in text or "ops" in text
+        ):  # fmt: skip
             self._corrections += len(_CORRECTIONS.findall(text))
         if not self._residues and ("mod" in text or "≡" in text or "equiv" in text or "remainder" in text):
             self._residues = _RESIDUES.search(text) is not None
-        first = text.find("=")
-        about = "≈" in text or "approx" in text
-        if first >= 0 or about:
+        if "=" in text or "≈" in text or "approx" in text:
             if self._before and _GOES_ON.match(text):
                 text = f"{self._before}\n{text}"
-                first = text.find("=")
-            if about or (_DIGIT.search(text, first) and _DIGIT.search(text, 0, text.rfind("="))):
+            if may_hold_equation(text):
                 self._judge(text, clause.end)
-        if clause.kind != "line":
+        if not clause.line:
             self._before = ""
         elif text.strip():
             self._before = text[text.rfind("=") + 1 :][-LIMIT:]

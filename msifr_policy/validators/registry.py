@@ -82,4 +82,6 @@ def make_validator(spec: ValidatorSpec) -> Validator:
 
 def describe(validator: Validator) -> ValidatorSpec:
     """Return the spec that makes `validator` again."""
-    return ValidatorSpec(validator.name, validator.version, msgspec.to_builtins(validator))
+    # Through JSON, so that a spec equals what is read back from a file.
+    parameters = msgspec.json.decode(msgspec.json.encode(validator))
+    return ValidatorSpec(validator.name, validator.version, parameters)

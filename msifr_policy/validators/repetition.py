@@ -49,9 +49,9 @@ class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     periods, or in a trivial one of at least `trivial` characters; else UNKNOWN.
     """
 
-    characters: int = 400
-    repeats: float = 4.0
-    trivial: int = 1500
+    characters: int = 300
+    repeats: float = 3.0
+    trivial: int = 1000
 
     def __post_init__(self) -> None:
         for field, least in (("characters", 2 * STEP), ("repeats", 2.0), ("trivial", 2 * STEP)):
@@ -74,9 +74,9 @@ class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the names of the scores.
 
         `loop`: characters of the loop the text ends in, 0 without one; `repeats`: its periods; `period`:
-        characters of one; `trivial`: characters of a trivial loop at the end; `longest`: the longest `loop` so far;
-        `novelty`: share of the recent words that end a new sequence, NaN before the first; `old_lines`: share
-        of the recent lines seen before, NaN before the first.
+        characters of one; `trivial`: characters of a trivial loop at the end; `longest`: the longest `loop`
+        so far; `novelty`: share of the recent words that end a new sequence, NaN before the first;
+        `old_lines`: share of the recent lines seen before, NaN before the first.
         """
         return ("loop", "repeats", "period", "trivial", "longest", "novelty", "old_lines")
 
@@ -98,7 +98,7 @@ class _Seen:
         self._flags: deque[bool] = deque(maxlen=recent)
 
     def add(self, item: str) -> None:
-        # Only the hash is kept, to bound the memory; it is salted per process, so nobody can aim at a collision.
+        # Only the hash is kept, to bound the memory; it is salted per process: nobody can aim at a collision.
         key = hash(item)
         new = key not in self._items
         self._flags.append(new)
@@ -128,8 +128,10 @@ _MIN_LINE = 16
 class RepetitionState:
     """The window, the loop being followed, and what was seen."""
 
-    __slots__ = ("_grams", "_line", "_lines", "_longest", "_loop", "_period", "_pending", "_rule", "_trivial",
-                 "_window", "_word", "_words")  # fmt: skip
+    __slots__ = (
+        "_grams", "_line", "_lines", "_longest", "_loop", "_pending", "_period", "_rule", "_trivial",
+        "_window", "_word", "_words",
+    )  # fmt: skip
 
     def __init__(self, rule: Repetition) -> None:
         self._rule = rule
@@ -155,7 +157,9 @@ class RepetitionState:
         loop = 0 if self._trivial else self._loop
         trivial = self._loop if self._trivial else 0
         repeats = loop / self._period if loop else 0.0
-        dead = (loop >= self._rule.characters and repeats >= self._rule.repeats) or trivial >= self._rule.trivial
+        dead = trivial >= self._rule.trivial or (
+            loop >= self._rule.characters and repeats >= self._rule.repeats
+        )
         scores = (
             float(loop),
             repeats,
@@ -223,9 +227,9 @@ class RepetitionState:
 
 
 def _common_suffix(text: str, p: int) -> int:
-    """Return how many characters at the end of `text` equal those `p` before: bisection, as slices compare fast."""
+    """Return how many characters at the end of `text` equal those `p` before."""
     low, high = NEEDLE, len(text) - p
-    while low < high:
+    while low < high:  # bisection: comparing slices is fast
         middle = (low + high + 1) // 2
         if text[len(text) - middle :] == text[len(text) - middle - p : len(text) - p]:
             low = middle

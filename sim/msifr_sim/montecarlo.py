@@ -7,18 +7,19 @@ transition rows laid end to end.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
-from msifr_policy.evaluate import Evaluation, StagePolicy, evaluate
+from msifr_policy.evaluate import StagePolicy
 from msifr_policy.process import StageProcess
 from msifr_policy.schedule import Unit
 from msifr_sim.outcomes import Outcomes
 
-__all__ = ["Agreement", "agreement", "simulate_process"]
+__all__ = ["Agreement", "Rates", "agreement", "simulate_process"]
 
 
 def simulate_process(
@@ -92,36 +93,51 @@ def _next_state(P: NDArray[np.float64] | sp.csr_array, state: NDArray[np.int64],
     return np.minimum(flat - state * P.shape[1], P.shape[1] - 1)
 
 
+class Rates(Protocol):
+    """Exact rates to compare with: an `Evaluation` of a stage process, or `HazardRates`."""
+
+    @property
+    def saving_rate(self) -> float:
+        """Saving rate s."""
+
+    @property
+    def false_reject_rate(self) -> float:
+        """False-reject rate f."""
+
+    @property
+    def net_cost_factor(self) -> float:
+        """Net cost factor."""
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The exact saving, false-reject rate and net cost factor beside a Monte Carlo run of them.
+    """Exact rates beside a Monte Carlo run of the same model and policy.
 
-    `standard_errors` says how many standard errors lie between the exact and the simulated saving rate.
+    `saving_rate_se` is the standard error of the simulated saving rate, and `standard_errors` how many of
+    them lie between the exact and the simulated one.
     """
 
     saving_rate: float
     false_reject_rate: float
     net_cost_factor: float
     simulated_saving_rate: float
-    simulated_saving_rate_se: float
+    saving_rate_se: float
     standard_errors: float
     n_simulated: int
 
 
-def agreement(process: StageProcess, policy: StagePolicy, outcomes: Outcomes) -> Agreement:
-    """Compare the exact evaluation of `policy` with a Monte Carlo run of it."""
-    exact: Evaluation = evaluate(process, policy)
-    # s = 1 − ΣT/ΣN is a ratio: its standard error is that of the mean of T − (1 − s)·N over the mean of N.
-    full, policy_cost = outcomes.cost_full, outcomes.cost_policy
-    ratio = policy_cost.sum() / full.sum()
-    se = float(np.std(policy_cost - ratio * full) / np.sqrt(len(full)) / full.mean())
-    difference = (1 - ratio) - exact.saving_rate
+def agreement(exact: Rates, outcomes: Outcomes) -> Agreement:
+    """Compare exact rates with a Monte Carlo run of independent attempts."""
+    # s = 1 − ΣT/ΣN is a ratio: by the delta method its error is that of the mean of T − (1 − s)·N over the mean of N.
+    full, paid = outcomes.cost_full, outcomes.cost_policy
+    ratio = paid.sum() / full.sum()
+    se = float(np.std(paid - ratio * full) / np.sqrt(len(full)) / full.mean())
     return Agreement(
-        saving_rate=exact.saving_rate,
-        false_reject_rate=exact.false_reject_rate,
-        net_cost_factor=exact.net_cost_factor,
+        saving_rate=float(exact.saving_rate),
+        false_reject_rate=float(exact.false_reject_rate),
+        net_cost_factor=float(exact.net_cost_factor),
         simulated_saving_rate=float(1 - ratio),
-        simulated_saving_rate_se=se,
-        standard_errors=float(abs(difference) / se) if se > 0 else 0.0,
+        saving_rate_se=se,
+        standard_errors=abs(float(1 - ratio - exact.saving_rate)) / se if se > 0 else 0.0,
         n_simulated=len(full),
     )

@@ -57,7 +57,8 @@ def emit(record: Any) -> None:
 
 @contextmanager
 def tracking(what: str, total: int | None = None) -> Iterator[Any]:
-    """Show progress on stderr; yields a function called with the number done so far (and optionally a word)."""
+    """Show progress on stderr; yields a function called with the number done, and
+    optionally a word and the total once it is known."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -68,7 +69,7 @@ def tracking(what: str, total: int | None = None) -> Iterator[Any]:
     with Progress(*columns, console=_stderr, transient=True) as progress:
         task = progress.add_task(what, total=total)
 
-        def advance(done: int, word: str = "") -> None:
-            progress.update(task, completed=done, description=f"{what} {word}" if word else what)
+        def advance(done: int, word: str = "", of: int | None = total) -> None:
+            progress.update(task, completed=done, total=of, description=f"{what}: {word}" if word else what)
 
         yield advance

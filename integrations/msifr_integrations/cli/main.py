@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import click
 import msgspec
+import numpy as np
 
 from msifr_integrations.cli.console import Group, emit, prose, tracking
 from msifr_integrations.cli.options import (
@@ -21,6 +22,7 @@ from msifr_integrations.cli.options import (
     seed_option,
     trace_options,
 )
+from msifr_policy.errors import InputError
 from msifr_policy.policy_file import FittedPolicy, PolicyFile
 
 __all__ = ["main"]
@@ -175,6 +177,94 @@ def evaluate(
     _say_summary(summary, file, as_json)
 
 
+def _per_stage(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    """Parse one number, or one per stage separated by commas."""
+    del ctx
+    try:
+        return tuple(float(word) for word in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number, or numbers separated by commas", param=parameter) from None
+
+
+@main.command()
+@click.argument("policy", required=False, type=click.Path(dir_okay=False))
+@click.argument("traces", nargs=-1, type=click.Path())
+@click.option("--attempts", default=20_000, type=click.IntRange(1, 10_000_000), help="Attempts to draw.")
+@click.option("--stages", default=8, type=click.IntRange(1, 10_000), help="Hazard model: number of stages K.")
+@click.option("--hazard", default="0.1", callback=_per_stage, help="Hazard model: P(fatal error appears) per stage.")
+@click.option("--detection", default="0.6", callback=_per_stage, help="Hazard model: P(flag) of a faulty attempt.")
+@click.option("--false-alarm", default="0.005", callback=_per_stage, help="Hazard model: P(flag) of a clean attempt.")
+@click.option("--accept-clean", default=0.9, help="Hazard model: P(accepted) with no error.")
+@click.option("--accept-faulty", default=0.05, help="Hazard model: P(accepted) with an error.")
+@click.option("--stage-cost", default="50", callback=_per_stage, help="Hazard model: tokens per stage.")
+@click.option("--prompt-cost", default=0.0, help="Hazard model: token-equivalents of the prompt.")
+@seed_option
+@trace_options
+@json_option
+def simulate(
+    policy: str | None, traces: tuple[str, ...], attempts: int, stages: int, hazard: tuple[float, ...],
+    detection: tuple[float, ...], false_alarm: tuple[float, ...], accept_clean: float, accept_faulty: float,
+    stage_cost: tuple[float, ...], prompt_cost: float, seed: int, tokenizer: str | None, unit: str, on_error: Any,
+    as_json: bool,
+) -> None:
+    """Simulate what a policy saves, exactly and by Monte Carlo, before running it.
+
+    With POLICY and TRACES: a Markov model over ranges of the posterior is compiled from the traces, and POLICY is
+    evaluated on it. Without: "discard at the first flag" under the hazard model of the options.
+    """
+    from msifr_policy.evaluate import evaluate as evaluate_exactly
+    from msifr_policy.hazard import HazardModel, hazard_rates
+    from msifr_sim import (
+        agreement,
+        empirical_chain,
+        replay_policy,
+        simulate_hazard,
+        simulate_process,
+        summarise,
+    )
+
+    rng = np.random.default_rng(seed)
+    file: PolicyFile | None = None
+    extra: dict[str, Any] = {}
+    cap: float | None = None
+    if policy is None:
+        per_stage = {"hazard": hazard, "detection": detection, "false_alarm": false_alarm, "stage_costs": stage_cost}
+        model = HazardModel(
+            **{name: values * stages if len(values) == 1 else values for name, values in per_stage.items()},
+            accept_clean=accept_clean, accept_faulty=accept_faulty, prompt_cost=prompt_cost,
+        )
+        exact: Any = hazard_rates(model)
+        outcomes = simulate_hazard(model, attempts, rng)
+        extra["model"] = "hazard"
+    else:
+        if not traces:
+            raise InputError("TRACES are missing", where="msifr simulate", remedy="name the traces to model")
+        file = PolicyFile.load(policy)
+        fitted = file.policy()
+        table = _table_for(fitted, traces, unit, tokenizer, on_error, as_json)
+        process, stage_policy = empirical_chain(table, fitted.posterior(table), fitted.threshold(table.k))
+        exact = evaluate_exactly(process, stage_policy)
+        with tracking(f"drawing {attempts} attempts"):
+            outcomes = simulate_process(process, stage_policy, attempts, rng, unit=table.costing.unit)
+        cap = file.length_cap.cap
+        replayed = summarise(replay_policy(fitted, table), length_cap=cap, seed=seed)
+        extra["model"] = "chain over ranges of the posterior"
+        extra["replay"] = {
+            name: getattr(replayed, name)
+            for name in ("n_attempts", "n_prompts", "saving_rate", "saving_rate_ci", "false_reject_rate",
+                         "false_reject_rate_ci", "net_cost_factor", "net_cost_factor_ci")
+        }
+    agreed = agreement(exact, outcomes)
+    extra["exact"] = agreed
+    prose(
+        f"exact: s = {agreed.saving_rate:.4f}, f = {agreed.false_reject_rate:.4f}, net cost factor = "
+        f"{agreed.net_cost_factor:.4f}; Monte Carlo differs by {agreed.standard_errors:.2f} standard errors "
+        f"({agreed.saving_rate_se:.4f})",
+        json=as_json,
+    )
+    _say_summary(summarise(outcomes, length_cap=cap, seed=seed), file, as_json, extra)
+
+
 def _table_for(
     fitted: FittedPolicy, traces: tuple[str, ...], unit: str, tokenizer: str | None, on_error: Any, as_json: bool
 ) -> Any:
@@ -220,6 +310,62 @@ def _say_summary(summary: Any, file: PolicyFile | None, as_json: bool, extra: di
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
+
+
+@main.command()
+@click.option("--model", required=True, metavar="PATH_OR_ID", help="A transformers model, or the word: embedded.")
+@click.option("--prompts", required=True, type=click.Path(dir_okay=False), help="JSON lines: prompt_id, prompt, gold, group.")
+@click.option("--policy", required=True, help="A policy file, or: none.")
+@click.option("-o", "--out", required=True, type=click.Path(dir_okay=False), help="Attempts, JSON lines; resumed if it exists.")
+@click.option("--attempts", default=4, type=click.IntRange(1), help="Attempts per prompt.")
+@click.option("--slots", default=16, type=click.IntRange(1), help="Attempts generated side by side.")
+@click.option("--max-new-tokens", default=512, type=click.IntRange(1), help="Longest attempt, in tokens.")
+@click.option("--temperature", default=1.0, type=click.FloatRange(0), help="Sampling temperature; 0 is greedy.")
+@click.option("--top-k", default=0, type=click.IntRange(0), help="Sample from the k likeliest tokens; 0 is all.")
+@click.option("--top-p", default=1.0, type=click.FloatRange(0, 1, min_open=True), help="Sample from this much probability.")
+@click.option("--filter", "final_filter", type=click.Choice(["numeric", "exact"]), default="numeric", help="What makes an attempt acceptable.")
+@click.option("--engine", type=click.Choice(["auto", "slots", "static"]), default="auto", help="How tokens are generated.")
+@click.option("--device", default="auto", help="As torch names it; auto is a GPU where there is one.")
+@click.option("--dtype", default="auto", help="As torch names it; auto is float32 on CPU, bfloat16 on a GPU.")
+@click.option("--chat", is_flag=True, help="Wrap prompts in the tokenizer's chat template.")
+@click.option("--compare", type=click.Path(dir_okay=False), help="Output of the paired run; adds conversion_efficiency.")
+@seed_option
+@json_option
+def generate(
+    model: str, prompts: str, policy: str, out: str, attempts: int, slots: int, max_new_tokens: int,
+    temperature: float, top_k: int, top_p: float, final_filter: str, engine: Any, device: str, dtype: str,
+    chat: bool, compare: str | None, seed: int, as_json: bool,
+) -> None:
+    """Generate attempts at prompts, discarding by POLICY in flight; accepted samples and every token are written.
+
+    A run that was killed goes on where it stopped when started again with the same options.
+    """
+    from msifr_integrations.embedded import embedded_model_path
+    from msifr_integrations.generate import generate as run
+
+    fitted = None if policy == "none" else PolicyFile.load(policy).policy()
+    with tracking("generating") as advance:
+        result = run(
+            str(embedded_model_path()) if model == "embedded" else model,
+            prompts,
+            fitted,
+            out,
+            attempts=attempts, seed=seed, slots=slots, max_new_tokens=max_new_tokens, temperature=temperature,
+            top_k=top_k, top_p=top_p, final_filter=final_filter, engine=engine, device=device, dtype=dtype,
+            chat=chat, compare=compare, model_name=model,
+            progress=lambda p: advance(p.done, f"{p.accepted} accepted, {p.discarded} discarded", p.attempts),
+            tell=lambda remark: prose(remark, json=True),
+        )
+    per_accepted = "-" if result.tokens_per_accepted is None else f"{result.tokens_per_accepted:.1f}"
+    prose(
+        f"{result.attempts} attempts, {result.accepted} accepted, {result.discarded} discarded",
+        f"{result.tokens} tokens in {result.seconds:.1f} s, {per_accepted} tokens per accepted sample",
+        json=as_json,
+    )
+    if result.conversion_efficiency not in (msgspec.UNSET, None):
+        prose(f"conversion efficiency {result.conversion_efficiency:.2f} (time saved over tokens saved)", json=as_json)
+    if as_json:
+        emit(result)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,12 @@ special tokens around it. `tokenizer.encode(prompt)` is the model's input; the m
 worked step per line, the line "#### <answer>" and the end-of-sequence token.
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    model = AutoModelForCausalLM.from_pretrained(embedded_model_path())
+    model = AutoModelForCausalLM.from_pretrained(embedded_model_path(), dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
+    text = tokenizer.decode(model.generate(**tokenizer(problem(0, 0).prompt, return_tensors="pt"))[0])
+
+The weights are stored in float16; load them as float32 on a CPU, as for the recorded samples. `generate`
+samples the full softmax at temperature 1 unless told otherwise.
 
 Importing this package loads neither torch nor transformers.
 """

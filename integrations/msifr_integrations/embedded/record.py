@@ -42,6 +42,7 @@ class Sample:
     token_ends: characters of `text` after each sampled token, shape (tokens,), not decreasing; the
         end-of-sequence token repeats the last value.
     tokens: number of sampled tokens, the end-of-sequence token included.
+    prompt_tokens: number of tokens of the prompt.
     finished: whether the end-of-sequence token was sampled before the cap.
     """
 
@@ -50,6 +51,7 @@ class Sample:
     text: str
     token_ends: tuple[int, ...]
     tokens: int
+    prompt_tokens: int
     finished: bool
 
     @property
@@ -163,9 +165,10 @@ def sample(
         streams = [_stream(seed, task.prompt_id, attempt) for _, task, attempt in batch]
         with torch.inference_mode():
             generated = _generate(model, [ids for ids, _, _ in batch], temperature, streams, max_new_tokens)
-        for (_, task, attempt), ids in zip(batch, generated, strict=True):
+        for (prompt, task, attempt), ids in zip(batch, generated, strict=True):
             text, ends = _decoded(tokenizer, ids)
-            yield Sample(task, attempt, text, ends, len(ids), ids[-1] == model.config.eos_token_id)
+            finished = ids[-1] == model.config.eos_token_id
+            yield Sample(task, attempt, text, ends, len(ids), len(prompt), finished)
 
 
 def record(drawn: Sample) -> dict[str, Any]:
@@ -182,6 +185,7 @@ def record(drawn: Sample) -> dict[str, Any]:
         "gold": drawn.problem.gold,
         "group": drawn.problem.group,
         "tokens": drawn.tokens,
+        "prompt_tokens": drawn.prompt_tokens,
         "token_ends": list(drawn.token_ends),
     }
 
@@ -192,9 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, default=embedded_model_path(), help="folder of the model")
     parser.add_argument("--out", type=Path, default=embedded_samples_path(), help="gzip JSON-lines to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fresh problems and of the sampling")
-    parser.add_argument("--problems", type=int, default=400, help="number of fresh problems")
+    parser.add_argument("--problems", type=int, default=600, help="number of fresh problems")
     parser.add_argument("--attempts", type=int, default=4, help="generations of each problem")
     options = parser.parse_args(arguments)
+    if options.problems < 1 or options.attempts < 1:
+        parser.error("--problems and --attempts count from 1")
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

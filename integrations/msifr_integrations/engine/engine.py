@@ -26,7 +26,7 @@ import torch
 
 from msifr_integrations.engine import attention
 from msifr_integrations.engine.base import Attempt, Event, Finish
-from msifr_integrations.engine.sampling import Sampling, Stream, draw
+from msifr_integrations.engine.sampling import Sampling, Stream, draw, levels
 from msifr_integrations.engine.slots import Prefix, SlotCache, prefill
 from msifr_policy.errors import InputError, MsifrError
 
@@ -46,9 +46,9 @@ class _Row:
 
     __slots__ = ("attempt", "last", "length", "limit", "sampled", "stream")
 
-    def __init__(self, attempt: Attempt, max_length: int) -> None:
+    def __init__(self, attempt: Attempt, max_length: int, levels: int) -> None:
         self.attempt = attempt
-        self.stream = Stream(attempt.key)
+        self.stream = Stream(attempt.key, levels)
         self.length = len(attempt.prompt) - 1
         self.last = attempt.prompt[-1]
         self.sampled = 0
@@ -76,13 +76,12 @@ class SlotEngine:
     ) -> None:
         if slots < 1:
             raise InputError(f"slots = {slots} must be at least 1", where="engine")
-        if model.training:
-            raise InputError("the model is in training mode", where="engine", remedy="call model.eval()")
         self._model = model
         self._sampling = sampling
         self._end = end
         self._max_length = min(max_length or _NO_LIMIT, context_length(model))
         self._slots = slots
+        self._levels = levels(int(model.config.get_text_config().vocab_size))
         self._rows: list[_Row | None] = [None] * slots
         self._queue: deque[Attempt] = deque()
         self._cache: SlotCache | None = None
@@ -141,14 +140,14 @@ class SlotEngine:
             return []
         longest = max(row.length for row in self._rows if row is not None)
         # An empty slot computes along at position 0. Ids and lengths are exact in float64: one copy does.
+        empty = [0.0] * (2 + self._levels)
         state = [
-            (float(row.last), float(row.length), row.stream.uniform(row.sampled)) if row else (0.0, 0.0, 0.0)
-            for row in self._rows
+            [row.last, row.length, *row.stream.uniforms(row.sampled)] if row else empty for row in self._rows
         ]
-        columns = torch.tensor(state, dtype=torch.float64).T.contiguous()
-        tokens, lengths, uniforms = columns.to(self._model.device)
-        logits = self._cache.step(self._model, tokens.long(), lengths.long(), longest)
-        drawn = draw(logits, uniforms, self._sampling)
+        rows = torch.tensor(state, dtype=torch.float64).to(self._model.device)
+        ids = rows[:, :2].long()
+        logits = self._cache.step(self._model, ids[:, 0], ids[:, 1], longest)
+        drawn = draw(logits, rows[:, 2:], self._sampling)
         self.row_steps += len(self._rows)
         return self._take(torch.stack([drawn.token.double(), drawn.logprob, drawn.sampled_logprob]).tolist())
 
@@ -181,7 +180,7 @@ class SlotEngine:
         for slot, row in enumerate(self._rows):
             if row is None and self._queue:
                 attempt = self._queue.popleft()
-                self._rows[slot] = _Row(attempt, self._max_length)
+                self._rows[slot] = _Row(attempt, self._max_length, self._levels)
                 entering.setdefault(attempt.prompt[:-1], []).append(slot)
         kept, self._kept = self._kept, None
         if kept is not None and kept[0] in entering:

@@ -79,16 +79,10 @@ class Journal:
         try:
             _lock(self._ledger, self._ledger_path)
             _cut_to_lines(self._ledger_path)
-            if self._ledger_path.stat().st_size:
+            if self._ledger_path.read_bytes().count(b"\n") > 1:
                 self._resume(settings)
             else:
-                if self._out_path.exists() and self._out_path.stat().st_size:
-                    raise InputError(
-                        f"exists, but its ledger {self._ledger_path.name} does not",
-                        where=str(self._out_path),
-                        remedy="name another output file",
-                    )
-                self._ledger.write(encode_line(Header(settings=dict(settings))))
+                self._begin(settings)
             self._out: IO[bytes] = open(self._out_path, "ab", buffering=0)  # noqa: SIM115
         except BaseException:
             self._ledger.close()
@@ -116,6 +110,26 @@ class Journal:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _begin(self, settings: Mapping[str, Any]) -> None:
+        """Write the header; a run killed before its first attempt was done may change its settings."""
+        begun = self._ledger_path.stat().st_size > 0
+        if self._out_path.exists() and self._out_path.stat().st_size:
+            if not begun:
+                raise InputError(
+                    f"exists, but its ledger {self._ledger_path.name} does not",
+                    where=str(self._out_path),
+                    remedy="name another output file",
+                )
+            if self._out_path.read_bytes().count(b"\n") > 1:
+                raise InputError(
+                    "has attempts, but its ledger has none",
+                    where=str(self._out_path),
+                    remedy="the files are no pair: name another output file",
+                )
+            os.truncate(self._out_path, 0)
+        self._ledger.truncate(0)
+        self._ledger.write(encode_line(Header(settings=dict(settings))))
 
     def _resume(self, settings: Mapping[str, Any]) -> None:
         ledger = read_ledger(self._ledger_path)

@@ -1,8 +1,9 @@
 """One attempt while it is generated: its text so far, and the policy that watches it.
 
-Every token goes to the policy as the piece of text it completes, the last one included, and a decision to
-stop counts whenever it falls. A replay that feeds `text[token_ends[i - 1]:token_ends[i]]` with one token each
-sees what the policy saw, so it decides the same at the same checkpoints.
+Every token goes to the policy with the piece of text it completes, but for a last one that completes none
+(end of sequence): the attempt is over then. A decision to stop counts whenever it falls. A replay that feeds
+`text[token_ends[i - 1]:token_ends[i]]` with one token each, by the same rule, sees what the policy saw, so it
+decides the same at the same checkpoints.
 
 **Fail open.** A policy that raises, or that discards on a posterior that is no number, is not asked again on
 this attempt: the attempt runs to its end, and the failure is counted.
@@ -106,7 +107,7 @@ class Live:
         return decision
 
     def _ask(self, piece: str, logprob: float) -> Decision | None:
-        if self._run is None or not self._asked:
+        if self._run is None or not self._asked or (self.finish and not piece):
             return None
         try:
             return self._run.feed(piece, 1, (logprob,))

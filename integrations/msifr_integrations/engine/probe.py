@@ -46,7 +46,7 @@ def why_no_slots(model: Any) -> str:
             ]
         ).float()
     except Exception as error:  # whatever a model of another design trips over
-        return f"decoding in slots fails ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        return f"decoding in slots fails: {type(error).__name__}: {error}".partition("\n")[0]
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
     if float((in_slots - plain).abs().max()) <= (0.05 if half else 1e-3) * float(plain.abs().max()):
         return ""
@@ -58,8 +58,10 @@ def make_engine(
 ) -> tuple[Engine, str]:
     """Return an engine for `model`, and why it is not the slot engine ("" if it is).
 
-    Raises `InputError` if `kind` is "slots" and the model cannot run in slots.
+    Raises `InputError` if `kind` is "slots" and the model cannot run in slots, or if it is in training mode.
     """
+    if model.training:
+        raise InputError("the model is in training mode", where="engine", remedy="call model.eval()")
     if kind not in ("auto", "slots", "static"):
         raise InputError(f"unknown engine {kind!r}", remedy="known: auto, slots, static")
     reason = "asked for" if kind == "static" else why_no_slots(model)

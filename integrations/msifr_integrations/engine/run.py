@@ -89,6 +89,10 @@ class Run:
         for event in events:
             live = self._running.get(event.id)
             if live is None:
+                if event.id not in self._tasks:
+                    raise MsifrError(
+                        f"the engine sampled a token of attempt {event.id!r} after it was cancelled"
+                    )
                 prompt = self._tasks[event.id].prompt.prompt
                 live = self._running[event.id] = Live(prompt, self._policy, self._tokenizer)
             decision = live.take(event)

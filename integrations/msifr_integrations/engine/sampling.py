@@ -1,10 +1,15 @@
 """Sampling by counter: the token an attempt draws depends on its own stream and logits, on nothing else.
 
-**Coupling.** Attempt a of a prompt has the stream of key(run seed, prompt id, a). Its uniform number at step
-t is a function of (key, t) alone, and the token is the inverse of the distribution's CDF at that number, in
-float64. So whoever shares the batch, whoever was discarded, and whether a run was resumed, the tokens are the
-same, as long as the logits are: on one device in float32 they agree to rounding (about 1e-5), which changes a
-token only when a uniform number falls within that distance of a step of the CDF.
+**Coupling.** Attempt a of a prompt has the stream of key(run seed, prompt id, a); its uniform numbers at step
+t are a function of (key, t) alone. So whoever shares the batch, whoever was discarded, and whether a run was
+resumed, the tokens are the same, as long as the logits are. On one device in float32 these agree to rounding
+(about 1e-6), and the token must not hang on that.
+
+Plain inversion of the CDF does hang on it: its steps lie as dense as the vocabulary is large, and rounding
+shifts all of them (with 150,000 tokens, noise of 1e-6 in the logits changed 4 of 1,000 tokens). Here the CDF
+is inverted by halves: a tree over the token ids, and at each node a number of its own that says left or
+right. A share of two halves moves by no more than the logits do, so a token changes with probability of about
+1e-6.
 """
 
 from __future__ import annotations
@@ -17,12 +22,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from msifr_policy.errors import InputError
 
-__all__ = ["Drawn", "Sampling", "Stream", "draw", "stream_key"]
+__all__ = ["Drawn", "Sampling", "Stream", "draw", "levels", "stream_key"]
 
-_BLOCK = 256  # uniform numbers made at a time: a generator costs more to make than 256 numbers
+_BLOCK = 32  # steps whose numbers are made at a time: a generator costs more to make than they do
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +60,31 @@ def stream_key(seed: int, prompt_id: str, attempt: int) -> bytes:
     ).digest()
 
 
+def levels(vocabulary: int) -> int:
+    """Return how many uniform numbers a token takes: the depth of the tree over the vocabulary."""
+    return max(vocabulary - 1, 0).bit_length()
+
+
 class Stream:
-    """Uniform numbers in [0, 1), one per step: a pure function of (key, step) with a memory of one block."""
+    """`count` uniform numbers in [0, 1) per step: a function of (key, count, step)."""
 
-    __slots__ = ("_block", "_key", "_numbers")
+    __slots__ = ("_block", "_count", "_key", "_numbers")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, count: int) -> None:
         self._key = int.from_bytes(key, "little")
+        self._count = count
         self._block = -1
-        self._numbers: list[float] = []
+        self._numbers: list[list[float]] = []
 
-    def uniform(self, step: int) -> float:
-        """Return the number of step 0, 1, 2, …: a multiple of 2⁻⁵³."""
+    def uniforms(self, step: int) -> list[float]:
+        """Return the numbers of step 0, 1, 2, …: multiples of 2⁻⁵³."""
         block, offset = divmod(step, _BLOCK)
         if block != self._block:
+            size = _BLOCK * self._count
             generator = np.random.Philox(key=self._key)
-            generator.advance(block * (_BLOCK // 4))  # the counter runs over groups of four numbers
-            self._numbers = ((generator.random_raw(_BLOCK) >> np.uint64(11)) * 2.0**-53).tolist()
+            generator.advance(block * size // 4)  # its counter runs over groups of four numbers
+            numbers = (generator.random_raw(size) >> np.uint64(11)) * 2.0**-53
+            self._numbers = numbers.reshape(_BLOCK, self._count).tolist()
             self._block = block
         return self._numbers[offset]
 
@@ -84,21 +98,31 @@ class Drawn(NamedTuple):
 
 
 def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
-    """Draw a token a row from logits (rows, vocabulary) by inverse CDF at uniforms (rows,), float64 in [0, 1)."""
+    """Draw a token a row from logits (rows, vocabulary) by uniforms (rows, levels) in [0, 1), float64.
+
+    Tokens of probability 0 are never drawn. The log-probability is NaN if the logits are no numbers.
+    """
     logits = logits.float()
     if sampling.temperature == 0:
         token = logits.argmax(-1)
-        return Drawn(token, _at(logits, token).double() - logits.logsumexp(-1), torch.zeros_like(uniforms))
+        return Drawn(
+            token, _at(logits, token).double() - logits.logsumexp(-1), uniforms.new_zeros(len(token))
+        )
     plain = sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1
     kept = logits.double() if plain else _truncated(logits.double() / sampling.temperature, sampling)
-    # Weights, not probabilities: the last cumulative weight takes the place of 1.
-    cumulative = (kept - kept.amax(-1, keepdim=True)).exp_().cumsum(-1)
-    whole = cumulative[:, -1:].contiguous()
-    token = torch.searchsorted(cumulative, uniforms[:, None] * whole, right=True)
-    # Rounding may carry u·whole up to whole; the last token with any weight is then meant.
-    token = torch.minimum(token, torch.searchsorted(cumulative, whole))[:, 0]
-    token.clamp_(max=logits.shape[-1] - 1)  # only NaN logits lead beyond; their log-probability tells
-    sampled = _at(kept, token) - kept.logsumexp(-1)
+    kept = kept - kept.amax(-1, keepdim=True)
+    tree = [kept.exp()]  # weights of tokens, of pairs, of pairs of pairs, …, of all
+    while tree[-1].shape[-1] > 1:
+        below = tree[-1] if tree[-1].shape[-1] % 2 == 0 else pad(tree[-1], (0, 1))
+        tree[-1] = below
+        tree.append(below[:, 0::2] + below[:, 1::2])
+    node = torch.zeros(len(logits), 1, dtype=torch.long, device=logits.device)
+    for level, below in enumerate(reversed(tree[:-1])):
+        left, both = below.gather(1, 2 * node), tree[-1 - level].gather(1, node)
+        # u < 1, so u·both < both: with nothing on the right it goes left, with nothing on the left right.
+        node = 2 * node + (uniforms[:, level : level + 1] * both >= left)
+    token = node[:, 0]
+    sampled = _at(kept, token) - tree[-1][:, 0].log()
     return Drawn(token, sampled if plain else _at(logits, token).double() - logits.logsumexp(-1), sampled)
 
 

@@ -28,12 +28,12 @@ def _bucket(length: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """Keys and values of prompts: (prompts, kv_heads, length, width) per layer, padded on the right."""
+    """Keys and values per layer, each (prompts, kv_heads, length, width), padded on the right."""
 
     layers: tuple[tuple[Tensor, Tensor], ...]
 
     def row(self, index: int, length: int) -> Prefix:
-        """Return the first `length` positions of one prompt, as a copy that does not keep the others alive."""
+        """Return the first `length` positions of one prompt, copied so as not to keep the others alive."""
         return Prefix(
             tuple((k[index : index + 1, :, :length].clone(), v[index : index + 1, :, :length].clone())
                   for k, v in self.layers)

@@ -27,7 +27,7 @@ from transformers import (
 
 from msifr_integrations.engine.base import Attempt, Event
 from msifr_integrations.engine.engine import check_attempt, context_length
-from msifr_integrations.engine.sampling import Drawn, Sampling, Stream, draw
+from msifr_integrations.engine.sampling import Drawn, Sampling, Stream, draw, levels
 from msifr_policy.errors import InputError
 
 __all__ = ["StaticEngine"]
@@ -87,7 +87,8 @@ class StaticEngine:
         mask = torch.tensor([[0] * (width - len(a.prompt)) + [1] * len(a.prompt) for a in batch])
         room = context_length(self._model)
         limits = [min(a.max_new_tokens, room - len(a.prompt) + 1) for a in batch]
-        sampler = _Sampler([Stream(attempt.key) for attempt in batch], self._sampling)
+        depth = levels(int(self._model.config.get_text_config().vocab_size))
+        sampler = _Sampler([Stream(attempt.key, depth) for attempt in batch], self._sampling)
         done = [False] * len(batch)
 
         def after_step() -> list[bool]:
@@ -139,7 +140,7 @@ class _Sampler(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         del input_ids
-        numbers = [stream.uniform(self.step) for stream in self._streams]
+        numbers = [stream.uniforms(self.step) for stream in self._streams]
         uniforms = torch.tensor(numbers, dtype=torch.float64, device=scores.device)
         drawn: Drawn = draw(scores, uniforms, self._sampling)
         self.last = torch.stack([drawn.token.double(), drawn.logprob, drawn.sampled_logprob]).tolist()

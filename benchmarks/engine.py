@@ -1,0 +1,193 @@
+"""Do saved tokens become saved seconds? `python -m benchmarks.engine [--json] [--quick]`.
+
+The slot engine against transformers' `generate()` with stopping criteria on static batches (left-padded, as it
+is used), in one process on one model. Every other attempt is discarded after 30 % of the tokens it would have
+had; both engines draw the same tokens, decode them to text and ask the same policy. The conversion efficiency
+is (1 - time/time_full) / (1 - tokens/tokens_full): 1 when all of the token saving arrives as time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Torch's threads spin while they wait, which ruins any timing; this must come before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+from benchmarks._records import Record, environment, print_records
+from msifr_integrations.embedded import embedded_model_path, problems
+from msifr_integrations.embedded.train import build_model, build_tokenizer
+from msifr_integrations.engine.base import Attempt, Engine, Event, end_tokens
+from msifr_integrations.engine.engine import SlotEngine
+from msifr_integrations.engine.inputs import load_model
+from msifr_integrations.engine.live import Live
+from msifr_integrations.engine.sampling import Sampling, stream_key
+from msifr_integrations.engine.static import StaticEngine
+from msifr_policy.policy import Action, Decision
+
+DISCARDED_AFTER = 0.3  # of an attempt's full length
+CAP = 200  # tokens
+PEER = "generate() + StoppingCriteria"
+
+
+class Scripted:
+    """A policy that discards after `limit` tokens, or never."""
+
+    failures: Mapping[str, int] = {}
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit, self.tokens = limit, 0
+
+    def start(self, prompt: str) -> Scripted:
+        """Return itself: one is made per attempt."""
+        del prompt
+        return self
+
+    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
+        """Count the tokens."""
+        del logprobs
+        self.tokens += tokens
+        if self.tokens != self.limit:
+            return None
+        return Decision(Action.DISCARD, 1, len(text), self.tokens, 0.0, 1.0, "script")
+
+
+class Timed(NamedTuple):
+    """One drain: wall seconds, tokens by attempt, tokens after a decision, rows the model computed."""
+
+    seconds: float
+    tokens: dict[str, int]
+    wasted: int
+    row_steps: int
+
+
+def drain(engine: Any, attempts: Sequence[Attempt], tokenizer: Any, limits: Mapping[str, int]) -> Timed:
+    """Run `attempts`; those in `limits` are discarded after so many tokens."""
+    lives = {a.id: Live("", Scripted(limits.get(a.id)), tokenizer) for a in attempts}
+
+    def take(events: Sequence[Event]) -> None:
+        for event in events:
+            if lives[event.id].take(event) is not None:
+                engine.cancel(event.id, "script")
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    for attempt in attempts:
+        engine.submit(attempt)
+    engine.drain(take)
+    seconds = time.perf_counter() - started
+    engine.close()
+    tokens = {name: live.tokens for name, live in lives.items()}
+    return Timed(seconds, tokens, sum(live.wasted for live in lives.values()), engine.row_steps)
+
+
+def measure(model: Any, tokenizer: Any, slots: int, count: int, repeats: int) -> list[Record]:
+    """Return the records of one batch size."""
+    attempts = [
+        Attempt(task.prompt_id, tuple(tokenizer.encode(task.prompt)), stream_key(0, task.prompt_id, 0), CAP)
+        for task in {task.prompt_id: task for task in problems(0, count)}.values()
+    ]
+    end, sampling = end_tokens(model, tokenizer), Sampling()
+
+    def make(kind: str) -> Engine:
+        if kind == "slots":
+            return SlotEngine(model, slots=slots, sampling=sampling, end=end)
+        return StaticEngine(model, slots=slots, sampling=sampling, end=end, left_padding=True)
+
+    lengths = drain(make("slots"), attempts, tokenizer, {}).tokens  # and warm up
+    drain(make("static"), attempts[:slots], tokenizer, {})
+    limits = {a.id: max(1, round(DISCARDED_AFTER * lengths[a.id])) for a in attempts[::2]}
+    # The four kinds of run take turns, so that a disturbance hits all of them.
+    runs: dict[tuple[str, bool], list[Timed]] = {}
+    for _ in range(repeats):
+        for kind in ("slots", "static"):
+            for discards in (False, True):
+                one = drain(make(kind), attempts, tokenizer, limits if discards else {})
+                runs.setdefault((kind, discards), []).append(one)
+
+    def seconds(kind: str, discards: bool) -> float:
+        return statistics.median(one.seconds for one in runs[kind, discards])
+
+    def tokens(kind: str, discards: bool) -> int:
+        return sum(runs[kind, discards][0].tokens.values())
+
+    useful = sum(length for name, length in lengths.items() if name not in limits)
+    saved = 1 - tokens("slots", True) / tokens("slots", False)
+    time_saved = {kind: 1 - seconds(kind, True) / seconds(kind, False) for kind in ("slots", "static")}
+    speed = {kind: useful / seconds(kind, True) for kind in ("slots", "static")}
+    same = all(
+        one.tokens == runs["slots", discards][0].tokens
+        for (_, discards), ones in runs.items()
+        for one in ones
+    )
+    wasted = sum(one.wasted for ones in runs.values() for one in ones)
+    computed = {k: runs[k, True][0].row_steps / tokens(k, True) for k in ("slots", "static")}
+    at = f"B={slots}"
+    return [
+        Record(f"{at} attempts", len(attempts)),
+        Record(f"{at} token saving", saved, "share"),
+        Record(f"{at} wall saving, slots", time_saved["slots"], "share"),
+        Record(f"{at} wall saving, static", time_saved["static"], "share"),
+        Record(
+            f"{at} conversion efficiency, slots", time_saved["slots"] / saved, "ratio", ">= 0.8", PEER,
+            time_saved["slots"] / saved >= 0.8,
+        ),
+        Record(f"{at} conversion efficiency, static", time_saved["static"] / saved, "ratio"),
+        Record(f"{at} useful tokens/s, slots", speed["slots"], "tokens/s"),
+        Record(f"{at} useful tokens/s, static", speed["static"], "tokens/s"),
+        Record(
+            f"{at} speed under the policy", speed["slots"] / speed["static"], "times", "> 1", PEER,
+            speed["slots"] > speed["static"],
+        ),
+        Record(f"{at} rows computed per token, slots", computed["slots"], "rows"),
+        Record(f"{at} rows computed per token, static", computed["static"], "rows"),
+        Record(f"{at} tokens after a decision", wasted, "tokens", "0", ok=wasted == 0),
+        Record(f"{at} same tokens from both engines", str(same), "", "True", ok=same),
+    ]  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the records as JSON, last")
+    parser.add_argument("--quick", action="store_true", help="B = 16 only, fewer attempts, one repeat")
+    parser.add_argument("--model", default=None, help="model to use (default: the embedded one)")
+    options = parser.parse_args(arguments)
+    folder = Path(options.model) if options.model else embedded_model_path()
+    if options.model or (folder / "config.json").exists():
+        # float32, on a GPU too: in half precision the two engines would not draw the same tokens.
+        model, tokenizer = load_model(options.model or folder, dtype="float32")
+        name = options.model or "the embedded model"
+    else:
+        tokenizer = build_tokenizer(task.prompt + task.solution for task in problems(0, 500, split="train"))
+        torch.manual_seed(0)
+        model = build_model(tokenizer).eval()
+        name = "random weights in the embedded model's shape"
+    records = environment("torch", "transformers")
+    where = (
+        torch.cuda.get_device_name()
+        if model.device.type == "cuda"
+        else f"{torch.get_num_threads()} CPU thread(s)"
+    )
+    records += [
+        Record("model", name),
+        Record("model weights", float(model.num_parameters())),
+        Record("device", where),
+        Record("dtype", str(model.dtype).removeprefix("torch.")),
+    ]
+    for slots, count in [(16, 48)] if options.quick else [(16, 96), (64, 256)]:
+        records += measure(model, tokenizer, slots, count, repeats=1 if options.quick else 3)
+    print_records(records, options.json)
+
+
+if __name__ == "__main__":
+    main()

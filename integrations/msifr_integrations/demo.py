@@ -1,0 +1,338 @@
+"""The main job on the embedded model, end to end: `python -m msifr_integrations.demo --out FOLDER`.
+
+Generate attempts, fit a discard policy on them and certify it on held-out prompts, simulate what it will save, generate
+again on fresh prompts with the policy and without (same seeds), and compare. Writes `summary.json` (the numbers)
+and `report.html` (the plots). Everything is made here, on CPU or on a GPU if there is one; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Torch's threads spin while they wait; this must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import click
+import msgspec
+import numpy as np
+
+from msifr_calibration import Fit, fit_policy
+from msifr_integrations.cli.console import prose, tracking
+from msifr_integrations.engine.inputs import load_model
+from msifr_integrations.embedded import embedded_model_path, problems
+from msifr_integrations.generate import Result, generate
+from msifr_integrations.paired import Paired, pair_runs
+from msifr_integrations.report import Figure, Table, write_page
+from msifr_integrations.report.plots import (
+    Interval,
+    frontier_plot,
+    reliability_plot,
+    simulated_plot,
+    stops_plot,
+)
+from msifr_policy.evaluate import evaluate
+from msifr_policy.evidence import EvidenceTable, build_evidence
+from msifr_policy.files import replacing
+from msifr_policy.filters import Prompt
+from msifr_policy.schedule import EveryUnits
+from msifr_policy.traces import read_traces
+from msifr_policy.validators import default_validators
+from msifr_sim import Agreement, Summary, agreement, empirical_chain, replay_policy, simulate_process, summarise
+
+__all__ = ["Settings", "run_demo"]
+
+MAX_NEW_TOKENS = 200
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How big the demo is. Prompts of the two parts never coincide: they are drawn with other seeds, and checked."""
+
+    prompts: int = 400
+    fresh_prompts: int = 400
+    attempts: int = 4
+    slots: int = 32
+    seed: int = 0
+    max_false_reject: float = 0.05
+    confidence: float = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """The two runs on fresh prompts, and their pairing."""
+
+    full: Result
+    discarding: Result
+    paired: Paired
+    realised: Summary
+
+
+def _prompts(n: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Prompt]:
+    """Return n distinct fresh problems as prompts, none of `exclude`."""
+    chosen: dict[str, Prompt] = {}
+    for problem in problems(seed, 2 * n + 100):
+        if problem.prompt_id not in exclude and len(chosen) < n:
+            chosen[problem.prompt_id] = Prompt(
+                prompt_id=problem.prompt_id, prompt=problem.prompt, gold=problem.gold, group=problem.group
+            )
+    return list(chosen.values())
+
+
+def _generate(
+    what: str, model: tuple[Any, Any], prompts: Sequence[Prompt], policy: Any, out: Path, settings: Settings, **more: Any
+) -> Result:
+    remarks: list[str] = []
+    with tracking(what, len(prompts) * settings.attempts) as advance:
+        result = generate(
+            model[0], prompts, policy, out, tokenizer=model[1],
+            attempts=settings.attempts, seed=settings.seed, slots=settings.slots, max_new_tokens=MAX_NEW_TOKENS,
+            model_name="embedded", progress=lambda p: advance(p.done), tell=remarks.append, **more,
+        )  # fmt: skip
+    prose(*remarks)
+    return result
+
+
+def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
+    """Run the demo into folder `out` (emptied of an earlier demo's files) and return its summary."""
+    started = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    for stale in out.glob("*.jsonl"):
+        stale.unlink()
+    fit_prompts = _prompts(settings.prompts, seed=101)
+    fresh = _prompts(settings.fresh_prompts, seed=202, exclude=frozenset(p.prompt_id for p in fit_prompts))
+
+    model = load_model(embedded_model_path())
+    prose(f"1. generating {settings.attempts} attempts at each of {len(fit_prompts)} problems with the embedded model")
+    recorded = _generate("generating", model, fit_prompts, None, out / "attempts.jsonl", settings)
+    prose(
+        f"   {recorded.attempts} attempts, {recorded.accepted / recorded.attempts:.0%} correct, "
+        f"{recorded.tokens} tokens in {recorded.seconds:.0f} s"
+    )
+
+    prose("2. fitting a discard policy, and certifying it on prompts it was not fitted on")
+    with tracking("scoring and fitting"):
+        table = build_evidence(
+            read_traces(out / "attempts.jsonl"), EveryUnits(8, "characters"), default_validators()
+        )
+        fit = fit_policy(
+            table, max_false_reject=settings.max_false_reject, confidence=settings.confidence, seed=settings.seed
+        )
+    fit.file.save(out / "policy.json")
+    prose(f"   {fit.file.certificate.message}")
+
+    prose("3. simulating what it will save")
+    policy = fit.file.policy()
+    held_out = fit.certifying
+    predicted = summarise(replay_policy(policy, held_out), length_cap=fit.file.length_cap.cap, seed=settings.seed)
+    process, stage_policy = empirical_chain(held_out, policy.posterior(held_out), policy.threshold(held_out.k))
+    drawn = simulate_process(process, stage_policy, 50_000, np.random.default_rng(settings.seed))
+    exact = agreement(evaluate(process, stage_policy), drawn)
+    prose(
+        f"   replay of held-out attempts: {predicted.saving_rate:.1%} of tokens; model, exactly: "
+        f"{exact.saving_rate:.1%}; by Monte Carlo: {exact.simulated_saving_rate:.1%}"
+    )
+
+    prose(f"4. generating at {len(fresh)} fresh problems, without the policy and with it, same seeds")
+    full = _generate("without policy", model, fresh, None, out / "full.jsonl", settings)
+    discarding = _generate(
+        "with policy", model, fresh, policy, out / "with_policy.jsonl", settings, compare=out / "full.jsonl"
+    )
+    paired = pair_runs(out / "full.jsonl", out / "with_policy.jsonl")
+    realised = summarise(paired.outcomes, length_cap=fit.file.length_cap.cap, seed=settings.seed)
+    runs = _Runs(full, discarding, paired, realised)
+
+    summary = _summary(settings, recorded, fit, predicted, exact, runs, time.perf_counter() - started)
+    with replacing(out / "summary.json") as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    lines = _plain_words(summary)
+    _write_report(out / "report.html", summary, lines, fit, held_out, predicted, runs)
+    prose("", *lines, f"numbers: {out / 'summary.json'}; plots: {out / 'report.html'}")
+    return summary
+
+
+def _summary(
+    settings: Settings, recorded: Result, fit: Fit, predicted: Summary, exact: Agreement, runs: _Runs, seconds: float
+) -> dict[str, Any]:
+    import torch
+
+    se = np.hypot(predicted.saving_rate_se or 0.0, runs.realised.saving_rate_se or 0.0)
+    difference = (runs.realised.saving_rate or 0.0) - (predicted.saving_rate or 0.0)
+    full, with_policy = runs.full, runs.discarding
+    return {
+        "settings": settings,
+        "seconds": seconds,
+        "environment": {
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU",
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+        },
+        "recorded": recorded,
+        "certificate": fit.file.certificate,
+        "length_cap": fit.file.length_cap,
+        "simulated": {"replay": predicted, "exact_and_monte_carlo": exact},
+        "without_policy": full,
+        "with_policy": with_policy,
+        "realised": runs.realised,
+        "tokens_per_accepted_change": (with_policy.tokens_per_accepted or np.inf) / (full.tokens_per_accepted or np.inf)
+        - 1,
+        "seconds_per_accepted_change": (with_policy.seconds / max(with_policy.accepted, 1))
+        / (full.seconds / max(full.accepted, 1))
+        - 1,
+        "accuracy_of_finished": {
+            "without_policy": full.accepted / full.attempts,
+            "with_policy": with_policy.accepted / max(with_policy.attempts - with_policy.discarded, 1),
+        },
+        "survivors": runs.paired.survivors,
+        "survivors_changed": runs.paired.changed,
+        "discarded_not_a_prefix": runs.paired.not_prefix,
+        "simulated_minus_realised_in_standard_errors": abs(difference) / se if se > 0 else 0.0,
+        "false_reject_rate_within_certificate": (runs.realised.false_reject_rate or 0.0)
+        <= settings.max_false_reject,
+    }
+
+
+def _plain_words(summary: dict[str, Any]) -> list[str]:
+    certificate, realised = summary["certificate"], summary["realised"]
+    full, with_policy = summary["without_policy"], summary["with_policy"]
+    if not certificate.certified:
+        return [certificate.message, "So the policy discarded nothing, and nothing was saved."]
+    kept = summary["accuracy_of_finished"]
+    return [
+        f"Tokens per accepted sample: {full.tokens_per_accepted:.1f} without the policy, "
+        f"{with_policy.tokens_per_accepted:.1f} with it ({summary['tokens_per_accepted_change']:+.1%}).",
+        f"Time per accepted sample: {summary['seconds_per_accepted_change']:+.1%} on this machine "
+        f"(conversion efficiency {with_policy.conversion_efficiency:.2f} of the slot engine, "
+        f"{summary['settings'].slots} slots).",
+        f"Of the finished samples {kept['with_policy']:.0%} were correct, {kept['without_policy']:.0%} without the policy.",
+        f"Good samples lost: {realised.false_reject_rate:.1%}; certified beforehand: at most "
+        f"{certificate.max_false_reject:.0%}, with confidence {certificate.confidence:.0%}.",
+        f"Simulated before the run: {summary['simulated']['replay'].saving_rate:.1%} of tokens saved; realised: "
+        f"{realised.saving_rate:.1%} ({summary['simulated_minus_realised_in_standard_errors']:.1f} standard errors apart).",
+        f"{summary['survivors']} samples were kept; {summary['survivors_changed']} of them differ from the run without "
+        "policy.",
+    ]
+
+
+def _write_report(
+    path: Path, summary: dict[str, Any], lines: Sequence[str], fit: Fit, held_out: EvidenceTable, predicted: Summary,
+    runs: _Runs,
+) -> None:  # fmt: skip
+    realised = runs.realised
+    certificate = fit.file.certificate
+
+    def interval(value: float | None, ci: tuple[float, float] | None) -> Interval:
+        value = 0.0 if value is None else value
+        return Interval(value, *(ci or (value, value)))
+
+    names = {"saving_rate": "saving rate s", "false_reject_rate": "false-reject rate f", "net_cost_factor": "net cost factor"}
+    both = {
+        label: (
+            interval(getattr(predicted, name), getattr(predicted, f"{name}_ci")),
+            interval(getattr(realised, name), getattr(realised, f"{name}_ci")),
+        )
+        for name, label in names.items()
+    }
+    outcomes = runs.paired.outcomes
+    counts = {
+        reason: np.bincount(
+            outcomes.stop_k[outcomes.discarded & (np.asarray(outcomes.reason) == reason)],
+            minlength=int(outcomes.stop_k.max()) + 1,
+        )[1:]
+        for reason in realised.discards_by_reason
+    }
+    M = fit.file.policy().posterior(held_out)
+    middle = held_out.start[:-1] + (np.diff(held_out.start) - 1) // 2
+    usable = held_out.is_checkpoint[middle]
+    figures = [
+        Figure(
+            "Savings against false rejects",
+            frontier_plot(
+                fit.file.frontier,
+                chosen=(predicted.false_reject_rate or 0.0, predicted.saving_rate or 0.0)
+                if certificate.certified
+                else None,
+                realised=(realised.false_reject_rate or 0.0, realised.saving_rate or 0.0),
+                max_false_reject=certificate.max_false_reject,
+            ),
+            "Every point is a policy of the path. Above the dashed line a policy makes accepted samples cheaper; "
+            "left of the dotted line lies the budget that was certified.",
+        ),
+        Figure(
+            "Where attempts stop, and why",
+            stops_plot(counts),
+            f"Discards on fresh prompts by checkpoint ({fit.file.schedule.n} characters apart) and by the validator that "
+            "spoke most against the attempt."
+            if isinstance(fit.file.schedule, EveryUnits)
+            else "Discards on fresh prompts by checkpoint and reason.",
+        ),
+        Figure(
+            "Reliability of the posterior",
+            reliability_plot(M[middle[usable]], held_out.accepted[usable]),
+            "The posterior half way through each attempt on held-out prompts, against how many were accepted in the end.",
+        ),
+        Figure(
+            "Simulated against realised",
+            simulated_plot(both),
+            "Predicted from held-out attempts before the run, and measured on fresh prompts. 95 % intervals, bootstrap by "
+            "prompt.",
+        ),
+    ]
+    full, with_policy = runs.full, runs.discarding
+    table = Table(
+        "The two runs",
+        ("", "without policy", "with policy"),
+        [
+            ("attempts", str(full.attempts), str(with_policy.attempts)),
+            ("discarded", str(full.discarded), str(with_policy.discarded)),
+            ("accepted", str(full.accepted), str(with_policy.accepted)),
+            ("tokens", str(full.tokens), str(with_policy.tokens)),
+            ("tokens per accepted", f"{full.tokens_per_accepted or 0:.1f}", f"{with_policy.tokens_per_accepted or 0:.1f}"),
+            ("seconds", f"{full.seconds:.1f}", f"{with_policy.seconds:.1f}"),
+            ("net cost factor", "1", f"{realised.net_cost_factor or 0:.3f}"),
+            ("plain length cap instead", "", f"{realised.length_cap_factor or 0:.3f}"),
+            ("oracle", "", f"{realised.oracle_factor or 0:.3f}"),
+        ],
+    )
+    groups = Table(
+        "Good samples lost, by group",
+        ("group", "accepted (held out)", "lost", f"upper bound at {certificate.confidence:.0%}"),
+        [(g, str(b.n_accepted), str(b.false_rejects), f"{b.upper:.1%}") for g, b in certificate.groups.items()],
+    )
+    environment = summary["environment"]
+    write_page(
+        path,
+        title="In-flight rejection on the embedded model",
+        lead=lines,
+        tables=[table, groups] if certificate.groups else [table],
+        figures=figures,
+        footer=f"{environment['device']}, {environment['cores']} cores, torch {environment['torch']}, "
+        f"Python {environment['python']}; {summary['seconds']:.0f} s in all.",
+    )
+
+
+@click.command()
+@click.option("--out", default="demo", type=click.Path(file_okay=False, path_type=Path), show_default=True)
+@click.option("--prompts", default=400, show_default=True, help="Problems to fit and certify on.")
+@click.option("--fresh-prompts", default=400, show_default=True, help="Problems to compare on.")
+@click.option("--attempts", default=4, show_default=True, help="Attempts per problem.")
+@click.option("--slots", default=32, show_default=True, help="Attempts generated side by side.")
+@click.option("--seed", default=0, show_default=True)
+def main(out: Path, prompts: int, fresh_prompts: int, attempts: int, slots: int, seed: int) -> None:
+    """Run the main job on the embedded model and write summary.json and report.html."""
+    settings = Settings(prompts=prompts, fresh_prompts=fresh_prompts, attempts=attempts, slots=slots, seed=seed)
+    summary = run_demo(out, settings)
+    if summary["survivors_changed"] or summary["discarded_not_a_prefix"]:
+        prose("error: the run with the policy is not the run without it; the coupling contract is broken")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Stage processes: what is refused, and that sparse and dense ones give the same numbers without
+densifying."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from msifr_policy.belief import hide
+from msifr_policy.errors import InputError
+from msifr_policy.evaluate import StagePolicy, evaluate, never_discard
+from msifr_policy.optimum import frontier, keep_checkpoints, path, solve, solve_budget
+from msifr_policy.process import StageProcess, markov_chain, mixture, prospects, reach
+from msifr_policy.tree import Branch, Node
+
+P = np.array([[0.5, 0.5], [0.1, 0.9]])
+GOOD = {
+    "transitions": (P, P),
+    "stage_costs": (np.array([1.0, 2.0]), np.array([3.0, 4.0])),
+    "utility": np.array([0.0, 1.0]),
+    "initial": np.array([1.0, 0.0]),
+    "prompt_cost": 5.0,
+}
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"transitions": ()}, "no stages"),
+        ({"transitions": (P, np.zeros((2, 0)))}, "checkpoint 2: no states"),
+        ({"transitions": (P, np.ones((3, 2)) / 2)}, "stage 1: leads to 2 states but checkpoint 1 has 3"),
+        ({"transitions": (P, P + 0.1)}, "stage 2, state 0: transition probabilities sum to 1.2"),
+        ({"transitions": (np.array([[0.5, NAN], [0.1, 0.9]]), P)}, "stage 1, state 0: .* sum to nan"),
+        ({"transitions": (P, np.array([[1, 0], [-0.5, 1.5]]))}, "stage 2, state 1: probability -0.5"),
+        ({"transitions": (P, sp.csr_array([[1, 0], [-0.5, 1.5]]))}, "stage 2, state 1: probability -0.5"),
+        (
+            {"stage_costs": (np.array([1.0, 2.0]), np.array([3.0, -4.0]))},
+            "cost of stage 2, state 1: value -4",
+        ),
+        ({"stage_costs": (np.array([NAN, 2.0]), np.ones(2))}, "cost of stage 1, state 0: value nan"),
+        ({"stage_costs": (np.ones(2),)}, "1 stage cost vectors for 2 checkpoints"),
+        ({"stage_costs": (np.ones(2), np.ones(3))}, "checkpoint 1: stage cost has shape"),
+        ({"utility": np.array([0.0, -1.0])}, "utility at checkpoint 2, state 1: value -1"),
+        ({"utility": np.zeros(2)}, "checkpoint 2, state 0: acceptance cannot be reached"),
+        ({"initial": np.array([0.5, 0.4])}, "initial distribution: probabilities sum to 0.9"),
+        ({"initial": np.array([1.5, -0.5])}, "initial distribution, state 1: value -0.5"),
+        ({"prompt_cost": -1.0}, "prompt cost -1"),
+        ({"exit_costs": (np.ones(2), np.ones(2))}, "0 exit utility vectors"),
+        (
+            {"exit_costs": (np.ones(2), np.array([1.0, NAN])), "exit_utilities": (np.ones(2), np.ones(2))},
+            "exit cost at checkpoint 1, state 1: value nan",
+        ),
+    ],
+)
+def test_bad_processes_are_refused_with_the_place(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        StageProcess(**{**GOOD, **change})  # type: ignore[arg-type]
+
+
+def test_bad_policies_are_refused_with_the_place() -> None:
+    process = StageProcess(**GOOD)
+    with pytest.raises(InputError, match=r"checkpoint 1, state 0: probabilities 1.5"):
+        StagePolicy((np.ones(2), np.array([1.5, 0.0])))
+    with pytest.raises(InputError, match="policy of shape"):
+        evaluate(process, StagePolicy((np.ones(2),)))
+    with pytest.raises(InputError, match="checkpoint 0, state 1: EXIT is not available"):
+        evaluate(process, StagePolicy((np.zeros(2), np.ones(2)), (np.array([0.0, 0.5]), np.zeros(2))))
+
+
+def test_bad_questions_are_refused() -> None:
+    process = StageProcess(**GOOD)
+    with pytest.raises(InputError, match="price -1"):
+        path(process, [1.0, -1.0])
+    with pytest.raises(InputError, match=r"checkpoints \[2\]"):
+        solve(process, checkpoints=[2])
+    with pytest.raises(InputError, match=r"budget 1.5"):
+        solve_budget(process, 1.5)
+    with pytest.raises(InputError, match="checkpoint costs"):
+        keep_checkpoints(process, [1.0])
+    with pytest.raises(InputError, match="labels of shapes"):
+        hide(process, [np.zeros(2)])
+    with pytest.raises(InputError, match="weights"):
+        mixture([1.0], [process, process])
+    with pytest.raises(InputError, match="different numbers of stages"):
+        mixture([0.5, 0.5], [process, markov_chain(P, [1, 1], [0, 1], [1, 0], stages=3)])
+    with pytest.raises(InputError, match="0 stages"):
+        markov_chain(P, [1, 1], [0, 1], [1, 0], stages=0)
+    with pytest.raises(InputError, match=r"branch probabilities sum to 0\.5"):
+        Node((Branch(0.5, 1, Node()),))
+
+
+def test_a_process_by_hand() -> None:
+    """Two states, two stages: M, r, reach and the optimum worked out on paper."""
+    process = StageProcess(**GOOD)
+    finished = prospects(process)
+    np.testing.assert_allclose(finished.utility[1], [0.5, 0.9])
+    np.testing.assert_allclose(finished.utility[0], [0.7, 0.86])
+    np.testing.assert_allclose(finished.remaining_cost[0], [1 + 3.5, 2 + 3.9])
+    np.testing.assert_allclose(reach(process)[2], [0.3, 0.7])
+    full = evaluate(process, never_discard(process))
+    assert (full.tokens, full.utility_kept) == pytest.approx((9.5, 0.7))
+    # Discarding state 0 at checkpoint 1 pays 5 + 1 + 2 for 0.45; going on is worth 0.5 λ − 3 > 0 there: never discard.
+    best = solve(process)
+    assert best.price == pytest.approx(9.5 / 0.7)
+    assert best.iterations == 1
+
+
+def random_process(rng: np.random.Generator, *, sparse: bool) -> StageProcess:
+    sizes = (3, 40, 30, 20, 10)
+    matrices = []
+    for n, size in pairwise(sizes):
+        matrix = rng.random((n, size)) * (rng.random((n, size)) < 0.2)
+        matrix[np.arange(n), rng.integers(0, size, n)] += 0.1
+        matrix /= matrix.sum(axis=1, keepdims=True)
+        matrices.append(sp.csr_array(matrix) if sparse else matrix)
+    return StageProcess(
+        transitions=tuple(matrices),
+        stage_costs=tuple(rng.random(n) for n in sizes[:-1]),
+        utility=rng.random(sizes[-1]) * (rng.random(sizes[-1]) < 0.5),
+        initial=np.full(3, 1 / 3),
+        prompt_cost=0.1,
+        exit_costs=tuple(rng.random(n) for n in sizes[:-1]),
+        exit_utilities=tuple(rng.random(n) * 0.3 for n in sizes[:-1]),
+    )
+
+
+def test_sparse_is_dense_and_is_never_densified(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense, sparse = (random_process(np.random.default_rng(3), sparse=kind) for kind in (False, True))
+
+    def densified(*_: object, **__: object) -> None:
+        raise AssertionError("a sparse transition was densified")
+
+    for method in ("toarray", "todense"):
+        monkeypatch.setattr(sp.csr_array, method, densified)
+    assert solve(sparse).price == pytest.approx(solve(dense).price, rel=1e-13)
+    np.testing.assert_allclose(frontier(sparse).tokens, frontier(dense).tokens, rtol=1e-12)
+    policy = solve(dense).policy
+    assert evaluate(sparse, policy).tokens == pytest.approx(evaluate(dense, policy).tokens, rel=1e-13)
+    assert all(sp.issparse(matrix) for matrix in sparse.transitions)
+
+
+def test_prices_in_one_sweep_are_prices_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = random_process(np.random.default_rng(4), sparse=False)
+    prices = np.array([np.inf, *np.linspace(20, 1, 11)])
+    together = path(process, prices)
+    monkeypatch.setattr("msifr_policy.optimum._PRICES_AT_ONCE", 4)
+    apart = path(process, prices)
+    np.testing.assert_allclose(apart.tokens, together.tokens, rtol=1e-12)
+    for i, price in enumerate(prices):
+        alone = path(process, [price])
+        np.testing.assert_allclose(alone.tokens[0], together.tokens[i], rtol=1e-12)
+        for k in range(process.K):
+            np.testing.assert_array_equal(alone.choices[k][:, 0], together.choices[k][:, i])
+    assert (np.diff(together.utility_kept) <= 1e-12).all()
+    assert (np.diff(together.tokens) <= 1e-12).all()
+
+
+def test_observed_and_hidden_difficulty() -> None:
+    """A mixture of an easy and a hard prompt: seeing which it is can only help, and giving up hard ones is
+    [T8]'s."""
+    chain = [markov_chain(P, [10, 10], [0, accept], [1, 0], stages=4, prompt_cost=1) for accept in (0.9, 0.1)]
+    observed = mixture([0.5, 0.5], chain)
+    hidden = hide(observed, [[0, 1] * 2] * 5)
+    assert solve(observed).price == pytest.approx(solve(chain[0]).price)  # only easy prompts are kept
+    assert solve(observed).price < solve(hidden).price
+    stay = solve(observed, checkpoints=range(1, 4))
+    assert solve(observed).price <= stay.price
+    assert evaluate(observed, solve(observed).policy).discards_by_checkpoint[0] == pytest.approx(0.5)
+
+
+def test_a_finished_attempt_is_never_discarded() -> None:
+    """State 1 has failed and costs nothing more: going on is worth 0 and there is no cost ahead."""
+    matrix = np.array([[0.5, 0.3, 0.2], [0, 1, 0], [0, 0, 1.0]])
+    process = markov_chain(matrix, [1, 0, 0], [0.5, 0, 1], [1, 0, 0], stages=3)
+    for price in (0.1, 1.0, np.inf):
+        choices = path(process, [price]).choices
+        assert all((choice[1:] == 0).all() for choice in choices)
+
+
+def test_values_agree_with_quantecon() -> None:
+    """Finite-horizon dynamic programming of another library, for a fixed price, state by state."""
+    quantecon = pytest.importorskip("quantecon")
+    rng = np.random.default_rng(5)
+    S, stages, price = 12, 6, 7.0
+    matrix = rng.dirichlet(np.ones(S), S)
+    cost, utility = rng.random(S), rng.random(S) * (rng.random(S) < 0.4)
+    process = markov_chain(matrix, cost, utility, np.full(S, 1 / S), stages=stages)
+    # One absorbing state S after a discard; action 0 continues, action 1 discards.
+    Q = np.zeros((S + 1, 2, S + 1))
+    Q[:S, 0, :S] = matrix
+    Q[:S, 1, S] = Q[S, :, S] = 1
+    R = np.zeros((S + 1, 2))
+    R[:S, 0] = -cost
+    with pytest.warns(UserWarning, match="infinite horizon"):  # it says what beta = 1 rules out
+        problem = quantecon.markov.DiscreteDP(R, Q, beta=1.0)
+    values, choices = quantecon.markov.ddp.backward_induction(
+        problem, stages, np.append(price * utility, 0.0)
+    )
+    found = path(process, [price])
+    value = price * found.utility_kept[0] - found.tokens[0]
+    assert value == pytest.approx(values[0][:S].mean(), abs=1e-12)
+    for k in range(stages):
+        np.testing.assert_array_equal(found.choices[k][:, 0], choices[k][:S])

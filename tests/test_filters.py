@@ -1,0 +1,171 @@
+"""Final filters: what is accepted, exactly, and in linear time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from msifr_policy.errors import InputError
+from msifr_policy.filters import (
+    REACH,
+    ExactMatch,
+    FunctionFilter,
+    NumericMatch,
+    Prompt,
+    final_filter,
+    parse_number,
+)
+
+
+def prompt(gold: str | None) -> Prompt:
+    return Prompt(prompt_id="p", prompt="How many?", gold=gold)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("72", Fraction(72)),
+        ("72 apples", Fraction(72)),
+        ("$1,234.50", Fraction(2469, 2)),
+        ("\\$10{,}000", Fraction(10000)),
+        ("12,345,678", Fraction(12345678)),
+        ("-3", Fraction(-3)),
+        ("−3", Fraction(-3)),
+        (".5", Fraction(1, 2)),
+        ("3/4", Fraction(3, 4)),
+        ("6 / 8", Fraction(3, 4)),
+        ("-\\frac{3}{4}", Fraction(-3, 4)),
+        ("\\dfrac{-3}{4}", Fraction(-3, 4)),
+        ("0.1", Fraction(1, 10)),  # exact, unlike a float
+        ("36^\\circ", Fraction(36)),
+        ("18.", Fraction(18)),
+        ("18%", Fraction(18)),
+        # Parts of longer expressions are no numbers.
+        ("1,23", None),
+        ("4:30", None),
+        ("5-3", None),
+        ("2\\sqrt{3}", None),
+        ("2^{10}", None),
+        ("137 \\frac{1}{2}", None),
+        ("1e5", None),
+        ("3/0", None),
+        ("none", None),
+        ("", None),
+    ],
+)
+def test_numbers_are_read_exactly(text: str, value: Fraction | None) -> None:
+    assert parse_number(text) == value
+
+
+@given(
+    st.fractions(max_denominator=10**6),
+    st.sampled_from(["#### {}", "The answer is ${}$.", "so \\boxed{{{}}}"]),
+)
+def test_any_rational_is_recognised_and_no_other(number: Fraction, form: str) -> None:
+    accept = NumericMatch()
+    text = "First 3 + 4 = 7.\n" + form.format(number)
+    assert accept(prompt(str(number)), text)
+    assert not accept(prompt(str(number + Fraction(1, 10**12))), text)
+
+
+@given(st.integers(0, 10**15))
+def test_thousands_separators_do_not_matter(number: int) -> None:
+    assert NumericMatch()(prompt(f"{number:,}"), f"#### {number}")
+    assert NumericMatch()(prompt(str(number)), f"#### {number:,} in all")
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("#### 5\n#### 7", True),  # the last marker counts
+        ("#### 7\n#### 5", False),
+        ("#### 7\nThe answer is 5.", False),  # whatever its kind
+        ("THE ANSWER IS: **7**", True),
+        ("The answer is:\n\n$$7$$", True),
+        ("#### the number 7", True),
+        ("####\n7", True),
+        ("#### none\n7", False),  # another line than the answer's
+        ("7", False),
+        ("#### " + " " * REACH + "7", False),
+    ],
+)
+def test_the_number_after_the_last_marker_counts(text: str, accepted: bool) -> None:
+    assert NumericMatch()(prompt("7"), text) is accepted
+
+
+def test_a_gold_answer_may_be_a_worked_solution() -> None:
+    assert NumericMatch()(prompt("He has 3*6=18.\n#### 18"), "The answer is 18.00")
+
+
+@pytest.mark.parametrize("gold", [None, "", "x", "4:30 p.m.", "70\\sqrt{2}", "3 apples"])
+def test_a_gold_answer_that_is_no_number_is_refused_before_any_token(gold: str | None) -> None:
+    with pytest.raises(InputError, match=r"prompt 'p', field gold"):
+        NumericMatch().check(prompt(gold))
+
+
+@given(st.text(alphabet="0123456789,./-$#\\{}boxed fracansweris\n", max_size=300))
+@example("####" * 75)
+def test_no_text_breaks_a_filter(text: str) -> None:
+    assert NumericMatch()(prompt("7"), text) in (True, False)
+    assert ExactMatch(marker="####")(prompt("7"), text) in (True, False)
+    parse_number(text)
+
+
+@pytest.mark.parametrize("unit", ["1", ",", "1,", "#### ", "answer is ", "\\frac{1", "1/", "$"])
+def test_time_is_linear_in_the_text(unit: str) -> None:
+    accept, text = NumericMatch(), unit * (2_000_000 // len(unit))
+    started = time.process_time()
+    accept(prompt("7"), text)
+    assert time.process_time() - started < 5  # a quadratic filter would take hours
+
+
+def test_exact_match() -> None:
+    assert ExactMatch()(prompt("yes"), " yes\n")
+    assert not ExactMatch()(prompt("yes"), "yes indeed")
+    marked = ExactMatch(marker="Answer:")
+    assert marked(prompt("(B)"), "Answer: (A)\nno, Answer: (B) \nbecause")
+    assert not marked(prompt("(B)"), "(B)")
+    with pytest.raises(InputError, match="no gold answer"):
+        marked.check(prompt(None))
+
+
+def test_filters_are_named_and_made_from_names_and_functions() -> None:
+    def longer(asked: Prompt, text: str) -> bool:
+        return len(text) > len(asked.prompt)
+
+    assert final_filter("numeric") == NumericMatch()
+    assert final_filter("exact") == ExactMatch()
+    assert final_filter(NumericMatch(markers=("A:",))).name == "numeric['A:']"
+    own = final_filter(longer)
+    assert isinstance(own, FunctionFilter)
+    assert "longer" in own.name
+    own.check(prompt(None))
+    assert own(prompt(None), "a longer text")
+    assert not own(prompt(None), "short")
+    with pytest.raises(InputError, match="unknown final filter 'nummeric'"):
+        final_filter("nummeric")
+    with pytest.raises(InputError, match="not a final filter"):
+        final_filter(3)  # type: ignore[arg-type]
+
+
+def test_agreement_with_recorded_outcomes(shared: Path) -> None:
+    """On recorded answers in `\\boxed{}`, the filter and the source's own judge agree in 99 of 100."""
+    accept, agree = NumericMatch(), []
+    with gzip.open(shared / "traces" / "math_x8-qwen2.5-math-instruct.jsonl.gz") as lines:
+        for line in lines:
+            record = json.loads(line)
+            asked = prompt(record["gold"])
+            try:
+                accept.check(asked)
+            except InputError:
+                continue
+            agree.append(accept(asked, record["text"]) == record["correct"])
+    assert len(agree) > 500
+    assert sum(agree) >= 0.99 * len(agree)

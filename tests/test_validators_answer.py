@@ -1,0 +1,91 @@
+"""Final-answer markers in their forms, and what is counted of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from msifr_policy.validators import AnswerMarker, Verdict
+
+
+def scores(text: str, rule: AnswerMarker | None = None) -> dict[str, float]:
+    rule = rule or AnswerMarker()
+    return dict(zip(rule.columns, rule.start("").feed(text).scores, strict=True))
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "#### 72\n",
+        "\\boxed{72}",
+        "\\boxed{\\frac{1}{2}}",
+        "The answer is (C)",
+        "The answer is: 72.\n",
+        "Answer: 72\n",
+        "the final answer is $\\boxed{5}",
+        '"answer": "72"',
+        '"answer" : 72\n',
+        '"answer":\n "7\\"2"',
+        '"answer": "[]"',
+    ],
+)
+def test_a_marker_is_counted_once_complete(marker: str) -> None:
+    """One answer, at its place, and not before its last character."""
+    before = "First some words. "
+    seen = scores(before + marker + " and more")
+    assert (seen["markers"], seen["distinct"], seen["empty"]) == (1, 1, 0)
+    assert len(before) <= seen["first_at"] <= len(before) + len("the final answer is $")
+    assert seen["since_first"] == pytest.approx(len(" and more"), abs=1)
+    assert scores(before + marker[:-1])["markers"] == 0
+
+
+def test_nothing_yet() -> None:
+    seen = scores("We have to answer the question. # Title\n ## Part\n\\box")
+    assert seen["markers"] == seen["distinct"] == seen["empty"] == seen["since_first"] == seen["json"] == 0
+    assert math.isnan(seen["first_at"])
+
+
+@pytest.mark.parametrize("marker", ["\\boxed{}", "\\boxed{ }", "#### \n", '"answer": ""'])
+def test_an_empty_marker(marker: str) -> None:
+    seen = scores(marker)
+    assert (seen["markers"], seen["distinct"], seen["empty"]) == (1, 0, 1)
+
+
+def test_answers_are_compared_without_decoration() -> None:
+    """The same answer in other clothes is not another answer."""
+    assert scores("#### $1,200.\n\\boxed{1200} so the answer is: **1200**.\n")["distinct"] == 1
+    assert scores("\\boxed{\\frac12} or \\boxed{\\dfrac12}")["distinct"] == 1
+    assert scores("#### 5\n#### 6\n#### 5\n") == scores("#### 5\n#### 6\n#### 5\n") | {"markers": 3.0, "distinct": 2.0}
+
+
+def test_values_are_bounded() -> None:
+    """A value that never ends is cut off and counts."""
+    assert scores("\\boxed{" + "1" * 1000)["markers"] == 1
+    assert scores("#### " + "1" * 1000)["markers"] == 1
+    assert scores('"answer": "' + "1" * 1000)["markers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "since"),
+    [
+        ("no object { here }", 0, 0),
+        ('{\n  "reasoning": "a } b \\" } c", "answer": "', 1, 0),
+        ('```json\n{"a": {"b": "}"}, "answer": "1"}\n```', 2, 4),
+        ('{"answer": "1"} and on', 2, 7),
+    ],
+)
+def test_the_json_object_is_followed(text: str, state: int, since: int) -> None:
+    seen = scores(text)
+    assert (seen["json"], seen["since_json"]) == (state, since)
+
+
+def test_verdicts() -> None:
+    """DEAD only on request: several answers, or an object closed without one."""
+    two = "#### 5\n#### 6\n"
+    assert AnswerMarker().start("").feed(two).verdict is Verdict.UNKNOWN
+    assert AnswerMarker(answers=2).start("").feed(two).verdict is Verdict.DEAD
+    assert AnswerMarker(answers=2, markers=("boxed",)).start("").feed(two).verdict is Verdict.UNKNOWN
+    assert AnswerMarker(json_only=True).start("").feed('{"a": 1}').verdict is Verdict.DEAD
+    assert AnswerMarker(json_only=True).start("").feed('{"answer": "1"}').verdict is Verdict.UNKNOWN
+    assert AnswerMarker(json_only=True).start("").feed('{"answer": ""}').verdict is Verdict.DEAD

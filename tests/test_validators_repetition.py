@@ -1,0 +1,83 @@
+"""Loops are found early and measured right; what merely looks alike is no loop."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from msifr_policy.validators import Repetition, Verdict
+
+PROSE = "".join(f"Item {i}: {random.Random(i).random():.12f} of {random.Random(-i).random():.9f}.\n" for i in range(400))
+
+
+def scores(text: str, rule: Repetition | None = None) -> dict[str, float]:
+    rule = rule or Repetition()
+    return dict(zip(rule.columns, rule.start("").feed(text).scores, strict=True))
+
+
+@pytest.mark.parametrize("period", [2, 7, 31, 64, 100, 333, 1000, 1900])
+@pytest.mark.parametrize("before", [0, 1, 500, 9000])
+def test_a_loop_is_measured(period: int, before: int) -> None:
+    """Period, length and repeats are exact at the last look, whatever comes before."""
+    draw = random.Random(period)
+    unit = "xy" + "".join(draw.choices("abcdefghij klmnop", k=period - 2))
+    text = PROSE[:before] + unit * (6000 // period)
+    seen = scores(text)
+    end = len(text) - len(text) % 64
+    assert seen["period"] == period
+    assert 0 <= seen["loop"] - (end - before) <= 2  # the text before may happen to fit
+    assert seen["repeats"] == pytest.approx(seen["loop"] / period)
+    assert seen["longest"] == seen["loop"]
+
+
+def test_a_loop_is_found_early() -> None:
+    """DEAD comes within one look of 300 characters and three repeats."""
+    state = Repetition().start("")
+    state.feed(PROSE[:1000])
+    unit = "and then she adds the two numbers again, "
+    fed = 0
+    while state.feed(unit).verdict is not Verdict.DEAD:
+        fed += len(unit)
+        assert fed < 300 + 2 * 64 + len(unit)
+
+
+def test_the_verdict_lasts_as_long_as_the_loop() -> None:
+    state = Repetition().start("")
+    assert state.feed("the same words " * 40).verdict is Verdict.DEAD
+    after = state.feed(PROSE[:1000])
+    assert after.verdict is Verdict.UNKNOWN
+    assert after.scores[0] == 0
+    assert after.scores[4] >= 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-" * 900, "=" * 900, " " * 900, "|---|---|" * 90, "0" * 900, "\n" * 900, "0, " * 300, "| 0 | 0 |\n" * 80],
+)
+def test_trivial_loops_are_left_alone_until_long(text: str) -> None:
+    """Rules, blanks, zeros and tables of them may be long."""
+    seen = scores(text)
+    assert seen["loop"] == 0
+    assert seen["trivial"] >= len(text) - 64 - 1
+    assert Repetition().start("").feed(text).verdict is Verdict.UNKNOWN
+    assert Repetition().start("").feed(text + text).verdict is Verdict.DEAD
+
+
+def test_text_without_a_loop() -> None:
+    seen = scores(PROSE)
+    assert seen["loop"] == seen["trivial"] == seen["longest"] == 0
+    assert Repetition().start("").feed(PROSE).verdict is Verdict.UNKNOWN
+
+
+def test_novelty_takes_digits_for_equal() -> None:
+    """Counting up says nothing new; fresh words do."""
+    draw = random.Random(1)
+    fresh = " ".join("".join(draw.choices("abcdefgh", k=6)) for _ in range(500))
+    counting = "".join(f"In step {i} we try the number {i * i} and it does not work.\n" for i in range(200))
+    assert scores(fresh)["novelty"] == 1.0
+    assert scores(fresh + counting)["novelty"] == 0.0
+    assert scores(fresh + counting)["old_lines"] == 1.0
+    assert scores(counting)["loop"] == 0
+    assert math.isnan(scores("few words")["novelty"])
