@@ -24,9 +24,7 @@ __all__ = ["hide"]
 _DIGITS = 12  # beliefs that agree to this many digits are one state
 
 
-def hide(
-    process: StageProcess, labels: Sequence[npt.ArrayLike], *, max_states: int = 100_000
-) -> StageProcess:
+def hide(process: StageProcess, labels: Sequence[npt.ArrayLike], *, max_states: int = 100_000) -> StageProcess:
     """Return the process whose states are beliefs over `process`, for an observer who sees labels only.
 
     labels: K + 1 vectors `[S_k]` of integers or strings, what is seen in each state. Histories that lead to

@@ -231,9 +231,7 @@ def checkpoint_values(process: StageProcess, policy: StagePolicy) -> Vector:
     for k in range(process.K):
         onward = _continue(process, k, np.column_stack([u[k + 1], t[k + 1]]))
         D = result.arriving[k]
-        tokens = (
-            result.cost_by_stage[: k + 1].sum() + result.exit_cost_by_checkpoint[:k].sum() + D @ onward[:, 1]
-        )
+        tokens = result.cost_by_stage[: k + 1].sum() + result.exit_cost_by_checkpoint[:k].sum() + D @ onward[:, 1]
         kept = result.exit_utility_by_checkpoint[:k].sum() + D @ onward[:, 0]
         gains[k] = (tokens / kept if kept > 0 else np.inf) - result.cost_per_accepted
     return gains

@@ -158,7 +158,13 @@ class EvidenceTable:
         for i, spec in enumerate(self.validators):
             arrays[f"{spec.name}.verdict"] = pa.array(self.verdicts[:, i])
         header = _Header(
-            self.columns, self.schedule, self.validators, self.costing, self.fingerprint, self.failures, _FORMAT
+            self.columns,
+            self.schedule,
+            self.validators,
+            self.costing,
+            self.fingerprint,
+            self.failures,
+            _FORMAT,
         )
         table = pa.table(arrays).replace_schema_metadata({_KEY: msgspec.json.encode(header)})
         with replacing(Path(path)) as temporary:
@@ -296,7 +302,7 @@ def build_evidence(
         failures.update(watch.failures)
         if ends is not None:
             edges = np.asarray(ends)
-            at = [float(min(np.searchsorted(edges, c.position) + 1, len(edges))) for c in seen[:-1]]
+            at = [min(float(np.searchsorted(edges, c.position)) + 1, float(len(edges))) for c in seen[:-1]]
             at.append(float(len(edges)))
         elif trace.tokens is not None:
             source = "prorated"

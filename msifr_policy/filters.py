@@ -155,9 +155,7 @@ class ExactMatch(msgspec.Struct, frozen=True):
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no gold answer."""
         if prompt.gold is None:
-            raise InputError(
-                "no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one"
-            )
+            raise InputError("no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one")
 
     def __call__(self, prompt: Prompt, text: str) -> bool:
         """Compare the answers."""
@@ -192,14 +190,10 @@ def final_filter(given: str | FinalFilter | Callable[[Prompt, str], bool]) -> Fi
     if isinstance(given, str):
         known: dict[str, FinalFilter] = {"numeric": NumericMatch(), "exact": ExactMatch()}
         if given not in known:
-            raise InputError(
-                f"unknown final filter {given!r}", remedy=f"known: {', '.join(known)}, or a function"
-            )
+            raise InputError(f"unknown final filter {given!r}", remedy=f"known: {', '.join(known)}, or a function")
         return known[given]
     if not callable(given):
-        raise InputError(
-            f"{given!r} is not a final filter", remedy="give a name or a function of (prompt, text)"
-        )
+        raise InputError(f"{given!r} is not a final filter", remedy="give a name or a function of (prompt, text)")
     if hasattr(given, "check") and hasattr(given, "name"):
         return cast(FinalFilter, given)
     return FunctionFilter(given, f"function {getattr(given, '__qualname__', type(given).__qualname__)}")

@@ -160,9 +160,7 @@ def hazard_process(model: HazardModel) -> StageProcess:
     clean, faulty = float(model.accept_clean), float(model.accept_faulty)
     return StageProcess(
         transitions=tuple(transitions),
-        stage_costs=tuple(
-            np.full(P.shape[0], float(c)) for P, c in zip(transitions, model.stage_costs, strict=True)
-        ),
+        stage_costs=tuple(np.full(P.shape[0], float(c)) for P, c in zip(transitions, model.stage_costs, strict=True)),
         utility=np.array([clean, clean, faulty, faulty]),
         initial=np.ones(1),
         prompt_cost=float(model.prompt_cost),
@@ -208,8 +206,7 @@ def sample_hazard(model: HazardModel, n: int, rng: np.random.Generator) -> Hazar
 
 @dataclass(frozen=True, slots=True)
 class HazardFit:
-    """A fitted hazard model. log_likelihood: of flags and outcomes, after each EM step (one entry when
-    counted)."""
+    """A fitted hazard model, and the log likelihood after each EM step (one entry when counted)."""
 
     model: HazardModel
     log_likelihood: tuple[float, ...]
@@ -359,7 +356,8 @@ def _model(rates: _Rates, stage_costs: Sequence[float], prompt_cost: float) -> H
 
 
 def _keep(model: HazardModel, keep_flagged: Any) -> list[Any]:
-    q = list(keep_flagged) if isinstance(keep_flagged, Sequence | np.ndarray) else [keep_flagged] * (model.K - 1)
+    several = isinstance(keep_flagged, Sequence | np.ndarray)
+    q = list(keep_flagged) if several else [keep_flagged] * (model.K - 1)
     if len(q) != model.K - 1:
         raise InputError(f"{len(q)} probabilities for checkpoints 1 … {model.K - 1}", where="keep_flagged")
     for k, value in enumerate(q, start=1):

@@ -170,18 +170,12 @@ def read_ledger(path: str | os.PathLike[str]) -> Ledger:
         try:
             record = _decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"not a ledger line: {error}", where=where, remedy="was the file edited?"
-            ) from None
+            raise InputError(f"not a ledger line: {error}", where=where, remedy="was the file edited?") from None
         if isinstance(record, Header) != (number == 1):
-            raise InputError(
-                "a ledger has one header, its first line", where=where, remedy="was the file edited?"
-            )
+            raise InputError("a ledger has one header, its first line", where=where, remedy="was the file edited?")
         if isinstance(record, Header):
             if record.version != VERSION:
-                raise InputError(
-                    f"ledger version {record.version}, this release reads {VERSION}", where=where
-                )
+                raise InputError(f"ledger version {record.version}, this release reads {VERSION}", where=where)
             settings = record.settings
         elif record.id in entries:
             raise InputError(f"attempt {record.id!r} is in the ledger twice", where=where)

@@ -111,8 +111,7 @@ class RetainedShift:
 
 
 def retained_shift(process: StageProcess, policy: StagePolicy) -> RetainedShift:
-    """Return the retained shift of a policy that never exits [T5]. `InputError` if it exits or retains
-    nothing."""
+    """Return the retained shift of a policy [T5]. Raises `InputError` if it exits or retains nothing."""
     _must_not_exit(policy, "retained_shift")
     result = evaluate(process, policy)
     retained = float(result.arriving[-1].sum())
@@ -141,9 +140,7 @@ class BiasBound:
     contrast: float
 
 
-def bias_bound(
-    process: StageProcess, policy: StagePolicy, groups: npt.ArrayLike | None = None
-) -> dict[str, BiasBound]:
+def bias_bound(process: StageProcess, policy: StagePolicy, groups: npt.ArrayLike | None = None) -> dict[str, BiasBound]:
     """Return the bias of a policy that never exits, under the key "" overall and under each group's name
     [T6].
 
@@ -159,9 +156,7 @@ def bias_bound(
     if groups is not None:
         names = np.asarray(groups).astype(str)
         if names.shape != process.utility.shape:
-            raise InputError(
-                f"groups of shape {names.shape}", where="bias_bound", remedy="a label per final state"
-            )
+            raise InputError(f"groups of shape {names.shape}", where="bias_bound", remedy="a label per final state")
         for name in np.unique(names):
             inside = names == name
             if accepted[inside].sum() > 0:
@@ -185,9 +180,7 @@ def drift(process: StageProcess, estimate: Sequence[npt.ArrayLike]) -> tuple[Vec
     return tuple(pull(P, M[k + 1][:, None])[:, 0] - M[k] for k, P in enumerate(process.transitions))
 
 
-def bet_expectation(
-    process: StageProcess, estimate: Sequence[npt.ArrayLike], bets: Sequence[npt.ArrayLike]
-) -> float:
+def bet_expectation(process: StageProcess, estimate: Sequence[npt.ArrayLike], bets: Sequence[npt.ArrayLike]) -> float:
     """Return E[Π_k (1 + ν_k (M̂_{k+1} − M̂_k))] over finished attempts [T12]; one if M̂ is calibrated.
 
     estimate: K + 1 vectors `[S_k]`. bets: K vectors `[S_k]`, ν_k as a function of what is known at k

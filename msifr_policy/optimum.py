@@ -228,9 +228,7 @@ def frontier(
         edges.sort(key=_width, reverse=True)
         room = len(edges) if max_points is None else max_points - len(vertices)
         now, edges = edges[:room], edges[room:]
-        for (above, below), between in zip(
-            now, _induct(problem, np.array([_tie(*edge) for edge in now])), strict=True
-        ):
+        for (above, below), between in zip(now, _induct(problem, np.array([_tie(*edge) for edge in now])), strict=True):
             if _is_above(problem, between, above):
                 vertices.append(between)
                 edges += [(above, between), (between, below)]
@@ -282,9 +280,7 @@ def keep_checkpoints(
     """
     costs = np.asarray(checkpoint_costs, dtype=float)
     if costs.shape != (process.K,) or not (np.isfinite(costs) & (costs >= 0)).all():
-        raise InputError(
-            f"checkpoint costs {costs}", where="keep_checkpoints", remedy=f"{process.K} costs >= 0"
-        )
+        raise InputError(f"checkpoint costs {costs}", where="keep_checkpoints", remedy=f"{process.K} costs >= 0")
     problem = _problem(process, actions, None)
     leaf = np.column_stack([process.utility, np.zeros(process.utility.size)])
     root = _Branch(process.K, leaf, (), frozenset())
@@ -300,14 +296,10 @@ def keep_checkpoints(
         price = ratio
 
 
-def _problem(
-    process: StageProcess, actions: Collection[Action], checkpoints: Collection[int] | None
-) -> _Problem:
+def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Collection[int] | None) -> _Problem:
     where = frozenset(range(process.K)) if checkpoints is None else frozenset(checkpoints)
     if not where <= set(range(process.K)):
-        raise InputError(
-            f"checkpoints {sorted(where - set(range(process.K)))}", remedy=f"0 … {process.K - 1}"
-        )
+        raise InputError(f"checkpoints {sorted(where - set(range(process.K)))}", remedy=f"0 … {process.K - 1}")
     finished = prospects(process)
     full = _Vertex(
         price=np.inf,
@@ -331,9 +323,7 @@ def _induct(problem: _Problem, prices: Vector) -> list[_Vertex]:
     for start in range(0, prices.size, _PRICES_AT_ONCE):
         batch = prices[start : start + _PRICES_AT_ONCE]
         size, L = problem.process.utility.size, batch.size
-        both = np.concatenate(
-            [np.repeat(problem.process.utility[:, None], L, axis=1), np.zeros((size, L))], axis=1
-        )
+        both = np.concatenate([np.repeat(problem.process.utility[:, None], L, axis=1), np.zeros((size, L))], axis=1)
         codes: list[Codes] = []
         for k in reversed(range(problem.process.K)):
             both, code = _step(problem, k, both, batch)
@@ -352,8 +342,7 @@ def _induct(problem: _Problem, prices: Vector) -> list[_Vertex]:
 
 
 def _step(problem: _Problem, k: int, onward: Vector, prices: Vector) -> tuple[Vector, Codes]:
-    """One step from checkpoint k + 1 to k; onward: `[S_{k+1}, 2L]`, utilities then tokens, for prices
-    `[L]`."""
+    """One step from checkpoint k + 1 to k at L prices; onward: `[S_{k+1}, 2L]`, utilities then tokens."""
     process, L = problem.process, prices.size
     both = pull(process.transitions[k], onward)
     both[:, L:] += process.stage_costs[k][:, None]
@@ -400,8 +389,7 @@ def _dinkelbach(problem: _Problem, start: float | None = None) -> tuple[_Vertex,
 
 
 def _ends(problem: _Problem) -> tuple[_Vertex, _Vertex]:
-    """Return both ends of the frontier: save without losing anything, and λ*; the same vertex if they
-    coincide."""
+    """Return both ends of the frontier, no loss and λ*; the same vertex if they coincide."""
     (first,) = _induct(problem, np.array([np.inf]))
     last, _, _ = _dinkelbach(problem)
     last = last._replace(price=last.tokens / last.utility)
@@ -418,8 +406,7 @@ def _width(edge: tuple[_Vertex, _Vertex]) -> float:
 
 
 def _is_above(problem: _Problem, new: _Vertex, end: _Vertex) -> bool:
-    """Whether a policy is worth more at the price it was found at than the end of the edge that price
-    ties."""
+    """Whether a policy is worth more, at the price it was found at, than an end of the edge tied there."""
     gain = new.price * (new.utility - end.utility) - (new.tokens - end.tokens)
     return gain > _ROUNDING * (problem.full.tokens + new.price * problem.full.utility)
 
@@ -492,7 +479,5 @@ def _as_path(problem: _Problem, vertices: list[_Vertex]) -> Path:
         utility_kept=np.array([vertex.utility for vertex in vertices]),
         tokens_full=problem.full.tokens,
         utility_full=problem.full.utility,
-        choices=tuple(
-            np.stack(columns, axis=1) for columns in zip(*(v.choices for v in vertices), strict=True)
-        ),
+        choices=tuple(np.stack(columns, axis=1) for columns in zip(*(v.choices for v in vertices), strict=True)),
     )

@@ -159,7 +159,9 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 )
             return msgspec.json.decode(raw, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"not a policy file: {error}", where=str(path), remedy="make one with `msifr fit`") from None
+            raise InputError(
+                f"not a policy file: {error}", where=str(path), remedy="make one with `msifr fit`"
+            ) from None
 
     @property
     def never_discards(self) -> bool:
@@ -211,9 +213,7 @@ class FittedPolicy:
             action, reason = Action.DISCARD, self.reasons(k, values, verdicts)[0]
         return Decision(action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason)
 
-    def reasons(
-        self, k: NDArray[np.int64], values: NDArray[np.float64], verdicts: NDArray[np.int8]
-    ) -> list[str]:
+    def reasons(self, k: NDArray[np.int64], values: NDArray[np.float64], verdicts: NDArray[np.int8]) -> list[str]:
         """Return `[R]` the validator that spoke most against each row.
 
         The first that says DEAD, else the one whose columns lower the log-odds most.

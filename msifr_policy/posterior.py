@@ -7,6 +7,7 @@ with. Fitting is `msifr_calibration.posterior`. A posterior is a list of stage m
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 import msgspec
@@ -65,7 +66,7 @@ class Posterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not len(self.knots_x) == len(self.knots_y) == len(self.stages):
                 raise InputError("one list of knots per stage is needed", where="posterior")
             for i, (x, y) in enumerate(zip(self.knots_x, self.knots_y, strict=True)):
-                increasing = all(a <= b for a, b in zip(x, x[1:], strict=False))
+                increasing = all(a <= b for a, b in pairwise(x))
                 if len(x) != len(y) or not x or not increasing or sorted(y) != y:
                     raise InputError(f"knots of stage {i} must be two increasing lists", where="posterior")
 

@@ -21,7 +21,7 @@ Attempts that finish early sit in a state that leads to itself at zero cost. Ref
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,7 +38,8 @@ Matrix: TypeAlias = Any  # a dense float64 array or a scipy.sparse CSR array (sc
 SUM_TOLERANCE = 1e-9
 """How far probabilities may be from adding up to one."""
 
-_BLOCK_BYTES = 2**20  # rows read together in `pull` and `push`: they stay in a core's second-level cache
+_BLOCK_BYTES = 2**18
+"""Rows read together in `pull` and `push`: they stay in a core's cache, and BLAS does not split them over threads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +67,7 @@ class StageProcess:
     prompt_cost: float = 0.0
     exit_costs: tuple[Vector, ...] = ()
     exit_utilities: tuple[Vector, ...] = ()
+    _finished: Prospects = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -80,6 +82,8 @@ class StageProcess:
         put("exit_utilities", tuple(_vector(e) for e in self.exit_utilities))
         _check_shapes(self)
         _check_values(self)
+        put("_finished", _finish(self))
+        _check_acceptance(self)
 
     @property
     def K(self) -> int:  # noqa: N802
@@ -114,15 +118,8 @@ class Prospects:
 
 
 def prospects(process: StageProcess) -> Prospects:
-    """Return M_k and r_k of every state, by one backward pass."""
-    both = np.column_stack([process.utility, np.zeros(process.utility.size)])
-    backward = [both]
-    for P, c in zip(reversed(process.transitions), reversed(process.stage_costs), strict=True):
-        both = pull(P, both)
-        both[:, 1] += c
-        backward.append(both)
-    backward.reverse()
-    return Prospects(tuple(b[:, 0] for b in backward), tuple(b[:, 1] for b in backward))
+    """Return M_k and r_k of every state, computed once when the process was made."""
+    return process._finished
 
 
 def reach(process: StageProcess) -> tuple[Vector, ...]:
@@ -204,9 +201,7 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
             remedy="pad the shorter ones with stages of zero cost",
         )
     (K,) = depths
-    blocks = [
-        sp.block_diag([process.transitions[k] for process in processes], format="csr") for k in range(K)
-    ]
+    blocks = [sp.block_diag([process.transitions[k] for process in processes], format="csr") for k in range(K)]
     with_exit = any(process.has_exit for process in processes)
 
     def exits(name: str, missing: float) -> tuple[Vector, ...]:
@@ -218,9 +213,7 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
 
     return StageProcess(
         transitions=tuple(sp.csr_array(block) for block in blocks),
-        stage_costs=tuple(
-            np.concatenate([process.stage_costs[k] for process in processes]) for k in range(K)
-        ),
+        stage_costs=tuple(np.concatenate([process.stage_costs[k] for process in processes]) for k in range(K)),
         utility=np.concatenate([process.utility for process in processes]),
         initial=np.concatenate([p * process.initial for p, process in zip(w, processes, strict=True)]),
         prompt_cost=float(sum(p * process.prompt_cost for p, process in zip(w, processes, strict=True))),
@@ -253,9 +246,7 @@ def _check_shapes(process: StageProcess) -> None:
         raise InputError("no stages", where="StageProcess", remedy="give at least one transition matrix")
     for k, P in enumerate(process.transitions):
         if P.ndim != 2:
-            raise InputError(
-                f"a transition of shape {P.shape}", where=f"stage {k + 1}", remedy="[S_k, S_{k+1}]"
-            )
+            raise InputError(f"a transition of shape {P.shape}", where=f"stage {k + 1}", remedy="[S_k, S_{k+1}]")
     sizes = process.sizes
     for k, P in enumerate(process.transitions):
         if 0 in P.shape:
@@ -283,9 +274,7 @@ def _check_lengths(name: str, vectors: tuple[Vector, ...], sizes: tuple[int, ...
 def _check_values(process: StageProcess) -> None:
     _check_distribution(process.initial, "initial distribution")
     if not 0 <= process.prompt_cost < np.inf:
-        raise InputError(
-            f"prompt cost {process.prompt_cost}", where="StageProcess", remedy="tokens, finite and >= 0"
-        )
+        raise InputError(f"prompt cost {process.prompt_cost}", where="StageProcess", remedy="tokens, finite and >= 0")
     for k, (P, c) in enumerate(zip(process.transitions, process.stage_costs, strict=True)):
         if k == 0 or P is not process.transitions[k - 1]:
             _check_rows(P, k)
@@ -294,15 +283,28 @@ def _check_values(process: StageProcess) -> None:
     for k, (x, e) in enumerate(zip(process.exit_costs, process.exit_utilities, strict=True)):
         _check_nonnegative(x, f"exit cost at checkpoint {k}", infinite=True)
         _check_nonnegative(e, f"exit utility at checkpoint {k}")
-    mass = reach(process)[-1]
-    if not mass @ process.utility > 0:
+
+
+def _check_acceptance(process: StageProcess) -> None:
+    if not process.initial @ process._finished.utility[0] > 0:
         s = int(np.argmax(process.utility))
         raise InputError(
-            f"acceptance cannot be reached: probability {mass[s]:g} of the best state, of utility "
-            f"{process.utility[s]:g}",
+            f"acceptance cannot be reached: the best state has utility {process.utility[s]:g}, probability "
+            f"{reach(process)[-1][s]:g}",
             where=f"checkpoint {process.K}, state {s}",
             remedy="some state with positive utility must be reachable from the start",
         )
+
+
+def _finish(process: StageProcess) -> Prospects:
+    both = np.column_stack([process.utility, np.zeros(process.utility.size)])
+    backward = [both]
+    for P, c in zip(reversed(process.transitions), reversed(process.stage_costs), strict=True):
+        both = pull(P, both)
+        both[:, 1] += c
+        backward.append(both)
+    backward.reverse()
+    return Prospects(tuple(b[:, 0] for b in backward), tuple(b[:, 1] for b in backward))
 
 
 def _check_rows(P: Matrix, k: int) -> None:

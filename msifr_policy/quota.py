@@ -66,13 +66,9 @@ def fill_quota(
     """
     numbers = (cost_accepted, cost_rejected, start_cost, 0.0 if price is None else price)
     if wanted < 1 or attempts < 1:
-        raise InputError(
-            f"{wanted} samples from {attempts} attempts", where="fill_quota", remedy="at least one"
-        )
+        raise InputError(f"{wanted} samples from {attempts} attempts", where="fill_quota", remedy="at least one")
     if not min(prior) > 0 or not all(0 <= number < np.inf for number in numbers):
-        raise InputError(
-            f"prior {prior}, costs and price {numbers}", where="fill_quota", remedy="prior > 0, rest >= 0"
-        )
+        raise InputError(f"prior {prior}, costs and price {numbers}", where="fill_quota", remedy="prior > 0, rest >= 0")
     costs = (cost_accepted, cost_rejected, start_cost)
     never = np.zeros((attempts, wanted), bool)
     if price is not None:

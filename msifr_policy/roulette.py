@@ -102,9 +102,7 @@ def roulette_weight(probabilities: Iterable[Any]) -> Any:
     return weight
 
 
-def target_weight(
-    remaining_cost: Any, second_moment: Any, *, tokens: float, total_second_moment: float
-) -> Any:
+def target_weight(remaining_cost: Any, second_moment: Any, *, tokens: float, total_second_moment: float) -> Any:
     """Return w* = sqrt(r_k S/(m_k C)) [T7].
 
     remaining_cost: r_k in tokens; second_moment: m_k; tokens: C; total_second_moment: S. `inf` where m_k = 0.
@@ -188,9 +186,7 @@ def capped_moments(
                 key = float(weight / q)
                 following[key] = following.get(key, 0.0) + push(passed, P)
         if len(following) > max_weights:
-            raise InputError(
-                f"{len(following)} weights", where=f"checkpoint {k}", remedy="use fewer values of q"
-            )
+            raise InputError(f"{len(following)} weights", where=f"checkpoint {k}", remedy="use fewer values of q")
         law = following
     cut = [(min(weight, cap), float(mass @ process.utility)) for weight, mass in law.items()]
     mean = sum(w * p for w, p in cut)
@@ -233,9 +229,7 @@ def optimal_roulette(
     raise InputError(f"residual {residual:g} after {max_steps} steps", remedy="raise max_steps or tolerance")
 
 
-def _stationarity(
-    process: StageProcess, q: list[Vector]
-) -> tuple[RouletteMoments, list[Vector], list[Vector]]:
+def _stationarity(process: StageProcess, q: list[Vector]) -> tuple[RouletteMoments, list[Vector], list[Vector]]:
     """Return the moments, the stated fixed point for q, and the derivatives of log C + log S in log q."""
     policy = StagePolicy(tuple(q))
     D, B = _forward(process, policy)

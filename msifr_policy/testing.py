@@ -3,8 +3,8 @@
 The `assert_…` functions take a tree (`msifr_policy.tree`) and a policy on it, compute both sides of a
 statement along different ways (recursion over nodes, enumeration of scenarios) and raise `AssertionError`
 that names the statement and, where one is to blame, the node. With Fractions they compare without tolerance.
-The strategies draw such trees, policies and validators for hypothesis, which must be installed (`pip install
-hypothesis`).
+The strategies draw such trees, policies and validators for hypothesis, which must be
+installed (`pip install hypothesis`).
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ Estimate: TypeAlias = Mapping[Address, Any]
 
 
 def assert_saving_identity(root: Node, policy: TreePolicy) -> None:
-    """Check [T1]: E[N − T] = Σ E[C_{k+1} 1{τ ≤ k}], > 0 iff a discard with cost ahead can happen. Discards
-    only."""
+    """Check [T1]: E[N − T] = Σ E[C_{k+1} 1{τ ≤ k}], > 0 iff a discard with cost ahead can happen.
+
+    For policies that never EXIT.
+    """
     result = tree.tree_evaluate(root, policy)
     saved: Any = 0
     for scenario in tree.scenarios(root):
@@ -73,8 +75,10 @@ def assert_saving_identity(root: Node, policy: TreePolicy) -> None:
 
 
 def assert_break_even(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0) -> None:
-    """Check [T2]: ρ/ρ_full = (1 − s)/(1 − f), and the policy helps iff s > f. Discards only; something is
-    kept."""
+    """Check [T2]: ρ/ρ_full = (1 − s)/(1 − f), and the policy helps iff s > f.
+
+    For policies that never EXIT and keep something.
+    """
     result = tree.tree_evaluate(root, policy, prompt_cost=prompt_cost)
     kept = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(root))
     s, f = result.saving_rate, result.false_reject_rate
@@ -151,8 +155,10 @@ def assert_optional_stopping(root: Node, policy: TreePolicy, estimate: Estimate 
 
 
 def assert_retained_shift(root: Node, policy: TreePolicy) -> None:
-    """Check [T5]: E[U | R] − E[U] = (E[U] − E[M_τ | discarded]) P(discarded)/P(R). Discards only; something
-    is kept."""
+    """Check [T5]: E[U | R] − E[U] = (E[U] − E[M_τ | discarded]) P(discarded)/P(R).
+
+    For policies that never EXIT and keep something.
+    """
     result = tree.tree_evaluate(root, policy)
     retained = sum(p * _retained(policy, leaf) for p, _, _, leaf in tree.scenarios(root))
     kept = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(root))
@@ -162,18 +168,15 @@ def assert_retained_shift(root: Node, policy: TreePolicy) -> None:
     shift = martingale.RetainedShift(
         result.utility_full, kept / retained, result.utility_lost / result.discarded, result.discarded
     ).shift
-    _check(
-        kept / retained - result.utility_full == shift, "[T5]", f"shift {shift} of the mean {kept / retained}"
-    )
+    _check(kept / retained - result.utility_full == shift, "[T5]", f"shift {shift} of the mean {kept / retained}")
     poor = result.utility_lost < result.utility_full * result.discarded
     _check((shift > 0) == poor, "[T5]", f"shift {shift}, but poor prospects discarded: {poor}")
 
 
 def assert_bias_bound(root: Node, policy: TreePolicy, groups: Mapping[Address, str] | None = None) -> None:
     """Check [T6]: TV(retained accepted, accepted) = f · TV(retained accepted, discarded accepted) ≤ f.
-    Discards only.
 
-    groups: a name for each leaf; the statement is checked within every group too. Y is the leaf.
+    For policies that never EXIT. groups: a name for each leaf; the statement is checked within every group too. Y is the leaf.
     """
     everything = tree.scenarios(root)
     parts = {"": everything}
@@ -248,22 +251,17 @@ def assert_optimal(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0) -> N
 
 
 def threshold_policy(root: Node, estimate: Estimate, threshold: Any) -> dict[Address, Choice]:
-    """Return the policy that discards wherever a validator says M̂ < threshold, finished attempts
-    excepted."""
+    """Return the policy that discards unfinished attempts where a validator says M̂ < threshold."""
     return {a: Choice(0) for a, node in tree.nodes(root) if node.branches and estimate[a] < threshold}
 
 
 def fractions(*, largest: int = 4) -> st.SearchStrategy[Fraction]:
     """Draw fractions between 0 and `largest` with small denominators."""
-    return st.builds(Fraction, st.integers(0, 2 * largest), st.sampled_from([1, 2, 3])).filter(
-        lambda x: x <= largest
-    )
+    return st.builds(Fraction, st.integers(0, 2 * largest), st.sampled_from([1, 2, 3])).filter(lambda x: x <= largest)
 
 
 @st.composite
-def trees(
-    draw: st.DrawFn, *, depth: int = 3, width: int = 3, exits: bool = False, binary: bool = False
-) -> Node:
+def trees(draw: st.DrawFn, *, depth: int = 3, width: int = 3, exits: bool = False, binary: bool = False) -> Node:
     """Draw a tree of at most `depth` stages with at most `width` branches per node, all numbers Fractions.
 
     exits: EXIT may be available. binary: U is 0 or 1 at leaves (U = A), else a fraction up to 1.
@@ -275,9 +273,7 @@ def trees(
         if not n:
             return Node(utility=draw(utility))
         weights = draw(st.lists(st.integers(0, 4), min_size=n, max_size=n).filter(any))
-        branches = tuple(
-            Branch(Fraction(w, sum(weights)), draw(fractions()), grow(left - 1)) for w in weights
-        )
+        branches = tuple(Branch(Fraction(w, sum(weights)), draw(fractions()), grow(left - 1)) for w in weights)
         if exits and draw(st.booleans()):
             return Node(branches, exit_cost=draw(fractions(largest=2)), exit_utility=draw(utility))
         return Node(branches)
@@ -288,11 +284,7 @@ def trees(
 @st.composite
 def tree_policies(draw: st.DrawFn, root: Node, *, randomised: bool = True) -> dict[Address, Choice]:
     """Draw a policy on a tree; it exits only where EXIT is available."""
-    shares = (
-        [Fraction(0), Fraction(1, 3), Fraction(1, 2), Fraction(1)]
-        if randomised
-        else [Fraction(0), Fraction(1)]
-    )
+    shares = [Fraction(0), Fraction(1, 3), Fraction(1, 2), Fraction(1)] if randomised else [Fraction(0), Fraction(1)]
     policy = {}
     for address, node in tree.nodes(root):
         if node.branches:
@@ -317,9 +309,7 @@ def estimates(draw: st.DrawFn, root: Node, *, calibrated: bool) -> dict[Address,
         return truth
     inner = sorted(address for address, node in tree.nodes(root) if node.branches)
     wrong = draw(st.sets(st.sampled_from(inner), min_size=1))
-    return {
-        a: M + draw(st.sampled_from([-1, 1])) * Fraction(1, 7) if a in wrong else M for a, M in truth.items()
-    }
+    return {a: M + draw(st.sampled_from([-1, 1])) * Fraction(1, 7) if a in wrong else M for a, M in truth.items()}
 
 
 @st.composite

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 import msgspec
 
@@ -157,7 +157,7 @@ def read_traces(
 
 
 _decoder = msgspec.json.Decoder(Trace)
-_REMEDY = 'see --help for the schema; --on-error skip counts and skips such records'
+_REMEDY = "see --help for the schema; --on-error skip counts and skips such records"
 
 
 def _decode(raw: bytes | dict[str, Any], where: str) -> Trace:
@@ -186,7 +186,7 @@ def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, Any] | InputEr
             stream: IO[bytes] = plain
             if plain.read(2) == b"\x1f\x8b":
                 plain.seek(0)
-                stream = stack.enter_context(gzip.open(plain, "rb"))  # type: ignore[assignment]
+                stream = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=plain, mode="rb")))
             else:
                 plain.seek(0)
             while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -238,9 +238,8 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
             stream: IO[bytes] = raw
             if path.name.endswith(".gz"):
                 # mtime 0 and no name: the same traces always give the same bytes.
-                stream = stack.enter_context(  # type: ignore[assignment]
-                    gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
-                )
+                zipped = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
+                stream = cast(IO[bytes], stack.enter_context(zipped))
             for trace in traces:
                 stream.write(msgspec.json.encode(trace) + b"\n")
                 count += 1

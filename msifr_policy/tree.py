@@ -78,9 +78,7 @@ class Node:
         probabilities = [branch.probability for branch in self.branches]
         exact = all(isinstance(p, int | Fraction) for p in probabilities)
         if probabilities and not abs(sum(probabilities) - 1) <= (0 if exact else SUM_TOLERANCE):
-            raise InputError(
-                f"branch probabilities sum to {sum(probabilities)}", where="node", remedy="must be 1"
-            )
+            raise InputError(f"branch probabilities sum to {sum(probabilities)}", where="node", remedy="must be 1")
         for name in ("utility", "exit_utility", "exit_cost"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
@@ -143,8 +141,7 @@ class TreeEvaluation(NamedTuple):
 
 
 class TreeOptimum(NamedTuple):
-    """Exact least cost per accepted `price`, a policy that attains it, and the prices Dinkelbach's method
-    tried."""
+    """The exact least cost per accepted, a policy that attains it, and Dinkelbach's prices on the way."""
 
     price: Number
     policy: dict[Address, Choice]
@@ -152,8 +149,7 @@ class TreeOptimum(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """One way an attempt can go if it is finished: its probability, the costs C_1 … C_n, U, and the leaf's
-    address."""
+    """One way a finished attempt can go: its probability, the costs C_1 … C_n, U, and the leaf."""
 
     probability: Number
     costs: tuple[Number, ...]
@@ -200,22 +196,17 @@ def tree_evaluate(root: Node, policy: TreePolicy, *, prompt_cost: Number = 0) ->
     """
     utility_full, remaining = tree_finish(root)
     tokens, kept, lost, discarded, exited = _run(root, policy, ())
-    return TreeEvaluation(
-        prompt_cost + tokens, prompt_cost + remaining, kept, utility_full, lost, discarded, exited
-    )
+    return TreeEvaluation(prompt_cost + tokens, prompt_cost + remaining, kept, utility_full, lost, discarded, exited)
 
 
 def tree_induct(root: Node, price: Number) -> tuple[Number, dict[Address, Choice]]:
-    """Return V at the root and an optimal policy for a price λ, by backward induction with the tie rule
-    [T8]."""
+    """Return V at the root and an optimal policy for a price λ, by backward induction [T8]."""
     policy: dict[Address, Choice] = {}
 
     def value(node: Node, address: Address) -> Number:
         if not node.branches:
             return price * node.utility
-        onward = sum(
-            p * (value(child, (*address, i)) - cost) for i, (p, cost, child) in enumerate(node.branches)
-        )
+        onward = sum(p * (value(child, (*address, i)) - cost) for i, (p, cost, child) in enumerate(node.branches))
         if node.exit_cost is not None:
             forced = price * node.exit_utility - node.exit_cost
             if forced > onward and forced > 0:
@@ -255,10 +246,7 @@ def tree_states(root: Node) -> list[list[Address]]:
     """
     everything = list(nodes(root))
     K = max(len(address) for address, _ in everything)
-    return [
-        [a for a, node in everything if len(a) == k or (len(a) < k and not node.branches)]
-        for k in range(K + 1)
-    ]
+    return [[a for a, node in everything if len(a) == k or (len(a) < k and not node.branches)] for k in range(K + 1)]
 
 
 def tree_process(root: Node, *, prompt_cost: Number = 0) -> StageProcess:

@@ -11,7 +11,13 @@ from msifr_policy.validators import default_validators
 
 
 def make_traces(
-    n_prompts: int, *, attempts: int = 1, seed: int = 0, accept: float = 0.5, loop: float = 0.6, slip: float = 0.05
+    n_prompts: int,
+    *,
+    attempts: int = 1,
+    seed: int = 0,
+    accept: float = 0.5,
+    loop: float = 0.6,
+    slip: float = 0.05,
 ) -> list[Trace]:
     """Attempts whose bad ones fall into a loop with probability `loop`; good ones show a false equation with `slip`.
 

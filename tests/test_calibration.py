@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from makers import make_table
 from scipy.stats import binom
 
+from makers import make_table
 from msifr_calibration import (
     best_length_cap,
     certify,

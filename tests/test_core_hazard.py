@@ -30,9 +30,7 @@ from msifr_policy.roulette import (
     target_weight,
 )
 
-MODEL = HazardModel(
-    (0.1, 0.2, 0.1, 0.1), (0.7, 0.8, 0.7, 0.6), (0.05, 0.1, 0.05, 0.1), 0.8, 0.1, (100, 90, 80, 70), 50
-)
+MODEL = HazardModel((0.1, 0.2, 0.1, 0.1), (0.7, 0.8, 0.7, 0.6), (0.05, 0.1, 0.05, 0.1), 0.8, 0.1, (100, 90, 80, 70), 50)
 TIED = HazardModel((0.15,) * 5, (0.7,) * 5, (0.1,) * 5, 0.9, 0.2, (10,) * 5)
 
 
@@ -68,15 +66,11 @@ def test_em_climbs_and_recovers_tied_rates() -> None:
     for name in ("hazard", "detection", "false_alarm"):
         np.testing.assert_allclose(getattr(fit.model, name), getattr(TIED, name), atol=0.03)
     np.testing.assert_allclose([fit.model.accept_clean, fit.model.accept_faulty], [0.9, 0.2], atol=0.05)
-    assert (
-        np.diff(fit.log_likelihood) > -1e-3
-    ).all()  # the penalised likelihood climbs; the plain one almost
+    assert (np.diff(fit.log_likelihood) > -1e-3).all()  # the penalised likelihood climbs; the plain one almost
     labelled = fit_hazard_labelled(
         sample.flags, sample.accepted, sample.fault_stage, stage_costs=TIED.stage_costs, tied=True
     )
-    assert hazard_rates(fit.model).saving_rate == pytest.approx(
-        hazard_rates(labelled.model).saving_rate, abs=0.01
-    )
+    assert hazard_rates(fit.model).saving_rate == pytest.approx(hazard_rates(labelled.model).saving_rate, abs=0.01)
 
 
 def test_em_with_one_stage_and_few_attempts_stays_finite() -> None:
@@ -119,9 +113,7 @@ def test_roulette_optimum_against_another_optimiser() -> None:
         return float(np.log(roulette_moments(process, StagePolicy(tuple(q))).cost_per_effective))
 
     for start in (0.0, -0.3, -1.0):
-        other = minimize(
-            objective, np.full(sum(sizes), start), method="L-BFGS-B", bounds=[(-5, 0)] * sum(sizes)
-        )
+        other = minimize(objective, np.full(sum(sizes), start), method="L-BFGS-B", bounds=[(-5, 0)] * sum(sizes))
         assert np.log(best.moments.cost_per_effective) <= other.fun + 1e-12
         assert np.log(best.moments.cost_per_effective) == pytest.approx(other.fun, abs=1e-6)
 

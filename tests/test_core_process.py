@@ -101,7 +101,7 @@ def test_a_process_by_hand() -> None:
     np.testing.assert_allclose(reach(process)[2], [0.3, 0.7])
     full = evaluate(process, never_discard(process))
     assert (full.tokens, full.utility_kept) == pytest.approx((9.5, 0.7))
-    # Discarding state 0 at checkpoint 1 pays 5 + 1 + 2 for 0.45; going on is worth 0.5 λ − 3 > 0 there: never discard.
+    # Going on from state 0 at checkpoint 1 is worth 0.5 λ − 3 > 0 at every λ near ρ = 13.6: never discard.
     best = solve(process)
     assert best.price == pytest.approx(9.5 / 0.7)
     assert best.iterations == 1
@@ -163,7 +163,8 @@ def test_observed_and_hidden_difficulty() -> None:
     chain = [markov_chain(P, [10, 10], [0, accept], [1, 0], stages=4, prompt_cost=1) for accept in (0.9, 0.1)]
     observed = mixture([0.5, 0.5], chain)
     hidden = hide(observed, [[0, 1] * 2] * 5)
-    assert solve(observed).price == pytest.approx(solve(chain[0]).price)  # only easy prompts are kept
+    # Easy prompts are finished for 41 tokens; hard ones are given up once their prompt is paid, for 1.
+    assert solve(observed).price == pytest.approx(solve(chain[0]).price * 42 / 41)
     assert solve(observed).price < solve(hidden).price
     stay = solve(observed, checkpoints=range(1, 4))
     assert solve(observed).price <= stay.price
@@ -195,9 +196,7 @@ def test_values_agree_with_quantecon() -> None:
     R[:S, 0] = -cost
     with pytest.warns(UserWarning, match="infinite horizon"):  # it says what beta = 1 rules out
         problem = quantecon.markov.DiscreteDP(R, Q, beta=1.0)
-    values, choices = quantecon.markov.ddp.backward_induction(
-        problem, stages, np.append(price * utility, 0.0)
-    )
+    values, choices = quantecon.markov.ddp.backward_induction(problem, stages, np.append(price * utility, 0.0))
     found = path(process, [price])
     value = price * found.utility_kept[0] - found.tokens[0]
     assert value == pytest.approx(values[0][:S].mean(), abs=1e-12)

@@ -57,9 +57,7 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-12) -> None:
 def all_policies(root: Node) -> list[dict[tuple[int, ...], Choice]]:
     """Every deterministic policy on a tree."""
     inner = [(address, node) for address, node in tree.nodes(root) if node.branches]
-    options = [
-        [Choice(1), Choice(0), *([Choice(0, 1)] if node.exit_cost is not None else [])] for _, node in inner
-    ]
+    options = [[Choice(1), Choice(0), *([Choice(0, 1)] if node.exit_cost is not None else [])] for _, node in inner]
     addresses = [address for address, _ in inner]
     return [dict(zip(addresses, choices, strict=True)) for choices in itertools.product(*options)]
 
@@ -96,8 +94,7 @@ def earliness(data: Data) -> None:
     doomed = [
         address
         for address, node in tree.nodes(root)
-        if node.branches
-        and all(s.leaf in gone for s in tree.scenarios(root) if s.leaf[: len(address)] == address)
+        if node.branches and all(s.leaf in gone for s in tree.scenarios(root) if s.leaf[: len(address)] == address)
     ]
     sooner = data.draw(st.sets(st.sampled_from(doomed))) if doomed else set()
     t.assert_earlier_is_cheaper(root, {**later, **dict.fromkeys(sooner, Choice(0))}, later)
@@ -413,9 +410,7 @@ def martingale_on_arrays(data: Data) -> None:
     close(martingale.optional_stopping(chain, policy, M[:-1]).gap, 0.0)
     for change in martingale.drift(chain, M):
         close(change, np.zeros(change.size))
-    bets = [
-        np.array([data.draw(st.sampled_from([-0.5, 0.0, 0.8])) for _ in range(n)]) for n in chain.sizes[:-1]
-    ]
+    bets = [np.array([data.draw(st.sampled_from([-0.5, 0.0, 0.8])) for _ in range(n)]) for n in chain.sizes[:-1]]
     close(martingale.bet_expectation(chain, M, bets), 1.0)
     wrong = [M_k + 0.1 * (k == 0) for k, M_k in enumerate(M)]
     close(martingale.drift(chain, wrong)[0], np.full(chain.sizes[0], -0.1))
@@ -473,9 +468,7 @@ def roulette_optimum(data: Data) -> None:
     least = best.moments.cost_per_effective
     other = tree.tree_policy(root, data.draw(t.survival_policies(root)))
     assert roulette.roulette_moments(chain, other).cost_per_effective >= least * (1 - 1e-7)
-    near_by = tuple(
-        np.minimum(1, q * data.draw(st.sampled_from([0.9, 1.0, 1.1]))) for q in best.policy.continuing
-    )
+    near_by = tuple(np.minimum(1, q * data.draw(st.sampled_from([0.9, 1.0, 1.1]))) for q in best.policy.continuing)
     moved = roulette.roulette_moments(chain, evaluate.StagePolicy(near_by))
     assert moved.cost_per_effective >= least * (1 - 1e-9)
     D, B = roulette._forward(chain, best.policy)
@@ -484,9 +477,7 @@ def roulette_optimum(data: Data) -> None:
         w = np.sqrt(B[k][reached] / D[k][reached])
         u = second_moments(chain, best.policy)[k][reached]
         r = evaluate_remaining(chain, best.policy)[k][reached]
-        goal = roulette.target_weight(
-            r, u, tokens=best.moments.tokens, total_second_moment=best.moments.second_moment
-        )
+        goal = roulette.target_weight(r, u, tokens=best.moments.tokens, total_second_moment=best.moments.second_moment)
         weight = 0.5 * D[k][reached] * r / best.moments.tokens  # how much each state matters
         assert np.all(np.abs(roulette.survival_probability(w, goal) - q[reached]) * weight <= 1e-5)
 
@@ -504,10 +495,7 @@ def second_moments(chain: Any, policy: Any) -> list[Any]:
 def evaluate_remaining(chain: Any, policy: Any) -> list[Any]:
     """r_k for k = 0 … K − 1, after continuing at k."""
     tokens = evaluate.values(chain, policy)[1]
-    return [
-        c + P @ tokens[k + 1]
-        for k, (P, c) in enumerate(zip(chain.transitions, chain.stage_costs, strict=True))
-    ]
+    return [c + P @ tokens[k + 1] for k, (P, c) in enumerate(zip(chain.transitions, chain.stage_costs, strict=True))]
 
 
 # --- hazard model and quotas
@@ -732,7 +720,7 @@ MUTANTS = [
         "mixing",
     ),
     (evaluate, "checkpoint_values", "[: k + 1]", "[:k]", "checkpoint_value"),
-    (process, "prospects", "both[:, 1] += c", "pass", "arrays_evaluate"),
+    (process, "_finish", "both[:, 1] += c", "pass", "arrays_evaluate"),
     (process, "push", "out += mass[rows]", "out = mass[rows]", "products"),
     (process, "pull", "P[rows] @ column", "P[rows] @ columns[0]", "products"),
     (belief, "_split", "part / part.sum()", "part", "hidden_states"),
@@ -871,9 +859,7 @@ def test_checks_name_the_node_that_breaks_them() -> None:
     root, _ = two_stages(Fraction(3, 4))
     with pytest.raises(AssertionError, match=r"\[T7\] node \(1,\): no chance to survive"):
         t.assert_roulette_unbiased(root, {(1,): Choice(0)})
-    wrong = {address: tree.tree_finish(node)[0] for address, node in tree.nodes(root)} | {
-        (1,): Fraction(1, 2)
-    }
+    wrong = {address: tree.tree_finish(node)[0] for address, node in tree.nodes(root)} | {(1,): Fraction(1, 2)}
     with pytest.raises(AssertionError, match=r"\[T12\] node \(\): the estimate is 1/2"):
         t.assert_calibrated(root, wrong)
     with pytest.raises(AssertionError, match=r"\[T4\]"):

@@ -78,12 +78,7 @@ PINNED = Problem(
         "Ben has 35 nails. Then he gets 5 boxes of 13. Then he finds as many as at the start. How "
         "many nails does Ben have?\n"
     ),
-    solution=(
-        "5 boxes of 13: 5*13=65.\n"
-        "He adds them: 35+65=100.\n"
-        "As many as at the start, 35: 100+35=135.\n"
-        "#### 135"
-    ),
+    solution=("5 boxes of 13: 5*13=65.\nHe adds them: 35+65=100.\nAs many as at the start, 35: 100+35=135.\n#### 135"),
     gold="135",
     group="3-step",
 )

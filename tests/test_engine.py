@@ -116,9 +116,7 @@ def test_tokens_do_not_depend_on_who_shares_the_batch(kv_heads: int, sampling: S
 def test_other_architectures_run_in_slots() -> None:
     torch.manual_seed(0)
     gpt2 = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=257, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=0
-        )
+        GPT2Config(vocab_size=257, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=0)
     ).eval()
     assert why_no_slots(gpt2) == ""
     queued = attempts(12, each=2)
@@ -209,9 +207,7 @@ def test_the_batch_shrinks_at_the_tail_and_grows_again() -> None:
 
 def test_rows_grow_up_to_the_model_s_context() -> None:
     model = tiny.llama(positions=200)
-    queued = [
-        Attempt(str(n), tuple(range(1, n + 1)), stream_key(0, str(n), 0), 10_000) for n in (1, 20, 199, 200)
-    ]
+    queued = [Attempt(str(n), tuple(range(1, n + 1)), stream_key(0, str(n), 0), 10_000) for n in (1, 20, 199, 200)]
     taken = Taken(slots(model, 4, end=frozenset()), queued)
     # The last token is sampled, never fed: it needs no position.
     assert {name: len(tokens) for name, tokens in taken.tokens.items()} == {
@@ -253,6 +249,19 @@ def test_cancelling_is_exact_and_forgiving() -> None:
     assert running[0] not in seen
     assert "4/0" not in seen
     assert engine.cancelled == {"queued": 1, "running": 1}
+
+
+def test_an_overflow_left_in_a_slot_does_not_reach_its_next_attempt() -> None:
+    first, second = attempts(2, cap=30)
+    engine = slots(tiny.llama(), 1, end=frozenset())
+    engine.submit(first)
+    engine.step()
+    engine.cancel(first.id)
+    assert engine._cache is not None
+    for layer in engine._cache._layers:
+        layer.all_keys.fill_(math.inf)
+        layer.all_values.fill_(math.nan)
+    assert Taken(engine, [second]).tokens == Taken(slots(tiny.llama(), 1, end=frozenset()), [second]).tokens
 
 
 def test_output_that_is_not_a_number_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,9 +424,7 @@ SAMPLINGS = st.builds(
 
 
 @given(st.lists(st.integers(-30, 30), min_size=1, max_size=40), SAMPLINGS, st.data())  # ties occur
-def test_the_draw_is_the_one_by_definition(
-    values: list[int], sampling: Sampling, data: st.DataObject
-) -> None:
+def test_the_draw_is_the_one_by_definition(values: list[int], sampling: Sampling, data: st.DataObject) -> None:
     number = st.floats(0, 1, exclude_max=True)
     uniforms = data.draw(st.lists(number, min_size=levels(len(values)), max_size=levels(len(values))))
     p = kept_weights([value / 5 for value in values], sampling)
@@ -457,10 +464,7 @@ def test_impossible_tokens_are_never_drawn_not_even_at_the_edges() -> None:
         for at in itertools.product((0.0, 0.5, edge), repeat=levels(len(values))):
             drawn = draw(torch.tensor([values]), torch.tensor([at], dtype=torch.float64), SAMPLED)
             assert values[int(drawn.token[0])] != low
-    assert (
-        int(draw(torch.tensor([[1.0, 5.0, 5.0]]), torch.zeros(1, 2, dtype=torch.float64), GREEDY).token[0])
-        == 1
-    )
+    assert int(draw(torch.tensor([[1.0, 5.0, 5.0]]), torch.zeros(1, 2, dtype=torch.float64), GREEDY).token[0]) == 1
 
 
 def test_rounding_of_the_logits_hardly_ever_changes_a_token() -> None:
@@ -492,9 +496,7 @@ def test_what_is_sampled_follows_the_model() -> None:
     taken = Taken(slots(model, 512, end=frozenset()), queued)
     with torch.no_grad():
         first = model(torch.tensor([[3, 1, 4]])).logits[0, -1].double().softmax(-1)
-        second = (
-            model(torch.tensor([[3, 1, 4, token] for token in range(12)])).logits[:, -1].double().softmax(-1)
-        )
+        second = model(torch.tensor([[3, 1, 4, token] for token in range(12)])).logits[:, -1].double().softmax(-1)
     expected = n * (first[:, None] * second).numpy().ravel()
     counts = np.bincount([12 * a + b for a, b in taken.tokens.values()], minlength=144)
     small = expected < 5

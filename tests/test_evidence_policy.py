@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from makers import make_table, make_traces
 
+from makers import make_table, make_traces
 from msifr_calibration import fit_policy
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable, build_evidence
@@ -54,7 +54,7 @@ def test_costs_are_tokens_where_all_traces_record_them():
     assert table.costing.source == "prorated"
     none = Trace(id="c", prompt_id="p", text="abcd", accepted=True)
     assert build_evidence([tokens, none], EveryUnits(2, "characters"), [Length()]).costing.unit == "characters"
-    by_user = build_evidence([none], EveryUnits(2, "characters"), [Length()], tokenizer=lambda t: [3, 4])
+    by_user = build_evidence([none], EveryUnits(2, "characters"), [Length()], tokenizer=lambda _: [3, 4])
     assert (by_user.spent.tolist(), by_user.costing.source) == ([1, 2, 2], "tokenizer")
     with pytest.raises(InputError, match="1 of 1 traces record no token count"):
         build_evidence([none], EveryUnits(2, "characters"), [Length()], unit="tokens")
@@ -97,9 +97,7 @@ def test_take_is_building_the_table_of_those_attempts(indices):
     again = build_evidence(chosen, EveryUnits(20, "characters"), default_validators())
     for name in ("values", "k", "spent", "start", "accepted"):
         assert same(getattr(table, name), getattr(again, name)), name
-    assert np.array_equal(
-        np.asarray(table.prompt_ids)[table.prompt], np.asarray(again.prompt_ids)[again.prompt]
-    )
+    assert np.array_equal(np.asarray(table.prompt_ids)[table.prompt], np.asarray(again.prompt_ids)[again.prompt])
 
 
 def replace_id(trace, n):
@@ -236,5 +234,3 @@ def test_reasons_name_a_dead_verdict_first(fitted):
     words = policy.reasons(table.k[:3], table.values[:3], verdicts)
     assert words[1] == policy.validators[2].name
     assert set(words) <= {v.name for v in policy.validators}
-
-

@@ -29,13 +29,9 @@ def entries(draw: st.DrawFn) -> list[Entry]:
                 tokens=sum(stages),
                 prompt_tokens=draw(st.integers(0, 9)),
                 stages=stages,
-                reason=""
-                if outcome == "accepted"
-                else draw(st.sampled_from(["filter", "length", "arithmetic"])),
+                reason="" if outcome == "accepted" else draw(st.sampled_from(["filter", "length", "arithmetic"])),
                 wasted=draw(st.integers(0, sum(stages))),
-                failures=draw(
-                    st.dictionaries(st.sampled_from(["x: ValueError", "y: KeyError"]), st.integers(1, 3))
-                ),
+                failures=draw(st.dictionaries(st.sampled_from(["x: ValueError", "y: KeyError"]), st.integers(1, 3))),
                 seconds=float(i),
             )
         )
@@ -55,9 +51,7 @@ def test_every_way_of_cutting_the_tokens_gives_the_same_sum(records: list[Entry]
     assert sums.tokens == sum(spent.tokens for spent in sums.by_stage.values())
     assert sums.tokens == sum(spent.tokens for spent in sums.by_outcome.values())
     assert sums.attempts == len(records) == sums.accepted + sums.rejected + sums.discarded
-    assert (
-        sum((spent for spent in sums.by_reason.values()), Spent()).attempts == sums.rejected + sums.discarded
-    )
+    assert sum((spent for spent in sums.by_reason.values()), Spent()).attempts == sums.rejected + sums.discarded
     assert sums.tokens_wasted_after_decision == sum(entry.wasted for entry in records)
     assert sums.prompt_tokens == sum(entry.prompt_tokens for entry in records)
     assert sum(sums.failures.values()) == sum(sum(entry.failures.values()) for entry in records)
@@ -109,9 +103,7 @@ def test_a_ledger_cut_anywhere_reads_up_to_its_last_whole_line(
 
 def test_what_is_no_ledger_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "run.ledger.jsonl"
-    one = Entry(
-        id="a", prompt_id="p", outcome="accepted", tokens=1, prompt_tokens=1, stages=(1,), seconds=0.0
-    )
+    one = Entry(id="a", prompt_id="p", outcome="accepted", tokens=1, prompt_tokens=1, stages=(1,), seconds=0.0)
     header, line = encode_line(Header(settings=SETTINGS)), encode_line(one)
     for content, message in [
         (header + line + line, r"line 3: attempt 'a' is in the ledger twice"),

@@ -93,6 +93,7 @@ class Breaks(msgspec.Struct, frozen=True):
     columns: tuple[str, ...] = ("seen",)
 
     def start(self, prompt):
+        del prompt
         if self.after < 0:
             raise RuntimeError("at start")
         return BreaksState(self)
@@ -103,6 +104,7 @@ class BreaksState:
         self.rule, self.seen = rule, 0
 
     def feed(self, text, tokens=NO_TOKENS):
+        del tokens
         self.seen += len(text)
         if self.seen > self.rule.after:
             if self.rule.wrong_width:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import math
-import random
 import sys
 import time
 import types
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -42,15 +42,28 @@ VALIDATORS: list[Validator] = [
 ]
 each = pytest.mark.parametrize("validator", VALIDATORS, ids=repr)
 
+LINES = r"""
+3+4=7|3 + 4 = 8|1,234.5 / 2 = |\frac{1}{2} + \frac{1}{3} = \frac{5}{6}|2 \times 3 = 7|2/3 ≈ 0.67|= 12
+20% of 50 = 10|\n|\ne 3|\\n\\n|. |, |; |: | so |! |?|"|",| |  |5!|Wait, |wait|Let me double-check|mod 3|≡
+#### 72|####|#|\boxed{7}|\boxed{\frac{1}{2}}|\boxed{|}|{|The answer is (C)|answer is: 5.|Answer: |answer
+"answer": "7"|"answer": |{"reasoning": "a \" b", |"answer": 3}|{ "|\|\"|<<3*4=12>>|$5|€|(|)|[|]|**|-|0|9|x
+a b c d e f g h |loop loop loop loop |-----|=====|00000|the same sentence again and again. |step 12: go on
+"""
 FRAGMENTS = st.sampled_from(
-    """
-    3+4=7|3 + 4 = 8|1,234.5 / 2 = |\\frac{1}{2} + \\frac{1}{3} = \\frac{5}{6}|2 \\times 3 = 7|2/3 ≈ 0.67|20% of 50 = 10
-    = 12|\\n|\\ne 3|\\\\n\\\\n|. |, |; |: | so |! |?|"|",| |  |\t|5!|Wait, |wait|Let me double-check|8 mod 3|≡
-    #### 72|####|#|\\boxed{7}|\\boxed{\\frac{1}{2}}|\\boxed{|}|{|The answer is (C)|answer is: 5.|Answer: |answer
-    "answer": "7"|"answer": |{"reasoning": "a \\" b", |"answer": 3}|{ "|\\|\\"|<<3*4=12>>|$5|€|(|)|[|]|**|-|0|9|x
-    a b c d e f g h |loop loop loop loop |-----|=====|00000|the same sentence over and over again. |step 12: go on
-    """.replace("\n    ", "|").strip().split("|")
-    + ["\n", "\n\n", "= 4 - 1\n= 3\n", "a loop of text " * 9, "-" * 200, "=" * 90, " " * 90, "\n" * 40]
+    [
+        *LINES.strip("\n").replace("\n", "|").split("|"),
+        *(
+            "\n",
+            "\n\n",
+            "\t",
+            "= 4 - 1\n= 3\n",
+            "a loop of text " * 9,
+            "-" * 200,
+            "=" * 90,
+            " " * 90,
+            "\n" * 40,
+        ),
+    ]
 )
 TEXTS = st.one_of(
     st.lists(FRAGMENTS, max_size=40).map("".join),
@@ -62,6 +75,11 @@ TEXTS = st.one_of(
 )
 
 
+def seeded(seed: int) -> Random:
+    """A random source that replays."""
+    return Random(seed)  # noqa: S311 (not for secrets)
+
+
 def same(a: Evidence, b: Evidence) -> bool:
     """Equal, with NaN equal to NaN."""
     return a.verdict == b.verdict and all(
@@ -71,7 +89,7 @@ def same(a: Evidence, b: Evidence) -> bool:
 
 def cut(text: str, seed: int) -> list[str]:
     """Cut `text` into random pieces, empty and one-character ones among them."""
-    draw = random.Random(seed)
+    draw = seeded(seed)
     most = draw.choice([1, 2, 5, 40, 200])
     pieces, at = [], 0
     while at < len(text):
@@ -85,7 +103,7 @@ def chunks_agree(validator: Validator, text: str, seed: int) -> bool:
     """Say whether pieces give the evidence of one piece, at the end and at a point on the way."""
     state = validator.start("")
     pieces = cut(text, seed)
-    stop = random.Random(seed).randrange(len(pieces) + 1)
+    stop = seeded(seed).randrange(len(pieces) + 1)
     for i, piece in enumerate(pieces):
         if i == stop and not same(state.feed(""), validator.start("").feed("".join(pieces[:i]))):
             return False
@@ -112,11 +130,13 @@ class Forgetful(msgspec.Struct, frozen=True):
 
     def start(self, prompt: str) -> ValidatorState:
         """Return a state that remembers its count only."""
+        del prompt
 
         class State:
             count = 0
 
             def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
+                del tokens
                 self.count += text.count("3+4")
                 return Evidence(Verdict.UNKNOWN, (float(self.count),))
 
@@ -155,9 +175,55 @@ def test_scores_fit_the_columns(validator: Validator, text: str) -> None:
 
 
 HOSTILE = [
-    "(", "9", "=", "1+", "a", "\\boxed{", "\\", "\x00", "\ud800", "٣", "1=", "1,234", "2^", "-", "x ", "\\frac{",
-    "answer is ", '"answer": "', "####", "{\"", "\n", " ", "1+1=3\n", "1+1=3=", "9/7*", "ab" * 40, "((1+2)*", "≈", "3 a ",
-]  # fmt: skip
+    *[
+        "(",
+        "9",
+        "=",
+        "1+",
+        "a",
+        "\\boxed{",
+        "\\",
+        "\x00",
+        "\ud800",
+        "٣",
+        "1=",
+        "1,234",
+        "2^",
+        "-",
+        "x ",
+        "\\frac{",
+    ],
+    *[
+        "answer is ",
+        '"answer": "',
+        "####",
+        '{"',
+        "\n",
+        " ",
+        "1+1=3\n",
+        "1+1=3=",
+        "9/7*",
+        "ab" * 40,
+        "((1+2)*",
+        "≈",
+    ],
+    *[
+        "3 a ",
+        ". ",
+        "**",
+        "[{(",
+        "1 1/2 ",
+        "and 1/2",
+        "1/1=",
+        "\\n",
+        "\\\\",
+        "...",
+        "1.",
+        "<<1+1=3>>",
+        "%",
+        "a=b ",
+    ],
+]
 
 
 def seconds(validator: Validator, text: str, size: int) -> float:
@@ -198,7 +264,7 @@ def size_of(thing: object) -> int:
 
 def test_memory_is_bounded() -> None:
     """A million characters of anything leave a state that is small."""
-    draw = random.Random(0)
+    draw = seeded(0)
     for unit in ("(", "9", "=", "1+", "a", "\\boxed{", "\n", None):
         for validator in default_validators():
             state = validator.start("")

@@ -56,7 +56,10 @@ def test_answers_are_compared_without_decoration() -> None:
     """The same answer in other clothes is not another answer."""
     assert scores("#### $1,200.\n\\boxed{1200} so the answer is: **1200**.\n")["distinct"] == 1
     assert scores("\\boxed{\\frac12} or \\boxed{\\dfrac12}")["distinct"] == 1
-    assert scores("#### 5\n#### 6\n#### 5\n") == scores("#### 5\n#### 6\n#### 5\n") | {"markers": 3.0, "distinct": 2.0}
+    assert scores("#### 5\n#### 6\n#### 5\n") == scores("#### 5\n#### 6\n#### 5\n") | {
+        "markers": 3.0,
+        "distinct": 2.0,
+    }
 
 
 def test_values_are_bounded() -> None:

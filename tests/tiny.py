@@ -49,7 +49,8 @@ def llama(kv_heads: int = 2, vocabulary: int = 257, positions: int = 256) -> Any
     """A random Llama with four heads; its weights are large enough for it to have opinions."""
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=kv_heads, max_position_embeddings=positions, initializer_range=0.2,
+        num_attention_heads=4, num_key_value_heads=kv_heads, max_position_embeddings=positions,
+        initializer_range=0.2,
         bos_token_id=None, eos_token_id=END, pad_token_id=END,
     )  # fmt: skip
     torch.manual_seed(17)
@@ -60,9 +61,7 @@ def llama(kv_heads: int = 2, vocabulary: int = 257, positions: int = 256) -> Any
 def embedded() -> tuple[Any, Any]:
     """The embedded model in float32, and its tokenizer."""
     folder = embedded_model_path()
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype="float32"
-    ).eval(), AutoTokenizer.from_pretrained(folder)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval(), AutoTokenizer.from_pretrained(folder)
 
 
 class TextPolicy:
@@ -114,9 +113,7 @@ class TextRun:
         bad = self.unwanted(self.since) and point.row[0] == point.row[0]  # NaN: the validator has failed
         action, reason = (Action.DISCARD, "length") if bad else (Action.CONTINUE, "")
         self.since = ""
-        return Decision(
-            action, point.k, point.position, point.tokens, point.row[0], 1e9 if bad else 0.0, reason
-        )
+        return Decision(action, point.k, point.position, point.tokens, point.row[0], 1e9 if bad else 0.0, reason)
 
 
 def unwanted(text: str) -> bool:
@@ -133,9 +130,7 @@ def even_length(prompt: Prompt, text: str) -> bool:
 def prompts(count: int = 10) -> list[Prompt]:
     """Prompts of many lengths."""
     return [
-        Prompt(
-            prompt_id=f"p{i}", prompt="Say " + "so " * (7 * i % 11) + f"{i}\n", gold=str(i), group=f"g{i % 2}"
-        )
+        Prompt(prompt_id=f"p{i}", prompt="Say " + "so " * (7 * i % 11) + f"{i}\n", gold=str(i), group=f"g{i % 2}")
         for i in range(count)
     ]
 

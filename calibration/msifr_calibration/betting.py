@@ -18,6 +18,7 @@ __all__ = [
     "accepted_needed",
     "betting_log_e_value",
     "betting_p_value",
+    "betting_prompts_needed",
     "binomial_p_value",
     "binomial_upper",
     "prompt_scores",
@@ -54,6 +55,27 @@ def accepted_needed(alpha: float, confidence: float) -> int:
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence} must lie strictly between 0 and 1")
     return max(1, math.ceil(math.log(1 - confidence) / math.log(1 - alpha) - 1e-9))
+
+
+def betting_prompts_needed(alpha: float, confidence: float) -> int:
+    """Return how many prompts, all of whose attempts are accepted and kept, let the betting test certify.
+
+    With share a of the attempts accepted, about 1/a times as many prompts are needed.
+    """
+    _check(alpha)
+    nu = _BETS / (1 - alpha)
+
+    def certifies(n: int) -> bool:
+        wealth = np.logaddexp.reduce(n * np.log1p(nu * alpha)) - math.log(len(nu))
+        return bool(wealth >= -math.log(1 - confidence))
+
+    low, high = 0, 1
+    while not certifies(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if certifies(middle) else (middle, high)
+    return high
 
 
 def prompt_scores(

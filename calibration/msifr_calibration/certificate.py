@@ -7,6 +7,7 @@ has f > α is at most δ = 1 − confidence, without assuming that f grows along
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from msifr_calibration.betting import (
     accepted_needed,
     betting_p_value,
+    betting_prompts_needed,
     binomial_p_value,
     binomial_upper,
     prompt_scores,
@@ -54,13 +56,17 @@ def certify(
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence} must lie strictly between 0 and 1")
     alpha, delta = max_false_reject, 1 - confidence
-    needed = accepted_needed(alpha, confidence)
     # Decided before any loss is seen: where nearly every prompt has one attempt, the exact test on one attempt per
     # prompt is the stronger one; otherwise prompts are bet on whole.
     independent = table.n_prompts >= _MOSTLY_SINGLE * table.n_attempts
     counted = _first_attempts(table) if independent else np.ones(table.n_attempts, dtype=bool)
     accepted = table.accepted
     n_accepted = int((accepted & counted).sum())
+    if independent:
+        needed = accepted_needed(alpha, confidence)
+    else:
+        per_prompt = table.n_attempts / table.n_prompts
+        needed = math.ceil(betting_prompts_needed(alpha, confidence) * per_prompt)
     best: int | None = None
     best_p, tested, first_losses = 1.0, 0, 0
     best_discarded = np.zeros(table.n_attempts, dtype=bool)

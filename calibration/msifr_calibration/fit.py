@@ -16,7 +16,6 @@ from msifr_calibration.posterior import FittedPosterior, Method, fit_posterior
 from msifr_calibration.split import split_by_prompt
 from msifr_policy.evidence import EvidenceTable
 from msifr_policy.policy_file import (
-    SCHEMA_VERSION,
     Fingerprint,
     FrontierPoint,
     LengthCap,
@@ -46,12 +45,13 @@ def fit_policy(
     certify_share: float | None = None,
     method: Method = "auto",
     seed: int = 0,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Fit:
     """Fit a discard policy on part of the prompts of `table` and certify it on the others.
 
     `max_false_reject` is α, `confidence` 1 − δ of the certificate; `certify_share` the share of prompts held out for
-    it (None: see `default_certify_share`). When nothing can be certified the file holds the policy that never discards and its certificate says why.
+    it (None: see `default_certify_share`). When nothing can be certified the file holds the policy that never
+    discards and its certificate says why.
 
     Raises `InputError` for budgets outside (0, 1) or data that cannot be split or fitted.
     """
@@ -70,7 +70,7 @@ def fit_policy(
     )
     chosen = result.index
     file = PolicyFile(
-        schema_version=SCHEMA_VERSION,
+        schema_version=1,
         costing=table.costing,
         schedule=table.schedule,
         validators=list(table.validators),
@@ -80,8 +80,7 @@ def fit_policy(
         certificate=result.certificate,
         length_cap=best_length_cap(table, max_false_reject),
         frontier=[
-            _frontier_point(certifying, stop, float(price))
-            for stop, price in zip(stops, path.prices, strict=True)
+            _frontier_point(certifying, stop, float(price)) for stop, price in zip(stops, path.prices, strict=True)
         ],
         fitted_on=_fingerprint(fitting),
         certified_on=_fingerprint(certifying),
@@ -94,8 +93,8 @@ def fit_policy(
 def default_certify_share(table: EvidenceTable, needed: int) -> float:
     """Return half, or up to three quarters where half the accepted samples could not carry a certificate.
 
-    `needed` accepted samples certify only if none of them is lost; aiming at a third more allows for the luck of the split.
-    Looks at counts alone, so the certificate stays valid.
+    `needed` accepted samples certify only if none of them is lost; aiming at a third more allows for the luck of the
+    split. Looks at counts alone, so the certificate stays valid.
     """
     return min(max(0.5, 1.35 * needed / max(table.n_accepted, 1)), 0.75)
 

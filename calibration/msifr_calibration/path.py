@@ -29,6 +29,7 @@ from msifr_policy.policy_file import first_rows
 __all__ = ["Path", "fit_path", "threshold_stops", "thresholds_at_price"]
 
 _MIN_ROWS = 30
+_MOST_BLOCKS = 40
 _N_PRICES = 60
 _HIGHEST, _LOWEST = 1000.0, 0.1  # prices searched, as multiples of the cost per accepted without a policy
 
@@ -48,9 +49,7 @@ class Path:
     rho_best: float
 
 
-def threshold_stops(
-    table: EvidenceTable, M: NDArray[np.float64], thresholds: NDArray[np.float64]
-) -> NDArray[np.int64]:
+def threshold_stops(table: EvidenceTable, M: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return `[N]` the row where each attempt is discarded (−1: never), for M `[R]` and thresholds `[K]`."""
     at = thresholds[np.minimum(table.k, len(thresholds)) - 1]
     return first_rows((at > M) & table.is_checkpoint, table.start)
@@ -59,42 +58,48 @@ def threshold_stops(
 def thresholds_at_price(table: EvidenceTable, M: NDArray[np.float64], price: float) -> NDArray[np.float64]:
     """Return `[K]` the optimal thresholds at total price Λ = `price`, by the recursion of the module docstring.
 
-    M `[R]` is the cross-fitted posterior. K is the last checkpoint that enough attempts reach; it and all later ones
-    share a threshold.
+    M `[R]` is the cross-fitted posterior. Consecutive checkpoints share a threshold until they have enough rows, and
+    so do all from checkpoint K on.
     """
-    checkpoints = np.flatnonzero(table.is_checkpoint)
-    k = table.k[checkpoints]
-    enough = np.flatnonzero(np.bincount(k, minlength=2)[1:] >= _MIN_ROWS)
-    K = int(enough[-1]) + 1 if len(enough) else 1
-    thresholds = np.zeros(K)
     attempt = table.attempt
-    # Burden per attempt seen from the row where `spent` was `paid`; at the end there is none.
+    blocks = _blocks(table)
+    thresholds = np.zeros(int(table.k[table.is_checkpoint].max()) if blocks else 1)
+    # Burden of each attempt seen from the row where it had `paid`; at the end there is none.
     burden = np.zeros(table.n_attempts)
     paid = table.cost.copy()
-    stages = np.split(checkpoints[np.argsort(k, kind="stable")], np.cumsum(np.bincount(k, minlength=K + 1)[1:K]))
-    for stage in range(K, 0, -1):
-        here = stages[stage - 1]
-        owner = attempt[here]
-        if len(here) >= _MIN_ROWS:
-            going_on = price * M[here] - (burden[owner] + paid[owner] - table.spent[here])
-            thresholds[stage - 1] = _zero_crossing(M[here], going_on)
-        if stage == K:
-            # Attempts have several rows here: the first one below the threshold discards.
-            here = np.sort(here)
-            owner, first = np.unique(attempt[here], return_index=True)
-            fires = M[here] < thresholds[-1]
-            stop = first_rows(fires, np.append(first, len(here)))
-            entry, gone = here[first], stop >= 0
-            at = here[np.maximum(stop, 0)]
-            to_go = np.where(gone, table.spent[at], paid[owner]) - table.spent[entry]
-            burden[owner] = to_go + np.where(gone, price * M[at], 0.0)
-        else:
-            entry = here
-            gone = M[here] < thresholds[stage - 1]
-            onward = burden[owner] + paid[owner] - table.spent[here]
-            burden[owner] = np.where(gone, price * M[here], onward)
+    for rows in reversed(blocks):
+        owner = attempt[rows]
+        going_on = price * M[rows] - (burden[owner] + paid[owner] - table.spent[rows])
+        threshold = _zero_crossing(M[rows], going_on)
+        thresholds[table.k[rows].min() - 1 : table.k[rows].max()] = threshold
+        # An attempt may have several rows here: the first below the threshold discards it.
+        owner, first = np.unique(owner, return_index=True)
+        stop = first_rows(M[rows] < threshold, np.append(first, len(rows)))
+        entry, gone = rows[first], stop >= 0
+        at = rows[np.maximum(stop, 0)]
+        to_go = np.where(gone, table.spent[at], burden[owner] + paid[owner]) - table.spent[entry]
+        burden[owner] = to_go + np.where(gone, price * M[at], 0.0)
         paid[owner] = table.spent[entry]
     return thresholds
+
+
+def _blocks(table: EvidenceTable) -> list[NDArray[np.int64]]:
+    """Return the checkpoint rows in blocks of consecutive checkpoints, each sorted, with enough rows per block."""
+    rows = np.flatnonzero(table.is_checkpoint)
+    counts = np.bincount(table.k[rows])
+    enough = max(_MIN_ROWS, len(rows) // _MOST_BLOCKS)
+    block_of = np.zeros(len(counts), dtype=np.int64)
+    block = size = 0
+    left = len(rows)
+    for k, count in enumerate(counts):
+        block_of[k] = block
+        size, left = size + count, left - count
+        if size >= enough and left >= enough:
+            block, size = block + 1, 0
+    if len(rows) < _MIN_ROWS:
+        return []
+    of_row = block_of[table.k[rows]]
+    return [rows[of_row == b] for b in range(block + 1)]
 
 
 def _zero_crossing(M: NDArray[np.float64], going_on: NDArray[np.float64]) -> float:

@@ -62,22 +62,21 @@ def fit_posterior(table: EvidenceTable, *, method: Method = "auto", seed: int = 
     for outcome, word in ((True, "accepted"), (False, "rejected")):
         if len(np.unique(table.prompt[outcome == A])) < 2:
             raise InputError(
-                f"fewer than two prompts have {word} attempts to fit on", remedy="add traces; both outcomes are needed"
+                f"fewer than two prompts have {word} attempts to fit on",
+                remedy="add traces; both outcomes are needed",
             )
     stage_of = _stages(table)
     fold = folds(table.prompt_ids, min(_FOLDS, table.n_prompts), seed)[table.prompt]
     shapes = ("logistic", "isotonic") if method == "auto" else (method,)
     rows = table.is_checkpoint
     accepted = A[table.attempt]
-    best: tuple[float, str, float, NDArray[np.float64]] | None = None
+    fits = []
     for shape in shapes:
         for penalty in _PENALTIES:
             M = _cross_fit(table, stage_of, fold, shape, penalty)
             loss = log_loss(M[rows], accepted[rows]) if rows.any() else 0.0
-            if best is None or loss < best[0]:
-                best = (loss, shape, penalty, M)
-    assert best is not None  # there is at least one shape and penalty
-    loss, shape, penalty, M = best
+            fits.append((loss, shape, penalty, M))
+    loss, shape, penalty, M = min(fits, key=lambda fit: fit[0])
     everyone = np.ones(table.n_attempts, dtype=bool)
     base = log_loss(np.full(len(accepted), accepted[rows].mean() if rows.any() else 0.5), accepted)
     return FittedPosterior(_fit(table, stage_of, everyone, shape, penalty), M, loss, base)

@@ -23,8 +23,7 @@ def prompt_uniform(prompt_ids: Sequence[str], seed: int) -> NDArray[np.float64]:
     key = str(seed).encode()
     return np.asarray(
         [
-            int.from_bytes(hashlib.blake2b(p.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest())
-            * scale
+            int.from_bytes(hashlib.blake2b(p.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()) * scale
             for p in prompt_ids
         ]
     )
@@ -39,9 +38,7 @@ def split_by_prompt(table: EvidenceTable, share: float, seed: int) -> tuple[Evid
         raise InputError(f"split share {share} must lie strictly between 0 and 1")
     first = (prompt_uniform(table.prompt_ids, seed) < share)[table.prompt]
     if first.all() or not first.any():
-        raise InputError(
-            f"{table.n_prompts} prompts cannot be split {share:g} to {1 - share:g}", remedy="add prompts"
-        )
+        raise InputError(f"{table.n_prompts} prompts cannot be split {share:g} to {1 - share:g}", remedy="add prompts")
     return table.take(np.flatnonzero(first)), table.take(np.flatnonzero(~first))
 
 

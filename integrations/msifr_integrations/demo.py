@@ -26,8 +26,8 @@ import numpy as np
 
 from msifr_calibration import Fit, fit_policy
 from msifr_integrations.cli.console import prose, tracking
-from msifr_integrations.engine.inputs import load_model
 from msifr_integrations.embedded import embedded_model_path, problems
+from msifr_integrations.engine.inputs import load_model
 from msifr_integrations.generate import Result, generate
 from msifr_integrations.paired import Paired, pair_runs
 from msifr_integrations.report import Figure, Table, write_page
@@ -42,10 +42,18 @@ from msifr_policy.evaluate import evaluate
 from msifr_policy.evidence import EvidenceTable, build_evidence
 from msifr_policy.files import replacing
 from msifr_policy.filters import Prompt
-from msifr_policy.schedule import EveryUnits
+from msifr_policy.schedule import NewlineSteps
 from msifr_policy.traces import read_traces
 from msifr_policy.validators import default_validators
-from msifr_sim import Agreement, Summary, agreement, empirical_chain, replay_policy, simulate_process, summarise
+from msifr_sim import (
+    Agreement,
+    Summary,
+    agreement,
+    empirical_chain,
+    replay_policy,
+    simulate_process,
+    summarise,
+)
 
 __all__ = ["Settings", "run_demo"]
 
@@ -55,12 +63,12 @@ MAX_NEW_TOKENS = 200
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How big the demo is. Prompts of the two parts never coincide: they are drawn with other seeds, and checked."""
 
-    prompts: int = 400
-    fresh_prompts: int = 400
-    attempts: int = 4
+    prompts: int = 800
+    fresh_prompts: int = 800
+    attempts: int = 2
     slots: int = 32
     seed: int = 0
-    max_false_reject: float = 0.05
+    max_false_reject: float = 0.1
     confidence: float = 0.9
 
 
@@ -86,7 +94,13 @@ def _prompts(n: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[P
 
 
 def _generate(
-    what: str, model: tuple[Any, Any], prompts: Sequence[Prompt], policy: Any, out: Path, settings: Settings, **more: Any
+    what: str,
+    model: tuple[Any, Any],
+    prompts: Sequence[Prompt],
+    policy: Any,
+    out: Path,
+    settings: Settings,
+    **more: Any,
 ) -> Result:
     remarks: list[str] = []
     with tracking(what, len(prompts) * settings.attempts) as advance:
@@ -118,11 +132,12 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
 
     prose("2. fitting a discard policy, and certifying it on prompts it was not fitted on")
     with tracking("scoring and fitting"):
-        table = build_evidence(
-            read_traces(out / "attempts.jsonl"), EveryUnits(8, "characters"), default_validators()
-        )
+        table = build_evidence(read_traces(out / "attempts.jsonl"), NewlineSteps(), default_validators())
         fit = fit_policy(
-            table, max_false_reject=settings.max_false_reject, confidence=settings.confidence, seed=settings.seed
+            table,
+            max_false_reject=settings.max_false_reject,
+            confidence=settings.confidence,
+            seed=settings.seed,
         )
     fit.file.save(out / "policy.json")
     prose(f"   {fit.file.certificate.message}")
@@ -158,11 +173,17 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _summary(
-    settings: Settings, recorded: Result, fit: Fit, predicted: Summary, exact: Agreement, runs: _Runs, seconds: float
+    settings: Settings,
+    recorded: Result,
+    fit: Fit,
+    predicted: Summary,
+    exact: Agreement,
+    runs: _Runs,
+    seconds: float,
 ) -> dict[str, Any]:
     import torch
 
-    se = np.hypot(predicted.saving_rate_se or 0.0, runs.realised.saving_rate_se or 0.0)
+    se = float(np.hypot(predicted.saving_rate_se or 0.0, runs.realised.saving_rate_se or 0.0))
     difference = (runs.realised.saving_rate or 0.0) - (predicted.saving_rate or 0.0)
     full, with_policy = runs.full, runs.discarding
     return {
@@ -194,8 +215,7 @@ def _summary(
         "survivors_changed": runs.paired.changed,
         "discarded_not_a_prefix": runs.paired.not_prefix,
         "simulated_minus_realised_in_standard_errors": abs(difference) / se if se > 0 else 0.0,
-        "false_reject_rate_within_certificate": (runs.realised.false_reject_rate or 0.0)
-        <= settings.max_false_reject,
+        "false_reject_rate_within_certificate": (runs.realised.false_reject_rate or 0.0) <= settings.max_false_reject,
     }
 
 
@@ -211,11 +231,11 @@ def _plain_words(summary: dict[str, Any]) -> list[str]:
         f"Time per accepted sample: {summary['seconds_per_accepted_change']:+.1%} on this machine "
         f"(conversion efficiency {with_policy.conversion_efficiency:.2f} of the slot engine, "
         f"{summary['settings'].slots} slots).",
-        f"Of the finished samples {kept['with_policy']:.0%} were correct, {kept['without_policy']:.0%} without the policy.",
+        f"Of the finished samples {kept['with_policy']:.0%} were correct, {kept['without_policy']:.0%} without policy.",
         f"Good samples lost: {realised.false_reject_rate:.1%}; certified beforehand: at most "
         f"{certificate.max_false_reject:.0%}, with confidence {certificate.confidence:.0%}.",
         f"Simulated before the run: {summary['simulated']['replay'].saving_rate:.1%} of tokens saved; realised: "
-        f"{realised.saving_rate:.1%} ({summary['simulated_minus_realised_in_standard_errors']:.1f} standard errors apart).",
+        f"{realised.saving_rate:.1%} ({summary['simulated_minus_realised_in_standard_errors']:.1f} standard errors).",
         f"{summary['survivors']} samples were kept; {summary['survivors_changed']} of them differ from the run without "
         "policy.",
     ]
@@ -232,7 +252,11 @@ def _write_report(
         value = 0.0 if value is None else value
         return Interval(value, *(ci or (value, value)))
 
-    names = {"saving_rate": "saving rate s", "false_reject_rate": "false-reject rate f", "net_cost_factor": "net cost factor"}
+    names = {
+        "saving_rate": "saving rate s",
+        "false_reject_rate": "false-reject rate f",
+        "net_cost_factor": "net cost factor",
+    }
     both = {
         label: (
             interval(getattr(predicted, name), getattr(predicted, f"{name}_ci")),
@@ -268,21 +292,19 @@ def _write_report(
         Figure(
             "Where attempts stop, and why",
             stops_plot(counts),
-            f"Discards on fresh prompts by checkpoint ({fit.file.schedule.n} characters apart) and by the validator that "
-            "spoke most against the attempt."
-            if isinstance(fit.file.schedule, EveryUnits)
-            else "Discards on fresh prompts by checkpoint and reason.",
+            "Discards on fresh prompts by checkpoint (one after each line of the solution) and by the validator that "
+            "spoke most against the attempt.",
         ),
         Figure(
             "Reliability of the posterior",
             reliability_plot(M[middle[usable]], held_out.accepted[usable]),
-            "The posterior half way through each attempt on held-out prompts, against how many were accepted in the end.",
+            "The posterior half way through each attempt on held-out prompts, against the share accepted in the end.",
         ),
         Figure(
             "Simulated against realised",
             simulated_plot(both),
-            "Predicted from held-out attempts before the run, and measured on fresh prompts. 95 % intervals, bootstrap by "
-            "prompt.",
+            "Predicted from held-out attempts before the run, and measured on fresh prompts. 95 % intervals, "
+            "bootstrap by prompt.",
         ),
     ]
     full, with_policy = runs.full, runs.discarding
@@ -294,7 +316,11 @@ def _write_report(
             ("discarded", str(full.discarded), str(with_policy.discarded)),
             ("accepted", str(full.accepted), str(with_policy.accepted)),
             ("tokens", str(full.tokens), str(with_policy.tokens)),
-            ("tokens per accepted", f"{full.tokens_per_accepted or 0:.1f}", f"{with_policy.tokens_per_accepted or 0:.1f}"),
+            (
+                "tokens per accepted",
+                f"{full.tokens_per_accepted or 0:.1f}",
+                f"{with_policy.tokens_per_accepted or 0:.1f}",
+            ),
             ("seconds", f"{full.seconds:.1f}", f"{with_policy.seconds:.1f}"),
             ("net cost factor", "1", f"{realised.net_cost_factor or 0:.3f}"),
             ("plain length cap instead", "", f"{realised.length_cap_factor or 0:.3f}"),
@@ -320,15 +346,15 @@ def _write_report(
 
 @click.command()
 @click.option("--out", default="demo", type=click.Path(file_okay=False, path_type=Path), show_default=True)
-@click.option("--prompts", default=400, show_default=True, help="Problems to fit and certify on.")
-@click.option("--fresh-prompts", default=400, show_default=True, help="Problems to compare on.")
-@click.option("--attempts", default=4, show_default=True, help="Attempts per problem.")
-@click.option("--slots", default=32, show_default=True, help="Attempts generated side by side.")
+@click.option("--prompts", default=Settings().prompts, show_default=True, help="Problems to fit and certify on.")
+@click.option("--fresh-prompts", default=Settings().fresh_prompts, show_default=True, help="Problems to compare on.")
+@click.option("--attempts", default=Settings().attempts, show_default=True, help="Attempts per problem.")
+@click.option("--slots", default=Settings().slots, show_default=True, help="Attempts generated side by side.")
 @click.option("--seed", default=0, show_default=True)
-def main(out: Path, prompts: int, fresh_prompts: int, attempts: int, slots: int, seed: int) -> None:
+@click.option("--max-false-reject", default=Settings().max_false_reject, show_default=True)
+def main(out: Path, **settings: Any) -> None:
     """Run the main job on the embedded model and write summary.json and report.html."""
-    settings = Settings(prompts=prompts, fresh_prompts=fresh_prompts, attempts=attempts, slots=slots, seed=seed)
-    summary = run_demo(out, settings)
+    summary = run_demo(out, Settings(**settings))
     if summary["survivors_changed"] or summary["discarded_not_a_prefix"]:
         prose("error: the run with the policy is not the run without it; the coupling contract is broken")
         sys.exit(1)

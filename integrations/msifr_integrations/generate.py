@@ -122,9 +122,7 @@ def generate(
     elif tokenizer is None:
         raise InputError("a loaded model needs its tokenizer", where="generate", remedy="give tokenizer=")
     model_name = model_name or getattr(model.config, "name_or_path", "") or type(model).__name__
-    runner, why = make_engine(
-        model, kind=engine, slots=slots, sampling=sampling, end=end_tokens(model, tokenizer)
-    )
+    runner, why = make_engine(model, kind=engine, slots=slots, sampling=sampling, end=end_tokens(model, tokenizer))
     try:
         if why and engine == "auto":
             say(f"the model cannot run in slots ({why}): generate() saves tokens, but hardly time")
@@ -158,9 +156,7 @@ def generate(
                     name = f"{prompt.prompt_id}/{seed}/{number}"
                     if name not in done:
                         tasks[name] = Task(prompt, len(ids))
-                        runner.submit(
-                            Attempt(name, ids, stream_key(seed, prompt.prompt_id, number), max_new_tokens)
-                        )
+                        runner.submit(Attempt(name, ids, stream_key(seed, prompt.prompt_id, number), max_new_tokens))
             run = Run(
                 runner, tasks, policy or NEVER_DISCARD, accept, tokenizer, journal,
                 seed=seed, model_name=model_name, logprobs=logprobs, progress=progress,

@@ -23,15 +23,14 @@ def read_attempts(path: str | os.PathLike[str]) -> dict[str, AttemptRecord]:
     """Return the attempts of an output file of `generate` by id. Raises `InputError` for any other file."""
     decoder = msgspec.json.Decoder(AttemptRecord)
     attempts: dict[str, AttemptRecord] = {}
-    number = 0
     try:
         with open(path, "rb") as lines:
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
                 attempt = decoder.decode(line)
                 attempts[attempt.id] = attempt
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
-            f"not an output of generate: {error}", where=f"{os.fspath(path)}, line {number}"
+            f"not an output of generate: {error}", where=f"{os.fspath(path)}, line {len(attempts) + 1}"
         ) from error
     return attempts
 

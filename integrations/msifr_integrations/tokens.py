@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import TokenEnds
@@ -22,7 +23,7 @@ def load_token_ends(name: str) -> TokenEnds:
         if path.is_file():
             from tokenizers import Tokenizer
 
-            backend = Tokenizer.from_file(str(path))
+            backend: Any = Tokenizer.from_file(str(path))
         else:
             from transformers import AutoTokenizer
 
@@ -32,7 +33,8 @@ def load_token_ends(name: str) -> TokenEnds:
             f"reading a tokenizer needs {error.name}", remedy="pip install 'msifr-policy[transformers]'"
         ) from error
     except Exception as error:  # the tokenizers library raises bare Exception
-        raise InputError(f"tokenizer cannot be loaded: {error}", where=name) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"tokenizer cannot be loaded: {reason}", where=name) from error
     if backend is None:
         raise InputError("this tokenizer gives no character offsets", where=name, remedy="use a fast tokenizer")
 

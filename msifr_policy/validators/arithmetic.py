@@ -38,9 +38,7 @@ class Arithmetic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.strikes < 1:
             raise InputError(f"strikes = {self.strikes} must be at least 1", where="validator arithmetic")
         if self.reflective is not None and self.reflective < 0:
-            raise InputError(
-                f"reflective = {self.reflective} must not be negative", where="validator arithmetic"
-            )
+            raise InputError(f"reflective = {self.reflective} must not be negative", where="validator arithmetic")
 
     @property
     def name(self) -> str:
@@ -69,9 +67,7 @@ class Arithmetic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ArithmeticState(self)
 
 
-_CORRECTIONS = re.compile(
-    r"[Ww]ait\b|[Hh]mm|[Dd]ouble-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)"
-)
+_CORRECTIONS = re.compile(r"[Ww]ait\b|[Hh]mm|[Dd]ouble-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)")
 _RESIDUES = re.compile(r"\bp?mod\b|≡|\\equiv|modulo|modular|remainder")
 _GOES_ON = re.compile(r"[\s&]*(?:=|≈|\\{1,2}approx)")
 

@@ -39,9 +39,9 @@ class Evidence(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """The tokens behind a piece of text: how many, and their log-probabilities where an engine has them."""
+    """The tokens behind a piece of text: their `number`, and their `logprobs` where an engine has them."""
 
-    count: int = 0
+    number: int = 0
     logprobs: tuple[float, ...] = ()
 
 

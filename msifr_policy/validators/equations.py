@@ -74,7 +74,7 @@ _BLANKS = " \t\n$€£¥₹`&*"
 
 
 def may_hold_equation(clause: str) -> bool:
-    """Say quickly whether `judge` could find anything: a relation with a number or parenthesis on both sides."""
+    """Say quickly whether `judge` could find anything: a relation with something numeric on both sides."""
     digit = _DIGIT.search(clause)
     if digit is None:
         return False
@@ -190,9 +190,7 @@ def _shifted(a: Fraction, b: Fraction) -> bool:
 _SHIFTS = frozenset((100, 1000, 10**6))
 
 
-def _compare(
-    a: Value, b: Value, left: Number | None, right: Number | None, relation: Relation
-) -> Outcome:
+def _compare(a: Value, b: Value, left: Number | None, right: Number | None, relation: Relation) -> Outcome:
     difference = abs(a.value - b.value)
     if not difference:
         return Outcome.HOLDS

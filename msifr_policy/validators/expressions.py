@@ -27,12 +27,11 @@ Item = Number | Mark | str
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
+
 _WORD_OPERATORS = {
     "plus": "+", "minus": "-", "times": "*", "of": "*", "over": "/", "multiplied by": "*", "divided by": "/",
 }  # fmt: skip
-_GLUED_UNITS = _words(
-    "kg km cm mm ml mg lb lbs oz mph ft hrs hr min mins sec secs kwh gb mb tb kb m² cm² km² ft²"
-)
+_GLUED_UNITS = _words("kg km cm mm ml mg lb lbs oz mph ft hrs hr min mins sec secs kwh gb mb tb kb m² cm² km² ft²")
 _STRUCTURE = _words(
     # words of a clause, not of a unit
     "is are was were be has had have having he she it they we you i and or but then so that which if the "
@@ -45,9 +44,7 @@ _LEADING = _words(
     "day days week weeks month year hour step page number per root point "
     "base less dozen hundred thousand million billion from"
 )
-_FUNCTIONS = _words(
-    "root log ln sin cos tan sec csc cot arcsin arccos arctan exp sqrt gcd lcm max min det choose pi"
-)
+_FUNCTIONS = _words("root log ln sin cos tan sec csc cot arcsin arccos arctan exp sqrt gcd lcm max min det choose pi")
 
 
 def read_items(side: list[Atom], units: set[str]) -> list[Item]:
@@ -154,9 +151,7 @@ def _mixed(whole: Item, fraction: list[Atom]) -> Number | None:
     return Number(values[0] + Fraction(values[1], values[2]))
 
 
-def _phrase(
-    words: list[Word], last: Item, operand: bool, following: Atom | None, units: set[str]
-) -> tuple[Item, ...]:
+def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None, units: set[str]) -> tuple[Item, ...]:
     """Return what a run of words between `last` and `following` stands for."""
     texts = [word.text for word in words]
     final = texts[-1]

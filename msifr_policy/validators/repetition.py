@@ -5,9 +5,10 @@ matter; what comes after the last such position waits for the next one.
 
 **Verbatim.** The text ends in a loop of period p and length L if its last L characters equal those p
 characters before, as far back as the window reaches. The candidate for p is the distance between the
-last `NEEDLE` characters and their latest earlier occurrences; a period once found is followed at the cost
-of one comparison per step, so L may grow beyond the window. A loop whose period holds fewer than two
-different letters ("-----", "0000", table rules, blank lines) is *trivial* and counts separately.
+last `NEEDLE` characters and their latest earlier occurrences, looked for only where the words are not
+new; a period once found is followed at the cost of one comparison per step, so L may grow beyond the
+window. A loop whose period holds fewer than two different letters ("-----", "0000", table rules, blank
+lines) is *trivial* and counts separately.
 
 **Novelty.** Share of the last words that end a sequence of `GRAM` words not seen among the last
 `MEMORY` such sequences; digits are taken for equal, so that counting up ("step 41", "step 42") is not new.
@@ -87,7 +88,10 @@ class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Seen:
-    """Remembers the last `memory` items, and which of the last `recent` ones were new when they came."""
+    """Remembers the last `memory` items, and which of the last `recent` ones were new when they came.
+
+    Only hashes are kept, to bound the memory; they are salted per process, so nobody can aim at a collision.
+    """
 
     __slots__ = ("_flags", "_items", "_memory", "_order", "_recent")
 
@@ -97,9 +101,8 @@ class _Seen:
         self._items: set[int] = set()
         self._flags: deque[bool] = deque(maxlen=recent)
 
-    def add(self, item: str) -> None:
-        # Only the hash is kept, to bound the memory; it is salted per process: nobody can aim at a collision.
-        key = hash(item)
+    def add(self, key: int) -> bool:
+        """Take the hash of an item; say whether it is new."""
         new = key not in self._items
         self._flags.append(new)
         if new:
@@ -107,6 +110,7 @@ class _Seen:
             self._order.append(key)
             if len(self._order) > self._memory:
                 self._items.discard(self._order.popleft())
+        return new
 
     @property
     def novelty(self) -> float:
@@ -149,17 +153,19 @@ class RepetitionState:
     def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
         """Look at the text up to the last position that is a multiple of `STEP`."""
         del tokens
-        text = self._pending + text
-        end = len(text) - len(text) % STEP
-        for i in range(0, end, STEP):
-            self._look(text[i : i + STEP])
-        self._pending = text[end:]
+        self._pending += text
+        if len(self._pending) >= STEP:
+            text = self._window + self._pending
+            start = len(self._window)
+            end = len(text) - len(self._pending) % STEP
+            for i in range(start + STEP, end + 1, STEP):
+                self._look(text, i)
+            self._window = text[max(0, end - WINDOW) : end]
+            self._pending = text[end:]
         loop = 0 if self._trivial else self._loop
         trivial = self._loop if self._trivial else 0
         repeats = loop / self._period if loop else 0.0
-        dead = trivial >= self._rule.trivial or (
-            loop >= self._rule.characters and repeats >= self._rule.repeats
-        )
+        dead = trivial >= self._rule.trivial or (loop >= self._rule.characters and repeats >= self._rule.repeats)
         scores = (
             float(loop),
             repeats,
@@ -180,21 +186,21 @@ class RepetitionState:
         twin._grams, twin._lines = self._grams.copy(), self._lines.copy()
         return twin
 
-    def _look(self, block: str) -> None:
-        window = self._window + block
+    def _look(self, text: str, end: int) -> None:
+        """Look at the `STEP` characters before `end`; `text` reaches a window further back, or to the start."""
+        familiar = self._read(text[end - STEP : end])
         p = self._period
-        if p and window[-STEP:] == window[-STEP - p : -p]:
+        if p and text[end - STEP : end] == text[end - STEP - p : end - p]:
             self._loop += STEP
         else:
-            self._find(window)
-        self._window = window[-WINDOW:]
+            self._period = self._loop = 0
+            if familiar:
+                self._find(text[max(0, end - WINDOW) : end])
         if self._period and not self._trivial:
             self._longest = max(self._longest, self._loop)
-        self._read(block)
 
     def _find(self, window: str) -> None:
         """Look for a period of at least two repeats at the end of the window."""
-        self._period = self._loop = 0
         needle = window[-NEEDLE:]
         end = len(window) - 1
         for _ in range(TRIES):
@@ -209,21 +215,24 @@ class RepetitionState:
                 return
             end = at + NEEDLE - 1
 
-    def _read(self, block: str) -> None:
+    def _read(self, block: str) -> bool:
+        """Take the lines and words of a block; say whether it may be a repeat: no new words end it."""
         block = _DIGITS.sub("0", block)
         if "\n" in block:
             for line in (self._line + block).split("\n")[:-1]:
                 if len(line := line.strip()) >= _MIN_LINE:
-                    self._lines.add(line)
+                    self._lines.add(hash(line))
             self._line = block[block.rfind("\n") + 1 :]
         else:
             self._line = (self._line + block)[:_MAX_LINE]
         words = (self._word + block + "|").split()
         self._word = words.pop()[:-1][:_MAX_WORD]
         words = self._words + words
-        for i in range(len(words) - GRAM + 1):
-            self._grams.add(" ".join(words[i : i + GRAM]))
+        new = False
+        for gram in zip(*(words[i:] for i in range(GRAM)), strict=False):
+            new = self._grams.add(hash(gram))
         self._words = words[1 - GRAM :]
+        return not new
 
 
 def _common_suffix(text: str, p: int) -> int:

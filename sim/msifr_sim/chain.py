@@ -24,15 +24,16 @@ def empirical_chain(
     """Return the process of `table` and the threshold policy on it.
 
     M `[R]` posterior per row; thresholds `[R]` the policy's threshold at each row (0: never discard). At each
-    checkpoint the states are up to `n_ranges` quantile ranges of M, cut at the threshold too, then finished-rejected and
-    finished-accepted. Costs are mean costs per state, in the table's unit.
+    checkpoint the states are up to `n_ranges` quantile ranges of M, cut at the threshold too, then finished-rejected
+    and finished-accepted. Costs are mean costs per state, in the table's unit.
 
     Raises `InputError` when no attempt was accepted or none has a checkpoint.
     """
     rows = np.flatnonzero(table.is_checkpoint)
     if not len(rows) or not table.n_accepted:
         raise InputError(
-            f"{len(rows)} checkpoints and {table.n_accepted} accepted attempts make no model", remedy="add traces"
+            f"{len(rows)} checkpoints and {table.n_accepted} accepted attempts make no model",
+            remedy="add traces",
         )
     last = int(table.k[rows].max())
     # state[i] of each attempt at the current checkpoint, from 0 (one state) to last + 1 (two states).
@@ -67,9 +68,7 @@ def empirical_chain(
             keep = np.ones(size)
             keep[following[attempt[M[here] < thresholds[here]]]] = 0.0
             continuing.append(keep)
-    process = StageProcess(
-        tuple(transitions), tuple(costs), utility=np.asarray([0.0, 1.0]), initial=np.ones(1)
-    )
+    process = StageProcess(tuple(transitions), tuple(costs), utility=np.asarray([0.0, 1.0]), initial=np.ones(1))
     return process, StagePolicy(tuple(continuing))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msifr_policy.hazard import HazardModel, sample_hazard
 from msifr_policy.schedule import Unit
@@ -17,7 +18,7 @@ def simulate_hazard(
     """Draw `n_attempts` independent attempts and discard each at its first flag at checkpoints 1 … K − 1."""
     sample = sample_hazard(model, n_attempts, rng)
     flags = sample.flags[:, :-1]
-    discarded = flags.any(axis=1)
+    discarded: NDArray[np.bool_] = np.asarray(flags.any(axis=1))
     stop_k = np.where(discarded, flags.argmax(axis=1) + 1 if model.K > 1 else 0, 0)
     paid = np.cumsum(sample.costs, axis=1)
     return Outcomes(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
 from msifr_policy.evaluate import StagePolicy
-from msifr_policy.process import StageProcess
+from msifr_policy.process import Matrix, StageProcess
 from msifr_policy.schedule import Unit
 from msifr_sim.outcomes import Outcomes
 
@@ -40,9 +40,7 @@ def simulate_process(
     if any(np.any(x > 0) for x in policy.exiting):
         raise InputError("Monte Carlo of EXIT is not available", remedy="evaluate the policy exactly")
     if process.utility.max() > 1:
-        raise InputError(
-            f"utility {process.utility.max():g} is no probability of acceptance", where="Monte Carlo"
-        )
+        raise InputError(f"utility {process.utility.max():g} is no probability of acceptance", where="Monte Carlo")
     state = np.searchsorted(_cumulative(process.initial[None, :]), rng.random(n_attempts), side="right")
     state = np.minimum(state, len(process.initial) - 1)
     cost_full = np.full(n_attempts, process.prompt_cost)
@@ -79,7 +77,7 @@ def _cumulative(P: NDArray[np.float64]) -> NDArray[np.float64]:
     return (rows + np.arange(len(P))[:, None]).ravel()
 
 
-def _next_state(P: NDArray[np.float64] | sp.csr_array, state: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _next_state(P: Matrix, state: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     u = rng.random(len(state))
     if sp.issparse(P):
         weight = np.cumsum(P.data)

@@ -98,9 +98,7 @@ def capped(cost: NDArray[np.float64], cap: float | None) -> tuple[NDArray[np.flo
     return np.minimum(cost, cap), cost > cap
 
 
-def summarise(
-    outcomes: Outcomes, *, length_cap: float | None = None, seed: int = 0, draws: int = _DRAWS
-) -> Summary:
+def summarise(outcomes: Outcomes, *, length_cap: float | None = None, seed: int = 0, draws: int = _DRAWS) -> Summary:
     """Estimate the headline numbers of `outcomes`; `length_cap` in the cost unit, None for no cap.
 
     Raises `InputError` when there are no attempts.
@@ -112,9 +110,9 @@ def summarise(
     lost = accepted * outcomes.discarded
     _, prompt = np.unique(outcomes.prompt, return_inverse=True)
     n_prompts = int(prompt.max()) + 1
-    per_prompt = np.column_stack(
+    per_prompt: NDArray[np.float64] = np.column_stack(
         [
-            np.bincount(prompt, weights, n_prompts)
+            np.bincount(prompt, weights, n_prompts).astype(np.float64)
             for weights in (outcomes.cost_full, outcomes.cost_policy, accepted, lost)
         ]
     )
@@ -133,7 +131,7 @@ def summarise(
         cost_policy=float(totals[1]),
         saving_rate=s,
         saving_rate_ci=_interval(boot[0]),
-        saving_rate_se=_finite(np.std(boot[0])),
+        saving_rate_se=_finite(float(np.std(boot[0]))),
         false_reject_rate=f,
         false_reject_rate_ci=_interval(boot[1]),
         net_cost_factor=factor,
@@ -152,9 +150,7 @@ def _by_checkpoint(outcomes: Outcomes) -> list[CheckpointCount]:
     reached = np.bincount(outcomes.reached, minlength=last + 1)[::-1].cumsum()[::-1]
     discarded = np.bincount(outcomes.stop_k[outcomes.discarded], minlength=last + 1)
     lost = np.bincount(outcomes.stop_k[outcomes.discarded & outcomes.accepted], minlength=last + 1)
-    return [
-        CheckpointCount(k, int(reached[k]), int(discarded[k]), int(lost[k])) for k in range(1, last + 1)
-    ]
+    return [CheckpointCount(k, int(reached[k]), int(discarded[k]), int(lost[k])) for k in range(1, last + 1)]
 
 
 def _bootstrap(per_prompt: NDArray[np.float64], rng: np.random.Generator, draws: int) -> NDArray[np.float64]:

@@ -57,12 +57,22 @@ def _schedule(word: str, traces: tuple[str, ...], on_error: Any) -> Any:
 @trace_options
 @json_option
 def score(
-    traces: tuple[str, ...], out: str | None, schedule: str, tokenizer: str | None, unit: str, on_error: Any, as_json: bool
+    traces: tuple[str, ...],
+    out: str | None,
+    schedule: str,
+    tokenizer: str | None,
+    unit: str,
+    on_error: Any,
+    as_json: bool,
 ) -> None:
     """Replay the validators over TRACES and build the evidence table."""
     table, report = load_table(
-        traces, schedule=_schedule(schedule, traces, on_error), unit=unit, tokenizer=tokenizer,
-        on_error=on_error, as_json=as_json,
+        traces,
+        schedule=_schedule(schedule, traces, on_error),
+        unit=unit,
+        tokenizer=tokenizer,
+        on_error=on_error,
+        as_json=as_json,
     )
     if out:
         table.write(out)
@@ -101,30 +111,56 @@ def score(
 @click.option("--max-false-reject", default=0.05, help="Largest share α of good samples that may be discarded.")
 @click.option("--confidence", default=0.9, help="Confidence 1 − δ of the certificate.")
 @click.option(
-    "--certify-share", type=float, default=None,
+    "--certify-share",
+    type=float,
+    default=None,
     help="Share of prompts held out to certify on; default: half, or more when accepted samples are few.",
 )
-@click.option("--posterior", type=click.Choice(["auto", "logistic", "isotonic"]), default="auto", help="Shape of the posterior.")
+@click.option(
+    "--posterior",
+    type=click.Choice(["auto", "logistic", "isotonic"]),
+    default="auto",
+    help="Shape of the posterior.",
+)
 @_schedule_option
 @seed_option
 @trace_options
 @json_option
 def fit(
-    traces: tuple[str, ...], out: str, max_false_reject: float, confidence: float, certify_share: float | None,
-    posterior: Any, schedule: str, seed: int, tokenizer: str | None, unit: str, on_error: Any, as_json: bool,
+    traces: tuple[str, ...],
+    out: str,
+    max_false_reject: float,
+    confidence: float,
+    certify_share: float | None,
+    posterior: Any,
+    schedule: str,
+    seed: int,
+    tokenizer: str | None,
+    unit: str,
+    on_error: Any,
+    as_json: bool,
 ) -> None:
     """Fit a discard policy on TRACES of finished outputs and certify it on held-out prompts."""
     from msifr_calibration import fit_policy
 
     table, report = load_table(
-        traces, schedule=_schedule(schedule, traces, on_error), unit=unit, tokenizer=tokenizer,
-        on_error=on_error, as_json=as_json,
+        traces,
+        schedule=_schedule(schedule, traces, on_error),
+        unit=unit,
+        tokenizer=tokenizer,
+        on_error=on_error,
+        as_json=as_json,
     )
     with tracking("fitting", 3) as advance:
         steps = iter((0, 1, 2))
         result = fit_policy(
-            table, max_false_reject=max_false_reject, confidence=confidence, certify_share=certify_share,
-            method=posterior, seed=seed, progress=lambda step: advance(next(steps), step),
+            table,
+            max_false_reject=max_false_reject,
+            confidence=confidence,
+            certify_share=certify_share,
+            method=posterior,
+            seed=seed,
+            progress=lambda step: advance(next(steps), step),
         )
     result.file.save(out)
     certificate = result.file.certificate
@@ -165,7 +201,13 @@ def fit(
 @trace_options
 @json_option
 def evaluate(
-    policy: str, traces: tuple[str, ...], seed: int, tokenizer: str | None, unit: str, on_error: Any, as_json: bool
+    policy: str,
+    traces: tuple[str, ...],
+    seed: int,
+    tokenizer: str | None,
+    unit: str,
+    on_error: Any,
+    as_json: bool,
 ) -> None:
     """Replay POLICY over TRACES: what it would have saved, and which good samples it would have lost."""
     from msifr_sim import replay_policy, summarise
@@ -183,7 +225,9 @@ def _per_stage(ctx: click.Context, parameter: click.Parameter, value: str) -> tu
     try:
         return tuple(float(word) for word in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number, or numbers separated by commas", param=parameter) from None
+        raise click.BadParameter(
+            f"{value!r} is not a number, or numbers separated by commas", param=parameter
+        ) from None
 
 
 @main.command()
@@ -202,9 +246,21 @@ def _per_stage(ctx: click.Context, parameter: click.Parameter, value: str) -> tu
 @trace_options
 @json_option
 def simulate(
-    policy: str | None, traces: tuple[str, ...], attempts: int, stages: int, hazard: tuple[float, ...],
-    detection: tuple[float, ...], false_alarm: tuple[float, ...], accept_clean: float, accept_faulty: float,
-    stage_cost: tuple[float, ...], prompt_cost: float, seed: int, tokenizer: str | None, unit: str, on_error: Any,
+    policy: str | None,
+    traces: tuple[str, ...],
+    attempts: int,
+    stages: int,
+    hazard: tuple[float, ...],
+    detection: tuple[float, ...],
+    false_alarm: tuple[float, ...],
+    accept_clean: float,
+    accept_faulty: float,
+    stage_cost: tuple[float, ...],
+    prompt_cost: float,
+    seed: int,
+    tokenizer: str | None,
+    unit: str,
+    on_error: Any,
     as_json: bool,
 ) -> None:
     """Simulate what a policy saves, exactly and by Monte Carlo, before running it.
@@ -228,10 +284,17 @@ def simulate(
     extra: dict[str, Any] = {}
     cap: float | None = None
     if policy is None:
-        per_stage = {"hazard": hazard, "detection": detection, "false_alarm": false_alarm, "stage_costs": stage_cost}
+        per_stage = {
+            "hazard": hazard,
+            "detection": detection,
+            "false_alarm": false_alarm,
+            "stage_costs": stage_cost,
+        }
         model = HazardModel(
             **{name: values * stages if len(values) == 1 else values for name, values in per_stage.items()},
-            accept_clean=accept_clean, accept_faulty=accept_faulty, prompt_cost=prompt_cost,
+            accept_clean=accept_clean,
+            accept_faulty=accept_faulty,
+            prompt_cost=prompt_cost,
         )
         exact: Any = hazard_rates(model)
         outcomes = simulate_hazard(model, attempts, rng)
@@ -251,8 +314,16 @@ def simulate(
         extra["model"] = "chain over ranges of the posterior"
         extra["replay"] = {
             name: getattr(replayed, name)
-            for name in ("n_attempts", "n_prompts", "saving_rate", "saving_rate_ci", "false_reject_rate",
-                         "false_reject_rate_ci", "net_cost_factor", "net_cost_factor_ci")
+            for name in (
+                "n_attempts",
+                "n_prompts",
+                "saving_rate",
+                "saving_rate_ci",
+                "false_reject_rate",
+                "false_reject_rate_ci",
+                "net_cost_factor",
+                "net_cost_factor_ci",
+            )
         }
     agreed = agreement(exact, outcomes)
     extra["exact"] = agreed
@@ -266,13 +337,23 @@ def simulate(
 
 
 def _table_for(
-    fitted: FittedPolicy, traces: tuple[str, ...], unit: str, tokenizer: str | None, on_error: Any, as_json: bool
+    fitted: FittedPolicy,
+    traces: tuple[str, ...],
+    unit: str,
+    tokenizer: str | None,
+    on_error: Any,
+    as_json: bool,
 ) -> Any:
     """Build the evidence table of `traces` with the policy's own schedule, validators and cost unit."""
     file = fitted.file
     table, _ = load_table(
-        traces, schedule=file.schedule, validators=fitted.validators,
-        unit=file.costing.unit if unit == "auto" else unit, tokenizer=tokenizer, on_error=on_error, as_json=as_json,
+        traces,
+        schedule=file.schedule,
+        validators=fitted.validators,
+        unit=file.costing.unit if unit == "auto" else unit,
+        tokenizer=tokenizer,
+        on_error=on_error,
+        as_json=as_json,
     )
     if table.fingerprint in (file.fitted_on.sha256, file.certified_on.sha256):
         prose("note: these are the traces the policy was fitted or certified on", json=as_json)
@@ -291,7 +372,7 @@ def _say_summary(summary: Any, file: PolicyFile | None, as_json: bool, extra: di
     prose(
         f"{summary.n_attempts} attempts at {summary.n_prompts} prompts, {summary.n_accepted} accepted",
         f"saving rate        s = {percent(summary.saving_rate, summary.saving_rate_ci)} of {summary.unit}",
-        f"false-reject rate  f = {percent(summary.false_reject_rate, summary.false_reject_rate_ci)} of the good samples",
+        f"false-reject rate  f = {percent(summary.false_reject_rate, summary.false_reject_rate_ci)} of good samples",
         "net cost factor      = "
         + ("undefined" if factor is None else f"{factor:.3f}")
         + (f" [{ci[0]:.3f}, {ci[1]:.3f}]" if ci else "")
@@ -314,27 +395,71 @@ def _number(value: float | None) -> str:
 
 @main.command()
 @click.option("--model", required=True, metavar="PATH_OR_ID", help="A transformers model, or the word: embedded.")
-@click.option("--prompts", required=True, type=click.Path(dir_okay=False), help="JSON lines: prompt_id, prompt, gold, group.")
+@click.option(
+    "--prompts",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="JSON lines: prompt_id, prompt, gold, group.",
+)
 @click.option("--policy", required=True, help="A policy file, or: none.")
-@click.option("-o", "--out", required=True, type=click.Path(dir_okay=False), help="Attempts, JSON lines; resumed if it exists.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="Attempts, JSON lines; resumed if it exists.",
+)
 @click.option("--attempts", default=4, type=click.IntRange(1), help="Attempts per prompt.")
 @click.option("--slots", default=16, type=click.IntRange(1), help="Attempts generated side by side.")
 @click.option("--max-new-tokens", default=512, type=click.IntRange(1), help="Longest attempt, in tokens.")
 @click.option("--temperature", default=1.0, type=click.FloatRange(0), help="Sampling temperature; 0 is greedy.")
 @click.option("--top-k", default=0, type=click.IntRange(0), help="Sample from the k likeliest tokens; 0 is all.")
-@click.option("--top-p", default=1.0, type=click.FloatRange(0, 1, min_open=True), help="Sample from this much probability.")
-@click.option("--filter", "final_filter", type=click.Choice(["numeric", "exact"]), default="numeric", help="What makes an attempt acceptable.")
-@click.option("--engine", type=click.Choice(["auto", "slots", "static"]), default="auto", help="How tokens are generated.")
+@click.option(
+    "--top-p",
+    default=1.0,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Sample from this much probability.",
+)
+@click.option(
+    "--filter",
+    "final_filter",
+    type=click.Choice(["numeric", "exact"]),
+    default="numeric",
+    help="What makes an attempt acceptable.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "slots", "static"]),
+    default="auto",
+    help="How tokens are generated.",
+)
 @click.option("--device", default="auto", help="As torch names it; auto is a GPU where there is one.")
 @click.option("--dtype", default="auto", help="As torch names it; auto is float32 on CPU, bfloat16 on a GPU.")
 @click.option("--chat", is_flag=True, help="Wrap prompts in the tokenizer's chat template.")
-@click.option("--compare", type=click.Path(dir_okay=False), help="Output of the paired run; adds conversion_efficiency.")
+@click.option(
+    "--compare", type=click.Path(dir_okay=False), help="Output of the paired run; adds conversion_efficiency."
+)
 @seed_option
 @json_option
 def generate(
-    model: str, prompts: str, policy: str, out: str, attempts: int, slots: int, max_new_tokens: int,
-    temperature: float, top_k: int, top_p: float, final_filter: str, engine: Any, device: str, dtype: str,
-    chat: bool, compare: str | None, seed: int, as_json: bool,
+    model: str,
+    prompts: str,
+    policy: str,
+    out: str,
+    attempts: int,
+    slots: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    final_filter: str,
+    engine: Any,
+    device: str,
+    dtype: str,
+    chat: bool,
+    compare: str | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Generate attempts at prompts, discarding by POLICY in flight; accepted samples and every token are written.
 
@@ -350,9 +475,20 @@ def generate(
             prompts,
             fitted,
             out,
-            attempts=attempts, seed=seed, slots=slots, max_new_tokens=max_new_tokens, temperature=temperature,
-            top_k=top_k, top_p=top_p, final_filter=final_filter, engine=engine, device=device, dtype=dtype,
-            chat=chat, compare=compare, model_name=model,
+            attempts=attempts,
+            seed=seed,
+            slots=slots,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            final_filter=final_filter,
+            engine=engine,
+            device=device,
+            dtype=dtype,
+            chat=chat,
+            compare=compare,
+            model_name=model,
             progress=lambda p: advance(p.done, f"{p.accepted} accepted, {p.discarded} discarded", p.attempts),
             tell=lambda remark: prose(remark, json=True),
         )
@@ -363,7 +499,10 @@ def generate(
         json=as_json,
     )
     if result.conversion_efficiency not in (msgspec.UNSET, None):
-        prose(f"conversion efficiency {result.conversion_efficiency:.2f} (time saved over tokens saved)", json=as_json)
+        prose(
+            f"conversion efficiency {result.conversion_efficiency:.2f} (time saved over tokens saved)",
+            json=as_json,
+        )
     if as_json:
         emit(result)
 

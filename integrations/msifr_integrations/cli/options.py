@@ -40,11 +40,17 @@ def trace_options(command: F) -> F:
     for option in (
         click.option("--tokenizer", metavar="PATH_OR_ID", help="Count costs in tokens of this tokenizer."),
         click.option(
-            "--unit", type=click.Choice(["auto", "tokens", "characters"]), default="auto", show_default=True,
+            "--unit",
+            type=click.Choice(["auto", "tokens", "characters"]),
+            default="auto",
+            show_default=True,
             help="What costs are counted in; auto is tokens where the traces record them.",
         ),
         click.option(
-            "--on-error", type=click.Choice(["raise", "skip"]), default="raise", show_default=True,
+            "--on-error",
+            type=click.Choice(["raise", "skip"]),
+            default="raise",
+            show_default=True,
             help="Stop at a malformed trace, or skip and count it.",
         ),
     ):
@@ -67,7 +73,9 @@ def parse_schedule(text: str) -> Schedule:
     except ValueError:
         pass
     raise InputError(
-        f"unknown schedule {text!r}", where="--schedule", remedy="auto, every:N, geometric:FIRST:RATIO or newline"
+        f"unknown schedule {text!r}",
+        where="--schedule",
+        remedy="auto, every:N, geometric:FIRST:RATIO or newline",
     )
 
 

@@ -190,9 +190,7 @@ def _multiplies(story: _Story) -> bool:
     if story.now * factor > LARGEST:
         return False
     word = _FACTORS[factor]
-    story.tell(
-        f"{story.subject} {word} what {story.he} has.", f"Then {story.he} {word} {story.his} {story.item}."
-    )
+    story.tell(f"{story.subject} {word} what {story.he} has.", f"Then {story.he} {word} {story.his} {story.item}.")
     _step(story, f"{story.subject} {word} it", "*", factor)
     return True
 

@@ -141,9 +141,7 @@ class SlotEngine:
         longest = max(row.length for row in self._rows if row is not None)
         # An empty slot computes along at position 0. Ids and lengths are exact in float64: one copy does.
         empty = [0.0] * (2 + self._levels)
-        state = [
-            [row.last, row.length, *row.stream.uniforms(row.sampled)] if row else empty for row in self._rows
-        ]
+        state = [[row.last, row.length, *row.stream.uniforms(row.sampled)] if row else empty for row in self._rows]
         rows = torch.tensor(state, dtype=torch.float64).to(self._model.device)
         ids = rows[:, :2].long()
         logits = self._cache.step(self._model, ids[:, 0], ids[:, 1], longest)

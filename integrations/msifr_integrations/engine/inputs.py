@@ -58,9 +58,7 @@ def check_prompts(prompts: Iterable[Prompt], accept: FinalFilter) -> list[Prompt
     checked: dict[str, Prompt] = {}
     for prompt in prompts:
         if prompt.prompt_id in checked:
-            raise InputError(
-                f"prompt_id {prompt.prompt_id!r} occurs twice", remedy="give every prompt its own id"
-            )
+            raise InputError(f"prompt_id {prompt.prompt_id!r} occurs twice", remedy="give every prompt its own id")
         accept.check(prompt)
         checked[prompt.prompt_id] = prompt
     if not checked:

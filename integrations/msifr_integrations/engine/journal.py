@@ -218,6 +218,4 @@ def _lock(file: IO[bytes], path: Path) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(
-                "another run is writing this file", where=str(path), remedy="wait for it"
-            ) from None
+            raise InputError("another run is writing this file", where=str(path), remedy="wait for it") from None

@@ -40,10 +40,7 @@ def why_no_slots(model: Any) -> str:
         lengths = torch.tensor([len(prompt) - 1 for prompt in prompts], device=model.device)
         in_slots = cache.step(model, last, lengths, 3).float()
         plain = torch.stack(
-            [
-                model(torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1]
-                for prompt in prompts
-            ]
+            [model(torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1] for prompt in prompts]
         ).float()
     except Exception as error:  # whatever a model of another design trips over
         return f"decoding in slots fails: {type(error).__name__}: {error}".partition("\n")[0]

@@ -90,9 +90,7 @@ class Run:
             live = self._running.get(event.id)
             if live is None:
                 if event.id not in self._tasks:
-                    raise MsifrError(
-                        f"the engine sampled a token of attempt {event.id!r} after it was cancelled"
-                    )
+                    raise MsifrError(f"the engine sampled a token of attempt {event.id!r} after it was cancelled")
                 prompt = self._tasks[event.id].prompt.prompt
                 live = self._running[event.id] = Live(prompt, self._policy, self._tokenizer)
             decision = live.take(event)
@@ -169,7 +167,5 @@ class Run:
             self._shown = now
             done = self._attempts - len(self._tasks)
             self._show(
-                Progress(
-                    done, self._attempts, self._accepted, self._discards, self._tokens, now - self._started
-                )
+                Progress(done, self._attempts, self._accepted, self._discards, self._tokens, now - self._started)
             )

@@ -41,13 +41,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(
-                f"temperature = {self.temperature} must be finite and not negative", where="sampling"
-            )
+            raise InputError(f"temperature = {self.temperature} must be finite and not negative", where="sampling")
         if self.top_k < 0:
-            raise InputError(
-                f"top_k = {self.top_k} must not be negative", where="sampling", remedy="0 keeps all"
-            )
+            raise InputError(f"top_k = {self.top_k} must not be negative", where="sampling", remedy="0 keeps all")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p = {self.top_p} must be above 0 and at most 1", where="sampling")
 
@@ -55,9 +51,7 @@ class Sampling:
 def stream_key(seed: int, prompt_id: str, attempt: int) -> bytes:
     """Return the 16-byte key of an attempt's random stream."""
     # Decimal numbers hold no newline, so that no two triples give the same text.
-    return blake2b(
-        f"{seed}\n{attempt}\n{prompt_id}".encode(), digest_size=16, person=b"msifr-stream"
-    ).digest()
+    return blake2b(f"{seed}\n{attempt}\n{prompt_id}".encode(), digest_size=16, person=b"msifr-stream").digest()
 
 
 def levels(vocabulary: int) -> int:
@@ -105,9 +99,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
     logits = logits.float()
     if sampling.temperature == 0:
         token = logits.argmax(-1)
-        return Drawn(
-            token, _at(logits, token).double() - logits.logsumexp(-1), uniforms.new_zeros(len(token))
-        )
+        return Drawn(token, _at(logits, token).double() - logits.logsumexp(-1), uniforms.new_zeros(len(token)))
     plain = sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1
     kept = logits.double() if plain else _truncated(logits.double() / sampling.temperature, sampling)
     kept = kept - kept.amax(-1, keepdim=True)

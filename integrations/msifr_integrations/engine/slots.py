@@ -62,9 +62,7 @@ class _SlotLayer(DynamicLayer):
         self.all_keys, self.all_values = keys, values
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write (slots, kv_heads, 1, width) at each row's length and return what the step may attend to."""
         del args, kwargs
         rows, positions, shown = self._slots.rows, self._slots.positions, self._slots.shown

@@ -37,7 +37,8 @@ _TEMPLATE = """<!doctype html>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; } td, th { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid #ddd; }
+table { border-collapse: collapse; }
+td, th { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid #ddd; }
 td:not(:first-child) { font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; } figcaption { color: #555; max-width: 44rem; }
 svg { max-width: 100%; height: auto; }
@@ -50,7 +51,8 @@ svg { max-width: 100%; height: auto; }
 {% for table in tables %}
 <h2>{{ table.title }}</h2>
 <table><thead><tr>{% for cell in table.head %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
-<tbody>{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table>
+<tbody>{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody>
+</table>
 {% endfor %}
 {% for figure in figures %}
 <h2>{{ figure.title }}</h2>

@@ -1,0 +1,152 @@
+"""The command line: the contract of its JSON, its words for people, and its errors."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from makers import make_traces
+
+from msifr_integrations.cli import main
+from msifr_integrations.cli.options import parse_schedule
+from msifr_policy.errors import InputError
+from msifr_policy.schedule import EveryUnits, Geometric, NewlineSteps
+from msifr_policy.traces import write_traces
+
+CONTRACT = {
+    "n_attempts", "n_prompts", "n_accepted", "unit", "cost_full", "cost_policy", "saving_rate", "saving_rate_ci",
+    "false_reject_rate", "false_reject_rate_ci", "net_cost_factor", "net_cost_factor_ci", "length_cap_factor",
+    "oracle_factor", "discards_by_reason", "by_checkpoint", "certificate",
+}  # fmt: skip
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result
+
+
+def last_json(result):
+    return json.loads(result.stdout[result.stdout.index("{") :])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    traces = make_traces(700, seed=11)
+    write_traces(folder / "train.jsonl.gz", traces[:450])
+    write_traces(folder / "test.jsonl", traces[450:])
+    run("fit", folder / "train.jsonl.gz", "-o", folder / "policy.json", "--seed", 0)
+    return folder
+
+
+def test_score_builds_the_table_and_counts_dead_attempts(files):
+    out = files / "table.parquet"
+    record = last_json(run("score", files / "test.jsonl", "-o", out, "--json"))
+    assert record["n_attempts"] == 250
+    assert out.stat().st_size > 0
+    assert 0 < record["n_dead"] <= sum(record["n_dead_by_validator"].values())
+    assert record["unit"] == "tokens"
+    assert "250 attempts" in run("score", files / "test.jsonl").stdout
+
+
+def test_fit_says_what_was_certified(files):
+    out = files / "again.json"
+    result = run("fit", files / "train.jsonl.gz", "-o", out, "--max-false-reject", 0.05, "--confidence", 0.9, "--json")
+    record = last_json(result)
+    assert record["certificate"]["certified"] is True
+    assert record["certificate"]["bias_bound"] == 0.05
+    assert out.read_bytes() == (files / "policy.json").read_bytes()  # same data and seed, same file
+    assert "with confidence 0.9" in result.stderr
+
+
+def test_fit_with_too_few_samples_holds_never_discard_and_exits_well(files, tmp_path):
+    few = tmp_path / "few.jsonl"
+    write_traces(few, make_traces(40, seed=3))
+    result = run("fit", few, "-o", tmp_path / "p.json")
+    assert "at least 45 are needed" in result.stdout
+    evaluated = last_json(run("evaluate", tmp_path / "p.json", files / "test.jsonl", "--json"))
+    assert evaluated["saving_rate"] == 0
+    assert evaluated["net_cost_factor"] == 1
+    assert evaluated["certificate"]["certified"] is False
+
+
+@pytest.mark.parametrize("command", ["evaluate", "simulate"])
+def test_evaluate_and_simulate_print_the_contract(files, command):
+    record = last_json(run(command, files / "policy.json", files / "test.jsonl", "--json"))
+    assert record.keys() >= CONTRACT
+    assert record["net_cost_factor_ci"][0] <= record["net_cost_factor"] <= record["net_cost_factor_ci"][1] < 1
+    assert sum(record["discards_by_reason"].values()) == sum(c["discarded"] for c in record["by_checkpoint"])
+    if command == "simulate":
+        assert record["exact"]["standard_errors"] < 5
+        assert record["replay"]["saving_rate"] == pytest.approx(record["exact"]["saving_rate"], abs=0.05)
+    people = run(command, files / "policy.json", files / "test.jsonl").stdout
+    assert "net cost factor" in people
+    assert "false-reject rate" in people
+
+
+def test_simulate_the_hazard_model_before_any_trace_exists():
+    record = last_json(run("simulate", "--stages", 3, "--hazard", "0.1,0.2,0.3", "--attempts", 5000, "--json"))
+    assert record.keys() >= CONTRACT
+    assert record["certificate"] is None
+    assert record["exact"]["standard_errors"] < 5
+
+
+def test_evaluating_on_the_fitting_traces_is_remarked(files):
+    result = run("simulate", files / "policy.json", files / "train.jsonl.gz")
+    assert "fitted or certified on" not in result.stdout  # the whole file is neither part
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("evaluate", "missing.json", "missing.jsonl"), "missing.json: cannot be read"),
+        (("simulate", "POLICY"), "TRACES are missing"),
+        (("simulate", "--hazard", "2"), "hazard 2.0"),
+        (("score", "missing.jsonl"), "missing.jsonl: no such file"),
+        (("score", "TEST", "--schedule", "daily"), "unknown schedule 'daily'"),
+        (("score", "TEST", "--schedule", "every:5:tokens", "--tokenizer", "missing-tokenizer"), "missing-tokenizer"),
+        (("fit", "TEST", "-o", "OUT", "--max-false-reject", "0"), "false-reject budget"),
+        (("fit", "TEST", "-o", "OUT", "--confidence", "1"), "confidence 1.0"),
+        (("fit", "TEST", "-o", "OUT", "--certify-share", "1"), "share 1.0"),
+    ],
+)
+def test_errors_are_one_line_that_says_what_and_what_to_do(files, arguments, says):
+    names = {"POLICY": files / "policy.json", "TEST": files / "test.jsonl", "OUT": files / "never.json"}
+    result = run(*(names.get(a, a) for a in arguments), code=2)
+    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert says in result.stderr
+    assert not (files / "never.json").exists()
+
+
+def test_usage_mistakes_are_answered_by_usage(files):
+    assert "not a number" in run("simulate", "--hazard", "often", code=2).stderr
+    assert "Missing argument" in run("fit", "-o", files / "x.json", code=2).stderr
+
+
+def test_malformed_traces_stop_or_are_skipped_and_counted(files, tmp_path):
+    path = tmp_path / "broken.jsonl"
+    path.write_text((files / "test.jsonl").read_text() + '{"id": "x"}\n')
+    assert "line 251" in run("score", path, code=2).stderr
+    result = run("score", path, "--on-error", "skip", "--json")
+    record = last_json(result)
+    assert (record["n_attempts"], record["n_skipped"]) == (250, 1)
+    assert "skipped 1 malformed records" in result.stderr
+
+
+def test_every_command_explains_itself():
+    top = run("--help").stdout
+    for command in main.commands:
+        assert command in top
+        assert run(command, "--help").stdout.count("\n") > 5
+    assert "version" in run("--version").stdout
+
+
+def test_schedules_have_a_word_each():
+    assert parse_schedule("every:64") == EveryUnits(64, "characters")
+    assert parse_schedule("every:8:tokens") == EveryUnits(8, "tokens")
+    assert parse_schedule("geometric:32:1.5:tokens") == Geometric(32, 1.5, "tokens")
+    assert parse_schedule("newline:20") == NewlineSteps(20)
+    assert parse_schedule("newline") == NewlineSteps()
+    for word in ("every", "every:x", "geometric:3", "every:5:words", "every:0"):
+        with pytest.raises(InputError):
+            parse_schedule(word)
