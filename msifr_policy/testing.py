@@ -176,7 +176,7 @@ def assert_retained_shift(root: Node, policy: TreePolicy) -> None:
 def assert_bias_bound(root: Node, policy: TreePolicy, groups: Mapping[Address, str] | None = None) -> None:
     """Check [T6]: TV(retained accepted, accepted) = f · TV(retained accepted, discarded accepted) ≤ f.
 
-    For policies that never EXIT. groups: a name for each leaf; the statement is checked within every group too. Y is the leaf.
+    For policies that never EXIT. Y is the leaf. groups: a name for each leaf; every group is checked too.
     """
     everything = tree.scenarios(root)
     parts = {"": everything}

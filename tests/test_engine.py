@@ -258,9 +258,10 @@ def test_an_overflow_left_in_a_slot_does_not_reach_its_next_attempt() -> None:
     engine.step()
     engine.cancel(first.id)
     assert engine._cache is not None
-    for layer in engine._cache._layers:
-        layer.all_keys.fill_(math.inf)
-        layer.all_values.fill_(math.nan)
+    with torch.inference_mode():
+        for layer in engine._cache._layers:
+            layer.all_keys.fill_(math.inf)
+            layer.all_values.fill_(math.nan)
     assert Taken(engine, [second]).tokens == Taken(slots(tiny.llama(), 1, end=frozenset()), [second]).tokens
 
 
