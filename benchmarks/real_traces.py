@@ -112,7 +112,7 @@ def main() -> None:
             violations += (run.summary.false_reject_rate or 0) > ALPHA
         if not arguments.json:
             print_records(family, json=False)
-    # An observed rate above α on a finite test half is not yet a broken promise; this bound ignores that, so it is strict.
+    # An observed rate above α on a finite half is not yet a broken promise; this bound ignores that, so it is strict.
     allowed = int(binom.ppf(0.999, max(certified, 1), 1 - CONFIDENCE))
     records += [
         Record("mean net cost factor", float(np.mean(factors)), "", "", f"length cap {np.mean(caps):.3f}"),

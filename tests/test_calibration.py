@@ -12,10 +12,11 @@ from scipy.stats import binom
 from makers import make_table
 from msifr_calibration import (
     best_length_cap,
-    certify,
+    certificate_of,
     fit_path,
     fit_policy,
     fit_posterior,
+    fixed_sequence_test,
     folds,
     split_by_prompt,
     threshold_stops,
@@ -127,25 +128,26 @@ def test_fixed_sequence_testing_keeps_its_promise_on_a_path_that_is_not_monotone
     for _ in range(REPEATS):
         f = ALPHA + 0.1 * rng.random(10) * (rng.random(10) < 0.5)
         gone = (rng.random(table.n_attempts) < rate for rate in f)
-        broken += certify(gone, table, max_false_reject=ALPHA, confidence=1 - DELTA).index is not None
+        broken += fixed_sequence_test(gone, table, max_false_reject=ALPHA, confidence=1 - DELTA).n_certified > 0
     assert broken <= ALLOWED
 
 
-def test_the_most_aggressive_policy_before_the_first_failure_is_chosen():
+def test_policies_before_the_first_failure_are_certified():
     table = make_table(300, accept=0.6)
     good = np.flatnonzero(table.accepted)
     none, bad_only, all_good = (np.zeros(300, dtype=bool) for _ in range(3))
     bad_only[:] = ~table.accepted
     all_good[good] = True
-    result = certify([none, bad_only, all_good, none], table, max_false_reject=0.05, confidence=0.9)
-    assert (result.index, result.certificate.tested, result.certificate.false_rejects) == (1, 3, 0)
-    assert result.certificate.method == "exact binomial"
-    assert result.certificate.bias_bound == 0.05
-    assert set(result.certificate.groups) == {"even", "odd"}
-    assert sum(g.n_accepted for g in result.certificate.groups.values()) == len(good)
-    result = certify([all_good], table, max_false_reject=0.05, confidence=0.9)
-    assert result.index is None
-    assert "nothing could be certified" in result.certificate.message
+    tested = fixed_sequence_test([none, bad_only, all_good, none], table, max_false_reject=0.05, confidence=0.9)
+    assert (tested.n_certified, tested.losses) == (2, (0, 0, len(good)))
+    certificate = certificate_of(tested, table, 1, bad_only)
+    assert (certificate.method, certificate.bias_bound, certificate.false_rejects) == ("exact binomial", 0.05, 0)
+    assert set(certificate.groups) == {"even", "odd"}
+    assert sum(g.n_accepted for g in certificate.groups.values()) == len(good)
+    with pytest.raises(InputError, match="not among the 2 certified"):
+        certificate_of(tested, table, 2, all_good)
+    failed = fixed_sequence_test([all_good], table, max_false_reject=0.05, confidence=0.9)
+    assert "nothing could be certified" in certificate_of(failed, table, None, none).message
 
 
 def test_too_few_accepted_samples_say_how_many_are_needed():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from makers import make_traces
 
+from makers import make_traces
 from msifr_integrations.cli import main
 from msifr_integrations.cli.options import parse_schedule
 from msifr_policy.errors import InputError

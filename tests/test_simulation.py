@@ -1,12 +1,14 @@
 """Simulation: replay, chain, hazard model and Monte Carlo agree with each other and with arithmetic."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from makers import make_table
 
+from makers import make_table
 from msifr_calibration import fit_policy
 from msifr_policy.errors import InputError
 from msifr_policy.evaluate import StagePolicy, evaluate, never_discard
@@ -66,9 +68,7 @@ def test_intervals_take_prompts_as_the_unit():
     gone = rng.random(100) < 0.3
     one = summarise(outcomes(np.ones(100), np.where(gone, 0.5, 1), accepted, gone, np.arange(100)))
     tenfold = np.repeat(np.arange(100), 10)
-    ten = summarise(
-        outcomes(np.ones(1000), np.where(gone, 0.5, 1)[tenfold], accepted[tenfold], gone[tenfold], tenfold)
-    )
+    ten = summarise(outcomes(np.ones(1000), np.where(gone, 0.5, 1)[tenfold], accepted[tenfold], gone[tenfold], tenfold))
     assert ten.saving_rate == pytest.approx(one.saving_rate)
     assert ten.saving_rate_ci == pytest.approx(one.saving_rate_ci, abs=0.01)
     assert ten.false_reject_rate_ci == pytest.approx(one.false_reject_rate_ci, abs=0.03)
@@ -95,7 +95,7 @@ def processes(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     sizes = draw(st.lists(st.integers(1, 5), min_size=2, max_size=6))
     transitions = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         P = rng.random((a, b)) * (rng.random((a, b)) < 0.8) + 1e-3
         transitions.append(P / P.sum(axis=1, keepdims=True))
     if draw(st.booleans()):

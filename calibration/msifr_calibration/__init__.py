@@ -1,21 +1,22 @@
 """Calibration: from recorded traces to a certified discard policy."""
 
-from msifr_calibration.certificate import Certified, certify
+from msifr_calibration.certificate import Tested, certificate_of, fixed_sequence_test
 from msifr_calibration.fit import Fit, best_length_cap, fit_policy
 from msifr_calibration.path import Path, fit_path, threshold_stops, thresholds_at_price
 from msifr_calibration.posterior import FittedPosterior, fit_posterior
 from msifr_calibration.split import folds, split_by_prompt
 
 __all__ = [
-    "Certified",
     "Fit",
     "FittedPosterior",
     "Path",
+    "Tested",
     "best_length_cap",
-    "certify",
+    "certificate_of",
     "fit_path",
     "fit_policy",
     "fit_posterior",
+    "fixed_sequence_test",
     "folds",
     "split_by_prompt",
     "threshold_stops",

@@ -1,8 +1,9 @@
-"""Certificates: the most aggressive policy of a path whose false-reject rate is certified [T10], and its bias [T6].
+"""Certificates: which policies of a path have a certified false-reject rate [T10], and the bias that implies [T6].
 
 Learn, then test: the path was fitted on other prompts. Its policies are tested from conservative to
-aggressive, and the first that is not rejected ends the sequence; so the probability that a chosen policy
-has f > α is at most δ = 1 − confidence, without assuming that f grows along the path.
+aggressive, and the first that is not rejected ends the sequence; so with probability at least 1 − δ = confidence
+*every* policy before it has f ≤ α, without assuming that f grows along the path. Any of them may then be chosen,
+by any rule.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,109 +28,124 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable
 from msifr_policy.policy_file import Certificate, GroupBound
 
-__all__ = ["Certified", "certify"]
+__all__ = ["Tested", "certificate_of", "fixed_sequence_test"]
+
+_MOSTLY_SINGLE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Certified:
-    """Which policy of the path was certified (None: none), and the certificate."""
+class Tested:
+    """Outcome of fixed-sequence testing.
 
-    index: int | None
-    certificate: Certificate
+    n_certified: how many policies at the head of the path are certified. p_values, losses: of those tested, the last
+    being the first that failed, if one did. n_accepted: accepted samples the test counted; needed: how many make a
+    certificate possible at all. counted: `[N]` attempts the test counted.
+    """
+
+    max_false_reject: float
+    confidence: float
+    exact: bool
+    n_certified: int
+    p_values: tuple[float, ...]
+    losses: tuple[int, ...]
+    n_accepted: int
+    needed: int
+    counted: NDArray[np.bool_]
 
 
-def certify(
-    discarded: Iterable[NDArray[np.bool_]],
-    table: EvidenceTable,
-    *,
-    max_false_reject: float,
-    confidence: float,
-) -> Certified:
-    """Test the policies of a path on held-out attempts by fixed-sequence testing.
+def fixed_sequence_test(
+    discarded: Iterable[NDArray[np.bool_]], table: EvidenceTable, *, max_false_reject: float, confidence: float
+) -> Tested:
+    """Test H_j: f(π_j) > α on held-out attempts, from conservative to aggressive, until one is not rejected.
 
-    `discarded` gives, from conservative to aggressive, `[N]` which attempts of `table` each policy discards. With one
-    attempt per prompt the accepted samples are independent and the test is exact binomial; otherwise
-    prompts are the unit and the test is by betting.
-    `n_accepted` and `false_rejects` of the certificate count what the test counted.
+    `discarded` gives `[N]` which attempts of `table` each policy discards. Where nearly every prompt has one attempt,
+    the first attempt of each prompt is counted and the test is exact binomial; otherwise prompts are the unit and the
+    test is by betting. That choice looks at counts alone, before any loss is seen.
 
     Raises `InputError` for a budget or confidence outside (0, 1).
     """
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence} must lie strictly between 0 and 1")
     alpha, delta = max_false_reject, 1 - confidence
-    # Decided before any loss is seen: where nearly every prompt has one attempt, the exact test on one attempt per
-    # prompt is the stronger one; otherwise prompts are bet on whole.
-    independent = table.n_prompts >= _MOSTLY_SINGLE * table.n_attempts
-    counted = _first_attempts(table) if independent else np.ones(table.n_attempts, dtype=bool)
+    exact = table.n_prompts >= _MOSTLY_SINGLE * table.n_attempts
     accepted = table.accepted
-    n_accepted = int((accepted & counted).sum())
-    if independent:
+    counted = np.ones(table.n_attempts, dtype=bool)
+    if exact:
+        counted[:] = False
+        counted[np.unique(table.prompt, return_index=True)[1]] = True
         needed = accepted_needed(alpha, confidence)
     else:
         per_prompt = table.n_attempts / table.n_prompts
         needed = math.ceil(betting_prompts_needed(alpha, confidence) * per_prompt)
-    best: int | None = None
-    best_p, tested, first_losses = 1.0, 0, 0
-    best_discarded = np.zeros(table.n_attempts, dtype=bool)
+    n_accepted = int((accepted & counted).sum())
+    n_certified = 0
+    p_values: list[float] = []
+    losses: list[int] = []
     if n_accepted >= needed:
-        for j, gone in enumerate(discarded):
-            tested += 1
-            losses = int((gone & accepted & counted).sum())
-            if independent:
-                p = binomial_p_value(losses, n_accepted, alpha)
+        for gone in discarded:
+            losses.append(int((gone & accepted & counted).sum()))
+            if exact:
+                p_values.append(binomial_p_value(losses[-1], n_accepted, alpha))
             else:
-                p = betting_p_value(prompt_scores(table.prompt, accepted, gone, alpha), alpha)
-            if p > delta:
-                first_losses = losses
+                p_values.append(betting_p_value(prompt_scores(table.prompt, accepted, gone, alpha), alpha))
+            if p_values[-1] > delta:
                 break
-            best, best_p, best_discarded = j, p, gone
-    test = "exact binomial" if independent else "betting by prompt"
-    if best is not None:
-        message = (
-            f"with confidence {confidence:g}, at most {alpha:.3g} of the good samples are discarded; the retained good "
-            f"samples differ from all good samples by at most {alpha:.3g} in total variation"
-        )
-    elif n_accepted < needed:
-        message = (
-            f"nothing can be certified: {n_accepted} accepted samples to certify on, at least {needed} are needed "
-            f"for a false-reject rate of {alpha:g} at confidence {confidence:g}; the policy never discards"
-        )
-    elif tested:
-        message = (
-            f"nothing could be certified: the most conservative policy lost {first_losses} of {n_accepted} accepted "
-            f"samples ({test}); more accepted samples or better evidence are needed; the policy never discards"
-        )
-    else:
-        message = "no policy was worth testing: discarding would not lower the cost per accepted sample"
-    return Certified(
-        best,
-        Certificate(
-            certified=best is not None,
-            max_false_reject=alpha,
-            confidence=confidence,
-            method="none" if best is None else ("exact binomial" if independent else "betting by prompt"),
-            unit_of_independence="prompt",
-            n_prompts=table.n_prompts,
-            n_accepted=n_accepted,
-            false_rejects=int((best_discarded & accepted & counted).sum()),
-            accepted_needed=needed,
-            p_value=best_p,
-            bias_bound=alpha if best is not None else 0.0,
-            tested=tested,
-            message=message,
-            groups=_groups(table, best_discarded, confidence) if best is not None else {},
-        ),
+            n_certified += 1
+    return Tested(alpha, confidence, exact, n_certified, tuple(p_values), tuple(losses), n_accepted, needed, counted)
+
+
+def certificate_of(
+    tested: Tested, table: EvidenceTable, chosen: int | None, discarded: NDArray[np.bool_]
+) -> Certificate:
+    """Return the certificate of the `chosen` policy (None: never discard), which discards `discarded` `[N]` of `table`.
+
+    Raises `InputError` if the chosen policy is not among the certified.
+    """
+    if chosen is not None and not 0 <= chosen < tested.n_certified:
+        raise InputError(f"policy {chosen} is not among the {tested.n_certified} certified", where="certificate")
+    alpha, confidence = tested.max_false_reject, tested.confidence
+    method: Literal["exact binomial", "betting by prompt"] = "exact binomial" if tested.exact else "betting by prompt"
+    return Certificate(
+        certified=chosen is not None,
+        max_false_reject=alpha,
+        confidence=confidence,
+        method="none" if chosen is None else method,
+        unit_of_independence="prompt",
+        n_prompts=table.n_prompts,
+        n_accepted=tested.n_accepted,
+        false_rejects=int((discarded & table.accepted & tested.counted).sum()),
+        accepted_needed=tested.needed,
+        p_value=1.0 if chosen is None else tested.p_values[chosen],
+        bias_bound=0.0 if chosen is None else alpha,
+        tested=len(tested.p_values),
+        message=_message(tested, chosen, method),
+        groups={} if chosen is None else _groups(table, discarded, confidence),
     )
 
 
-_MOSTLY_SINGLE = 0.8
-
-
-def _first_attempts(table: EvidenceTable) -> NDArray[np.bool_]:
-    """Return `[N]` True for the first attempt of each prompt."""
-    first = np.zeros(table.n_attempts, dtype=bool)
-    first[np.unique(table.prompt, return_index=True)[1]] = True
-    return first
+def _message(tested: Tested, chosen: int | None, method: str) -> str:
+    alpha, confidence, n = tested.max_false_reject, tested.confidence, tested.n_accepted
+    if chosen is not None:
+        return (
+            f"with confidence {confidence:g}, at most {alpha:.3g} of the good samples are discarded; the retained good "
+            f"samples differ from all good samples by at most {alpha:.3g} in total variation"
+        )
+    if n < tested.needed:
+        return (
+            f"nothing can be certified: {n} accepted samples to certify on, at least {tested.needed} are needed "
+            f"for a false-reject rate of {alpha:g} at confidence {confidence:g}; the policy never discards"
+        )
+    if tested.n_certified:
+        return (
+            f"{tested.n_certified} policies could be certified, but none of them clearly lowers the cost per accepted "
+            "sample; the policy never discards"
+        )
+    if tested.p_values:
+        return (
+            f"nothing could be certified: the most conservative policy lost {tested.losses[0]} of {n} accepted "
+            f"samples ({method}); more accepted samples or better evidence are needed; the policy never discards"
+        )
+    return "discarding would not lower the cost per accepted sample; the policy never discards"
 
 
 def _groups(table: EvidenceTable, discarded: NDArray[np.bool_], confidence: float) -> dict[str, GroupBound]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_calibration.betting import accepted_needed
-from msifr_calibration.certificate import certify
+from msifr_calibration.certificate import certificate_of, fixed_sequence_test
 from msifr_calibration.path import Path, fit_path, threshold_stops
 from msifr_calibration.posterior import FittedPosterior, Method, fit_posterior
 from msifr_calibration.split import split_by_prompt
@@ -24,6 +24,9 @@ from msifr_policy.policy_file import (
 from msifr_sim.outcomes import capped
 
 __all__ = ["Fit", "best_length_cap", "default_certify_share", "fit_policy"]
+
+
+_CLEARLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,13 @@ def fit_policy(
     progress("certificate")
     M = fitted.posterior.predict(certifying.k, certifying.values)
     stops = [threshold_stops(certifying, M, thresholds) for thresholds in path.thresholds]
-    result = certify(
+    tested = fixed_sequence_test(
         (stop >= 0 for stop in stops), certifying, max_false_reject=max_false_reject, confidence=confidence
     )
-    chosen = result.index
+    # Every certified policy may be chosen by any rule; what both parts say of its cost decides.
+    on_fitting = [threshold_stops(fitting, fitted.cross_fitted, t) for t in path.thresholds[: tested.n_certified]]
+    chosen = _cheapest((fitting, certifying), (on_fitting, stops), seed)
+    discarded = np.zeros(certifying.n_attempts, dtype=bool) if chosen is None else stops[chosen] >= 0
     file = PolicyFile(
         schema_version=1,
         costing=table.costing,
@@ -77,7 +83,7 @@ def fit_policy(
         posterior=fitted.posterior,
         thresholds=[] if chosen is None else path.thresholds[chosen].tolist(),
         price=None if chosen is None else float(path.prices[chosen]),
-        certificate=result.certificate,
+        certificate=certificate_of(tested, certifying, chosen, discarded),
         length_cap=best_length_cap(table, max_false_reject),
         frontier=[
             _frontier_point(certifying, stop, float(price)) for stop, price in zip(stops, path.prices, strict=True)
@@ -121,6 +127,44 @@ def best_length_cap(table: EvidenceTable, max_false_reject: float) -> LengthCap:
         if factor < best.net_cost_factor:
             best = LengthCap(float(cap), factor, lost / n_accepted)
     return best
+
+
+def _cheapest(
+    parts: tuple[EvidenceTable, EvidenceTable], stops: tuple[Sequence[NDArray[np.int64]], ...], seed: int
+) -> int | None:
+    """Return the policy with the least net cost factor on both parts together, None if none is clearly below 1.
+
+    `stops` hold, per part, `[N]` the rows where each policy discards. Clearly: below 1 in nine of ten bootstrap
+    samples of prompts. A policy that saves nothing worth having only loses good samples.
+    """
+    best, chosen, best_totals = 1.0, None, None
+    for j in range(len(stops[0])):
+        totals = np.concatenate([_prompt_totals(t, s[j]) for t, s in zip(parts, stops, strict=True)])
+        factor = _factor(totals.sum(axis=0))
+        if factor < best:
+            best, chosen, best_totals = float(factor), j, totals
+    if best_totals is None:
+        return None
+    draws = np.random.default_rng(seed).multinomial(
+        len(best_totals), np.full(len(best_totals), 1 / len(best_totals)), 400
+    )
+    return chosen if np.mean(_factor(draws @ best_totals) < 1) >= _CLEARLY else None
+
+
+def _prompt_totals(table: EvidenceTable, stop: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return `[P, 4]` per prompt: full cost, cost with the policy, accepted, accepted and kept."""
+    A = table.accepted.astype(np.float64)
+    spent = table.spent[np.where(stop >= 0, stop, table.end)]
+    columns = (table.cost, spent, A, A * (stop < 0))
+    return np.column_stack([np.bincount(table.prompt, c, table.n_prompts) for c in columns]).astype(np.float64)
+
+
+def _factor(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the net cost factor of `[..., 4]` totals as in `_prompt_totals`."""
+    full, spent, accepted, kept = np.moveaxis(totals, -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor: NDArray[np.float64] = np.where(kept > 0, (spent / kept) / (full / accepted), np.inf)
+    return factor
 
 
 def _frontier_point(table: EvidenceTable, stop: NDArray[np.int64], price: float) -> FrontierPoint:
