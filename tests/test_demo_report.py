@@ -1,0 +1,92 @@
+"""The demo at a small size, the pairing of its runs, and the page it writes."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import msgspec
+import numpy as np
+import pytest
+
+from msifr_integrations.demo import Settings, run_demo
+from msifr_integrations.paired import pair_runs, read_attempts
+from msifr_integrations.report import Figure, Table, reliability_plot, stops_plot, write_page
+from msifr_policy.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    settings = Settings(prompts=160, fresh_prompts=40, attempts=1, slots=16, max_false_reject=0.25)
+    return out, run_demo(out, settings)
+
+
+def test_the_demo_runs_the_whole_job(demo):
+    out, summary = demo
+    written = json.loads((out / "summary.json").read_text())
+    assert written["with_policy"]["attempts"] == written["without_policy"]["attempts"] == 40
+    assert written["certificate"]["certified"]
+    assert written["with_policy"]["tokens"] < written["without_policy"]["tokens"]
+    assert written["with_policy"]["tokens_wasted_after_decision"] == 0
+    assert (summary["survivors_changed"], summary["discarded_not_a_prefix"]) == (0, 0)
+    assert {p.name for p in out.iterdir()} >= {"summary.json", "report.html", "policy.json", "full.jsonl"}
+
+
+def test_the_page_is_self_contained(demo):
+    html = (demo[0] / "report.html").read_text()
+    assert html.count("<svg") == html.count("<figcaption>") == 4
+    assert "http-equiv" not in html
+    assert "<script" not in html
+    assert "src=" not in html
+    assert "Tokens per accepted sample" in html
+
+
+def test_pairing_finds_what_differs(demo, tmp_path):
+    out, summary = demo
+    paired = pair_runs(out / "full.jsonl", out / "with_policy.jsonl")
+    assert paired.survivors == summary["survivors"] > 0
+    lines = (out / "with_policy.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    kept = next(i for i, r in enumerate(records) if r["status"] == "finished")
+    gone = next(i for i, r in enumerate(records) if r["status"] == "discarded")
+    records[kept]["text"] = "another text"
+    records[kept]["token_ends"] = [12] * records[kept]["tokens"]
+    records[gone]["text"] = "x" + records[gone]["text"][1:]
+    (tmp_path / "broken.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n")
+    broken = pair_runs(out / "full.jsonl", tmp_path / "broken.jsonl")
+    assert (broken.changed, broken.not_prefix) == (1, 1)
+    (tmp_path / "short.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(InputError, match="1 attempts are in one run only"):
+        pair_runs(out / "full.jsonl", tmp_path / "short.jsonl")
+    with pytest.raises(InputError, match="name the full run first"):
+        pair_runs(out / "with_policy.jsonl", out / "full.jsonl")
+
+
+def test_files_that_are_no_runs_are_refused(tmp_path):
+    (tmp_path / "no.jsonl").write_text('{"id": 3}\n')
+    with pytest.raises(InputError, match="line 1"):
+        read_attempts(tmp_path / "no.jsonl")
+    with pytest.raises(InputError, match="not an output of generate"):
+        read_attempts(tmp_path / "missing.jsonl")
+
+
+def test_hostile_text_is_escaped_and_plots_are_xml(tmp_path):
+    svg = stops_plot({'<b>&"': np.asarray([1, 2])})
+    ET.fromstring(svg)  # noqa: S314 - our own output
+    ET.fromstring(reliability_plot(np.asarray([0.2]), np.asarray([True])))  # noqa: S314
+    ET.fromstring(stops_plot({}))  # noqa: S314
+    path = tmp_path / "page.html"
+    write_page(
+        path,
+        title="<script>alert(1)</script>",
+        lead=["a < b"],
+        tables=[Table("t", ("<i>",), [("&",)])],
+        figures=[Figure("<f>", svg, "c")],
+    )
+    html = path.read_text()
+    assert "<script>" not in html
+    assert "a &lt; b" in html
+    assert "&lt;i&gt;" in html
+
+
+def test_settings_are_one_record():
+    assert msgspec.json.decode(msgspec.json.encode(Settings()), type=Settings) == Settings()
