@@ -254,12 +254,14 @@ def test_posterior_is_calibrated(method):
             assert A[here].mean() == pytest.approx(M[late][here].mean(), abs=4.5 * 0.5 / np.sqrt(here.sum()))
 
 
-def test_a_posterior_needs_both_outcomes():
-    table = make_table(30)
-    with pytest.raises(InputError, match="rejected"):
-        fit_posterior(replace(table, accepted=np.ones(30, dtype=bool)))
-    with pytest.raises(InputError, match="accepted"):
-        fit_posterior(replace(table, accepted=np.zeros(30, dtype=bool)))
+@pytest.mark.parametrize("n_prompts", [1, 2, 3, 10, 40])
+@pytest.mark.parametrize("accept", [0.0, 0.1, 1.0])
+def test_data_too_small_or_of_one_outcome_gives_the_policy_that_never_discards(n_prompts, accept):
+    fit = fit_policy(make_table(n_prompts, accept=accept))
+    assert fit.file.never_discards
+    assert "never discards" in fit.file.certificate.message
+    summary = summarise(replay_policy(fit.file.policy(), make_table(20)), draws=2)
+    assert summary.net_cost_factor == 1
 
 
 def test_splits_keep_prompts_together_and_do_not_depend_on_the_rest():
@@ -274,6 +276,10 @@ def test_splits_keep_prompts_together_and_do_not_depend_on_the_rest():
         split_by_prompt(table, 1.0, 1)
     with pytest.raises(InputError, match="cannot be split"):
         split_by_prompt(table.take(np.arange(3)), 0.5, 1)
+    for share in (0.01, 0.99):
+        first, second = split_by_prompt(table.take(np.arange(9)), share, 1)
+        assert first.n_prompts + second.n_prompts == 3
+        assert min(first.n_prompts, second.n_prompts) > 0
 
 
 def test_the_length_cap_is_the_best_of_all_caps():

@@ -56,11 +56,14 @@ def fit_policy(
     it (None: see `default_certify_share`). When nothing can be certified the file holds the policy that never
     discards and its certificate says why.
 
-    Raises `InputError` for budgets outside (0, 1) or data that cannot be split or fitted.
+    Raises `InputError` for budgets or shares outside (0, 1).
     """
     if certify_share is None:
         certify_share = default_certify_share(table, accepted_needed(max_false_reject, confidence))
-    certifying, fitting = split_by_prompt(table, certify_share, seed)
+    if table.n_prompts > 1:
+        certifying, fitting = split_by_prompt(table, certify_share, seed)
+    else:
+        certifying, fitting = table.take(np.zeros(0, dtype=np.int64)), table
     progress("posterior")
     fitted = fit_posterior(fitting, method=method, seed=seed)
     progress("path")
@@ -173,7 +176,7 @@ def _frontier_point(table: EvidenceTable, stop: NDArray[np.int64], price: float)
     n_accepted = max(table.n_accepted, 1)
     return FrontierPoint(
         price=price,
-        saving_rate=float(1 - spent / table.cost.sum()),
+        saving_rate=float(1 - spent / max(table.cost.sum(), 1.0)),
         false_reject_rate=float((table.accepted & gone).sum() / n_accepted),
     )
 

@@ -115,8 +115,9 @@ def _zero_crossing(M: NDArray[np.float64], going_on: NDArray[np.float64]) -> flo
 
 def fit_path(table: EvidenceTable, M: NDArray[np.float64]) -> Path:
     """Return the path on `table` with cross-fitted posterior M `[R]`."""
-    A = table.accepted
-    rho_full = float(table.cost.sum() / A.sum())
+    if table.accepted.all() or not table.accepted.any():
+        return Path(np.zeros((0, 1)), np.zeros(0), np.inf, np.inf)
+    rho_full = float(table.cost.sum() / table.accepted.sum())
     prices = rho_full * np.geomspace(_HIGHEST, _LOWEST, _N_PRICES)
     candidates = [thresholds_at_price(table, M, float(price)) for price in prices]
     rho = np.asarray([_cost_per_accepted(table, threshold_stops(table, M, t)) for t in candidates])

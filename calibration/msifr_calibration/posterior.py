@@ -20,7 +20,6 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from msifr_calibration.split import folds
-from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable
 from msifr_policy.posterior import LogisticStage, Posterior, signed_log1p
 
@@ -56,20 +55,13 @@ def log_loss(M: NDArray[np.float64], accepted: NDArray[np.bool_]) -> float:
 def fit_posterior(table: EvidenceTable, *, method: Method = "auto", seed: int = 0) -> FittedPosterior:
     """Fit the posterior of `table`, choosing shape and penalty by cross-validation grouped by prompt.
 
-    Raises `InputError` when fewer than two prompts have an outcome each way.
+    With one outcome only, or a single prompt, it is the constant acceptance rate, and no policy is worth having.
     """
-    A = table.accepted
-    for outcome, word in ((True, "accepted"), (False, "rejected")):
-        if len(np.unique(table.prompt[outcome == A])) < 2:
-            raise InputError(
-                f"fewer than two prompts have {word} attempts to fit on",
-                remedy="add traces; both outcomes are needed",
-            )
     stage_of = _stages(table)
-    fold = folds(table.prompt_ids, min(_FOLDS, table.n_prompts), seed)[table.prompt]
+    fold = folds(table.prompt_ids, max(2, min(_FOLDS, table.n_prompts)), seed)[table.prompt]
     shapes = ("logistic", "isotonic") if method == "auto" else (method,)
     rows = table.is_checkpoint
-    accepted = A[table.attempt]
+    accepted = table.accepted[table.attempt]
     fits = []
     for shape in shapes:
         for penalty in _PENALTIES:

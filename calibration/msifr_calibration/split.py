@@ -32,13 +32,17 @@ def prompt_uniform(prompt_ids: Sequence[str], seed: int) -> NDArray[np.float64]:
 def split_by_prompt(table: EvidenceTable, share: float, seed: int) -> tuple[EvidenceTable, EvidenceTable]:
     """Return (first, second): about `share` of the prompts, and the rest.
 
-    Raises `InputError` if `share` is not inside (0, 1) or a side would be empty.
+    Raises `InputError` if `share` is not inside (0, 1) or there are fewer than two prompts.
     """
     if not 0 < share < 1:
         raise InputError(f"split share {share} must lie strictly between 0 and 1")
+    if table.n_prompts < 2:
+        raise InputError(f"{table.n_prompts} prompts cannot be split", remedy="add prompts")
     first = (prompt_uniform(table.prompt_ids, seed) < share)[table.prompt]
     if first.all() or not first.any():
-        raise InputError(f"{table.n_prompts} prompts cannot be split {share:g} to {1 - share:g}", remedy="add prompts")
+        # Few prompts may all fall on one side: the one nearest to the other side goes there.
+        u = prompt_uniform(table.prompt_ids, seed)
+        first = (u < u.max() if first.any() else u <= u.min())[table.prompt]
     return table.take(np.flatnonzero(first)), table.take(np.flatnonzero(~first))
 
 
