@@ -6,6 +6,7 @@ step, and the `Decision` it returns at checkpoints (None in between).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -25,9 +26,9 @@ class Action(StrEnum):
 class Decision(NamedTuple):
     """A policy's choice at checkpoint `k`.
 
-    `position` (characters) and `tokens` were seen; `posterior` is M_k, the conditional utility estimate, and
-    `threshold` what it was compared with; `reason` names the evidence that spoke most against the attempt
-    (a validator's name), empty unless the action is DISCARD.
+    `position` (characters) and `tokens` were seen; `posterior` is M_k, the conditional utility estimate; `worth` is
+    what was compared with `threshold` (the worth index of a fitted policy); `reason` names the evidence that spoke
+    most against the attempt (a validator's name), empty unless the action is DISCARD.
     """
 
     action: Action
@@ -37,6 +38,7 @@ class Decision(NamedTuple):
     posterior: float
     threshold: float
     reason: str = ""
+    worth: float = math.nan
 
 
 class PolicyRun(Protocol):

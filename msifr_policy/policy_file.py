@@ -22,7 +22,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence import Costing, EvidenceTable
 from msifr_policy.files import replacing
 from msifr_policy.policy import Action, Decision
-from msifr_policy.posterior import Posterior
+from msifr_policy.posterior import CostToGo, Posterior, worth_index
 from msifr_policy.schedule import Schedule
 from msifr_policy.validators import Validator, ValidatorSpec, Verdict, make_validator
 from msifr_policy.watch import Checkpoint, Watch, column_names
@@ -115,8 +115,8 @@ class Fingerprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A fitted discard policy as data.
 
-    `thresholds[k - 1]` is compared with M_k: discard iff M_k < threshold; checkpoints beyond the list use
-    the last. `price` is the total price Λ = λ + μ (cost units one accepted sample is worth) [T8, T9].
+    `thresholds[k - 1]` is compared with the worth index ω_k: discard iff ω_k < threshold; checkpoints beyond the list
+    use the last. `price` is the total price Λ = λ + μ (cost units one accepted sample is worth) [T8, T9].
     An empty `thresholds` is the policy that never discards.
     """
 
@@ -125,6 +125,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     schedule: Schedule
     validators: list[ValidatorSpec]
     posterior: Posterior
+    cost_to_go: CostToGo
     thresholds: list[Share]
     price: Annotated[float, Meta(ge=0)] | None
     certificate: Certificate
@@ -184,9 +185,9 @@ class FittedPolicy:
         self.file = file
         self.validators: tuple[Validator, ...] = tuple(make_validator(spec) for spec in file.validators)
         columns = column_names(self.validators)
-        if columns != file.posterior.columns:
+        if not columns == file.posterior.columns == file.cost_to_go.columns:
             raise InputError(
-                "the posterior's columns are not those of the validators",
+                "the columns of posterior and cost to go are not those of the validators",
                 where="policy file",
                 remedy=f"expected {', '.join(columns)}",
             )
@@ -205,20 +206,20 @@ class FittedPolicy:
         """Return the decision at one checkpoint."""
         k = np.asarray([checkpoint.k], dtype=np.int64)
         values = np.asarray([checkpoint.row], dtype=np.float64)
-        M = float(self.file.posterior.predict(k, values)[0])
+        M, index = (float(x[0]) for x in self._predict(k, values))
         threshold = float(self.threshold(k)[0])
         action, reason = Action.CONTINUE, ""
-        if threshold > M:
+        if threshold > index:
             verdicts = np.asarray([checkpoint.verdicts], dtype=np.int8)
             action, reason = Action.DISCARD, self.reasons(k, values, verdicts)[0]
-        return Decision(action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason)
+        return Decision(action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason, index)
 
     def reasons(self, k: NDArray[np.int64], values: NDArray[np.float64], verdicts: NDArray[np.int8]) -> list[str]:
         """Return `[R]` the validator that spoke most against each row.
 
-        The first that says DEAD, else the one whose columns lower the log-odds most.
+        The first that says DEAD, else the one whose columns lower log(odds of M / r) most.
         """
-        contributions = self.file.posterior.contributions(k, values)
+        contributions = self.file.posterior.contributions(k, values) - self.file.cost_to_go.contributions(k, values)
         by_validator = np.zeros((len(k), len(self.validators)))
         for d, owner in enumerate(self._owner):
             by_validator[:, owner] += contributions[:, d]
@@ -226,8 +227,18 @@ class FittedPolicy:
         worst = np.where(dead.any(axis=1), dead.argmax(axis=1), by_validator.argmin(axis=1))
         return [self.validators[i].name for i in worst]
 
-    def posterior(self, table: EvidenceTable) -> NDArray[np.float64]:
-        """Return `[R]` M_k for every row of a table. Raises `InputError` if its evidence is of another kind."""
+    def _predict(
+        self, k: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        M = self.file.posterior.predict(k, values)
+        cost_to_go = self.file.cost_to_go
+        return M, worth_index(M, cost_to_go.predict(k, values), cost_to_go.cost_per_accepted)
+
+    def beliefs(self, table: EvidenceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (M_k, ω_k), `[R]` each: posterior and worth index for every row of a table.
+
+        Raises `InputError` if its evidence is of another kind.
+        """
         if (table.columns, table.schedule, list(table.validators)) != (
             self.file.posterior.columns,
             self.file.schedule,
@@ -237,11 +248,11 @@ class FittedPolicy:
                 "the evidence table has other columns, schedule or validators than the policy",
                 remedy="build the table with the policy's own (msifr evaluate does)",
             )
-        return self.file.posterior.predict(table.k, table.values)
+        return self._predict(table.k, table.values)
 
     def stops(self, table: EvidenceTable) -> NDArray[np.int64]:
         """Return `[N]` the row at which each attempt is discarded, -1 if it never is."""
-        fires = (self.threshold(table.k) > self.posterior(table)) & table.is_checkpoint
+        fires = (self.threshold(table.k) > self.beliefs(table)[1]) & table.is_checkpoint
         return first_rows(fires, table.start)
 
     def start(self, prompt: str) -> FittedRun:

@@ -199,20 +199,25 @@ def test_evidence_that_knows_nothing_never_costs_much():
     assert max(factors) < 1.08
 
 
-def test_the_path_runs_from_conservative_to_aggressive_on_its_own_data():
+def test_the_path_is_a_front_from_conservative_to_aggressive():
+    """Each policy spends less and loses more than the one before it, and the last has the least cost per accepted."""
     table = make_table(300, seed=6)
     M = fit_posterior(table).cross_fitted
-    path = fit_path(table, M)
-    lost, rho = [], []
+    path = fit_path(table, M, M)
+    lost, spent = [], []
     for thresholds in path.thresholds:
         stop = threshold_stops(table, M, thresholds)
-        kept = table.accepted & (stop < 0)
-        lost.append(1 - kept.sum() / table.n_accepted)
-        rho.append(table.spent[np.where(stop >= 0, stop, table.end)].sum() / kept.sum())
-    assert lost[0] <= lost[-1]
-    assert rho[-1] < 0.9 * path.rho_full
-    assert rho[-1] == min(rho) == path.rho_best
-    assert np.all(np.diff(path.prices) < 0)
+        gone = stop >= 0
+        lost.append((table.accepted[gone].sum() + M[stop[gone]].sum()) / 2)
+        spent.append(table.spent[np.where(gone, stop, table.end)].sum())
+    assert np.all(np.diff(lost) > 0)
+    assert np.all(np.diff(spent) < 0)
+    rho = np.asarray(spent) / (table.n_accepted - np.asarray(lost))
+    assert rho[-1] == pytest.approx(rho.min()) == pytest.approx(path.rho_best)
+    assert path.rho_best < 0.9 * path.rho_full
+    assert path.prices[0] == pytest.approx((table.cost.sum() - spent[0]) / lost[0])
+    cap = best_length_cap(table, 1.0)
+    assert path.rho_best <= cap.net_cost_factor * path.rho_full * 1.05  # caps at checkpoints are on the menu
 
 
 def test_thresholds_find_the_exact_optimum_of_a_known_process():
@@ -226,7 +231,7 @@ def test_thresholds_find_the_exact_optimum_of_a_known_process():
     M = M_attempt[table.attempt]
     remaining = (table.cost[table.attempt] - table.spent)[table.k == 1].mean()
     for price, discards in [(remaining / 0.1 * 1.5, False), (remaining / 0.1 * 0.6, True)]:
-        threshold = thresholds_at_price(table, M, price)[0]
+        threshold = thresholds_at_price(table, M, M, price)[0]
         assert (threshold > 0.1) == discards
         assert threshold <= 0.8
 

@@ -150,3 +150,37 @@ def test_schedules_have_a_word_each():
     for word in ("every", "every:x", "geometric:3", "every:5:words", "every:0"):
         with pytest.raises(InputError):
             parse_schedule(word)
+
+
+def test_generate_with_and_without_a_policy_and_compare(tmp_path):
+    """On the embedded model: the contract of --json, the paired comparison, and a resume that does nothing again."""
+    import msgspec
+
+    from msifr_integrations.embedded import embedded_samples_path, problems
+
+    samples = embedded_samples_path()
+    run("fit", samples, "-o", tmp_path / "p.json", "--max-false-reject", 0.1, "--schedule", "newline")
+    with open(tmp_path / "prompts.jsonl", "wb") as file:
+        for problem in problems(77, 12):
+            fields = {name: getattr(problem, name) for name in ("prompt_id", "prompt", "gold", "group")}
+            file.write(msgspec.json.encode(fields) + b"\n")
+    common = ("--model", "embedded", "--prompts", tmp_path / "prompts.jsonl", "--attempts", 2, "--max-new-tokens", 200)
+    full = last_json(run("generate", *common, "--policy", "none", "-o", tmp_path / "full.jsonl", "--json"))
+    keys = {
+        "attempts", "accepted", "discarded", "tokens", "tokens_wasted_after_decision", "tokens_per_accepted", "seconds",
+    }  # fmt: skip
+    assert full.keys() == keys
+    assert (full["attempts"], full["discarded"]) == (24, 0)
+    arguments = (*common, "--policy", tmp_path / "p.json", "-o", tmp_path / "out.jsonl", "--json")
+    partial = last_json(run("generate", *arguments, "--compare", tmp_path / "full.jsonl"))
+    assert partial.keys() == keys | {"conversion_efficiency"}
+    assert partial["discarded"] > 0
+    assert partial["tokens"] < full["tokens"]
+    assert partial["tokens_wasted_after_decision"] == 0
+    before = (tmp_path / "out.jsonl").read_bytes()
+    again = last_json(run("generate", *arguments))
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+    assert again["tokens"] == partial["tokens"]
+    # What a run without policy wrote can be fitted on; what a policy cut short cannot.
+    run("score", tmp_path / "full.jsonl")
+    assert "discarded attempt has none" in run("score", tmp_path / "out.jsonl", code=2).stderr

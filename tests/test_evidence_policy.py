@@ -15,7 +15,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable, build_evidence
 from msifr_policy.policy import NEVER_DISCARD, Action
 from msifr_policy.policy_file import PolicyFile, first_rows
-from msifr_policy.posterior import LogisticStage, Posterior
+from msifr_policy.posterior import LinearStage, Posterior
 from msifr_policy.schedule import EveryUnits, NewlineSteps
 from msifr_policy.traces import Trace
 from msifr_policy.validators import Length, default_validators
@@ -120,7 +120,7 @@ def test_one_row_is_predicted_to_the_last_bit_as_among_many(fitted):
 
 
 def test_unknown_evidence_says_nothing():
-    stage = LogisticStage(0.3, [1.0, 2.0], [1.0, 2.0], [0.5, -0.5])
+    stage = LinearStage(0.3, [1.0, 2.0], [1.0, 2.0], [0.5, -0.5])
     posterior = Posterior("logistic", ("a", "b"), [0], [stage])
     centre = np.expm1([[1.0, 2.0]])
     unknown = np.asarray([[math.nan, math.nan]])
@@ -213,7 +213,7 @@ def test_evidence_of_another_kind_is_refused(fitted):
     with pytest.raises(InputError, match="other columns, schedule or validators"):
         policy.stops(make_table(5, schedule=NewlineSteps()))
     short = msgspec.structs.replace(fitted.file, validators=fitted.file.validators[:-1])
-    with pytest.raises(InputError, match="posterior's columns"):
+    with pytest.raises(InputError, match="columns of posterior"):
         short.policy()
 
 

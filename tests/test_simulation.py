@@ -153,7 +153,7 @@ def test_the_chain_predicts_what_replay_finds():
     fit = fit_policy(make_table(500, seed=1), seed=1)
     policy = fit.file.policy()
     table = fit.certifying
-    process, stage_policy = empirical_chain(table, policy.posterior(table), policy.threshold(table.k))
+    process, stage_policy = empirical_chain(table, policy.beliefs(table)[1], policy.threshold(table.k))
     exact = evaluate(process, stage_policy)
     replayed = summarise(replay_policy(policy, table), draws=2)
     assert replayed.saving_rate > 0.2

@@ -94,3 +94,19 @@ def test_novelty_takes_digits_for_equal() -> None:
     assert scores(fresh + counting)["old_lines"] == 1.0
     assert scores(counting)["loop"] == 0
     assert math.isnan(scores("few words")["novelty"])
+
+
+def test_novelty_takes_numbers_and_capitals_for_equal() -> None:
+    """A number is one word wherever the looks fall; capitals make nothing new."""
+    near = "".join(f"{'We' if i % 2 else 'we'} add {10 ** (i % 9)} to it and go on.\n" for i in range(200))
+    assert scores(near)["novelty"] == 0.0
+    assert scores(near)["old_lines"] == 1.0
+
+
+def test_evidence_is_the_same_in_every_process() -> None:
+    """Salted hashes would make it depend on the process, if ever so rarely."""
+    state = Repetition().start("")
+    state.feed(PROSE)
+    kept = {type(item) for seen in (state._lines, state._grams) for item in seen._items}
+    assert kept == {int, tuple}
+    assert all(type(word) is int for gram in state._grams._items for word in gram)

@@ -1,6 +1,7 @@
 """Calibration: from recorded traces to a certified discard policy."""
 
 from msifr_calibration.certificate import Tested, certificate_of, fixed_sequence_test
+from msifr_calibration.cost_to_go import fit_cost_to_go
 from msifr_calibration.fit import Fit, best_length_cap, fit_policy
 from msifr_calibration.path import Path, fit_path, threshold_stops, thresholds_at_price
 from msifr_calibration.posterior import FittedPosterior, fit_posterior
@@ -13,6 +14,7 @@ __all__ = [
     "Tested",
     "best_length_cap",
     "certificate_of",
+    "fit_cost_to_go",
     "fit_path",
     "fit_policy",
     "fit_posterior",

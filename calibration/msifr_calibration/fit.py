@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from msifr_calibration.betting import accepted_needed
 from msifr_calibration.certificate import certificate_of, fixed_sequence_test
+from msifr_calibration.cost_to_go import fit_cost_to_go
 from msifr_calibration.path import Path, fit_path, threshold_stops
 from msifr_calibration.posterior import FittedPosterior, Method, fit_posterior
 from msifr_calibration.split import split_by_prompt
@@ -21,6 +22,7 @@ from msifr_policy.policy_file import (
     LengthCap,
     PolicyFile,
 )
+from msifr_policy.posterior import worth_index
 from msifr_sim.outcomes import capped
 
 __all__ = ["Fit", "best_length_cap", "default_certify_share", "fit_policy"]
@@ -66,16 +68,23 @@ def fit_policy(
         certifying, fitting = table.take(np.zeros(0, dtype=np.int64)), table
     progress("posterior")
     fitted = fit_posterior(fitting, method=method, seed=seed)
+    rho_full = float(fitting.cost.sum() / max(fitting.n_accepted, 1))
+    cost_to_go, remaining = fit_cost_to_go(fitting, rho_full, seed=seed)
+    index = worth_index(fitted.cross_fitted, remaining, rho_full)
     progress("path")
-    path = fit_path(fitting, fitted.cross_fitted)
+    path = fit_path(fitting, fitted.cross_fitted, index)
     progress("certificate")
-    M = fitted.posterior.predict(certifying.k, certifying.values)
-    stops = [threshold_stops(certifying, M, thresholds) for thresholds in path.thresholds]
+    held_out = worth_index(
+        fitted.posterior.predict(certifying.k, certifying.values),
+        cost_to_go.predict(certifying.k, certifying.values),
+        rho_full,
+    )
+    stops = [threshold_stops(certifying, held_out, thresholds) for thresholds in path.thresholds]
     tested = fixed_sequence_test(
         (stop >= 0 for stop in stops), certifying, max_false_reject=max_false_reject, confidence=confidence
     )
     # Every certified policy may be chosen by any rule; what both parts say of its cost decides.
-    on_fitting = [threshold_stops(fitting, fitted.cross_fitted, t) for t in path.thresholds[: tested.n_certified]]
+    on_fitting = [threshold_stops(fitting, index, t) for t in path.thresholds[: tested.n_certified]]
     chosen = _cheapest((fitting, certifying), (on_fitting, stops), seed)
     discarded = np.zeros(certifying.n_attempts, dtype=bool) if chosen is None else stops[chosen] >= 0
     file = PolicyFile(
@@ -84,6 +93,7 @@ def fit_policy(
         schedule=table.schedule,
         validators=list(table.validators),
         posterior=fitted.posterior,
+        cost_to_go=cost_to_go,
         thresholds=[] if chosen is None else path.thresholds[chosen].tolist(),
         price=None if chosen is None else float(path.prices[chosen]),
         certificate=certificate_of(tested, certifying, chosen, discarded),

@@ -1,4 +1,4 @@
-"""The path of policies from conservative to aggressive, by backward induction on M_k [T8, T9].
+"""The path of policies from conservative to aggressive, by backward induction on the worth index ω_k [T8, T9].
 
 At total price Λ = λ + μ it is worth going on from checkpoint k when Λ·E[U; R | F_k] exceeds the expected cost to go,
 both under the policy's own later decisions. By optional stopping [T4]
@@ -6,13 +6,16 @@ both under the policy's own later decisions. By optional stopping [T4]
     E[U; R | F_k] = M_k − E[M_τ; discarded | F_k],
 
 so with the **burden** B = cost to go + Λ·M_τ·1{discarded later} going on is worth Λ·M_k − E[B | F_k]. On recorded
-attempts B is observed; the expectation is an isotonic regression on M_k (regression Monte Carlo: Longstaff and
-Schwartz 2001, Tsitsiklis and Van Roy 2001), with F_k summarised by M_k and the worth taken to increase in it. Reading
-the lost utility from M_τ instead of the few accepted attempts in a low range of M_k keeps the thresholds
-smooth in Λ. So each policy is one threshold per checkpoint: discard iff M_k is below it.
+attempts B is observed; the worth is an isotonic regression on ω_k (regression Monte Carlo: Longstaff and Schwartz 2001,
+Tsitsiklis and Van Roy 2001), with F_k summarised by ω_k, which weighs the posterior against the cost to go. Reading the
+lost utility from M_τ instead of the few accepted attempts in a low range keeps the thresholds smooth in Λ. So each
+policy is one threshold per checkpoint: discard iff ω_k is below it.
 
-The path runs over Λ from never discarding downwards, and ends at the policy with the least observed cost per accepted
-sample on the fitting data, the sample's own fixed point of Dinkelbach's iteration.
+The path is the Pareto front, on the fitting data, of good samples lost against cost spent among the policies of many
+prices, the plain length caps (discard everything from a checkpoint on), and their pointwise maxima: where attempts
+are too few for a regression, late in the text, a cap is what can still be learned. It starts next to never discarding
+and ends at the policy with the least cost per accepted sample, the sample's own fixed point of Dinkelbach's iteration.
+Lost good samples are counted half as observed and half as Σ M_τ [T4]; the mean is steadier than either.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 from msifr_policy.evidence import EvidenceTable
 from msifr_policy.policy_file import first_rows
@@ -30,7 +33,8 @@ __all__ = ["Path", "fit_path", "threshold_stops", "thresholds_at_price"]
 
 _MIN_ROWS = 30
 _MOST_BLOCKS = 40
-_N_PRICES = 60
+_N_PRICES = 40
+_N_CAPS = 48
 _HIGHEST, _LOWEST = 1000.0, 0.1  # prices searched, as multiples of the cost per accepted without a policy
 
 
@@ -39,8 +43,8 @@ class Path:
     """Policies from conservative to aggressive.
 
     thresholds: `[J, K]`, one row per policy; J is 0 when no policy makes accepted samples cheaper. prices: `[J]` total
-    price Λ in cost units per accepted sample. rho_full, rho_best: observed cost per accepted sample without a
-    policy, and with the last of the path, on the fitting data.
+    price Λ: cost saved per good sample lost on the step to this policy. rho_full, rho_best: cost per accepted sample
+    without a policy, and with the last of the path, on the fitting data.
     """
 
     thresholds: NDArray[np.float64]
@@ -49,43 +53,46 @@ class Path:
     rho_best: float
 
 
-def threshold_stops(table: EvidenceTable, M: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return `[N]` the row where each attempt is discarded (−1: never), for M `[R]` and thresholds `[K]`."""
+def threshold_stops(
+    table: EvidenceTable, index: NDArray[np.float64], thresholds: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return `[N]` the row where each attempt is discarded (−1: never), for worth index `[R]`, thresholds `[K]`."""
     at = thresholds[np.minimum(table.k, len(thresholds)) - 1]
-    return first_rows((at > M) & table.is_checkpoint, table.start)
+    return first_rows((at > index) & table.is_checkpoint, table.start)
 
 
-def thresholds_at_price(table: EvidenceTable, M: NDArray[np.float64], price: float) -> NDArray[np.float64]:
+def thresholds_at_price(
+    table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.float64], price: float
+) -> NDArray[np.float64]:
     """Return `[K]` the optimal thresholds at total price Λ = `price`, by the recursion of the module docstring.
 
-    M `[R]` is the cross-fitted posterior. Consecutive checkpoints share a threshold until they have enough rows, and
-    so do all from checkpoint K on.
+    M and index `[R]` are the cross-fitted posterior and worth index. Consecutive checkpoints share a threshold until
+    they have enough rows.
     """
-    attempt = table.attempt
-    blocks = _blocks(table)
-    thresholds = np.zeros(int(table.k[table.is_checkpoint].max()) if blocks else 1)
-    # Burden of each attempt seen from the row where it had `paid`; at the end there is none.
-    burden = np.zeros(table.n_attempts)
-    paid = table.cost.copy()
-    for rows in reversed(blocks):
-        owner = attempt[rows]
-        going_on = price * M[rows] - (burden[owner] + paid[owner] - table.spent[rows])
-        threshold = _zero_crossing(M[rows], going_on)
-        thresholds[table.k[rows].min() - 1 : table.k[rows].max()] = threshold
-        # An attempt may have several rows here: the first below the threshold discards it.
-        owner, first = np.unique(owner, return_index=True)
-        stop = first_rows(M[rows] < threshold, np.append(first, len(rows)))
-        entry, gone = rows[first], stop >= 0
-        at = rows[np.maximum(stop, 0)]
-        to_go = np.where(gone, table.spent[at], burden[owner] + paid[owner]) - table.spent[entry]
-        burden[owner] = to_go + np.where(gone, price * M[at], 0.0)
-        paid[owner] = table.spent[entry]
-    return thresholds
+    return _induct(table, M, _blocks(table, index), price)
 
 
-def _blocks(table: EvidenceTable) -> list[NDArray[np.int64]]:
-    """Return the checkpoint rows in blocks of consecutive checkpoints, each sorted, with enough rows per block."""
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Rows of consecutive checkpoints that share a threshold, sorted; what the regression needs of their index.
+
+    An attempt may have several rows here: `owner` are the attempts, `first` where each begins in `rows`. `levels` are
+    the distinct values of the index `index`, `level` the one of each row, `counts` how often each occurs.
+    """
+
+    rows: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    first: NDArray[np.int64]
+    index: NDArray[np.float64]
+    levels: NDArray[np.float64]
+    level: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def _blocks(table: EvidenceTable, index: NDArray[np.float64]) -> list[_Block]:
     rows = np.flatnonzero(table.is_checkpoint)
+    if len(rows) < _MIN_ROWS:
+        return []
     counts = np.bincount(table.k[rows])
     enough = max(_MIN_ROWS, len(rows) // _MOST_BLOCKS)
     block_of = np.zeros(len(counts), dtype=np.int64)
@@ -96,42 +103,87 @@ def _blocks(table: EvidenceTable) -> list[NDArray[np.int64]]:
         size, left = size + count, left - count
         if size >= enough and left >= enough:
             block, size = block + 1, 0
-    if len(rows) < _MIN_ROWS:
-        return []
-    of_row = block_of[table.k[rows]]
-    return [rows[of_row == b] for b in range(block + 1)]
+    blocks = []
+    attempt = table.attempt
+    for number in range(block + 1):
+        here = rows[block_of[table.k[rows]] == number]
+        owner, first = np.unique(attempt[here], return_index=True)
+        levels, level, occurs = np.unique(index[here], return_inverse=True, return_counts=True)
+        blocks.append(_Block(here, owner, first, index[here], levels, level, occurs))
+    return blocks
 
 
-def _zero_crossing(M: NDArray[np.float64], going_on: NDArray[np.float64]) -> float:
-    """Return the M at which the isotonic regression of `going_on` `[n]` on M `[n]` becomes positive, in [0, 1]."""
-    worth = IsotonicRegression().fit_transform(M, going_on) > 0
-    if worth.all():
+def _induct(table: EvidenceTable, M: NDArray[np.float64], blocks: list[_Block], price: float) -> NDArray[np.float64]:
+    thresholds = np.zeros(int(table.k[table.is_checkpoint].max()) if blocks else 1)
+    # Burden of each attempt seen from the row where it had `paid`; at the end there is none.
+    burden = np.zeros(table.n_attempts)
+    paid = table.cost.copy()
+    attempt = table.attempt
+    for block in reversed(blocks):
+        rows, owner = block.rows, block.owner
+        onward = (burden + paid)[attempt[rows]] - table.spent[rows]
+        threshold = _zero_crossing(block, price * M[rows] - onward)
+        thresholds[table.k[rows].min() - 1 : table.k[rows].max()] = threshold
+        # The first row below the threshold discards the attempt.
+        stop = first_rows(block.index < threshold, np.append(block.first, len(rows)))
+        entry, gone = rows[block.first], stop >= 0
+        at = rows[np.maximum(stop, 0)]
+        to_go = np.where(gone, table.spent[at], (burden + paid)[owner]) - table.spent[entry]
+        burden[owner] = to_go + np.where(gone, price * M[at], 0.0)
+        paid[owner] = table.spent[entry]
+    return thresholds
+
+
+def _zero_crossing(block: _Block, going_on: NDArray[np.float64]) -> float:
+    """Return where the isotonic regression of `going_on` `[n]` on the index becomes positive, in [0, 1]."""
+    means = np.bincount(block.level, going_on) / block.counts
+    worth = isotonic_regression(means, weights=block.counts).x > 0
+    keeps = len(worth) - int(worth.sum())  # the regression increases: the first level worth going on from
+    if keeps == 0:
         return 0.0
-    if not worth.any():
+    if keeps == len(worth):
         return 1.0
     # Half way between the best that is discarded and the worst that is kept.
-    return float(np.clip((M[~worth].max() + M[worth].min()) / 2, 0.0, 1.0))
+    return float(np.clip((block.levels[keeps - 1] + block.levels[keeps]) / 2, 0.0, 1.0))
 
 
-def fit_path(table: EvidenceTable, M: NDArray[np.float64]) -> Path:
-    """Return the path on `table` with cross-fitted posterior M `[R]`."""
-    if table.accepted.all() or not table.accepted.any():
+def fit_path(table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.float64]) -> Path:
+    """Return the path on `table` with cross-fitted posterior M and worth index, `[R]` each."""
+    n_accepted = table.n_accepted
+    if n_accepted in (0, table.n_attempts):
         return Path(np.zeros((0, 1)), np.zeros(0), np.inf, np.inf)
-    rho_full = float(table.cost.sum() / table.accepted.sum())
+    rho_full = float(table.cost.sum()) / n_accepted
+    candidates = _candidates(table, M, index, rho_full)
+    stops = [threshold_stops(table, index, thresholds) for thresholds in candidates]
+    spent = np.asarray([table.spent[np.where(stop >= 0, stop, table.end)].sum() for stop in stops])
+    lost = np.asarray([_lost(table, M, stop) for stop in stops])
+    # The front: in order of loss, every policy that spends less than all before it, up to the least ratio.
+    order = np.lexsort((spent, lost))
+    least = np.minimum.accumulate(np.append(table.cost.sum(), spent[order]))
+    front = order[(spent[order] < least[:-1]) & (lost[order] < n_accepted)]
+    rho = np.append(rho_full, spent[front] / (n_accepted - lost[front]))
+    front = front[: int(rho.argmin())]
+    steps = -np.diff(spent[front], prepend=table.cost.sum()) / np.maximum(np.diff(lost[front], prepend=0.0), 1e-9)
+    return Path(candidates[front], np.maximum(steps, 0.0), rho_full, float(rho.min()))
+
+
+def _candidates(
+    table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.float64], rho_full: float
+) -> NDArray[np.float64]:
+    """Return `[C, K]` thresholds: of prices, of caps, and their maxima, each different and able to discard."""
+    blocks = _blocks(table, index)
     prices = rho_full * np.geomspace(_HIGHEST, _LOWEST, _N_PRICES)
-    candidates = [thresholds_at_price(table, M, float(price)) for price in prices]
-    rho = np.asarray([_cost_per_accepted(table, threshold_stops(table, M, t)) for t in candidates])
-    best = int(rho.argmin())
-    if not rho[best] < rho_full:
-        return Path(np.zeros((0, len(candidates[0]))), np.zeros(0), rho_full, rho_full)
-    thresholds = np.asarray(candidates[: best + 1])
-    # Equal neighbours are one policy, at the lowest price that asks for it; never discarding needs no test.
-    last_of_equals = np.append(np.any(np.diff(thresholds, axis=0) != 0, axis=1), True)
-    use = last_of_equals & thresholds.any(axis=1)
-    return Path(thresholds[use], prices[: best + 1][use], rho_full, float(rho[best]))
+    by_price = np.unique([_induct(table, M, blocks, float(price)) for price in prices], axis=0)
+    K = by_price.shape[1]
+    starts = np.unique(np.linspace(0, K - 1, min(K, _N_CAPS)).astype(np.int64))
+    caps = (np.arange(K) >= starts[:, None]).astype(np.float64)
+    both = np.maximum(by_price[:, None, :], caps[None, :, :]).reshape(-1, K)
+    candidates = np.unique(np.concatenate([by_price, caps, both]), axis=0)
+    result: NDArray[np.float64] = candidates[candidates.any(axis=1)]
+    return result
 
 
-def _cost_per_accepted(table: EvidenceTable, stop: NDArray[np.int64]) -> float:
-    kept = int(table.accepted[stop < 0].sum())
-    spent = float(table.spent[np.where(stop >= 0, stop, table.end)].sum())
-    return spent / kept if kept else np.inf
+def _lost(table: EvidenceTable, M: NDArray[np.float64], stop: NDArray[np.int64]) -> float:
+    """Return the good samples lost by discarding at rows `stop` `[N]`: half as observed, half as Σ M_τ."""
+    gone = stop >= 0
+    return float(table.accepted[gone].sum() + M[stop[gone]].sum()) / 2

@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from msifr_calibration.split import folds
+from msifr_calibration.stages import prompt_folds, stages_of, standardise
 from msifr_policy.evidence import EvidenceTable
-from msifr_policy.posterior import LogisticStage, Posterior, signed_log1p
+from msifr_policy.posterior import LinearStage, Posterior, signed_log1p
 
 __all__ = ["FittedPosterior", "Method", "fit_posterior", "log_loss"]
 
 Method = Literal["auto", "logistic", "isotonic"]
 
-_FOLDS = 5
 _PENALTIES = (0.003, 0.03, 0.3)
-_MIN_PER_CLASS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,8 @@ def fit_posterior(table: EvidenceTable, *, method: Method = "auto", seed: int = 
 
     With one outcome only, or a single prompt, it is the constant acceptance rate, and no policy is worth having.
     """
-    stage_of = _stages(table)
-    fold = folds(table.prompt_ids, max(2, min(_FOLDS, table.n_prompts)), seed)[table.prompt]
+    stage_of = stages_of(table)
+    fold = prompt_folds(table, seed)
     shapes = ("logistic", "isotonic") if method == "auto" else (method,)
     rows = table.is_checkpoint
     accepted = table.accepted[table.attempt]
@@ -72,27 +70,6 @@ def fit_posterior(table: EvidenceTable, *, method: Method = "auto", seed: int = 
     everyone = np.ones(table.n_attempts, dtype=bool)
     base = log_loss(np.full(len(accepted), accepted[rows].mean() if rows.any() else 0.5), accepted)
     return FittedPosterior(_fit(table, stage_of, everyone, shape, penalty), M, loss, base)
-
-
-def _stages(table: EvidenceTable) -> NDArray[np.int64]:
-    """Return `[K]` the stage of each checkpoint: consecutive checkpoints merged until both outcomes are frequent."""
-    rows = table.is_checkpoint
-    k, accepted = table.k[rows], table.accepted[table.attempt[rows]]
-    if not len(k):
-        return np.zeros(1, dtype=np.int64)
-    good = np.bincount(k[accepted], minlength=k.max() + 1)[1:]
-    bad = np.bincount(k[~accepted], minlength=k.max() + 1)[1:]
-    stage_of = np.zeros(len(good), dtype=np.int64)
-    stage = n_good = n_bad = 0
-    for i, (g, b) in enumerate(zip(good, bad, strict=True)):
-        stage_of[i] = stage
-        n_good, n_bad = n_good + g, n_bad + b
-        if min(n_good, n_bad) >= _MIN_PER_CLASS:
-            # Only close the stage if what is left can fill another one.
-            if min(good[i + 1 :].sum(), bad[i + 1 :].sum()) < _MIN_PER_CLASS:
-                continue
-            stage, n_good, n_bad = stage + 1, 0, 0
-    return stage_of
 
 
 def _cross_fit(
@@ -128,25 +105,18 @@ def _fit(
     )
 
 
-def _logistic(x: NDArray[np.float64], y: NDArray[np.bool_], penalty: float) -> LogisticStage:
+def _logistic(x: NDArray[np.float64], y: NDArray[np.bool_], penalty: float) -> LinearStage:
     """Fit one logistic regression on x `[n, D]` (NaN = not known) and y `[n]`; `penalty` is the inverse ridge."""
-    width = x.shape[1]
-    known = np.isfinite(x)
-    count = known.sum(axis=0)
-    filled = np.where(known, x, 0.0)
-    centre = filled.sum(axis=0) / np.maximum(count, 1)
-    spread = np.sqrt((np.where(known, x - centre, 0.0) ** 2).sum(axis=0) / np.maximum(count, 1))
-    varies = spread > 1e-9
-    scale = np.where(varies, spread, 1.0)
+    z, centre, scale = standardise(x)
     rate = (y.sum() + 0.5) / (len(y) + 1.0)
-    coefficients = np.zeros(width)
+    coefficients = np.zeros(x.shape[1])
     intercept = float(np.log(rate / (1 - rate)))
+    varies = z.any(axis=0)
     if varies.any() and 0 < y.sum() < len(y):
-        z = np.where(known, (x - centre) / scale, 0.0)[:, varies]
-        model = LogisticRegression(C=penalty, max_iter=1000).fit(z, y)
+        model = LogisticRegression(C=penalty, max_iter=1000).fit(z[:, varies], y)
         coefficients[varies] = model.coef_[0]
         intercept = float(model.intercept_[0])
-    return LogisticStage(intercept, centre.tolist(), scale.tolist(), coefficients.tolist())
+    return LinearStage(intercept, centre.tolist(), scale.tolist(), coefficients.tolist())
 
 
 def _isotonic(M: NDArray[np.float64], y: NDArray[np.bool_]) -> tuple[list[float], list[float]]:

@@ -146,7 +146,7 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     policy = fit.file.policy()
     held_out = fit.certifying
     predicted = summarise(replay_policy(policy, held_out), length_cap=fit.file.length_cap.cap, seed=settings.seed)
-    process, stage_policy = empirical_chain(held_out, policy.posterior(held_out), policy.threshold(held_out.k))
+    process, stage_policy = empirical_chain(held_out, policy.beliefs(held_out)[1], policy.threshold(held_out.k))
     drawn = simulate_process(process, stage_policy, 50_000, np.random.default_rng(settings.seed))
     exact = agreement(evaluate(process, stage_policy), drawn)
     prose(
@@ -272,7 +272,7 @@ def _write_report(
         )[1:]
         for reason in realised.discards_by_reason
     }
-    M = fit.file.policy().posterior(held_out)
+    M, _ = fit.file.policy().beliefs(held_out)
     middle = held_out.start[:-1] + (np.diff(held_out.start) - 1) // 2
     usable = held_out.is_checkpoint[middle]
     figures = [

@@ -4,6 +4,7 @@ from msifr_policy.validators.answer import AnswerMarker
 from msifr_policy.validators.arithmetic import Arithmetic
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Validator, ValidatorState, Verdict
 from msifr_policy.validators.length import Length
+from msifr_policy.validators.numbers import Numbers
 from msifr_policy.validators.registry import (
     ValidatorSpec,
     default_validators,
@@ -19,6 +20,7 @@ __all__ = [
     "Arithmetic",
     "Evidence",
     "Length",
+    "Numbers",
     "Repetition",
     "Tokens",
     "Validator",

@@ -188,7 +188,7 @@ class AnswerMarkerState:
     def __init__(self, rule: AnswerMarker) -> None:
         self._rule = rule
         self._json = _JsonObject()
-        self._answers: set[int] = set()
+        self._answers: set[str] = set()
         self._markers = self._empty = 0
         self._first_at = math.nan
         self._first_end = 0
@@ -261,4 +261,4 @@ class AnswerMarkerState:
         if not plain:
             self._empty += 1
         elif len(self._answers) < _MAX_ANSWERS:
-            self._answers.add(hash(plain))
+            self._answers.add(plain)

@@ -18,12 +18,13 @@ from msifr_policy.validators.answer import AnswerMarker
 from msifr_policy.validators.arithmetic import Arithmetic
 from msifr_policy.validators.base import Validator
 from msifr_policy.validators.length import Length
+from msifr_policy.validators.numbers import Numbers
 from msifr_policy.validators.repetition import Repetition
 
 __all__ = ["ValidatorSpec", "default_validators", "describe", "make_validator", "validator_names"]
 
 _GROUP = "msifr_policy.validators"
-_BUILT_IN: tuple[type[Any], ...] = (Arithmetic, Repetition, Length, AnswerMarker)
+_BUILT_IN: tuple[type[Any], ...] = (Arithmetic, Repetition, Length, AnswerMarker, Numbers)
 
 
 class ValidatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

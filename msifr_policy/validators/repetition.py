@@ -11,14 +11,18 @@ window. A loop whose period holds fewer than two different letters ("-----", "00
 lines) is *trivial* and counts separately.
 
 **Novelty.** Share of the last words that end a sequence of `GRAM` words not seen among the last
-`MEMORY` such sequences; digits are taken for equal, so that counting up ("step 41", "step 42") is not new.
+`MEMORY` such sequences; numbers are taken for equal, and so are capitals and small letters (of ASCII), so
+that counting up ("Step 41", "step 42") is not new. Words and lines are known by the CRC-32 of their UTF-8:
+a text gives the same evidence in every process.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections import deque
+from collections.abc import Hashable
 
 import msgspec
 
@@ -68,7 +72,7 @@ class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def version(self) -> str:
         """Version of the evidence."""
-        return "1"
+        return "2"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -88,21 +92,18 @@ class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Seen:
-    """Remembers the last `memory` items, and which of the last `recent` ones were new when they came.
-
-    Only hashes are kept, to bound the memory; they are salted per process, so nobody can aim at a collision.
-    """
+    """Remembers the last `memory` items, and which of the last `recent` ones were new when they came."""
 
     __slots__ = ("_flags", "_items", "_memory", "_order", "_recent")
 
     def __init__(self, memory: int, recent: int) -> None:
         self._memory, self._recent = memory, recent
-        self._order: deque[int] = deque()
-        self._items: set[int] = set()
+        self._order: deque[Hashable] = deque()
+        self._items: set[Hashable] = set()
         self._flags: deque[bool] = deque(maxlen=recent)
 
-    def add(self, key: int) -> bool:
-        """Take the hash of an item; say whether it is new."""
+    def add(self, key: Hashable) -> bool:
+        """Take an item; say whether it is new."""
         new = key not in self._items
         self._flags.append(new)
         if new:
@@ -122,7 +123,7 @@ class _Seen:
         return twin
 
 
-_DIGITS = re.compile("[0-9]+")
+_NUMBERS = re.compile(rb"[0-9]+")
 _LETTER = re.compile(r"[^\W\d_]")
 _MAX_WORD = 64
 _MAX_LINE = 256
@@ -145,8 +146,8 @@ class RepetitionState:
         self._loop = 0
         self._longest = 0
         self._trivial = False
-        self._word = self._line = ""  # unfinished
-        self._words: list[str] = []  # the last GRAM - 1 words
+        self._word = self._line = b""  # unfinished, in UTF-8
+        self._words: list[int] = []  # the last GRAM - 1 words
         self._grams = _Seen(MEMORY, RECENT)
         self._lines = _Seen(MEMORY // 8, 32)
 
@@ -217,21 +218,26 @@ class RepetitionState:
 
     def _read(self, block: str) -> bool:
         """Take the lines and words of a block; say whether it may be a repeat: no new words end it."""
-        block = _DIGITS.sub("0", block)
-        if "\n" in block:
-            for line in (self._line + block).split("\n")[:-1]:
+        data = block.encode("utf-8", "surrogatepass").lower()
+        if b"\n" in data:
+            for line in _NUMBERS.sub(b"0", self._line + data).split(b"\n")[:-1]:
                 if len(line := line.strip()) >= _MIN_LINE:
-                    self._lines.add(hash(line))
-            self._line = block[block.rfind("\n") + 1 :]
+                    self._lines.add(zlib.crc32(line))
+            self._line = data[data.rfind(b"\n") + 1 :]
         else:
-            self._line = (self._line + block)[:_MAX_LINE]
-        words = (self._word + block + "|").split()
-        self._word = words.pop()[:-1][:_MAX_WORD]
-        words = self._words + words
+            self._line = (self._line + data)[:_MAX_LINE]
+        # The last word waits unmasked: a number may lie across two blocks.
+        data = self._word + data
+        words = _NUMBERS.sub(b"0", data).split()
+        self._word = b""
+        if words and not data[-1:].isspace():
+            words.pop()
+            self._word = data.rsplit(None, 1)[-1][:_MAX_WORD]
+        seen = [*self._words, *map(zlib.crc32, words)]
         new = False
-        for gram in zip(*(words[i:] for i in range(GRAM)), strict=False):
-            new = self._grams.add(hash(gram))
-        self._words = words[1 - GRAM :]
+        for gram in zip(*(seen[i:] for i in range(GRAM)), strict=False):
+            new = self._grams.add(gram)
+        self._words = seen[1 - GRAM :]
         return not new
 
 

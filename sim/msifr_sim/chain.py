@@ -1,6 +1,6 @@
-"""A finite stage process compiled from evidence: states are ranges of M_k, counts become transitions.
+"""A finite stage process compiled from evidence: states are ranges of the worth index, counts become transitions.
 
-A Markov model of recorded attempts: given its range of M_k at checkpoint k, an attempt's future does not depend on its
+A Markov model of recorded attempts: given its range of ω_k at checkpoint k, an attempt's future does not depend on its
 past. That is an approximation (replay makes none), and what it buys is exact evaluation, an exact optimum
 and endless Monte Carlo of policies and futures that were never recorded.
 """
@@ -19,12 +19,12 @@ __all__ = ["empirical_chain"]
 
 
 def empirical_chain(
-    table: EvidenceTable, M: NDArray[np.float64], thresholds: NDArray[np.float64], *, n_ranges: int = 12
+    table: EvidenceTable, index: NDArray[np.float64], thresholds: NDArray[np.float64], *, n_ranges: int = 12
 ) -> tuple[StageProcess, StagePolicy]:
     """Return the process of `table` and the threshold policy on it.
 
-    M `[R]` posterior per row; thresholds `[R]` the policy's threshold at each row (0: never discard). At each
-    checkpoint the states are up to `n_ranges` quantile ranges of M, cut at the threshold too, then finished-rejected
+    index `[R]` worth index per row; thresholds `[R]` the policy's threshold at each row (0: never discard). At each
+    checkpoint the states are up to `n_ranges` quantile ranges of ω, cut at the threshold too, then finished-rejected
     and finished-accepted. Costs are mean costs per state, in the table's unit.
 
     Raises `InputError` when no attempt was accepted or none has a checkpoint.
@@ -47,10 +47,10 @@ def empirical_chain(
     for k in range(1, last + 2):
         here = rows[table.k[rows] == k]
         attempt = table.attempt[here]
-        edges = _edges(M[here], thresholds[here], n_ranges)
+        edges = _edges(index[here], thresholds[here], n_ranges)
         n_open = len(edges) + 1 if len(here) else 0
         following = n_open + A  # finished, unless it has this checkpoint
-        following[attempt] = np.searchsorted(edges, M[here], side="right")
+        following[attempt] = np.searchsorted(edges, index[here], side="right")
         next_size = n_open + 2
         counts = np.zeros((size, next_size))
         np.add.at(counts, (state, following), 1.0)
@@ -66,23 +66,23 @@ def empirical_chain(
         if k <= last:
             # A range lies on one side of the threshold, because the threshold is an edge where it separates.
             keep = np.ones(size)
-            keep[following[attempt[M[here] < thresholds[here]]]] = 0.0
+            keep[following[attempt[index[here] < thresholds[here]]]] = 0.0
             continuing.append(keep)
     process = StageProcess(tuple(transitions), tuple(costs), utility=np.asarray([0.0, 1.0]), initial=np.ones(1))
     return process, StagePolicy(tuple(continuing))
 
 
-def _edges(M: NDArray[np.float64], thresholds: NDArray[np.float64], n_ranges: int) -> NDArray[np.float64]:
-    """Return the inner edges of the ranges: quantiles of M, and the threshold where it separates attempts.
+def _edges(index: NDArray[np.float64], thresholds: NDArray[np.float64], n_ranges: int) -> NDArray[np.float64]:
+    """Return the inner edges of the ranges: quantiles of ω, and the threshold where it separates attempts.
 
     A range is [edge, next edge); no range is empty.
     """
-    if not len(M):
+    if not len(index):
         return np.zeros(0)
-    quantiles = np.quantile(M, np.linspace(0, 1, n_ranges + 1)[1:-1])
+    quantiles = np.quantile(index, np.linspace(0, 1, n_ranges + 1)[1:-1])
     edges = np.unique(np.append(quantiles, thresholds[0]))
     kept: list[float] = []
-    ordered = np.sort(M)
+    ordered = np.sort(index)
     below = 0
     for edge in edges:
         at = int(np.searchsorted(ordered, edge, side="left"))

@@ -265,7 +265,7 @@ def simulate(
 ) -> None:
     """Simulate what a policy saves, exactly and by Monte Carlo, before running it.
 
-    With POLICY and TRACES: a Markov model over ranges of the posterior is compiled from the traces, and POLICY is
+    With POLICY and TRACES: a Markov model over ranges of the worth index is compiled from the traces, and POLICY is
     evaluated on it. Without: "discard at the first flag" under the hazard model of the options.
     """
     from msifr_policy.evaluate import evaluate as evaluate_exactly
@@ -305,13 +305,13 @@ def simulate(
         file = PolicyFile.load(policy)
         fitted = file.policy()
         table = _table_for(fitted, traces, unit, tokenizer, on_error, as_json)
-        process, stage_policy = empirical_chain(table, fitted.posterior(table), fitted.threshold(table.k))
+        process, stage_policy = empirical_chain(table, fitted.beliefs(table)[1], fitted.threshold(table.k))
         exact = evaluate_exactly(process, stage_policy)
         with tracking(f"drawing {attempts} attempts"):
             outcomes = simulate_process(process, stage_policy, attempts, rng, unit=table.costing.unit)
         cap = file.length_cap.cap
         replayed = summarise(replay_policy(fitted, table), length_cap=cap, seed=seed)
-        extra["model"] = "chain over ranges of the posterior"
+        extra["model"] = "chain over ranges of the worth index"
         extra["replay"] = {
             name: getattr(replayed, name)
             for name in (

@@ -26,7 +26,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """One line of `out.jsonl`: a trace of a finished attempt, or what there is of a discarded one.
 
     The keys of a trace mean the same here (`msifr_policy.traces`); `seed` is the run's. If the attempt was
-    discarded, `correct` is absent, and `k` (checkpoint), `position` (characters), `posterior`, `threshold`
+    discarded, `correct` is absent, and `k` (checkpoint), `position` (characters), `posterior`, `worth`, `threshold`
     and `reason` are present.
     """
 
@@ -47,6 +47,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     k: int | None = None
     position: int | None = None
     posterior: float | None = None
+    worth: float | None = None
     threshold: float | None = None
     reason: str | None = None
 

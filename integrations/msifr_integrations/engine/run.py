@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -144,6 +145,7 @@ class Run:
             k=decision.k if decision else None,
             position=decision.position if decision else None,
             posterior=decision.posterior if decision else None,
+            worth=decision.worth if decision and not math.isnan(decision.worth) else None,
             threshold=decision.threshold if decision else None,
             reason=decision.reason if decision else None,
         )

@@ -1,0 +1,48 @@
+"""What an import costs, and that the public names exist."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "sklearn", "pyarrow", "matplotlib", "hypothesis", "jinja2"}
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout  # noqa: S603
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("msifr_policy", set()),
+        ("msifr_policy.evaluate, msifr_policy.optimum, msifr_policy.policy_file", set()),
+        ("msifr_sim", set()),
+        ("msifr_calibration", {"sklearn"}),
+        ("msifr_integrations", set()),
+        ("msifr_integrations.cli", set()),
+        ("msifr_integrations.generate", set()),
+        ("msifr_integrations.embedded", set()),
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(module, allowed):
+    loaded = run(f"import {module}, sys; print(*sys.modules)").split()
+    assert HEAVY & set(loaded) <= allowed
+
+
+def test_importing_the_core_takes_less_than_a_third_of_a_second():
+    """The best of five, in a fresh interpreter each: other work on the machine only adds to it."""
+    code = "import time; t = time.perf_counter(); import msifr_policy; print(time.perf_counter() - t)"
+    assert min(float(run(code)) for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize("package", ["msifr_policy", "msifr_sim", "msifr_calibration", "msifr_policy.validators"])
+def test_every_public_name_exists(package):
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    assert set(module.__all__) <= set(dir(module))
+    assert sorted(module.__all__) == sorted(set(module.__all__))
+    with pytest.raises(AttributeError):
+        _ = module.no_such_name
