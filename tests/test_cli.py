@@ -49,6 +49,12 @@ def test_score_builds_the_table_and_counts_dead_attempts(files):
     assert "250 attempts" in run("score", files / "test.jsonl").stdout
 
 
+def test_the_validators_can_be_chosen(files):
+    record = last_json(run("score", files / "test.jsonl", "--validators", "repetition, length", "--json"))
+    assert record["n_dead_by_validator"].keys() == {"repetition", "length"}
+    assert {name.split(".")[0] for name in record["columns"]} == {"repetition", "length"}
+
+
 def test_fit_says_what_was_certified(files):
     out = files / "again.json"
     result = run("fit", files / "train.jsonl.gz", "-o", out, "--max-false-reject", 0.05, "--confidence", 0.9, "--json")
@@ -105,6 +111,7 @@ def test_evaluating_on_the_fitting_traces_is_remarked(files):
         (("score", "missing.jsonl"), "missing.jsonl: no such file"),
         (("score", "TEST", "--schedule", "daily"), "unknown schedule 'daily'"),
         (("score", "TEST", "--schedule", "every:5:tokens", "--tokenizer", "missing-tokenizer"), "missing-tokenizer"),
+        (("score", "TEST", "--validators", "length,magic"), "unknown validators magic"),
         (("fit", "TEST", "-o", "OUT", "--max-false-reject", "0"), "false-reject budget"),
         (("fit", "TEST", "-o", "OUT", "--confidence", "1"), "confidence 1.0"),
         (("fit", "TEST", "-o", "OUT", "--certify-share", "1"), "share 1.0"),

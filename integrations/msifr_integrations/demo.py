@@ -44,7 +44,7 @@ from msifr_policy.files import replacing
 from msifr_policy.filters import Prompt
 from msifr_policy.schedule import NewlineSteps
 from msifr_policy.traces import read_traces
-from msifr_policy.validators import default_validators
+from msifr_policy.validators import default_validator
 from msifr_sim import (
     Agreement,
     Summary,
@@ -58,6 +58,8 @@ from msifr_sim import (
 __all__ = ["Settings", "run_demo"]
 
 MAX_NEW_TOKENS = 200
+# Not `numbers`: it says how hard the problem is, and discarding by that would thin out the hard problems.
+VALIDATORS = ("arithmetic", "repetition", "length", "answer")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +134,8 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
 
     prose("2. fitting a discard policy, and certifying it on prompts it was not fitted on")
     with tracking("scoring and fitting"):
-        table = build_evidence(read_traces(out / "attempts.jsonl"), NewlineSteps(), default_validators())
+        validators = [default_validator(name) for name in VALIDATORS]
+        table = build_evidence(read_traces(out / "attempts.jsonl"), NewlineSteps(), validators)
         fit = fit_policy(
             table,
             max_false_reject=settings.max_false_reject,

@@ -7,6 +7,7 @@ from msifr_policy.validators.length import Length
 from msifr_policy.validators.numbers import Numbers
 from msifr_policy.validators.registry import (
     ValidatorSpec,
+    default_validator,
     default_validators,
     describe,
     make_validator,
@@ -27,6 +28,7 @@ __all__ = [
     "ValidatorSpec",
     "ValidatorState",
     "Verdict",
+    "default_validator",
     "default_validators",
     "describe",
     "make_validator",

@@ -21,7 +21,7 @@ from msifr_policy.validators.length import Length
 from msifr_policy.validators.numbers import Numbers
 from msifr_policy.validators.repetition import Repetition
 
-__all__ = ["ValidatorSpec", "default_validators", "describe", "make_validator", "validator_names"]
+__all__ = ["ValidatorSpec", "default_validator", "default_validators", "describe", "make_validator", "validator_names"]
 
 _GROUP = "msifr_policy.validators"
 _BUILT_IN: tuple[type[Any], ...] = (Arithmetic, Repetition, Length, AnswerMarker, Numbers)
@@ -55,6 +55,17 @@ def validator_names() -> tuple[str, ...]:
 def default_validators() -> tuple[Validator, ...]:
     """Return the built-in rule validators with their default parameters."""
     return tuple(cast(Validator, cls()) for cls in _BUILT_IN)
+
+
+def default_validator(name: str) -> Validator:
+    """Return the validator of that name, built-in or plugged in, with default parameters.
+
+    Raises `InputError` for an unknown name.
+    """
+    cls = _classes().get(name)
+    if cls is None:
+        raise InputError(f"unknown validator {name!r}", remedy=f"known: {', '.join(validator_names())}")
+    return cast(Validator, cls())
 
 
 def make_validator(spec: ValidatorSpec) -> Validator:

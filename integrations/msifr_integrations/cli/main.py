@@ -19,11 +19,13 @@ from msifr_integrations.cli.options import (
     json_option,
     load_table,
     parse_schedule,
+    parse_validators,
     seed_option,
     trace_options,
 )
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import FittedPolicy, PolicyFile
+from msifr_policy.validators import validator_names
 
 __all__ = ["main"]
 
@@ -43,6 +45,11 @@ _SCHEDULE_HELP = (
     "geometric:FIRST:RATIO[:UNIT] or newline[:MIN_CHARACTERS]; UNIT is characters or tokens."
 )
 _schedule_option = click.option("--schedule", default="auto", help=_SCHEDULE_HELP)
+_validators_option = click.option(
+    "--validators",
+    default="all",
+    help="Rules to read partial text by: all, or names separated by commas (" + ", ".join(validator_names()) + ").",
+)
 _traces_argument = click.argument("traces", nargs=-1, required=True, type=click.Path())
 
 
@@ -54,12 +61,14 @@ def _schedule(word: str, traces: tuple[str, ...], on_error: Any) -> Any:
 @_traces_argument
 @click.option("-o", "--out", type=click.Path(dir_okay=False), help="Write the evidence table here (Parquet).")
 @_schedule_option
+@_validators_option
 @trace_options
 @json_option
 def score(
     traces: tuple[str, ...],
     out: str | None,
     schedule: str,
+    validators: str,
     tokenizer: str | None,
     unit: str,
     on_error: Any,
@@ -69,6 +78,7 @@ def score(
     table, report = load_table(
         traces,
         schedule=_schedule(schedule, traces, on_error),
+        validators=parse_validators(validators),
         unit=unit,
         tokenizer=tokenizer,
         on_error=on_error,
@@ -123,6 +133,7 @@ def score(
     help="Shape of the posterior.",
 )
 @_schedule_option
+@_validators_option
 @seed_option
 @trace_options
 @json_option
@@ -134,6 +145,7 @@ def fit(
     certify_share: float | None,
     posterior: Any,
     schedule: str,
+    validators: str,
     seed: int,
     tokenizer: str | None,
     unit: str,
@@ -146,6 +158,7 @@ def fit(
     table, report = load_table(
         traces,
         schedule=_schedule(schedule, traces, on_error),
+        validators=parse_validators(validators),
         unit=unit,
         tokenizer=tokenizer,
         on_error=on_error,

@@ -14,13 +14,14 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable, TokenEnds, build_evidence
 from msifr_policy.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
 from msifr_policy.traces import OnError, ReadReport, read_traces
-from msifr_policy.validators import Validator, default_validators
+from msifr_policy.validators import Validator, default_validator, default_validators, validator_names
 
 __all__ = [
     "auto_schedule",
     "json_option",
     "load_table",
     "parse_schedule",
+    "parse_validators",
     "seed_option",
     "tokenizer_ends",
     "trace_options",
@@ -77,6 +78,24 @@ def parse_schedule(text: str) -> Schedule:
         where="--schedule",
         remedy="auto, every:N, geometric:FIRST:RATIO or newline",
     )
+
+
+def parse_validators(text: str) -> tuple[Validator, ...]:
+    """Return the validators a word of the command line names, with default parameters, in their usual order.
+
+    Raises `InputError` for an unknown name.
+    """
+    if text == "all":
+        return default_validators()
+    names = [name.strip() for name in text.split(",")]
+    unknown = set(names) - set(validator_names())
+    if unknown:
+        raise InputError(
+            f"unknown validators {', '.join(sorted(unknown))}",
+            where="--validators",
+            remedy=f"known: {', '.join(validator_names())}",
+        )
+    return tuple(default_validator(name) for name in validator_names() if name in names)
 
 
 def _unit(words: Sequence[str]) -> Unit:

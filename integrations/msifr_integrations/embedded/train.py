@@ -9,8 +9,8 @@ The model is meant to be wrong somewhat more often than right, and more training
 of 3,600 steps ended at 81 % at temperature 1. So the schedule is shorter, and where training stops sets the
 accuracy: in the last 30 % of the schedule, every `CHECK_EVERY` steps, the model answers `CHECK_PROBLEMS`
 problems at temperature 1, and training ends as soon as it is right on a share of `--target` (`TARGET` by
-default). Because the check picks when to stop, its last figure tends to be too high, and between two checks
-the accuracy can pass the target by some points. The accuracy is therefore measured afterwards on "fresh"
+default). The last check is no fair measure: it picked when to stop, its error is some points either way, and
+between two checks the accuracy can pass the target. The accuracy is therefore measured afterwards on "fresh"
 problems, which share no prompt with the training problems, and written to training.json beside the weights.
 On one device a run repeats up to rounding.
 """
@@ -47,7 +47,7 @@ STEPS: Final = 2_400
 CHECK_FROM: Final = 0.7  # share of the steps before the first check
 CHECK_EVERY: Final = 30
 CHECK_PROBLEMS: Final = 400
-TARGET: Final = 0.42  # share of right answers in a check that ends training
+TARGET: Final = 0.39  # share of right answers in a check that ends training
 TOKENS_PER_STEP: Final = 2_048
 VOCABULARY: Final = 512
 DRILL_START: Final = 0.15  # share of the steps, from the first, that are equations alone
@@ -290,9 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=float,
         default=TARGET,
         help=f"share of right answers at temperature 1 that ends training, checked on {CHECK_PROBLEMS} problems "
-        f"every {CHECK_EVERY} steps from {CHECK_FROM:.0%}".replace("%", "%%")
-        + " of the schedule on; never "
-        "reached, the schedule runs to its end (default: %(default)s)",
+        f"every {CHECK_EVERY} steps from {CHECK_FROM:.0%}% of the schedule on; never reached, the schedule "
+        "runs to its end (default: %(default)s)",
     )
     parser.add_argument("--fresh", type=int, default=800, help="fresh problems that measure the accuracy")
     parser.add_argument("--out", type=Path, default=Path("embedded-model"), help="folder to write")
