@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         texts = list(generated(20 if options.quick else 300))
     records = environment("msgspec")
-    records.append(Record("corpus", options.traces or "generated"))
+    records.append(Record("corpus", "recorded traces" if options.traces else "generated"))
     records += measure(texts, 1 if options.quick else 3)
     print_records(records, options.json)
     return 0 if all(record.ok is not False for record in records) else 1
