@@ -87,15 +87,15 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print records as JSON, last")
-    parser.add_argument("--quick", action="store_true", help="four families and two splits only")
+    parser.add_argument("--quick", action="store_true", help="four families only, and two splits")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/real_traces.json")
     parser.add_argument("--traces", type=Path, help="folder of trace files")
-    parser.add_argument("--seeds", type=int, default=5, help="splits per family")
+    parser.add_argument("--seeds", type=int, help="splits per family (default 5, or 2 with --quick)")
     arguments = parser.parse_args()
     files = find_trace_files([arguments.traces]) if arguments.traces else [embedded_samples_path()]
     if arguments.quick and arguments.traces:
         files = [file for file in files if file.name.split(".jsonl")[0] in FOUR] or files[:4]
-    seeds = 2 if arguments.quick else arguments.seeds
+    seeds = arguments.seeds or (2 if arguments.quick else 5)
     records: list[Record] = []
     factors, caps, shares = [], [], []
     violations = certified = 0

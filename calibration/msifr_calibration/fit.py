@@ -110,12 +110,12 @@ def fit_policy(
 
 
 def default_certify_share(table: EvidenceTable, needed: int) -> float:
-    """Return half, or up to three quarters where half the accepted samples could not carry a certificate.
+    """Return a third, or up to three quarters where a third of the accepted samples could not carry a certificate.
 
     `needed` accepted samples certify only if none of them is lost; aiming at a third more allows for the luck of the
     split. Looks at counts alone, so the certificate stays valid.
     """
-    return min(max(0.5, 1.35 * needed / max(table.n_accepted, 1)), 0.75)
+    return min(max(0.35, 1.35 * needed / max(table.n_accepted, 1)), 0.75)
 
 
 def best_length_cap(table: EvidenceTable, max_false_reject: float) -> LengthCap:

@@ -124,7 +124,7 @@ def score(
     "--certify-share",
     type=float,
     default=None,
-    help="Share of prompts held out to certify on; default: half, or more when accepted samples are few.",
+    help="Share of prompts held out to certify on; default: a third, or more when accepted samples are few.",
 )
 @click.option(
     "--posterior",
