@@ -34,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print a JSON list of records last")
     parser.add_argument("--quick", action="store_true", help="a small problem, to see that it runs; no targets")
+    parser.add_argument("--traces", metavar="FOLDER", help="accepted by every benchmark; this one reads no traces")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/core.json")
     options = parser.parse_args()
     K, S = (6, 512) if options.quick else (16, 2048)

@@ -180,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the records as JSON, last")
     parser.add_argument("--quick", action="store_true", help="B = 16 only, fewer attempts, one repeat")
+    parser.add_argument("--traces", metavar="FOLDER", help="accepted by every benchmark; this one reads no traces")
     parser.add_argument("--model", default=None, help="model to use (default: the embedded one)")
     options = parser.parse_args(arguments)
     folder = Path(options.model) if options.model else embedded_model_path()
