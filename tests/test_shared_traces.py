@@ -21,7 +21,7 @@ FAMILIES = (
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_certified_policy_keeps_its_promise_and_is_never_dearer(shared, family):
-    """One split. An f of 5 % shows as more than 8 % of >= 90 accepted test samples with probability < 0.1."""
+    """One fixed split; a true f of 5 % would show as more than 8 % of 60 accepted samples with probability < 0.2."""
     path = shared / "traces" / f"{family}.jsonl.gz"
     started = time.perf_counter()
     table = build_evidence(read_traces(path), auto_schedule([str(path)], "raise"), default_validators())

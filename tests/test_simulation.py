@@ -77,7 +77,7 @@ def test_intervals_take_prompts_as_the_unit():
 def test_bootstrap_intervals_cover_as_often_as_they_say():
     """300 data sets of 80 prompts; percentile intervals at this size cover s = 0.15 in 93 to 95 %.
 
-    Then fewer than 262 or more than 298 of 300 have probability < 2e-4; 85 % coverage is missed with < 0.1 %.
+    Then fewer than 262 or more than 298 of 300 have probability < 2e-4; 80 % coverage is missed with < 0.2 %.
     """
     rng = np.random.default_rng(1)
     covered = 0
@@ -123,9 +123,9 @@ def test_the_agreement_test_can_fail():
     P = np.asarray([[0.9, 0.1], [0.0, 1.0]])
     process = StageProcess((P, P), (np.ones(2), np.ones(2)), np.asarray([1.0, 0.0]), np.asarray([1.0, 0.0]))
     policy = StagePolicy((np.ones(2), np.asarray([1.0, 0.0])))
-    drawn = simulate_process(process, policy, 20_000, np.random.default_rng(5))
+    drawn = simulate_process(process, policy, 40_000, np.random.default_rng(5))
     assert agreement(evaluate(process, policy), drawn).standard_errors < 5
-    assert agreement(evaluate(process, never_discard(process)), drawn).standard_errors > 25
+    assert agreement(evaluate(process, never_discard(process)), drawn).standard_errors > 50
 
 
 def test_monte_carlo_refuses_what_it_cannot_do():

@@ -62,10 +62,16 @@ def default_validator(name: str) -> Validator:
 
     Raises `InputError` for an unknown name.
     """
+    return cast(Validator, _class(name)())
+
+
+def _class(name: str) -> type[Any]:
     cls = _classes().get(name)
     if cls is None:
-        raise InputError(f"unknown validator {name!r}", remedy=f"known: {', '.join(validator_names())}")
-    return cast(Validator, cls())
+        raise InputError(
+            f"unknown validator {name!r}", remedy=f"known: {', '.join(validator_names())}; a plug-in may be missing"
+        )
+    return cls
 
 
 def make_validator(spec: ValidatorSpec) -> Validator:
@@ -74,14 +80,8 @@ def make_validator(spec: ValidatorSpec) -> Validator:
     Raises `InputError` for an unknown name, parameters that do not fit, or another version than the
     installed one: evidence of another version is not what was certified.
     """
-    cls = _classes().get(spec.name)
-    if cls is None:
-        raise InputError(
-            f"unknown validator {spec.name!r}",
-            remedy=f"known: {', '.join(validator_names())}; a plug-in may be missing",
-        )
     try:
-        validator = msgspec.convert(spec.parameters, cls)
+        validator = msgspec.convert(spec.parameters, _class(spec.name))
     except msgspec.ValidationError as error:
         raise InputError(str(error), where=f"parameters of validator {spec.name!r}") from None
     if validator.version != spec.version:
