@@ -162,7 +162,7 @@ def evaluate(
         going_on = D * policy.continuing[k]
         cost[k + 1] = going_on @ c
         discarding = D - going_on
-        if policy.exiting:
+        if policy.exiting and process.has_exit:
             exiting = D * policy.exiting[k]
             taken = exiting > 0
             discarding = np.maximum(0.0, discarding - exiting)
@@ -210,7 +210,7 @@ def values(process: StageProcess, policy: StagePolicy) -> tuple[tuple[Vector, ..
     out = [both]
     for k in reversed(range(process.K)):
         both = _continue(process, k, both) * policy.continuing[k][:, None]
-        if policy.exiting:
+        if policy.exiting and process.has_exit:
             x = policy.exiting[k]
             both[:, 0] += x * process.exit_utilities[k]
             both[:, 1] += x * np.where(x > 0, process.exit_costs[k], 0.0)

@@ -138,6 +138,23 @@ class EvidenceTable:
             fingerprint=_digest([self.fingerprint, *ids]),
         )
 
+    def join(self, other: EvidenceTable) -> EvidenceTable:
+        """Return the table with the columns, verdicts and validators of `other` after its own.
+
+        Raises `InputError` unless both are of the same attempts at the same checkpoints.
+        """
+        same = self.attempt_ids == other.attempt_ids and np.array_equal(self.position, other.position)
+        if not same or set(self.columns) & set(other.columns):
+            raise InputError("the tables are not of the same checkpoints, or share columns", where="join")
+        return replace(
+            self,
+            columns=self.columns + other.columns,
+            values=np.hstack([self.values, other.values]),
+            verdicts=np.hstack([self.verdicts, other.verdicts]),
+            validators=self.validators + other.validators,
+            failures={**self.failures, **other.failures},
+        )
+
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the table to Parquet: one row per checkpoint and end; the rest is schema metadata."""
         import pyarrow as pa

@@ -232,7 +232,11 @@ def frontier(
             if _is_above(problem, between, above):
                 vertices.append(between)
                 edges += [(above, between), (between, below)]
-    return _as_path(problem, sorted(vertices, key=lambda vertex: -vertex.utility))
+    vertices.sort(key=lambda vertex: -vertex.utility)
+    # Where several policies attain λ*, they lie on one line through nothing at all: its vertex loses least.
+    while len(vertices) > 1 and vertices[-2].tokens <= last.price * vertices[-2].utility * (1 + _ROUNDING):
+        vertices.pop()
+    return _as_path(problem, vertices)
 
 
 def solve_budget(
@@ -288,12 +292,12 @@ def keep_checkpoints(
     best = _Branch(0, np.repeat(full, process.initial.size, axis=0), problem.full.choices, frozenset())
     price = without = problem.full.tokens / problem.full.utility
     while True:
-        best = _best_branch(problem, price, costs, root, best)
-        u, t = process.initial @ best.both
-        ratio = float((process.prompt_cost + t) / u)
-        if ratio >= price * (1 - _ROUNDING):
+        found = _best_branch(problem, price, costs, root, best)
+        u, t = process.initial @ found.both
+        # At λ* the policy that keeps nothing is worth as much as the best one, and may win by rounding.
+        if not (u > 0 and process.prompt_cost + t < u * price * (1 - _ROUNDING)):
             return KeptCheckpoints(tuple(sorted(best.kept)), price, _policy(best.codes), without)
-        price = ratio
+        best, price = found, float((process.prompt_cost + t) / u)
 
 
 def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Collection[int] | None) -> _Problem:

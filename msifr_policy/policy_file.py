@@ -1,7 +1,8 @@
 """The policy file: one validated JSON with everything a fitted policy is, and the policy it runs as.
 
 Schedule, validators (names, versions, parameters), posterior, thresholds, certificate, and fingerprints of the
-data it was fitted and certified on. No pickle, no code. A file that does not validate is refused with the
+data it was fitted and certified on. Learned weights lie beside it in a safetensors file whose name is that of the
+policy file and the first digits of its SHA-256. No pickle, no code. A file that does not validate is refused with the
 reason.
 """
 
@@ -21,11 +22,13 @@ from numpy.typing import NDArray
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import Costing, EvidenceTable
 from msifr_policy.files import replacing
+from msifr_policy.network import NetworkCostToGo, NetworkPosterior
 from msifr_policy.policy import Action, Decision
 from msifr_policy.posterior import CostToGo, Posterior, worth_index
 from msifr_policy.schedule import Schedule
 from msifr_policy.validators import Validator, ValidatorSpec, Verdict, make_validator
 from msifr_policy.watch import Checkpoint, Watch, column_names
+from msifr_policy.weights import MAX_WEIGHTS_BYTES, remember, weights_bytes
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -66,6 +69,8 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `bias_bound` in total variation. `certified` False means nothing could be: the policy never discards.
     `unit_of_independence` is what was taken as independent; "prompt" weighs prompts as sampled.
     `accepted_needed` is the number of accepted certification samples from which a certificate is possible at all.
+    `pool` names the families of traces that were certified together: the statement then holds for their mixture as
+    sampled, not for each; counts are of the pool. `groups` are of this family alone.
     """
 
     certified: bool
@@ -82,6 +87,7 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tested: Count
     message: str
     groups: dict[str, GroupBound] = msgspec.field(default_factory=dict)
+    pool: list[str] = msgspec.field(default_factory=list)
 
 
 class LengthCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,8 +130,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     costing: Costing
     schedule: Schedule
     validators: list[ValidatorSpec]
-    posterior: Posterior
-    cost_to_go: CostToGo
+    posterior: Posterior | NetworkPosterior
+    cost_to_go: CostToGo | NetworkCostToGo
     thresholds: list[Share]
     price: Annotated[float, Meta(ge=0)] | None
     certificate: Certificate
@@ -137,19 +143,19 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     created_by: str
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all."""
-        with replacing(Path(path)) as temporary:
+        """Write the file, and before it the learned weights it names; each whole or not at all."""
+        path = Path(path)
+        if self.weights is not None:
+            with replacing(_weights_path(path, self.weights)) as temporary:
+                temporary.write_bytes(weights_bytes(self.weights))
+        with replacing(path) as temporary:
             temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PolicyFile:
-        """Read and validate a policy file. Raises `InputError` with the field and the reason."""
-        try:
-            if os.path.getsize(path) > MAX_FILE_BYTES:
-                raise InputError(f"larger than {MAX_FILE_BYTES} bytes", where=str(path))
-            raw = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+        """Read and validate a policy file and its weights. Raises `InputError` with the field and the reason."""
+        path = Path(path)
+        raw = _read(path, MAX_FILE_BYTES)
         try:
             version = msgspec.json.decode(raw, type=_Versioned).schema_version
             if version != SCHEMA_VERSION:
@@ -158,11 +164,21 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                     where=str(path),
                     remedy="fit again, or use the release that wrote the file",
                 )
-            return msgspec.json.decode(raw, type=cls)
+            file = msgspec.json.decode(raw, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(
                 f"not a policy file: {error}", where=str(path), remedy="make one with `msifr fit`"
             ) from None
+        if file.weights is not None:
+            beside = _weights_path(path, file.weights)
+            if remember(_read(beside, MAX_WEIGHTS_BYTES), where=str(beside)) != file.weights:
+                raise InputError("not the weights the policy file names", where=str(beside), remedy="copy both files")
+        return file
+
+    @property
+    def weights(self) -> str | None:
+        """SHA-256 of the learned weights, None if nothing in the policy is learned by a network."""
+        return self.posterior.weights if isinstance(self.posterior, NetworkPosterior) else None
 
     @property
     def never_discards(self) -> bool:
@@ -172,6 +188,19 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def policy(self) -> FittedPolicy:
         """Return the policy that runs. Raises `InputError` if a validator is missing or of another version."""
         return FittedPolicy(self)
+
+
+def _weights_path(path: Path, sha256: str) -> Path:
+    return path.with_name(f"{path.stem}.{sha256[:12]}.safetensors")
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        if os.path.getsize(path) > most:
+            raise InputError(f"larger than {most} bytes", where=str(path))
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
 
 
 class _Versioned(msgspec.Struct):
@@ -217,12 +246,16 @@ class FittedPolicy:
     def reasons(self, k: NDArray[np.int64], values: NDArray[np.float64], verdicts: NDArray[np.int8]) -> list[str]:
         """Return `[R]` the validator that spoke most against each row.
 
-        The first that says DEAD, else the one whose columns lower log(odds of M / r) most.
+        The first that says DEAD, else the one whose columns lower log(odds of M / r) most; one that knows nothing does
+        not speak.
         """
         contributions = self.file.posterior.contributions(k, values) - self.file.cost_to_go.contributions(k, values)
         by_validator = np.zeros((len(k), len(self.validators)))
+        silent = np.ones((len(k), len(self.validators)), dtype=bool)
         for d, owner in enumerate(self._owner):
             by_validator[:, owner] += contributions[:, d]
+            silent[:, owner] &= ~np.isfinite(values[:, d])
+        by_validator[silent] = np.inf
         dead = verdicts == Verdict.DEAD
         worst = np.where(dead.any(axis=1), dead.argmax(axis=1), by_validator.argmin(axis=1))
         return [self.validators[i].name for i in worst]

@@ -6,9 +6,9 @@
   price Λ, going on to the end is worth Λ·M_k − r_k > 0 exactly when ω_k > ρ/(ρ + Λ) [T8].
 
 Only evaluation lives here, plain numpy, so that a policy file runs without the libraries it was fitted with. Both
-models are linear in g(x) = sign(x)·log(1 + |x|) of the evidence x, stage by stage: checkpoint k uses stage
-`stage_of[k - 1]`, and checkpoints beyond the list the last entry. A score that is not known (NaN) contributes nothing,
-as if it were at its centre.
+models are linear (learned ones are in `network`) in g(x) = sign(x)·log(1 + |x|) of the evidence x, stage by stage:
+checkpoint k uses stage `stage_of[k - 1]`, and checkpoints beyond the list the last entry. A score that is not known
+(NaN) contributes nothing, as if it were at its centre.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
 
-__all__ = ["CostToGo", "LinearStage", "Posterior", "signed_log1p", "worth_index"]
+__all__ = ["LARGEST_COST", "CostToGo", "LinearStage", "Positive", "Posterior", "signed_log1p", "worth_index"]
 
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Positive = Annotated[float, Meta(gt=0, le=1e12)]
 StageOf = Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=4096)]
 
 LARGEST_COST = 1e9
+"""Largest cost to go a model may give."""
 
 
 def signed_log1p(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,7 +57,7 @@ class LinearStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coefficients: list[Finite]
 
 
-class Posterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Posterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="linear", tag_field="kind"):
     """M = 1/(1 + e^−η) per checkpoint over evidence `columns` (D names).
 
     `method` names how it was fitted ("logistic" or "isotonic"). Where the lists of knots are not empty, M is passed
@@ -96,7 +97,7 @@ class Posterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return result
 
 
-class CostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="linear", tag_field="kind"):
     """r = e^η per checkpoint over evidence `columns`, in units of cost; between 1 and 10⁹.
 
     `cost_per_accepted` is ρ, the cost per accepted sample without a policy, by which it becomes a worth index.

@@ -14,8 +14,11 @@ the two quantities that need no policy follow by backward recursion over checkpo
     M_K = U,   M_k = P_k M_{k+1}            conditional utility estimate, E[U | F_k]
     r_K = 0,   r_k = c_k + P_k r_{k+1}      expected remaining cost, E[Σ_{j>k} C_j | F_k]
 
-Attempts that finish early sit in a state that leads to itself at zero cost. Reference: Puterman (2005),
-*Markov Decision Processes*, chapter 4 (finite horizon).
+Attempts that finish early sit in a state that leads to itself at zero cost (`pad`, `random_lengths`). Processes are
+compiled from a Markov chain (`markov_chain`), a mixture over prompt difficulty (`mixture`), a tree
+(`msifr_policy.tree`), the hazard model (`msifr_policy.hazard`), Gaussian evidence (`msifr_policy.gaussian`) and
+recorded evidence (`msifr_sim.empirical_chain`); `msifr_policy.belief` hides part of a state, `msifr_policy.prices`
+gives costs their unit. Reference: Puterman (2005), *Markov Decision Processes*, chapter 4 (finite horizon).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ import scipy.sparse as sp
 
 from msifr_policy.errors import InputError
 
-__all__ = ["Prospects", "StageProcess", "markov_chain", "mixture", "prospects", "reach"]
+__all__ = ["Prospects", "StageProcess", "markov_chain", "mixture", "pad", "prospects", "random_lengths", "reach"]
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 Matrix: TypeAlias = Any  # a dense float64 array or a scipy.sparse CSR array (scipy ships no types)
@@ -73,7 +76,8 @@ class StageProcess:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)  # a frozen record normalises its fields once
 
-        put("transitions", tuple(_matrix(P) for P in self.transitions))
+        matrices = {id(P): _matrix(P) for P in self.transitions}  # stages that share a matrix go on sharing it
+        put("transitions", tuple(matrices[id(P)] for P in self.transitions))
         put("stage_costs", tuple(_vector(c) for c in self.stage_costs))
         put("utility", _vector(self.utility))
         put("initial", _vector(self.initial))
@@ -134,15 +138,18 @@ def pull(P: Matrix, values: Vector) -> Vector:
     """Return P @ values for values `[S_{k+1}, L]`: expectations at checkpoint k of what is known at k + 1.
 
     Few columns are limited by reading P from memory, so a dense P is read once, in blocks of rows small
-    enough to stay in cache while each column is multiplied.
+    enough to stay in cache while each column is multiplied: the blocks are the outer axis of one product.
     """
     if sp.issparse(P) or values.shape[1] > 4 or P.nbytes <= _BLOCK_BYTES:
         return np.asarray(P @ values)
-    out = np.empty((P.shape[0], values.shape[1]))
-    columns = [np.ascontiguousarray(values[:, j]) for j in range(values.shape[1])]
-    for rows in _row_blocks(P):
-        for j, column in enumerate(columns):
-            out[rows, j] = P[rows] @ column
+    n, size = P.shape
+    rows = _rows_per_block(P)
+    whole = n - n % rows
+    columns = np.ascontiguousarray(values.T)[:, :, None]
+    products = P[:whole].reshape(-1, 1, rows, size) @ columns  # [blocks, columns, rows, 1]
+    out = np.empty((n, values.shape[1]))
+    out[:whole] = products[..., 0].swapaxes(1, 2).reshape(whole, -1)
+    out[whole:] = P[whole:] @ values
     return out
 
 
@@ -152,8 +159,9 @@ def push(mass: Vector, P: Matrix) -> Vector:
         return np.asarray(P.T @ mass)
     if P.nbytes <= _BLOCK_BYTES:
         return np.asarray(mass @ P)
-    out = np.zeros(P.shape[1])
-    for rows in _row_blocks(P):
+    out, step = np.zeros(P.shape[1]), _rows_per_block(P)
+    for start in range(0, P.shape[0], step):
+        rows = slice(start, start + step)
         out += mass[rows] @ P[rows]
     return out
 
@@ -174,8 +182,8 @@ def markov_chain(
     """
     if stages < 1:
         raise InputError(f"{stages} stages", where="markov_chain", remedy="give at least one stage")
-    P, c = _matrix(transition), _vector(stage_cost)
-    return StageProcess((P,) * stages, (c,) * stages, _vector(utility), _vector(initial), prompt_cost)
+    c = _vector(stage_cost)
+    return StageProcess((transition,) * stages, (c,) * stages, _vector(utility), _vector(initial), prompt_cost)
 
 
 def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageProcess:
@@ -184,7 +192,7 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
 
     weights: `[n]`, probabilities of the classes. The state is (class, state of that class), in blocks in the
     order given, so the class is **observed**. To hide it, pass the result to `msifr_policy.belief.hide` with
-    labels that do not tell classes apart. All processes need the same K; the prompt cost is the weighted
+    labels that do not tell classes apart. Processes of fewer stages are padded; the prompt cost is the weighted
     mean.
 
     Raises `InputError` for weights that are no distribution and processes that do not fit together.
@@ -193,14 +201,8 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
     if w.size != len(processes):
         raise InputError(f"{w.size} weights for {len(processes)} processes", where="mixture")
     _check_distribution(w, "mixture weights")
-    depths = {process.K for process in processes}
-    if len(depths) != 1:
-        raise InputError(
-            f"processes with different numbers of stages {sorted(depths)}",
-            where="mixture",
-            remedy="pad the shorter ones with stages of zero cost",
-        )
-    (K,) = depths
+    K = max(process.K for process in processes)
+    processes = [pad(process, K) for process in processes]
     blocks = [sp.block_diag([process.transitions[k] for process in processes], format="csr") for k in range(K)]
     with_exit = any(process.has_exit for process in processes)
 
@@ -222,15 +224,82 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
     )
 
 
-def _row_blocks(P: Matrix) -> list[slice]:
-    rows = max(1, _BLOCK_BYTES // (P.shape[1] * P.itemsize))
-    return [slice(start, start + rows) for start in range(0, P.shape[0], rows)]
+def pad(process: StageProcess, stages: int) -> StageProcess:
+    """Return the process with stages of zero cost after its last, in which finished attempts wait (theory §1).
+
+    Raises `InputError` for fewer stages than the process has.
+    """
+    more = stages - process.K
+    if more < 0:
+        raise InputError(f"{stages} stages for a process of {process.K}", where="pad", remedy="at least as many")
+    size = process.utility.size
+    stay = sp.eye_array(size, format="csr")
+    nothing, never = (np.zeros(size),) * more, (np.full(size, np.inf),) * more
+    return StageProcess(
+        transitions=process.transitions + (stay,) * more,
+        stage_costs=process.stage_costs + nothing,
+        utility=process.utility,
+        initial=process.initial,
+        prompt_cost=process.prompt_cost,
+        exit_costs=process.exit_costs + never if process.has_exit else (),
+        exit_utilities=process.exit_utilities + nothing if process.has_exit else (),
+    )
+
+
+def random_lengths(process: StageProcess, finishing: Sequence[npt.ArrayLike]) -> StageProcess:
+    """Return the process whose attempts may be finished before stage K.
+
+    finishing: K − 1 vectors `[S_k]` for k = 1 … K − 1, the probability that an attempt which arrives at checkpoint k in
+    this state turns out to be finished there. It then costs nothing more and its utility is on average what it would
+    have been: length says nothing that the state does not. M_k of the unfinished states stays as it is.
+
+    From checkpoint 1 on two states follow the S_k unfinished ones: finished with utility 0 and finished with the
+    largest utility of `process`, the two ends between which any mean can be drawn. Raises `InputError`, naming
+    checkpoint and state, for what are no probabilities.
+    """
+    start, *_, end = process.sizes
+    shares = (np.zeros(start), *(_vector(share) for share in finishing), np.zeros(end))
+    _check_lengths("finishing", shares[:-1], process.sizes[:-1])
+    best = process.utility.max()
+    transitions: list[Matrix] = []
+    for k, (P, share, M) in enumerate(
+        zip(process.transitions, shares[1:], prospects(process).utility[1:], strict=True)
+    ):
+        wrong = ~((share >= 0) & (share <= 1))
+        if wrong.any():
+            s = int(np.argmax(wrong))
+            raise InputError(f"probability {share[s]:g} of finishing", where=f"checkpoint {k + 1}, state {s}")
+        accepted = share * np.minimum(1.0, M / best)  # M is at most the best up to rounding
+        ends = pull(P, np.column_stack([share - accepted, accepted]))
+        waiting = [] if k == 0 else [[np.zeros((2, P.shape[1])), np.eye(2)]]
+        if sp.issparse(P):
+            rows = [[P @ sp.diags_array(1 - share), ends], *waiting]
+            transitions.append(sp.block_array([[sp.csr_array(block) for block in row] for row in rows], format="csr"))
+        else:
+            transitions.append(np.block([[P * (1 - share), ends], *waiting]))
+
+    def longer(vectors: tuple[Vector, ...], fill: float) -> tuple[Vector, ...]:
+        return tuple(v if k == 0 else np.append(v, [fill, fill]) for k, v in enumerate(vectors))
+
+    return StageProcess(
+        transitions=tuple(transitions),
+        stage_costs=longer(process.stage_costs, 0.0),
+        utility=np.append(process.utility, [0.0, best]),
+        initial=process.initial,
+        prompt_cost=process.prompt_cost,
+        exit_costs=longer(process.exit_costs, np.inf),
+        exit_utilities=longer(process.exit_utilities, 0.0),
+    )
+
+
+def _rows_per_block(P: Matrix) -> int:
+    return max(1, _BLOCK_BYTES // int(P.shape[1] * P.itemsize))
 
 
 def _matrix(P: Matrix) -> Matrix:
     if sp.issparse(P):
         return sp.csr_array(P, dtype=np.float64)
-    view = np.asarray(P, dtype=np.float64).view()
+    view = np.asarray(P, dtype=np.float64, order="C").view()  # rows in one piece, for `pull`
     view.flags.writeable = False
     return view
 
@@ -275,9 +344,11 @@ def _check_values(process: StageProcess) -> None:
     _check_distribution(process.initial, "initial distribution")
     if not 0 <= process.prompt_cost < np.inf:
         raise InputError(f"prompt cost {process.prompt_cost}", where="StageProcess", remedy="tokens, finite and >= 0")
+    checked: set[int] = set()
     for k, (P, c) in enumerate(zip(process.transitions, process.stage_costs, strict=True)):
-        if k == 0 or P is not process.transitions[k - 1]:
+        if id(P) not in checked:
             _check_rows(P, k)
+            checked.add(id(P))
         _check_nonnegative(c, f"cost of stage {k + 1}")
     _check_nonnegative(process.utility, f"utility at checkpoint {process.K}")
     for k, (x, e) in enumerate(zip(process.exit_costs, process.exit_utilities, strict=True)):

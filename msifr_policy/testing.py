@@ -1,15 +1,19 @@
-"""Helpers to test policies with: random trees in exact arithmetic, and checks of the statements [T1]-[T8].
+"""Helpers to test policies with: random models in exact arithmetic, and checks of the statements [T1]-[T8], [T12].
 
-The `assert_…` functions take a tree (`msifr_policy.tree`) and a policy on it, compute both sides of a
-statement along different ways (recursion over nodes, enumeration of scenarios) and raise `AssertionError`
-that names the statement and, where one is to blame, the node. With Fractions they compare without tolerance.
-The strategies draw such trees, policies and validators for hypothesis, which must be
-installed (`pip install hypothesis`).
+The `assert_…` functions take a tree (`msifr_policy.tree`) and a policy on it, compute both sides of a statement along
+different ways (recursion over nodes, enumeration of scenarios) and raise `AssertionError` that names the statement and
+the node to blame: of a statement about a whole tree the deepest node below which it does not hold. With Fractions they
+compare without tolerance.
+
+Your own policy becomes a policy on a tree in one of three ways: `threshold_policy` for a validator with a threshold,
+`recorded_policy` for a `msifr_policy.Policy` that reads text, `tree.unroll` for a `StagePolicy` on a `StageProcess`.
+The strategies draw trees, processes, policies, and calibrated and miscalibrated validators for hypothesis, which must
+be installed (`pip install hypothesis`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -20,7 +24,8 @@ from hypothesis import strategies as st
 
 from msifr_policy import martingale, roulette, tree
 from msifr_policy.evaluate import StagePolicy
-from msifr_policy.process import StageProcess
+from msifr_policy.policy import Action, Policy
+from msifr_policy.process import StageProcess, Vector, prospects, reach
 from msifr_policy.tree import Address, Branch, Choice, Node, Scenario, TreePolicy
 
 __all__ = [
@@ -35,7 +40,10 @@ __all__ = [
     "assert_roulette_unbiased",
     "assert_saving_identity",
     "estimates",
+    "fractions",
     "processes",
+    "recorded_policy",
+    "stage_estimates",
     "stage_policies",
     "survival_policies",
     "threshold_policy",
@@ -52,26 +60,27 @@ def assert_saving_identity(root: Node, policy: TreePolicy) -> None:
 
     For policies that never EXIT.
     """
-    result = tree.tree_evaluate(root, policy)
-    saved: Any = 0
-    for scenario in tree.scenarios(root):
-        alive: Any = 1
-        for k, cost in enumerate(scenario.costs):
-            alive *= _choice(policy, scenario.leaf[:k]).continuing
-            saved += scenario.probability * cost * (1 - alive)
-    _check(
-        result.tokens_full - result.tokens == saved,
-        "[T1]",
-        f"saved {result.tokens_full - result.tokens}, not {saved}",
-    )
-    ahead = [
-        address
-        for address, node in tree.nodes(root)
-        if node.branches
-        and _arrives(root, policy, address) * _choice(policy, address).discarding > 0
-        and tree.tree_finish(node)[1] > 0
-    ]
-    _check((saved > 0) == bool(ahead), "[T1]", f"saved {saved} with discards ahead of cost at nodes {ahead}")
+
+    def wrong(node: Node, policy: TreePolicy, _: Address) -> str:
+        result = tree.tree_evaluate(node, policy)
+        saved: Any = 0
+        for scenario in tree.scenarios(node):
+            alive: Any = 1
+            for k, cost in enumerate(scenario.costs):
+                alive *= _choice(policy, scenario.leaf[:k]).continuing
+                saved += scenario.probability * cost * (1 - alive)
+        if result.tokens_full - result.tokens != saved:
+            return f"saved {result.tokens_full - result.tokens}, not {saved}"
+        ahead = [
+            address
+            for address, inner in tree.nodes(node)
+            if inner.branches
+            and _arrives(node, policy, address) * _choice(policy, address).discarding > 0
+            and tree.tree_finish(inner)[1] > 0
+        ]
+        return "" if (saved > 0) == bool(ahead) else f"saved {saved} with discards ahead of cost at {ahead}"
+
+    _hold("[T1]", root, policy, wrong)
 
 
 def assert_break_even(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0) -> None:
@@ -79,18 +88,21 @@ def assert_break_even(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0) -
 
     For policies that never EXIT and keep something.
     """
-    result = tree.tree_evaluate(root, policy, prompt_cost=prompt_cost)
-    kept = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(root))
-    s, f = result.saving_rate, result.false_reject_rate
-    _check(kept == (1 - f) * result.utility_full, "[T2]", f"kept {kept} but f = {f} of {result.utility_full}")
-    _check(
-        result.tokens * result.utility_full * (1 - f) == (1 - s) * result.tokens_full * kept,
-        "[T2]",
-        f"net cost factor is not (1 − s)/(1 − f) for s = {s}, f = {f}",
-    )
-    if result.tokens_full:
+
+    def wrong(node: Node, policy: TreePolicy, address: Address) -> str:
+        result = tree.tree_evaluate(node, policy, prompt_cost=0 if address else prompt_cost)
+        kept = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
+        if not kept:
+            return ""
+        s, f = result.saving_rate, result.false_reject_rate
+        if kept != (1 - f) * result.utility_full:
+            return f"kept {kept} but f = {f} of {result.utility_full}"
+        if result.tokens * result.utility_full * (1 - f) != (1 - s) * result.tokens_full * kept:
+            return f"net cost factor is not (1 − s)/(1 − f) for s = {s}, f = {f}"
         helps = result.tokens * result.utility_full < result.tokens_full * kept
-        _check(helps == (s > f), "[T2]", f"helps: {helps}, but s = {s} and f = {f}")
+        return "" if not result.tokens_full or helps == (s > f) else f"helps: {helps}, but s = {s} and f = {f}"
+
+    _hold("[T2]", root, policy, wrong)
 
 
 def assert_earlier_is_cheaper(root: Node, earlier: TreePolicy, later: TreePolicy) -> None:
@@ -134,24 +146,26 @@ def assert_calibrated(root: Node, estimate: Estimate) -> None:
 def assert_optional_stopping(root: Node, policy: TreePolicy, estimate: Estimate | None = None) -> None:
     """Check [T4]: E[U] = E[U; finished] + E[M_τ; exited] + E[M_τ; discarded], for any policy.
 
-    With an estimate M̂, and where the equality fails for it, the message names the nodes at which it is not
-    calibrated.
+    With an estimate M̂ of your own lost utility is read off it; the equality may then fail, and the node named is one
+    where the policy stops and M̂ is wrong.
     """
-    total = sum(p * U for p, _, U, _ in tree.scenarios(root))
-    parts = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(root))
-    for address, node in tree.nodes(root):
-        if node.branches:
-            M = tree.tree_finish(node)[0] if estimate is None else estimate[address]
-            parts += _arrives(root, policy, address) * (1 - _choice(policy, address).continuing) * M
-    _check(total == parts, "[T4]", f"E[U] = {total}, but the parts add up to {parts}")
-    if estimate is None:
-        result = tree.tree_evaluate(root, policy)
-        lost = sum(
-            _arrives(root, policy, address) * _choice(policy, address).discarding * tree.tree_finish(node)[0]
-            for address, node in tree.nodes(root)
-            if node.branches
-        )
-        _check(result.utility_lost == lost, "[T4]", f"lost {result.utility_lost}, not {lost}")
+
+    def wrong(node: Node, policy: TreePolicy, at: Address) -> str:
+        total = sum(p * U for p, _, U, _ in tree.scenarios(node))
+        parts = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
+        lost: Any = 0
+        for address, inner in tree.nodes(node):
+            if inner.branches:
+                choice, arrives = _choice(policy, address), _arrives(node, policy, address)
+                M = tree.tree_finish(inner)[0] if estimate is None else estimate[at + address]
+                parts += arrives * (1 - choice.continuing) * M
+                lost += arrives * choice.discarding * M
+        if total != parts:
+            return f"E[U] = {total}, but the parts add up to {parts}"
+        stated = tree.tree_evaluate(node, policy).utility_lost
+        return "" if estimate is not None or stated == lost else f"lost {stated}, not {lost}"
+
+    _hold("[T4]", root, policy, wrong)
 
 
 def assert_retained_shift(root: Node, policy: TreePolicy) -> None:
@@ -159,18 +173,24 @@ def assert_retained_shift(root: Node, policy: TreePolicy) -> None:
 
     For policies that never EXIT and keep something.
     """
-    result = tree.tree_evaluate(root, policy)
-    retained = sum(p * _retained(policy, leaf) for p, _, _, leaf in tree.scenarios(root))
-    kept = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(root))
-    if not result.discarded:
-        _check(kept == result.utility_full, "[T5]", "nothing is discarded, yet the retained differ from all")
-        return
-    shift = martingale.RetainedShift(
-        result.utility_full, kept / retained, result.utility_lost / result.discarded, result.discarded
-    ).shift
-    _check(kept / retained - result.utility_full == shift, "[T5]", f"shift {shift} of the mean {kept / retained}")
-    poor = result.utility_lost < result.utility_full * result.discarded
-    _check((shift > 0) == poor, "[T5]", f"shift {shift}, but poor prospects discarded: {poor}")
+
+    def wrong(node: Node, policy: TreePolicy, _: Address) -> str:
+        result = tree.tree_evaluate(node, policy)
+        retained = sum(p * _retained(policy, leaf) for p, _, _, leaf in tree.scenarios(node))
+        kept = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
+        if not retained:
+            return ""
+        if not result.discarded:
+            return "" if kept == result.utility_full else "nothing is discarded, yet the retained differ from all"
+        shift = martingale.RetainedShift(
+            result.utility_full, kept / retained, result.utility_lost / result.discarded, result.discarded
+        ).shift
+        if kept / retained - result.utility_full != shift:
+            return f"shift {shift} of the mean {kept / retained}"
+        poor = result.utility_lost < result.utility_full * result.discarded
+        return "" if (shift > 0) == poor else f"shift {shift}, but poor prospects discarded: {poor}"
+
+    _hold("[T5]", root, policy, wrong)
 
 
 def assert_bias_bound(root: Node, policy: TreePolicy, groups: Mapping[Address, str] | None = None) -> None:
@@ -178,24 +198,29 @@ def assert_bias_bound(root: Node, policy: TreePolicy, groups: Mapping[Address, s
 
     For policies that never EXIT. Y is the leaf. groups: a name for each leaf; every group is checked too.
     """
-    everything = tree.scenarios(root)
-    parts = {"": everything}
-    for scenario in everything if groups is not None else ():
-        parts.setdefault(f"group {groups[scenario.leaf]}", []).append(scenario)  # type: ignore[index]
-    for name, part in parts.items():
-        accepted = np.array([p * U for p, _, U, _ in part], dtype=object)
-        kept = np.array([p * U * _retained(policy, leaf) for p, _, U, leaf in part], dtype=object)
-        if not (accepted.sum() > 0 and kept.sum() > 0):
-            continue
-        f = 1 - kept.sum() / accepted.sum()
-        if not name:
-            stated = tree.tree_evaluate(root, policy).false_reject_rate
-            _check(f == stated, "[T6]", f"f is {f}, not {stated}")
-        bias = martingale.total_variation(kept / kept.sum(), accepted / accepted.sum())
-        lost = accepted - kept
-        contrast = martingale.total_variation(kept / kept.sum(), lost / lost.sum()) if f else 1
-        _check(bias == f * contrast, "[T6]", f"{name} bias {bias}, but f = {f} and contrast {contrast}")
-        _check(bias <= f, "[T6]", f"{name} bias {bias} exceeds f = {f}")
+
+    def wrong(node: Node, policy: TreePolicy, at: Address) -> str:
+        everything = tree.scenarios(node)
+        parts = {"": everything}
+        for scenario in everything if groups is not None else ():
+            parts.setdefault(f"group {groups[at + scenario.leaf]}: ", []).append(scenario)  # type: ignore[index]
+        for name, part in parts.items():
+            accepted = np.array([p * U for p, _, U, _ in part], dtype=object)
+            kept = np.array([p * U * _retained(policy, leaf) for p, _, U, leaf in part], dtype=object)
+            if not (accepted.sum() > 0 and kept.sum() > 0):
+                continue
+            f = 1 - kept.sum() / accepted.sum()
+            stated = f if name else tree.tree_evaluate(node, policy).false_reject_rate
+            if f != stated:
+                return f"f is {f}, not {stated}"
+            bias = martingale.total_variation(kept / kept.sum(), accepted / accepted.sum())
+            lost = accepted - kept
+            contrast = martingale.total_variation(kept / kept.sum(), lost / lost.sum()) if f else 1
+            if not bias == f * contrast <= f:
+                return f"{name}bias {bias}, but f = {f} and contrast {contrast}"
+        return ""
+
+    _hold("[T6]", root, policy, wrong)
 
 
 def assert_roulette_unbiased(root: Node, policy: TreePolicy) -> None:
@@ -222,11 +247,12 @@ def assert_roulette_unbiased(root: Node, policy: TreePolicy) -> None:
                 )
 
 
-def assert_optimal(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0) -> None:
+def assert_optimal(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0, tolerance: Any = 0) -> None:
     """Check [T8]: no policy has a lower cost per accepted than this one.
 
-    At the price λ = ρ(policy) every reached choice must be best given the best continuation, and the value of
-    the whole zero. An `AssertionError` names the node where the policy gives value away.
+    At the price λ = ρ(policy) every reached choice must be best given the best continuation, and the value of the
+    whole zero; within a tolerance in tokens, for policies that were computed in floats. An `AssertionError` names
+    the node where the policy gives value away.
     """
     result = tree.tree_evaluate(root, policy, prompt_cost=prompt_cost)
     price = result.cost_per_accepted
@@ -242,17 +268,45 @@ def assert_optimal(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0) -> N
             best = max(value for _, _, value in options)
             for probability, name, value in options:
                 _check(
-                    not probability or value == best,
+                    not probability or best - value <= tolerance,
                     "[T8]",
-                    f"node {address}: {name} is worth {value} tokens at price {price}, the best {best}",
+                    f"node {address}: {name} is worth {_short(value)} tokens at price {_short(price)}, "
+                    f"the best {_short(best)}",
                 )
     value = tree.tree_induct(root, price)[0] - prompt_cost
-    _check(value == 0, "[T8]", f"a policy of cost per accepted below {price} exists: F = {value}")
+    _check(
+        value <= tolerance, "[T8]", f"a policy of cost per accepted below {_short(price)} exists: F = {_short(value)}"
+    )
 
 
 def threshold_policy(root: Node, estimate: Estimate, threshold: Any) -> dict[Address, Choice]:
     """Return the policy that discards unfinished attempts where a validator says M̂ < threshold."""
     return {a: Choice(0) for a, node in tree.nodes(root) if node.branches and estimate[a] < threshold}
+
+
+def recorded_policy(
+    root: Node, policy: Policy, pieces: Mapping[Address, tuple[str, int]], *, prompt: str = ""
+) -> dict[Address, Choice]:
+    """Return what a policy that reads text does on a tree, by running it along every scenario.
+
+    pieces: at every inner node below the root the text of the stage that ends there, and how many tokens it has. The
+    decision after a piece is the choice at its node. Raises `AssertionError`, naming the node, where runs that have
+    seen the same text decide differently: such a policy is no function of what is known, F_k (theory §1), and none of
+    the statements apply to it.
+    """
+    choices: dict[Address, Choice] = {}
+    for scenario in tree.scenarios(root):
+        run = policy.start(prompt)
+        for k in range(1, len(scenario.costs)):
+            address = scenario.leaf[:k]
+            decision = run.feed(*pieces[address])
+            action = Action.CONTINUE if decision is None else decision.action
+            choice = Choice(int(action is Action.CONTINUE), int(action is Action.EXIT))
+            seen = choices.setdefault(address, choice)
+            _check(seen == choice, "§1", f"node {address}: decided {choice} after {seen} on the same text")
+            if action is not Action.CONTINUE:
+                break
+    return choices
 
 
 def fractions(*, largest: int = 4) -> st.SearchStrategy[Fraction]:
@@ -313,6 +367,23 @@ def estimates(draw: st.DrawFn, root: Node, *, calibrated: bool) -> dict[Address,
 
 
 @st.composite
+def stage_estimates(draw: st.DrawFn, process: StageProcess, *, calibrated: bool) -> tuple[Vector, ...]:
+    """Draw a validator on a stage process, K + 1 vectors `[S_k]`: the true M if calibrated, else wrong somewhere.
+
+    Somewhere is a state before checkpoint K that is reached with positive probability.
+    """
+    truth = prospects(process).utility
+    if calibrated:
+        return truth
+    places = [(k, int(s)) for k, mass in enumerate(reach(process)[:-1]) for s in np.flatnonzero(mass)]
+    wrong = draw(st.sets(st.sampled_from(places), min_size=1))
+    shift = [np.zeros(M.size) for M in truth]
+    for k, s in sorted(wrong):
+        shift[k][s] = draw(st.sampled_from([-0.125, 0.125]))
+    return tuple(M + by for M, by in zip(truth, shift, strict=True))
+
+
+@st.composite
 def processes(draw: st.DrawFn, *, stages: int = 4, states: int = 4, exits: bool = False) -> StageProcess:
     """Draw a stage process of at most this many stages and states, some transitions and costs zero."""
     K = draw(st.integers(1, stages))
@@ -360,6 +431,29 @@ def stage_policies(draw: st.DrawFn, process: StageProcess) -> StagePolicy:
 def _check(holds: bool, statement: str, message: str) -> None:
     if not holds:
         raise AssertionError(f"{statement} {message}")
+
+
+def _short(number: Any) -> str:
+    """Return a number as it is, but a Fraction that stands for a float as that float."""
+    return f"{float(number):g}" if isinstance(number, Fraction) and number.denominator > 10**6 else str(number)
+
+
+def _hold(statement: str, root: Node, policy: TreePolicy, wrong: Callable[[Node, TreePolicy, Address], str]) -> None:
+    """Check a statement about a tree and a policy; if it is wrong, name the deepest node below which it is.
+
+    `wrong` says what is, of the tree below a node, the policy there, and the node's address in the whole tree.
+    """
+    if not wrong(root, policy, ()):
+        return
+    inner = [(address, node) for address, node in tree.nodes(root) if node.branches]
+    for address, node in sorted(inner, key=lambda place: -len(place[0])):
+        message = wrong(node, _below(policy, address), address)
+        _check(not message, statement, f"node {address}: {message}")
+
+
+def _below(policy: TreePolicy, address: Address) -> TreePolicy:
+    n = len(address)
+    return {place[n:]: choice for place, choice in policy.items() if place[:n] == address}
 
 
 def _choice(policy: TreePolicy, address: Address) -> Choice:

@@ -21,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import scipy.sparse as sp
 
 from msifr_policy.errors import InputError
 from msifr_policy.evaluate import StagePolicy
@@ -48,6 +50,7 @@ __all__ = [
     "tree_process",
     "tree_solve",
     "tree_states",
+    "unroll",
 ]
 
 Number: TypeAlias = Any  # int, float or Fraction
@@ -300,6 +303,47 @@ def tree_policy(root: Node, policy: TreePolicy) -> StagePolicy:
         tuple(column(here, 0) for here in states),
         tuple(column(here, 1) for here in states) if exiting else (),
     )
+
+
+def unroll(process: StageProcess, policy: StagePolicy) -> tuple[Node, dict[Address, Choice]]:
+    """Return the tree of all histories of a process, and a policy on it, in Fractions.
+
+    The address of a node is the states visited so far: (2, 0) is state 2 at checkpoint 0, then state 0 at checkpoint
+    1. The stage before checkpoint 0 draws the first state and costs the prompt; the root always continues. Floats
+    become the fractions they are, rows divided by their exact sums, so what `tree_evaluate` says of the result is the
+    array code's answer without its rounding. The number of histories is up to S_0 · … · S_K: for small processes.
+    """
+    rows = [[_law(P[[s], :]) for s in range(P.shape[0])] for P in process.transitions]
+
+    @cache
+    def grow(k: int, s: int) -> Node:
+        if k == process.K:
+            return Node(utility=Fraction(float(process.utility[s])))
+        cost = Fraction(float(process.stage_costs[k][s]))
+        branches = tuple(Branch(p, cost, grow(k + 1, t) if p else Node()) for t, p in enumerate(rows[k][s]))
+        if not process.has_exit or not np.isfinite(process.exit_costs[k][s]):
+            return Node(branches)
+        exit_cost, exit_utility = (Fraction(float(v[k][s])) for v in (process.exit_costs, process.exit_utilities))
+        return Node(branches, exit_cost=exit_cost, exit_utility=exit_utility)
+
+    prompt_cost = Fraction(process.prompt_cost)
+    first = (Branch(p, prompt_cost, grow(0, s) if p else Node()) for s, p in enumerate(_law(process.initial)))
+    root = Node(tuple(first))
+    choices: dict[Address, Choice] = {}
+    for address, node in nodes(root):
+        if address and node.branches:
+            k, s = len(address) - 1, address[-1]
+            q = min(Fraction(1), Fraction(float(policy.continuing[k][s])))
+            x = Fraction(float(policy.exiting[k][s])) if policy.exiting else Fraction(0)
+            choices[address] = Choice(q, min(x, 1 - q))
+    return root, choices
+
+
+def _law(row: Any) -> list[Fraction]:
+    """Return a row of probabilities, dense or sparse, as Fractions that sum to one."""
+    dense = row.toarray() if sp.issparse(row) else np.asarray(row)
+    exact = [Fraction(p) for p in dense.ravel().tolist()]
+    return [p / sum(exact) for p in exact]
 
 
 def _run(node: Node, policy: TreePolicy, address: Address) -> tuple[Number, Number, Number, Number, Number]:

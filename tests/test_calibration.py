@@ -128,7 +128,12 @@ def test_fixed_sequence_testing_keeps_its_promise_on_a_path_that_is_not_monotone
     for _ in range(REPEATS):
         f = ALPHA + 0.1 * rng.random(10) * (rng.random(10) < 0.5)
         gone = (rng.random(table.n_attempts) < rate for rate in f)
-        broken += fixed_sequence_test(gone, table, max_false_reject=ALPHA, confidence=1 - DELTA).n_certified > 0
+        broken += (
+            fixed_sequence_test(
+                gone, table.prompt, table.accepted, max_false_reject=ALPHA, confidence=1 - DELTA
+            ).n_certified
+            > 0
+        )
     assert broken <= ALLOWED
 
 
@@ -138,7 +143,9 @@ def test_policies_before_the_first_failure_are_certified():
     none, bad_only, all_good = (np.zeros(300, dtype=bool) for _ in range(3))
     bad_only[:] = ~table.accepted
     all_good[good] = True
-    tested = fixed_sequence_test([none, bad_only, all_good, none], table, max_false_reject=0.05, confidence=0.9)
+    tested = fixed_sequence_test(
+        [none, bad_only, all_good, none], table.prompt, table.accepted, max_false_reject=0.05, confidence=0.9
+    )
     assert (tested.n_certified, tested.losses) == (2, (0, 0, len(good)))
     certificate = certificate_of(tested, table, 1, bad_only)
     assert (certificate.method, certificate.bias_bound, certificate.false_rejects) == ("exact binomial", 0.05, 0)
@@ -146,7 +153,7 @@ def test_policies_before_the_first_failure_are_certified():
     assert sum(g.n_accepted for g in certificate.groups.values()) == len(good)
     with pytest.raises(InputError, match="not among the 2 certified"):
         certificate_of(tested, table, 2, all_good)
-    failed = fixed_sequence_test([all_good], table, max_false_reject=0.05, confidence=0.9)
+    failed = fixed_sequence_test([all_good], table.prompt, table.accepted, max_false_reject=0.05, confidence=0.9)
     assert "nothing could be certified" in certificate_of(failed, table, None, none).message
 
 
@@ -175,10 +182,22 @@ def test_certified_policies_break_their_promise_no_more_often_than_delta():
     assert certified >= 14  # and it does certify: a method that never does would pass the line above
 
 
+def test_many_attempts_per_prompt_are_tested_by_betting_few_by_one_of_each_prompt():
+    rng = np.random.default_rng(0)
+    for attempts, exact in ((3, True), (20, False)):
+        prompt = np.repeat(np.arange(200), attempts)
+        accepted = rng.random(len(prompt)) < 0.8
+        none = np.zeros(len(prompt), dtype=bool)
+        tested = fixed_sequence_test([none], prompt, accepted, max_false_reject=0.05, confidence=0.9, seed=1)
+        assert (tested.exact, tested.n_certified, tested.n_prompts) == (exact, 1, 200)
+        counted = np.bincount(prompt[tested.counted])
+        assert (counted == (1 if exact else attempts)).all()
+
+
 def test_a_fitted_policy_saves_and_its_promise_holds_where_evidence_is_good():
     fit = fit_policy(make_table(400, attempts=2, seed=4), seed=4)
     assert fit.file.certificate.certified
-    assert fit.file.certificate.method == "betting by prompt"
+    assert fit.file.certificate.method == "exact binomial"
     summary = summarise(replay_policy(fit.file.policy(), make_table(400, attempts=2, seed=5)))
     assert summary.net_cost_factor_ci[1] < 0.75
     assert summary.false_reject_rate < 0.05
@@ -216,7 +235,7 @@ def test_the_path_is_a_front_from_conservative_to_aggressive():
     assert rho[-1] == pytest.approx(rho.min()) == pytest.approx(path.rho_best)
     assert path.rho_best < 0.9 * path.rho_full
     assert path.prices[0] == pytest.approx((table.cost.sum() - spent[0]) / lost[0])
-    cap = best_length_cap(table, 1.0)
+    cap = best_length_cap([table], 1.0)
     assert path.rho_best <= cap.net_cost_factor * path.rho_full * 1.05  # caps at checkpoints are on the menu
 
 
@@ -289,7 +308,7 @@ def test_splits_keep_prompts_together_and_do_not_depend_on_the_rest():
 
 def test_the_length_cap_is_the_best_of_all_caps():
     table = make_table(120, seed=3)
-    cap = best_length_cap(table, 0.1)
+    cap = best_length_cap([table], 0.1)
     cost, A = table.cost, table.accepted
     factors = {
         c: np.minimum(cost, c).sum() / (A & (cost <= c)).sum() / (cost.sum() / A.sum())

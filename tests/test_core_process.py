@@ -10,9 +10,13 @@ import scipy.sparse as sp
 from msifr_policy.belief import hide
 from msifr_policy.errors import InputError
 from msifr_policy.evaluate import StagePolicy, evaluate, never_discard
+from msifr_policy.evidence import Costing, EvidenceTable
 from msifr_policy.optimum import frontier, keep_checkpoints, path, solve, solve_budget
-from msifr_policy.process import StageProcess, markov_chain, mixture, prospects, reach
+from msifr_policy.prices import Prices, charge_checkpoints
+from msifr_policy.process import StageProcess, markov_chain, mixture, pad, prospects, random_lengths, reach
+from msifr_policy.schedule import EveryUnits
 from msifr_policy.tree import Branch, Node
+from msifr_sim import empirical_chain
 
 P = np.array([[0.5, 0.5], [0.1, 0.9]])
 GOOD = {
@@ -83,8 +87,22 @@ def test_bad_questions_are_refused() -> None:
         hide(process, [np.zeros(2)])
     with pytest.raises(InputError, match="weights"):
         mixture([1.0], [process, process])
-    with pytest.raises(InputError, match="different numbers of stages"):
-        mixture([0.5, 0.5], [process, markov_chain(P, [1, 1], [0, 1], [1, 0], stages=3)])
+    with pytest.raises(InputError, match="1 stages for a process of 2"):
+        pad(process, 1)
+    with pytest.raises(InputError, match=r"checkpoint 1, state 1: probability 1\.5 of finishing"):
+        random_lengths(process, [[0.5, 1.5]])
+    with pytest.raises(InputError, match="1 finishing vectors"):
+        random_lengths(process, [])
+    with pytest.raises(InputError, match="checkpoint 1: value -1"):
+        charge_checkpoints(process, [1.0, -1.0])
+    with pytest.raises(InputError, match=r"shape \(1,\)"):
+        charge_checkpoints(process, [1.0])
+    with pytest.raises(InputError, match="second -1"):
+        Prices(1.0, 1.0, -1.0)
+    with pytest.raises(InputError, match="decode tokens are free"):
+        Prices(1.0, 0.0)
+    with pytest.raises(InputError, match="seconds 1: value nan"):
+        Prices(1.0, 1.0).tokens(seconds=[0.0, NAN])
     with pytest.raises(InputError, match="0 stages"):
         markov_chain(P, [1, 1], [0, 1], [1, 0], stages=0)
     with pytest.raises(InputError, match=r"branch probabilities sum to 0\.5"):
@@ -171,6 +189,98 @@ def test_observed_and_hidden_difficulty() -> None:
     assert evaluate(observed, solve(observed).policy).discards_by_checkpoint[0] == pytest.approx(0.5)
 
 
+def test_prices_by_hand() -> None:
+    """Dollars per million tokens and per hour become decode tokens; looking is worth it until it costs too much."""
+    prices = Prices(prefill_token=0.5e-6, decode_token=2e-6, second=3.6 / 3600)
+    assert prices.tokens(prefill=400, decode=50, seconds=0.002) == pytest.approx(100 + 50 + 1)
+    np.testing.assert_allclose(prices.tokens(decode=[10, 20], seconds=[0, 0.02]), [10, 30])
+    # One flag after stage 1, seen for free: half the attempts are hopeless and stop before stage 2.
+    flag = np.array([[0.5, 0.5]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    costs = [prices.tokens(decode=n) for n in (10, 90)]
+    process = StageProcess(flag, ([costs[0]], [costs[1]] * 2), [0.0, 1.0], [1.0], prices.tokens(prefill=400))
+    assert solve(process).price == pytest.approx((100 + 10 + 45) / 0.5)
+    look = prices.tokens(seconds=np.array([0.0, 0.05]))
+    charged = charge_checkpoints(process, look)
+    assert evaluate(charged, solve(charged).policy).tokens == pytest.approx(100 + 10 + 25 + 45)
+    assert solve(charged).price == pytest.approx(keep_checkpoints(process, look).price)
+    dear = keep_checkpoints(process, 2 * look)
+    assert (dear.checkpoints, dear.price) == ((), pytest.approx(200 / 0.5))
+    # What never discarding costs with validators running is no base line: nobody would look.
+    assert evaluate(charged, never_discard(charged)).tokens == pytest.approx(225)
+    assert evaluate(process, never_discard(process)).tokens == pytest.approx(200)
+
+
+def test_what_costs_nothing_more_is_not_looked_at() -> None:
+    """A finished attempt pays no validator, under `charge_checkpoints` as under `keep_checkpoints`."""
+    done = random_lengths(markov_chain(np.eye(1), [10], [0.5], [1], stages=3), [[0.5], [1.0]])
+    charged = charge_checkpoints(done, [0, 4, 4])
+    assert evaluate(charged, never_discard(charged)).tokens == pytest.approx(10 + 0.5 * (10 + 4))
+
+
+def test_a_chain_compiled_from_recorded_evidence_by_hand() -> None:
+    """Four attempts of random length, the threshold 1/2: one of two rejected ones is discarded at its first look."""
+    spent = [10, 20, 25, 10, 20, 30, 10, 12, 6]  # the last entry of each attempt is its full cost
+    index = np.array([0.9, 0.9, 0, 0.2, 0.1, 0, 0.8, 0, 0])
+    table = EvidenceTable(
+        columns=(),
+        values=np.zeros((9, 0)),
+        verdicts=np.zeros((9, 0), np.int8),
+        k=np.array([1, 2, 3, 1, 2, 3, 1, 2, 1]),
+        spent=np.array(spent, float),
+        position=np.array(spent),
+        start=np.array([0, 3, 6, 8, 9]),
+        attempt_ids=tuple("abcd"),
+        prompt_ids=("p",),
+        prompt=np.zeros(4, np.int64),
+        groups=("",),
+        accepted=np.array([True, False, True, False]),
+        schedule=EveryUnits(10, "tokens"),
+        validators=(),
+        costing=Costing("tokens", "recorded"),
+        fingerprint="",
+    )
+    process, policy = empirical_chain(table, index, np.full(9, 0.5), n_ranges=1)
+    result = evaluate(process, policy)
+    assert (result.tokens_full, result.utility_full) == pytest.approx((73 / 4, 1 / 2))
+    assert (result.tokens, result.false_reject_rate) == pytest.approx((53 / 4, 0))
+    # Without an answer after 10 tokens a low index says it all, so no policy on this evidence does better.
+    assert solve(process).price == pytest.approx(result.cost_per_accepted)
+    np.testing.assert_allclose(prospects(process).utility[1], [0, 1, 0, 1])
+    np.testing.assert_allclose(prospects(process).remaining_cost[1], [20, 8.5, 0, 0])
+
+
+def test_checkpoints_are_kept_for_what_they_save_not_for_rounding() -> None:
+    """Where nothing is gained at λ*, keeping nothing is worth as much by rounding, and is still no answer."""
+    process = StageProcess(
+        transitions=([[0, 0, 1], [0, 0, 1.0]], [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1.0]]),
+        stage_costs=([0, 0], [0, 0, 10]),
+        utility=[0, 0, 0, 0.2],
+        initial=[0, 1],
+        exit_costs=([0, 25], [0, 0, 0]),
+        exit_utilities=([0, 0.6], [0, 0, 0]),
+    )
+    kept = keep_checkpoints(process, [0.0, 0.0])
+    assert kept.price == pytest.approx(25 / 0.6)
+    assert evaluate(process, kept.policy).cost_per_accepted == pytest.approx(25 / 0.6)
+
+
+def test_a_frontier_ends_at_the_vertex_of_least_loss() -> None:
+    """EXIT at once and finishing both cost 3 tokens per unit of utility; EXIT brings more of it."""
+    process = StageProcess([[[1.0]]], [[1.0]], [1 / 3], [1.0], exit_costs=([2.0],), exit_utilities=([2 / 3],))
+    found = frontier(process)
+    np.testing.assert_allclose([found.utility_kept, found.tokens], [[2 / 3], [2]])
+
+
+def test_stages_share_their_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A homogeneous chain holds one matrix, dense or sparse, and checks it once."""
+    checked = []
+    monkeypatch.setattr("msifr_policy.process._check_rows", lambda _, k: checked.append(k))
+    for matrix in (P, sp.csr_array(P)):
+        chain = markov_chain(matrix, [1, 1], [0, 1], [1, 0], stages=5)
+        assert len({id(each) for each in chain.transitions}) == 1
+    assert checked == [0, 0]
+
+
 def test_a_finished_attempt_is_never_discarded() -> None:
     """State 1 has failed and costs nothing more: going on is worth 0 and there is no cost ahead."""
     matrix = np.array([[0.5, 0.3, 0.2], [0, 1, 0], [0, 0, 1.0]])
@@ -202,3 +312,67 @@ def test_values_agree_with_quantecon() -> None:
     assert value == pytest.approx(values[0][:S].mean(), abs=1e-12)
     for k in range(stages):
         np.testing.assert_array_equal(found.choices[k][:, 0], choices[k][:S])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_ratio_optimum_is_the_best_average_reward(seed: int) -> None:
+    """Utility per token, 1/λ*, as the average reward of attempts in a row, by another library's policy iteration.
+
+    A decision that costs c tokens lasts c units of time; Schweitzer's data transformation (1971, *J. Math. Anal.
+    Appl.* 34, 495-501) turns that into an equivalent chain in which all decisions last equally long.
+    """
+    mdpsolver = pytest.importorskip("mdpsolver")
+    rng = np.random.default_rng(seed)
+    sizes = (2, 4, 3, 5)
+    process = StageProcess(
+        transitions=tuple(rng.dirichlet(np.full(size, 0.3), n) for n, size in pairwise(sizes)),
+        stage_costs=tuple(0.2 + rng.random(n) for n in sizes[:-1]),
+        utility=rng.random(5) ** 8,
+        initial=np.array([0.3, 0.7]),
+        prompt_cost=0.1,
+        exit_costs=tuple(rng.random(n) for n in sizes[:-1]),
+        exit_utilities=tuple(0.3 * rng.random(n) ** 4 for n in sizes[:-1]),
+    )
+    rewards, chances = average_reward(process)
+    model = mdpsolver.model()
+    model.mdp(rewards=rewards, tranMatWithZeros=chances)
+    model.solve(algorithm="pi", criterion="average", tolerance=1e-10)
+    chosen, value = model.getPolicy(), np.array(model.getValueVector())
+    best = solve(process)
+    gain = [r[a] + q[a] @ value - v for r, q, a, v in zip(rewards, np.array(chances), chosen, value, strict=True)]
+    np.testing.assert_allclose(gain, 1 / best.price, rtol=1e-6)
+    by_checkpoint = np.split(np.array(chosen), np.cumsum(sizes)[:-1])[:-1]
+    theirs = StagePolicy(tuple(1.0 * (a == 0) for a in by_checkpoint), tuple(1.0 * (a == 2) for a in by_checkpoint))
+    assert evaluate(process, theirs).cost_per_accepted == pytest.approx(best.price, rel=1e-9)
+    assert evaluate(process, theirs).discarded + evaluate(process, theirs).exited > 0
+
+
+def average_reward(process: StageProcess) -> tuple[list[list[float]], list[list[list[float]]]]:
+    """Rewards and transition probabilities of (state of any checkpoint) × (CONTINUE, DISCARD, EXIT).
+
+    DISCARD, EXIT and finishing begin the next attempt and pay its prompt.
+    """
+    start = np.concatenate([[0], np.cumsum(process.sizes)])
+    again = np.zeros(start[-1])
+    again[: process.sizes[0]] = process.initial
+    decisions: list[list[tuple[float, float, np.ndarray]]] = []
+    for k in range(process.K):
+        for s in range(process.sizes[k]):
+            onward = np.zeros(start[-1])
+            onward[start[k + 1] : start[k + 2]] = process.transitions[k][s]
+            decisions.append(
+                [
+                    (0.0, process.stage_costs[k][s], onward),
+                    (0.0, process.prompt_cost, again),
+                    (process.exit_utilities[k][s], process.exit_costs[k][s] + process.prompt_cost, again),
+                ]
+            )
+    decisions += [[(u, process.prompt_cost, again)] * 3 for u in process.utility]
+    unit = 0.9 * min(time for options in decisions for _, time, _ in options)
+    rewards = [[reward / time for reward, time, _ in options] for options in decisions]
+    stay = np.eye(start[-1])
+    chances = [
+        [(stay[i] + unit / time * (onward - stay[i])).tolist() for _, time, onward in options]
+        for i, options in enumerate(decisions)
+    ]
+    return rewards, chances

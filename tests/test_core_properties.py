@@ -5,6 +5,7 @@ Tree properties are exact: Fractions, no tolerance. Array code must agree with t
 that a property turns red.
 """
 
+import dataclasses
 import inspect
 import itertools
 import textwrap
@@ -16,24 +17,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from msifr_policy import testing as t
 from msifr_policy.errors import InputError
-from msifr_policy.policy import Action
+from msifr_policy.policy import Action, Decision
 from msifr_policy.tree import Choice, Node
 
 # By name, because the package may export functions of the same names.
-belief, evaluate, hazard, martingale, optimum, process, quota, roulette, tree = map(
+belief, evaluate, gaussian, hazard, martingale, optimum, prices, process, quota, roulette, tree = map(
     import_module,
     [
         "msifr_policy.belief",
         "msifr_policy.evaluate",
+        "msifr_policy.gaussian",
         "msifr_policy.hazard",
         "msifr_policy.martingale",
         "msifr_policy.optimum",
+        "msifr_policy.prices",
         "msifr_policy.process",
         "msifr_policy.quota",
         "msifr_policy.roulette",
@@ -187,6 +191,24 @@ def arrays_evaluate(data: Data) -> None:
         both = [tree.tree_finish(by_address[address]) for address in here]
         close(finished.utility[k], [M for M, _ in both])
         close(finished.remaining_cost[k], [r for _, r in both])
+
+
+def unrolled(data: Data) -> None:
+    """A process, whose states have many histories, is its tree: arrays agree with it and the statements hold on it."""
+    chain = data.draw(t.processes(stages=3, states=3, exits=data.draw(st.booleans())))
+    policy = data.draw(t.stage_policies(chain))
+    root, choices = tree.unroll(chain, policy)
+    exact, result = tree.tree_evaluate(root, choices), evaluate.evaluate(chain, policy)
+    for name in exact._fields:
+        close(getattr(result, name), getattr(exact, name))
+    t.assert_optional_stopping(root, choices)
+    if not result.exited:
+        t.assert_saving_identity(root, choices)
+        t.assert_break_even(root, choices)
+        t.assert_retained_shift(root, choices)
+        t.assert_bias_bound(root, choices)
+    best = optimum.solve(chain)
+    t.assert_optimal(*tree.unroll(chain, best.policy), tolerance=Fraction(1, 10**9))
 
 
 def backward_is_forward(data: Data) -> None:
@@ -399,6 +421,71 @@ def hidden_states(data: Data) -> None:
     assert blind.sizes == (1,) * (chain.K + 1)
 
 
+# --- lengths, prompts and prices
+
+
+def lengths_tell_nothing(data: Data) -> None:
+    """Finishing early leaves M as it is, and what is saved is the cost that was ahead."""
+    chain = data.draw(t.processes(exits=data.draw(st.booleans())))
+    as_sparse = data.draw(st.booleans())
+    if as_sparse:
+        chain = dataclasses.replace(chain, transitions=tuple(map(sp.csr_array, chain.transitions)))
+    shares = st.sampled_from([0.0, 0.25, 1.0])
+    finishing = [np.array([data.draw(shares) for _ in range(n)]) for n in chain.sizes[1:-1]]
+    shorter = process.random_lengths(chain, finishing)
+    assert all(sp.issparse(P) == as_sparse for P in shorter.transitions)
+    before, after = process.prospects(chain), process.prospects(shorter)
+    r = np.zeros(chain.sizes[-1])
+    for k in reversed(range(chain.K + 1)):
+        n = chain.sizes[k]
+        if k < chain.K:
+            going = 1 - finishing[k] if k + 1 < chain.K else np.ones(chain.sizes[k + 1])
+            r = chain.stage_costs[k] + chain.transitions[k] @ (going * r)
+        close(after.utility[k][:n], before.utility[k])
+        close(after.remaining_cost[k][:n], r)
+        close(after.remaining_cost[k][n:], np.zeros(2 * (k > 0)))
+    if not chain.has_exit:  # what finishes cannot EXIT any more, which may be worth more than finishing
+        assert optimum.solve(shorter).price <= optimum.solve(chain).price * (1 + 1e-12)
+
+
+def mixture_is_its_classes(data: Data) -> None:
+    """Prompts of different difficulty and length: every number per attempt is the weighted mean of the classes'."""
+    chains = [data.draw(t.processes(stages=3, states=3, exits=data.draw(st.booleans()))) for _ in range(2)]
+    policies = [data.draw(t.stage_policies(chain)) for chain in chains]
+    w = data.draw(st.sampled_from([0.25, 0.5]))
+    both = process.mixture([w, 1 - w], chains)
+    assert max(chain.K for chain in chains) == both.K
+    columns: list[list[Any]] = [[], []]
+    for k in range(both.K):
+        for column, vectors in zip(columns, ("continuing", "exiting"), strict=True):
+            parts = []
+            for chain, policy in zip(chains, policies, strict=True):
+                given = getattr(policy, vectors)
+                default = np.full(chain.sizes[min(k, chain.K)], float(vectors == "continuing"))
+                parts.append(given[k] if k < len(given) else default)
+            column.append(np.concatenate(parts))
+    result = evaluate.evaluate(both, evaluate.StagePolicy(tuple(columns[0]), tuple(columns[1])))
+    easy, hard = (evaluate.evaluate(chain, policy) for chain, policy in zip(chains, policies, strict=True))
+    for name in ("tokens", "tokens_full", "utility_kept", "utility_full", "utility_lost", "discarded", "exited"):
+        close(getattr(result, name), w * getattr(easy, name) + (1 - w) * getattr(hard, name))
+
+
+def paid_validators(data: Data) -> None:
+    """Paying in the stage that ends at a checkpoint is paying in a stage of its own before the decision."""
+    chain = data.draw(t.processes(exits=data.draw(st.booleans()), stages=3))
+    kept = data.draw(st.sets(st.sampled_from(range(chain.K))))
+    costs = np.array([data.draw(st.sampled_from([0.0, 0.5, 3.0])) for _ in range(chain.K)])
+    ahead = [r > 0 for r in process.prospects(chain).remaining_cost]
+    best = optimum.keep_checkpoints(chain, costs)
+    charged = prices.charge_checkpoints(chain, [cost * (k in kept) for k, cost in enumerate(costs)])
+    price = optimum.solve(charged, checkpoints=kept).price
+    close(price, looking_price(chain, kept, costs, ahead), 1e-10)
+    assert best.price <= price * (1 + 1e-10)
+    looks = prices.charge_checkpoints(chain, [cost * (k in best.checkpoints) for k, cost in enumerate(costs)])
+    if best.checkpoints:
+        close(evaluate.evaluate(looks, best.policy).cost_per_accepted, best.price, 1e-10)
+
+
 # --- martingales and roulette on arrays
 
 
@@ -412,6 +499,9 @@ def martingale_on_arrays(data: Data) -> None:
         close(change, np.zeros(change.size))
     bets = [np.array([data.draw(st.sampled_from([-0.5, 0.0, 0.8])) for _ in range(n)]) for n in chain.sizes[:-1]]
     close(martingale.bet_expectation(chain, M, bets), 1.0)
+    calibrated = data.draw(st.booleans())
+    estimate = data.draw(t.stage_estimates(chain, calibrated=calibrated))
+    assert calibrated == all(np.abs(change).max() < 1e-12 for change in martingale.drift(chain, estimate))
     wrong = [M_k + 0.1 * (k == 0) for k, M_k in enumerate(M)]
     close(martingale.drift(chain, wrong)[0], np.full(chain.sizes[0], -0.1))
     first = [np.full(n, float(k == 0)) for k, n in enumerate(chain.sizes[:-1])]
@@ -534,6 +624,41 @@ def hazard_is_process(data: Data) -> None:
     assert optimum.solve(chain).price <= optimum.solve(seen).price * (1 + 1e-12)
 
 
+def gaussian_model(data: Data, **options: Any) -> Any:
+    K = data.draw(st.integers(1, 4))
+    return gaussian.GaussianModel(
+        prior=data.draw(st.sampled_from([0.1, 0.5, 0.8])),
+        drift=tuple(data.draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])) for _ in range(K)),
+        stage_costs=tuple(data.draw(st.sampled_from([0.0, 1.0, 5.0])) for _ in range(K)),
+        spacing=data.draw(st.sampled_from([0.25, 0.5])),
+        bound=data.draw(st.sampled_from([0.5, 2.0, 6.0])),
+        **options,
+    )
+
+
+def gaussian_posterior(data: Data) -> None:
+    """M, found by backward recursion, is Bayes' posterior of the state's ℓ, right up to the ends of the grid."""
+    model = gaussian_model(data)
+    chain, odds = gaussian.gaussian_process(model), np.exp(gaussian.gaussian_grid(model)) * model.prior
+    for M in process.prospects(chain).utility:
+        close(M, odds / (odds + 1 - model.prior))
+
+
+def gaussian_false_rejects(data: Data) -> None:
+    """f ≤ e^a P(discarded | A = 0) for every policy that only discards where ℓ ≤ a."""
+    model = gaussian_model(data, exit_cost=1.0)
+    chain, grid = gaussian.gaussian_process(model), gaussian.gaussian_grid(model)
+    a = data.draw(st.sampled_from([-0.25, -0.5, -1.5]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    share = [rng.random(grid.size) * (grid <= a) for _ in range(model.K)]
+    exits = [rng.random(grid.size) * (grid > a) for _ in range(model.K)]
+    result = evaluate.evaluate(
+        chain, evaluate.StagePolicy(tuple(1 - d - x for d, x in zip(share, exits, strict=True)), tuple(exits))
+    )
+    rejected = (result.discarded - result.utility_lost) / (1 - model.prior)
+    assert result.false_reject_rate <= np.exp(a) * rejected * (1 + 1e-9) + 1e-15
+
+
 def quota_is_brute_force(data: Data) -> None:
     """Every rule for giving up, valued by plain recursion in Fractions."""
     wanted, attempts = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 3))
@@ -578,6 +703,7 @@ PROPERTIES: dict[str, Callable[[Data], None]] = {
         optimal_choices,
         optimum_is_brute_force,
         arrays_evaluate,
+        unrolled,
         backward_is_forward,
         checkpoint_value,
         mixing,
@@ -587,11 +713,16 @@ PROPERTIES: dict[str, Callable[[Data], None]] = {
         linear_program,
         kept_checkpoints,
         hidden_states,
+        lengths_tell_nothing,
+        mixture_is_its_classes,
+        paid_validators,
         martingale_on_arrays,
         shift_and_bias_on_arrays,
         roulette_moments,
         roulette_optimum,
         hazard_is_process,
+        gaussian_posterior,
+        gaussian_false_rejects,
         quota_is_brute_force,
     )
 }
@@ -722,8 +853,28 @@ MUTANTS = [
     (evaluate, "checkpoint_values", "[: k + 1]", "[:k]", "checkpoint_value"),
     (process, "_finish", "both[:, 1] += c", "pass", "arrays_evaluate"),
     (process, "push", "out += mass[rows]", "out = mass[rows]", "products"),
-    (process, "pull", "P[rows] @ column", "P[rows] @ columns[0]", "products"),
+    (process, "pull", ".swapaxes(1, 2)", "", "products"),
+    (process, "pull", "P[whole:] @ values", "0.0", "products"),
     (belief, "_split", "part / part.sum()", "part", "hidden_states"),
+    (tree, "unroll", "min(x, 1 - q)", "min(x, 1 - q) / 2", "unrolled"),
+    (evaluate, "evaluate", "lost[k] = discarding @", "lost[k] = D @", "unrolled"),
+    # lengths, prompts and prices
+    (process, "random_lengths", "[share - accepted, accepted]", "[accepted, share - accepted]", "lengths_tell_nothing"),
+    (process, "random_lengths", "P * (1 - share), ends]", "P * (1 - share), ends[:, ::-1]]", "lengths_tell_nothing"),
+    (
+        process,
+        "pad",
+        "nothing, never = (np.zeros(size),)",
+        "nothing, never = (np.ones(size),)",
+        "mixture_is_its_classes",
+    ),
+    (process, "mixture", "p * process.initial for p", "process.initial / len(w) for p", "mixture_is_its_classes"),
+    (prices, "charge_checkpoints", "costs[k] * arriving", "costs[k]", "paid_validators"),
+    (prices, "charge_checkpoints", "float(costs[0] *", "float(0 *", "paid_validators"),
+    # evidence whose log-likelihood ratio is not what the state says
+    (gaussian, "_transition", "(information, -information)", "(information, -0.9 * information)", "gaussian_posterior"),
+    (gaussian, "_transition", "posterior[:, None] * up", "0.5 * up", "gaussian_posterior"),
+    (gaussian, "gaussian_process", "+ grid", "+ 0.5 * grid", "gaussian_false_rejects"),
     (hazard, "hazard_rates", "faulty + clean * h", "clean * h", "hazard_is_process"),
     (hazard, "hazard_process", "[0.0, 0.0, 1 - d, d]", "[0.0, 0.0, 1 - a, a]", "hazard_is_process"),
     (quota, "_induct", "V[1:]", "0.0", "quota_is_brute_force"),
@@ -862,10 +1013,73 @@ def test_checks_name_the_node_that_breaks_them() -> None:
     wrong = {address: tree.tree_finish(node)[0] for address, node in tree.nodes(root)} | {(1,): Fraction(1, 2)}
     with pytest.raises(AssertionError, match=r"\[T12\] node \(\): the estimate is 1/2"):
         t.assert_calibrated(root, wrong)
-    with pytest.raises(AssertionError, match=r"\[T4\]"):
+    with pytest.raises(AssertionError, match=r"\[T4\] node \(1,\): E\[U\] = 3/4, but the parts add up to 1/2"):
         t.assert_optional_stopping(root, {(1,): Choice(0)}, wrong)
     with pytest.raises(AssertionError, match=r"\[T3\] scenario \(0, 0\) stops at 1 and 0"):
         t.assert_earlier_is_cheaper(root, {(0,): Choice(0), (1,): Choice(0)}, {(): Choice(0)})
+
+
+# Where anything is discarded, everything is taken for lost.
+DISCARDS_ALL = ("choice.discarding * tree_finish", "(choice.discarding > 0) * tree_finish")
+
+
+@pytest.mark.parametrize(
+    ("mutant", "check", "message"),
+    [
+        (("tokens += q * p", "tokens += p"), "assert_saving_identity", r"\[T1\] node \(1,\): saved"),
+        (DISCARDS_ALL, "assert_break_even", r"\[T2\] node \(1,\): kept"),
+        (DISCARDS_ALL, "assert_optional_stopping", r"\[T4\] node \(1,\): lost"),
+        (DISCARDS_ALL, "assert_retained_shift", r"\[T5\] node \(1,\): shift"),
+        (DISCARDS_ALL, "assert_bias_bound", r"\[T6\] node \(1,\): f is"),
+    ],
+)
+def test_statements_about_trees_name_the_node(
+    mutant: tuple[str, str], check: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an evaluation that is wrong wherever something is discarded at random, the one such node is named."""
+    root, _ = two_stages(Fraction(3, 4))
+    policy = {(1,): Choice(Fraction(1, 2))}
+    getattr(t, check)(root, policy)
+    mutate(monkeypatch, tree, "_run", *mutant)
+    with pytest.raises(AssertionError, match=message):
+        getattr(t, check)(root, policy)
+
+
+class Reader:
+    """A policy that reads text and stops at a word; `moody` ones discard only every other attempt."""
+
+    def __init__(self, *, moody: bool = False) -> None:
+        self.moody, self.attempts = moody, 0
+
+    def start(self, prompt: str) -> "Reader":
+        assert prompt == "?"
+        self.attempts += 1
+        return self
+
+    def feed(self, text: str, tokens: int = 0, logprobs: Any = ()) -> Decision | None:
+        del logprobs
+        if text == "plain" or (self.moody and self.attempts % 2):
+            return None
+        action = {"bad": Action.DISCARD, "done": Action.EXIT}.get(text, Action.CONTINUE)
+        return Decision(action, 1, len(text), tokens, 0.5, 0.5)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        return {}
+
+
+def test_a_policy_that_reads_text_is_checked_on_a_tree() -> None:
+    inner = [coin(Fraction(1, 2), early=Node(utility=1), late=Node()) for _ in range(4)]
+    root = Node(tuple(tree.Branch(Fraction(1, 4), 1, node) for node in inner))
+    pieces = {(i,): (text, 1) for i, text in enumerate(("plain", "bad", "done", "fine"))}
+    policy = t.recorded_policy(root, Reader(), pieces, prompt="?")
+    assert policy == {(0,): Choice(1), (1,): Choice(0), (2,): Choice(0, 1), (3,): Choice(1)}
+    del policy[2,]
+    t.assert_saving_identity(root, policy)
+    with pytest.raises(AssertionError, match=r"\[T8\] node \(1,\): DISCARD is worth"):
+        t.assert_optimal(root, policy)
+    with pytest.raises(AssertionError, match=r"§1 node \(1,\): decided"):
+        t.recorded_policy(root, Reader(moody=True), pieces, prompt="?")
 
 
 def test_perfectly_correlated_attempts_show_in_one() -> None:

@@ -1,12 +1,17 @@
-"""The contract of `validators.base`, held by every built-in rule: chunking, copies, cost, finite scores."""
+"""The contract of `validators.base`, held by every built-in rule: chunking, copies, cost, finite scores.
+
+And the registry: names, parameters, and plug-ins of other packages.
+"""
 
 from __future__ import annotations
 
 import gc
+import importlib
 import math
 import sys
 import time
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -22,23 +27,56 @@ from msifr_policy.validators import (
     AnswerMarker,
     Arithmetic,
     Evidence,
+    Grammar,
+    JsonSchema,
+    JsonText,
     Length,
+    Logprobs,
+    Phrases,
+    Question,
+    Regular,
     Repetition,
     Tokens,
     Validator,
+    ValidatorSpec,
     ValidatorState,
     Verdict,
+    built_in_validators,
+    default_validator,
     default_validators,
     describe,
     make_validator,
+    registry,
+    validator_names,
 )
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"reasoning": {"type": "string"}, "answer": {"type": ["string", "integer"]}, "a": {"enum": ["x", 1]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+RULES: list[Validator] = [
+    *built_in_validators(),
+    JsonSchema(SCHEMA),
+    Regular(r"(?s:.)*[0-9= ]{3}(?s:.)*\n?"),
+    Grammar('start: (item | LINE)*\nitem: "(" item* ")"\nLINE: /[^()]+/'),
+]
+"""One of each kind, as it is used."""
 VALIDATORS: list[Validator] = [
-    *default_validators(),
+    *RULES,
     Arithmetic(strikes=2, reflective=3),
     Repetition(characters=128, repeats=2.0, trivial=128),
     Length(cap=100),
     AnswerMarker(markers=("boxed", "json"), answers=2, json_only=True),
+    JsonText(place="whole"),
+    JsonText(place="anywhere"),
+    JsonSchema({"type": ["array", "string"], "items": {"$ref": "#"}, "maxLength": 9}, place="whole"),
+    JsonSchema(SCHEMA, place="anywhere"),
+    Logprobs(window=3),
+    Phrases(refusals=1),
+    Question(strict=True),
+    Regular(r"[a-z0-9 +=\n]{0,20}(?:loop )*"),
 ]
 each = pytest.mark.parametrize("validator", VALIDATORS, ids=repr)
 
@@ -48,6 +86,9 @@ LINES = r"""
 #### 72|####|#|\boxed{7}|\boxed{\frac{1}{2}}|\boxed{|}|{|The answer is (C)|answer is: 5.|Answer: |answer
 "answer": "7"|"answer": |{"reasoning": "a \" b", |"answer": 3}|{ "|\|\"|<<3*4=12>>|$5|€|(|)|[|]|**|-|0|9|x
 a b c d e f g h |loop loop loop loop |-----|=====|00000|the same sentence again and again. |step 12: go on
+I'm sorry, but I can|I cannot help|'t help with |As an AI |language model|Maybe |[Insert name]|?"|How many
+```json|```|{"a": "x"|"a"|"reasoning": "b\u0|0e9"|\ud83d|\n|[|]|[["|"]|1e|5}|true|nul|l, |"answer": 12|:
+und das ist |le les des |答案是七个|これらの数|так как |−5|= -5 |= 2.5 and |12,000
 """
 FRAGMENTS = st.sampled_from(
     [
@@ -62,6 +103,10 @@ FRAGMENTS = st.sampled_from(
             "=" * 90,
             " " * 90,
             "\n" * 40,
+            '{"reasoning": "so", "a": 1, "answer": 7}',
+            "the and of to that " * 14,
+            "und das ist nicht mit " * 12,
+            "答案是" * 90,
         ),
     ]
 )
@@ -72,6 +117,7 @@ TEXTS = st.one_of(
         lambda t: t[0] + t[1] * t[2]
     ),
     st.text("0123456789+-*/=(). ,x\n", max_size=300),
+    st.text('{}[],:"\\u01atruefls-.e \n', max_size=60).map('{"'.__add__),
 )
 
 
@@ -206,6 +252,17 @@ HOSTILE = [
         "ab" * 40,
         "((1+2)*",
         "≈",
+        "[[",
+        '[{"":',
+        '{"a":[1,',
+        '"\\\\',
+        "\\u12",
+        '["a",',
+        "I cannot ",
+        "? ",
+        "é",
+        "字",
+        "_",
     ],
     *[
         "3 a ",
@@ -243,7 +300,7 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
     """Twice the text takes at most three times as long, and no text takes 30 µs per character."""
     n = 20_000
     text = (unit * (2 * n))[: 2 * n]
-    for validator in default_validators():
+    for validator in [*RULES, JsonText(place="whole"), JsonSchema({}, place="whole")]:
         half, whole = seconds(validator, text[:n], 1000), seconds(validator, text, 1000)
         assert whole <= 3 * half + 0.02, validator
         assert whole / (2 * n) < 30e-6, validator
@@ -266,7 +323,7 @@ def test_memory_is_bounded() -> None:
     """A million characters of anything leave a state that is small."""
     draw = seeded(0)
     for unit in ("(", "9", "=", "1+", "a", "\\boxed{", "\n", None):
-        for validator in default_validators():
+        for validator in RULES:
             state = validator.start("")
             piece = unit * (25_000 // len(unit)) if unit else ""
             for _ in range(40):
@@ -293,6 +350,8 @@ def test_a_spec_makes_the_validator_again(validator: Validator) -> None:
         (AnswerMarker, {"markers": ()}),
         (AnswerMarker, {"markers": ("boxed", "boxed")}),
         (AnswerMarker, {"answers": 1}),
+        (Phrases, {"refusals": -1}),
+        (Logprobs, {"window": 0}),
     ],
 )
 def test_bad_parameters_are_refused(cls: type, parameters: dict[str, object]) -> None:
@@ -300,13 +359,121 @@ def test_bad_parameters_are_refused(cls: type, parameters: dict[str, object]) ->
         cls(**parameters)
 
 
+@pytest.mark.parametrize(
+    ("cls", "parameters"),
+    [
+        (Regular, {"pattern": "(a"}),
+        (Regular, {"pattern": "(?=a)b"}),
+        (Grammar, {"lark": "start: missing"}),
+        (JsonSchema, {"schema": {"type": "string", "pattern": "(a"}}),
+        (JsonSchema, {"schema": {"$ref": "#/$defs/missing"}}),
+        (JsonSchema, {"schema": {"anyOf": []}}),
+    ],
+)
+def test_languages_that_are_none_are_refused(cls: type, parameters: dict[str, object]) -> None:
+    """At once and with the parameter named, not in the middle of a run."""
+    with pytest.raises(InputError, match="parameter"):
+        cls(**parameters)
+
+
 def test_right_solutions_are_left_alone(shared: Path) -> None:
-    """Of 7,473 human solutions, all right, no rule calls more than 0.5 % dead."""
-    dead = dict.fromkeys(default_validators(), 0)
-    n = 0
+    """Of 7,473 human solutions, all right, all rules together call no more than 0.5 % dead."""
+    rules = built_in_validators()
+    n = dead = 0
     for trace in read_traces(shared / "control" / "gsm8k-human-solutions.jsonl.gz"):
         n += 1
-        for validator in dead:
-            dead[validator] += validator.start("").feed(trace.text + "\n").verdict is Verdict.DEAD
+        verdicts = [validator.start(trace.prompt).feed(trace.text + "\n").verdict for validator in rules]
+        dead += Verdict.DEAD in verdicts
     assert n == 7473
-    assert all(count <= 0.005 * n for count in dead.values()), dead
+    assert dead <= 0.005 * n
+
+
+def test_the_default_rules_are_what_policies_were_fitted_with() -> None:
+    names = [validator.name for validator in default_validators()]
+    assert names == ["arithmetic", "repetition", "length", "answer", "numbers"]
+
+
+def test_every_built_in_rule_is_known_by_its_name() -> None:
+    assert {validator.name for validator in RULES} == set(validator_names())
+    for validator in built_in_validators():
+        assert default_validator(validator.name) == validator
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"), [("json_schema", "schema"), ("regular", "pattern"), ("grammar", "lark")]
+)
+def test_a_rule_that_needs_a_parameter_has_no_default(name: str, parameter: str) -> None:
+    with pytest.raises(InputError, match=f"no default for {parameter}"):
+        default_validator(name)
+    with pytest.raises(InputError, match=parameter):
+        make_validator(ValidatorSpec(name, "1"))
+
+
+PLUG_IN = """
+import msgspec
+from msifr_policy.validators import NO_TOKENS, Evidence, Verdict
+
+class Shouting(msgspec.Struct, frozen=True):
+    name, version, columns = "shouting", "1", ("capitals",)
+    most: int = 3
+    def start(self, prompt): return State(self.most)
+
+class State:
+    def __init__(self, most, seen=0): self.most, self.seen = most, seen
+    def copy(self): return State(self.most, self.seen)
+    def feed(self, text, tokens=NO_TOKENS):
+        self.seen += sum(map(str.isupper, text))
+        return Evidence(Verdict(self.seen > self.most), (float(self.seen),))
+"""
+
+
+@pytest.fixture
+def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """A function that installs a package with the given lines of entry points."""
+
+    def install(points: str) -> None:
+        (tmp_path / "shouting_rule.py").write_text(PLUG_IN)
+        metadata = tmp_path / "shouting_rule-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting-rule\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[msifr_policy.validators]\n{points}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        importlib.invalidate_caches()
+        registry._plug_ins.cache_clear()
+
+    monkeypatch.delitem(sys.modules, "shouting_rule", raising=False)
+    yield install
+    monkeypatch.undo()
+    sys.modules.pop("shouting_rule", None)
+    registry._plug_ins.cache_clear()
+
+
+def test_a_plug_in_is_a_validator_like_any_other(plug_ins: Callable[[str], None]) -> None:
+    """Found by its entry point, made from a spec, and held to the same contract."""
+    plug_ins("shouting = shouting_rule:Shouting")
+    assert "shouting" in validator_names()
+    validator = make_validator(ValidatorSpec("shouting", "1", {"most": 2}))
+    assert make_validator(describe(validator)) == validator
+    assert validator.start("").feed("NO, no").verdict is Verdict.UNKNOWN
+    assert validator.start("").feed("NO! NO!").verdict is Verdict.DEAD
+    assert all(chunks_agree(validator, "so 3+4=7. OK " * 5, seed) for seed in range(20))
+    assert default_validator("shouting").columns == ("capitals",)
+    assert "shouting" not in {rule.name for rule in (*default_validators(), *built_in_validators())}
+
+
+@pytest.mark.parametrize(
+    ("points", "name", "message"),
+    [
+        ("loud = shouting_rule:Shouting", "loud", "named 'shouting'"),
+        ("shouting = shouting_rule:Missing", "shouting", "cannot be loaded"),
+        ("shouting = no_such_module:Shouting", "shouting", "cannot be loaded"),
+        ("shouting = shouting_rule:State", "shouting", "no class of msgspec.Struct"),
+        ("length = shouting_rule:Shouting", "length", "two validators are named 'length'"),
+    ],
+)
+def test_a_broken_plug_in_says_what_is_wrong(
+    plug_ins: Callable[[str], None], points: str, name: str, message: str
+) -> None:
+    plug_ins(points)
+    with pytest.raises(InputError, match=message):
+        assert [*validator_names(), default_validator(name)]

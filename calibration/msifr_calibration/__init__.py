@@ -2,7 +2,17 @@
 
 from msifr_calibration.certificate import Tested, certificate_of, fixed_sequence_test
 from msifr_calibration.cost_to_go import fit_cost_to_go
-from msifr_calibration.fit import Fit, best_length_cap, fit_policy
+from msifr_calibration.fit import (
+    Fit,
+    Learned,
+    best_length_cap,
+    certify,
+    fit_families,
+    fit_policy,
+    learn,
+    learn_families,
+)
+from msifr_calibration.learned import LearnedBeliefs, LearnOptions, learn_beliefs, read_words, with_words
 from msifr_calibration.path import Path, fit_path, threshold_stops, thresholds_at_price
 from msifr_calibration.posterior import FittedPosterior, fit_posterior
 from msifr_calibration.split import folds, split_by_prompt
@@ -10,17 +20,27 @@ from msifr_calibration.split import folds, split_by_prompt
 __all__ = [
     "Fit",
     "FittedPosterior",
+    "LearnOptions",
+    "Learned",
+    "LearnedBeliefs",
     "Path",
     "Tested",
     "best_length_cap",
     "certificate_of",
+    "certify",
     "fit_cost_to_go",
+    "fit_families",
     "fit_path",
     "fit_policy",
     "fit_posterior",
     "fixed_sequence_test",
     "folds",
+    "learn",
+    "learn_beliefs",
+    "learn_families",
+    "read_words",
     "split_by_prompt",
     "threshold_stops",
     "thresholds_at_price",
+    "with_words",
 ]

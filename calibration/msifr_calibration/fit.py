@@ -1,8 +1,17 @@
-"""From an evidence table to a certified policy file: split, posterior, path, certificate."""
+"""From evidence tables to certified policy files: split, learn, then test [T10].
+
+**Learn**: on the fitting prompts, beliefs (posterior and cost to go) and the path of policies. **Certify**: on the
+other prompts, how far along the path f ≤ α holds; the cheapest certified policy is taken.
+
+Several **families** of traces (other models, other benchmarks) can be fitted together. A learned posterior then shares
+everything but an offset. Families certified as one **pool** walk their own paths in step: at each step every family
+uses the last policy of its path that loses at most a common share of good samples, as estimated on its fitting prompts,
+and the pool's false-reject rate is tested. The certificate then holds for the pool as sampled, and says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -10,35 +19,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_calibration.betting import accepted_needed
-from msifr_calibration.certificate import certificate_of, fixed_sequence_test
+from msifr_calibration.certificate import Tested, certificate_of, fixed_sequence_test
 from msifr_calibration.cost_to_go import fit_cost_to_go
+from msifr_calibration.learned import LearnOptions, learn_beliefs, read_words, with_words
 from msifr_calibration.path import Path, fit_path, threshold_stops
-from msifr_calibration.posterior import FittedPosterior, Method, fit_posterior
-from msifr_calibration.split import split_by_prompt
+from msifr_calibration.posterior import Method, fit_posterior
+from msifr_calibration.split import prompt_uniform, split_by_prompt
+from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable
-from msifr_policy.policy_file import (
-    Fingerprint,
-    FrontierPoint,
-    LengthCap,
-    PolicyFile,
-)
-from msifr_policy.posterior import worth_index
-from msifr_sim.outcomes import capped
+from msifr_policy.network import NetworkCostToGo, NetworkPosterior
+from msifr_policy.policy_file import Fingerprint, FrontierPoint, LengthCap, PolicyFile
+from msifr_policy.posterior import CostToGo, Posterior, worth_index
+from msifr_policy.traces import Trace
+from msifr_policy.validators.words import Words
+from msifr_sim.outcomes import capped, rates
 
-__all__ = ["Fit", "best_length_cap", "default_certify_share", "fit_policy"]
+__all__ = [
+    "Fit",
+    "Learned",
+    "best_length_cap",
+    "certify",
+    "default_certify_share",
+    "fit_families",
+    "fit_policy",
+    "learn",
+    "learn_families",
+]
 
-
+_CERTIFY = "certify"
 _CLEARLY = 0.9
+_MOST_STEPS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was learned of one family on its fitting prompts.
+
+    fitting: the attempts, with all columns of the beliefs. cross_fitted, index: `[R]` M_k and worth index by models
+    that did not see the row's prompt. words: the learned validator, if there is one. log_loss, base_loss: mean
+    cross-fitted loss of the posterior and of the acceptance rate, in nats per checkpoint.
+    """
+
+    fitting: EvidenceTable
+    posterior: Posterior | NetworkPosterior
+    cost_to_go: CostToGo | NetworkCostToGo
+    cross_fitted: NDArray[np.float64]
+    index: NDArray[np.float64]
+    path: Path
+    words: Words | None
+    log_loss: float
+    base_loss: float
+
+    def extend(self, table: EvidenceTable, traces: Sequence[Trace]) -> EvidenceTable:
+        """Return a table of other attempts with the columns of the beliefs; `traces` hold their texts."""
+        return table if self.words is None else with_words(table, traces, self.words)
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The policy file with what it came from: the path and the posterior on the fitting part, and both parts."""
+    """The policy file with what it came from: what was learned, and the attempts it was certified on."""
 
     file: PolicyFile
-    path: Path | None
-    posterior: FittedPosterior
-    fitting: EvidenceTable
+    learned: Learned
     certifying: EvidenceTable
 
 
@@ -49,64 +91,239 @@ def fit_policy(
     confidence: float = 0.9,
     certify_share: float | None = None,
     method: Method = "auto",
+    traces: Sequence[Trace] | None = None,
+    options: LearnOptions | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Fit:
     """Fit a discard policy on part of the prompts of `table` and certify it on the others.
 
     `max_false_reject` is α, `confidence` 1 − δ of the certificate; `certify_share` the share of prompts held out for
-    it (None: see `default_certify_share`). When nothing can be certified the file holds the policy that never
-    discards and its certificate says why.
+    it (None: see `default_certify_share`). The method "learned" needs the `traces` behind the table, and torch;
+    `options` are for it. When nothing can be certified the file holds the policy that never discards and its
+    certificate says why.
 
     Raises `InputError` for budgets or shares outside (0, 1).
     """
     if certify_share is None:
         certify_share = default_certify_share(table, accepted_needed(max_false_reject, confidence))
     if table.n_prompts > 1:
-        certifying, fitting = split_by_prompt(table, certify_share, seed)
+        certifying, fitting = split_by_prompt(table, certify_share, seed, _CERTIFY)
     else:
         certifying, fitting = table.take(np.zeros(0, dtype=np.int64)), table
+    if method == "learned":
+        if traces is None:
+            raise InputError("a learned posterior needs the texts", where="fit_policy", remedy="pass the traces")
+        learned = learn_families({"": fitting}, {"": traces}, options=options, seed=seed, progress=progress)[""]
+    else:
+        learned = learn(fitting, method=method, seed=seed, progress=progress)
+    progress("certificate")
+    certifying = learned.extend(certifying, traces or ())
+    return certify(
+        {"": learned}, {"": certifying}, max_false_reject=max_false_reject, confidence=confidence, seed=seed
+    )[""]
+
+
+def fit_families(
+    tables: Mapping[str, EvidenceTable],
+    *,
+    traces: Mapping[str, Sequence[Trace]] | None = None,
+    pools: Mapping[str, str] | None = None,
+    max_false_reject: float = 0.05,
+    confidence: float = 0.9,
+    certify_share: float = 0.5,
+    method: Method = "auto",
+    options: LearnOptions | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Fit]:
+    """Fit families of traces together and certify them pool by pool.
+
+    A prompt that several families share is on the same side in all of them. `pools` maps a family to its pool (None:
+    all are one). The method "learned" needs the `traces` of each family, and torch. Raises `InputError` for budgets or
+    shares outside (0, 1).
+    """
+    if not 0 < certify_share < 1:
+        raise InputError(f"certify share {certify_share} must lie strictly between 0 and 1")
+    fitting, certifying = {}, {}
+    for name, table in tables.items():
+        held_out = (prompt_uniform(table.prompt_ids, seed, _CERTIFY) < certify_share)[table.prompt]
+        certifying[name] = table.take(np.flatnonzero(held_out))
+        fitting[name] = table.take(np.flatnonzero(~held_out))
+    if method == "learned":
+        if traces is None:
+            raise InputError("a learned posterior needs the texts", where="fit_families", remedy="pass the traces")
+        learned = learn_families(fitting, traces, options=options, seed=seed, progress=progress)
+        certifying = {name: learned[name].extend(table, traces[name]) for name, table in certifying.items()}
+    else:
+        learned = {name: learn(table, method=method, seed=seed, progress=progress) for name, table in fitting.items()}
+    fits: dict[str, Fit] = {}
+    pool_of = pools or dict.fromkeys(tables, "")
+    for pool in sorted(set(pool_of.values())):
+        mine = [name for name in tables if pool_of[name] == pool]
+        progress(f"certificate of {', '.join(mine)}")
+        fits |= certify(
+            {name: learned[name] for name in mine},
+            {name: certifying[name] for name in mine},
+            max_false_reject=max_false_reject,
+            confidence=confidence,
+            seed=seed,
+        )
+    return {name: fits[name] for name in tables}
+
+
+def learn(
+    fitting: EvidenceTable,
+    *,
+    method: Method = "auto",
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Learned:
+    """Fit linear beliefs and the path of one family on all attempts of `fitting`."""
     progress("posterior")
     fitted = fit_posterior(fitting, method=method, seed=seed)
     rho_full = float(fitting.cost.sum() / max(fitting.n_accepted, 1))
     cost_to_go, remaining = fit_cost_to_go(fitting, rho_full, seed=seed)
-    index = worth_index(fitted.cross_fitted, remaining, rho_full)
     progress("path")
+    index = worth_index(fitted.cross_fitted, remaining, rho_full)
     path = fit_path(fitting, fitted.cross_fitted, index)
-    progress("certificate")
-    held_out = worth_index(
-        fitted.posterior.predict(certifying.k, certifying.values),
-        cost_to_go.predict(certifying.k, certifying.values),
-        rho_full,
+    return Learned(
+        fitting, fitted.posterior, cost_to_go, fitted.cross_fitted, index, path, None, fitted.log_loss, fitted.base_loss
     )
-    stops = [threshold_stops(certifying, held_out, thresholds) for thresholds in path.thresholds]
+
+
+def learn_families(
+    fitting: Mapping[str, EvidenceTable],
+    traces: Mapping[str, Sequence[Trace]],
+    *,
+    options: LearnOptions | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Learned]:
+    """Learn one network for all families and each family's path, on all attempts of `fitting`."""
+    words = {name: read_words(table, traces[name]) for name, table in fitting.items()}
+    beliefs = learn_beliefs(fitting, words, options=options, seed=seed, progress=progress)
+    learned = {}
+    for name, table in fitting.items():
+        mine = beliefs[name]
+        progress(f"path {name}".strip())
+        index = worth_index(mine.cross_fitted, mine.remaining, mine.cost_to_go.cost_per_accepted)
+        path = fit_path(table, mine.cross_fitted, index)
+        learned[name] = Learned(
+            with_words(table, traces[name], mine.words),
+            mine.posterior,
+            mine.cost_to_go,
+            mine.cross_fitted,
+            index,
+            path,
+            mine.words,
+            mine.log_loss,
+            mine.base_loss,
+        )
+    return learned
+
+
+def certify(
+    learned: Mapping[str, Learned],
+    certifying: Mapping[str, EvidenceTable],
+    *,
+    max_false_reject: float = 0.05,
+    confidence: float = 0.9,
+    seed: int = 0,
+) -> dict[str, Fit]:
+    """Certify families as one pool on held-out attempts, and take each one's cheapest certified policy.
+
+    The tables in `certifying` have the columns of the beliefs (`Learned.extend`) and none of the fitting prompts.
+    """
+    names = list(learned)
+    stops = {name: _held_out_stops(learned[name], certifying[name]) for name in names}
+    steps = {name: _in_step(learned, name) for name in names}
+    n_steps = len(next(iter(steps.values())))
+    prompt_ids = [certifying[name].prompt_ids[p] for name in names for p in certifying[name].prompt]
+    _, prompt = np.unique(np.asarray(prompt_ids, dtype=object), return_inverse=True)
     tested = fixed_sequence_test(
-        (stop >= 0 for stop in stops), certifying, max_false_reject=max_false_reject, confidence=confidence
+        (np.concatenate([stops[name][steps[name][i]] >= 0 for name in names]) for i in range(n_steps)),
+        prompt.astype(np.int64),
+        np.concatenate([certifying[name].accepted for name in names]),
+        max_false_reject=max_false_reject,
+        confidence=confidence,
+        seed=seed,
     )
+    pool = names if len(names) > 1 else []
+    return {
+        name: Fit(
+            _policy_file(learned[name], certifying[name], stops[name], steps[name], tested, pool, seed),
+            learned[name],
+            certifying[name],
+        )
+        for name in names
+    }
+
+
+def _held_out_stops(learned: Learned, certifying: EvidenceTable) -> list[NDArray[np.int64]]:
+    """Return where each policy of the path discards the held-out attempts, and last what never discarding does."""
+    index = worth_index(
+        learned.posterior.predict(certifying.k, certifying.values),
+        learned.cost_to_go.predict(certifying.k, certifying.values),
+        learned.cost_to_go.cost_per_accepted,
+    )
+    stops = [threshold_stops(certifying, index, thresholds) for thresholds in learned.path.thresholds]
+    return [*stops, np.full(certifying.n_attempts, -1)]
+
+
+def _in_step(learned: Mapping[str, Learned], name: str) -> NDArray[np.int64]:
+    """Return, per step of the pool, which policy of its path a family uses; −1 is never discarding.
+
+    The steps are the shares of good samples lost that occur on the paths; a single family walks its whole path.
+    """
+    shares = np.unique(np.concatenate([each.path.losses for each in learned.values()]))
+    if len(learned) > 1 and len(shares) > _MOST_STEPS:
+        # Evenly spaced in share, so that each step costs the certificate about as much as any other.
+        shares = np.unique(shares[np.searchsorted(shares, np.linspace(shares[0], shares[-1], _MOST_STEPS))])
+    losses = learned[name].path.losses
+    if len(learned) == 1:
+        return np.arange(len(losses))
+    result: NDArray[np.int64] = np.searchsorted(losses, shares, side="right") - 1
+    return result
+
+
+def _policy_file(
+    learned: Learned,
+    certifying: EvidenceTable,
+    stops: list[NDArray[np.int64]],
+    steps: NDArray[np.int64],
+    tested: Tested,
+    pool: Sequence[str],
+    seed: int,
+) -> PolicyFile:
     # Every certified policy may be chosen by any rule; what both parts say of its cost decides.
-    on_fitting = [threshold_stops(fitting, index, t) for t in path.thresholds[: tested.n_certified]]
-    chosen = _cheapest((fitting, certifying), (on_fitting, stops), seed)
-    discarded = np.zeros(certifying.n_attempts, dtype=bool) if chosen is None else stops[chosen] >= 0
-    file = PolicyFile(
+    candidates = [i for i in range(tested.n_certified) if steps[i] >= 0]
+    on_fitting = [
+        threshold_stops(learned.fitting, learned.index, learned.path.thresholds[steps[i]]) for i in candidates
+    ]
+    chosen = _cheapest((learned.fitting, certifying), (on_fitting, [stops[steps[i]] for i in candidates]), seed)
+    step = None if chosen is None else candidates[chosen]
+    at = -1 if step is None else int(steps[step])
+    path, table = learned.path, learned.fitting
+    return PolicyFile(
         schema_version=1,
         costing=table.costing,
         schedule=table.schedule,
         validators=list(table.validators),
-        posterior=fitted.posterior,
-        cost_to_go=cost_to_go,
-        thresholds=[] if chosen is None else path.thresholds[chosen].tolist(),
-        price=None if chosen is None else float(path.prices[chosen]),
-        certificate=certificate_of(tested, certifying, chosen, discarded),
-        length_cap=best_length_cap(table, max_false_reject),
+        posterior=learned.posterior,
+        cost_to_go=learned.cost_to_go,
+        thresholds=[] if at < 0 else path.thresholds[at].tolist(),
+        price=None if at < 0 else float(path.prices[at]),
+        certificate=certificate_of(tested, certifying, step, stops[at] >= 0, pool=pool),
+        length_cap=best_length_cap((table, certifying), tested.max_false_reject),
         frontier=[
-            _frontier_point(certifying, stop, float(price)) for stop, price in zip(stops, path.prices, strict=True)
+            _frontier_point(certifying, stop, float(price)) for stop, price in zip(stops[:-1], path.prices, strict=True)
         ],
-        fitted_on=_fingerprint(fitting),
+        fitted_on=_fingerprint(table),
         certified_on=_fingerprint(certifying),
         seed=seed,
         created_by=f"msifr-policy {version('msifr-policy')}",
     )
-    return Fit(file, path, fitted, fitting, certifying)
 
 
 def default_certify_share(table: EvidenceTable, needed: int) -> float:
@@ -118,13 +335,14 @@ def default_certify_share(table: EvidenceTable, needed: int) -> float:
     return min(max(0.35, 1.35 * needed / max(table.n_accepted, 1)), 0.75)
 
 
-def best_length_cap(table: EvidenceTable, max_false_reject: float) -> LengthCap:
-    """Return the plain length cap with the least cost per accepted and an observed f ≤ α on `table`.
+def best_length_cap(tables: Sequence[EvidenceTable], max_false_reject: float) -> LengthCap:
+    """Return the plain length cap with the least cost per accepted and an observed f ≤ α on all `tables` together.
 
     Every cost of an accepted attempt is tried as cap: in between, a cap only costs more. The rate is
     observed, not certified, which favours this base line.
     """
-    cost, A = table.cost, table.accepted
+    cost = np.concatenate([table.cost for table in tables])
+    A = np.concatenate([table.accepted for table in tables])
     best = LengthCap(None, 1.0, 0.0)
     rho_full = cost.sum() / A.sum() if A.any() else np.inf
     n_accepted = int(A.sum())
@@ -153,31 +371,22 @@ def _cheapest(
     best, chosen, best_totals = 1.0, None, None
     for j in range(len(stops[0])):
         totals = np.concatenate([_prompt_totals(t, s[j]) for t, s in zip(parts, stops, strict=True)])
-        factor = _factor(totals.sum(axis=0))
+        factor = rates(totals.sum(axis=0))[2]
         if factor < best:
             best, chosen, best_totals = float(factor), j, totals
     if best_totals is None:
         return None
-    draws = np.random.default_rng(seed).multinomial(
-        len(best_totals), np.full(len(best_totals), 1 / len(best_totals)), 400
-    )
-    return chosen if np.mean(_factor(draws @ best_totals) < 1) >= _CLEARLY else None
+    n = len(best_totals)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), 400)
+    return chosen if np.mean(rates(draws @ best_totals)[2] < 1) >= _CLEARLY else None
 
 
 def _prompt_totals(table: EvidenceTable, stop: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return `[P, 4]` per prompt: full cost, cost with the policy, accepted, accepted and kept."""
+    """Return `[P, 4]` per prompt: full cost, cost with the policy, accepted, accepted and lost."""
     A = table.accepted.astype(np.float64)
     spent = table.spent[np.where(stop >= 0, stop, table.end)]
-    columns = (table.cost, spent, A, A * (stop < 0))
+    columns = (table.cost, spent, A, A * (stop >= 0))
     return np.column_stack([np.bincount(table.prompt, c, table.n_prompts) for c in columns]).astype(np.float64)
-
-
-def _factor(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the net cost factor of `[..., 4]` totals as in `_prompt_totals`."""
-    full, spent, accepted, kept = np.moveaxis(totals, -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor: NDArray[np.float64] = np.where(kept > 0, (spent / kept) / (full / accepted), np.inf)
-    return factor
 
 
 def _frontier_point(table: EvidenceTable, stop: NDArray[np.int64], price: float) -> FrontierPoint:

@@ -12,10 +12,12 @@ lost utility from M_τ instead of the few accepted attempts in a low range keeps
 policy is one threshold per checkpoint: discard iff ω_k is below it.
 
 The path is the Pareto front, on the fitting data, of good samples lost against cost spent among the policies of many
-prices, the plain length caps (discard everything from a checkpoint on), and their pointwise maxima: where attempts
-are too few for a regression, late in the text, a cap is what can still be learned. It starts next to never discarding
-and ends at the policy with the least cost per accepted sample, the sample's own fixed point of Dinkelbach's iteration.
-Lost good samples are counted half as observed and half as Σ M_τ [T4]; the mean is steadier than either.
+prices, the rules with one threshold for all checkpoints (optimal when later evidence changes nothing: going on to the
+end is worth Λ·M_k − r_k), the plain length caps (discard everything from a checkpoint on), and their pointwise maxima:
+where attempts are too few for a regression, late in the text, a cap is what can still be learned. It starts next to
+never discarding and ends at the policy with the least cost per accepted sample, the sample's own fixed point of
+Dinkelbach's iteration. Lost good samples are counted half as observed and half as Σ M_τ [T4]; the mean is steadier than
+either.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ __all__ = ["Path", "fit_path", "threshold_stops", "thresholds_at_price"]
 _MIN_ROWS = 30
 _MOST_BLOCKS = 40
 _N_PRICES = 40
+_LEVELS = np.concatenate([np.linspace(0.002, 0.2, 30), np.linspace(0.22, 0.9, 18)])  # quantiles of the index
 _N_CAPS = 48
 _HIGHEST, _LOWEST = 1000.0, 0.1  # prices searched, as multiples of the cost per accepted without a policy
 
@@ -43,12 +46,14 @@ class Path:
     """Policies from conservative to aggressive.
 
     thresholds: `[J, K]`, one row per policy; J is 0 when no policy makes accepted samples cheaper. prices: `[J]` total
-    price Λ: cost saved per good sample lost on the step to this policy. rho_full, rho_best: cost per accepted sample
-    without a policy, and with the last of the path, on the fitting data.
+    price Λ: cost saved per good sample lost on the step to this policy. losses: `[J]` share of the good samples it
+    loses, as estimated, increasing. rho_full, rho_best: cost per accepted sample without a policy, and with the last of
+    the path, on the fitting data.
     """
 
     thresholds: NDArray[np.float64]
     prices: NDArray[np.float64]
+    losses: NDArray[np.float64]
     rho_full: float
     rho_best: float
 
@@ -151,7 +156,7 @@ def fit_path(table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.flo
     """Return the path on `table` with cross-fitted posterior M and worth index, `[R]` each."""
     n_accepted = table.n_accepted
     if n_accepted in (0, table.n_attempts):
-        return Path(np.zeros((0, 1)), np.zeros(0), np.inf, np.inf)
+        return Path(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
     rho_full = float(table.cost.sum()) / n_accepted
     candidates = _candidates(table, M, index, rho_full)
     stops = [threshold_stops(table, index, thresholds) for thresholds in candidates]
@@ -164,17 +169,19 @@ def fit_path(table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.flo
     rho = np.append(rho_full, spent[front] / (n_accepted - lost[front]))
     front = front[: int(rho.argmin())]
     steps = -np.diff(spent[front], prepend=table.cost.sum()) / np.maximum(np.diff(lost[front], prepend=0.0), 1e-9)
-    return Path(candidates[front], np.maximum(steps, 0.0), rho_full, float(rho.min()))
+    return Path(candidates[front], np.maximum(steps, 0.0), lost[front] / n_accepted, rho_full, float(rho.min()))
 
 
 def _candidates(
     table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.float64], rho_full: float
 ) -> NDArray[np.float64]:
-    """Return `[C, K]` thresholds: of prices, of caps, and their maxima, each different and able to discard."""
+    """Return `[C, K]` thresholds: of prices, constant, of caps, and maxima, each different and able to discard."""
     blocks = _blocks(table, index)
     prices = rho_full * np.geomspace(_HIGHEST, _LOWEST, _N_PRICES)
-    by_price = np.unique([_induct(table, M, blocks, float(price)) for price in prices], axis=0)
+    by_price = np.asarray([_induct(table, M, blocks, float(price)) for price in prices])
     K = by_price.shape[1]
+    levels = np.quantile(index[table.is_checkpoint], _LEVELS) if blocks else np.zeros(0)
+    by_price = np.unique(np.concatenate([by_price, np.repeat(levels[:, None], K, axis=1)]), axis=0)
     starts = np.unique(np.linspace(0, K - 1, min(K, _N_CAPS)).astype(np.int64))
     caps = (np.arange(K) >= starts[:, None]).astype(np.float64)
     both = np.maximum(by_price[:, None, :], caps[None, :, :]).reshape(-1, K)

@@ -25,7 +25,8 @@ from msifr_policy.posterior import LinearStage, Posterior, signed_log1p
 
 __all__ = ["FittedPosterior", "Method", "fit_posterior", "log_loss"]
 
-Method = Literal["auto", "logistic", "isotonic"]
+Method = Literal["auto", "logistic", "isotonic", "learned"]
+"""Shapes of the posterior; "learned" is `learned.learn_beliefs`, "auto" the better of the other two."""
 
 _PENALTIES = (0.003, 0.03, 0.3)
 

@@ -14,13 +14,14 @@ from msifr_policy.evidence import EvidenceTable
 __all__ = ["folds", "prompt_uniform", "split_by_prompt"]
 
 
-def prompt_uniform(prompt_ids: Sequence[str], seed: int) -> NDArray[np.float64]:
-    """Return `[P]` a number in [0, 1) per prompt id, a function of (seed, id) alone.
+def prompt_uniform(prompt_ids: Sequence[str], seed: int, use: str = "") -> NDArray[np.float64]:
+    """Return `[P]` a number in [0, 1) per prompt id, a function of (seed, use, id) alone.
 
-    The side a prompt falls on does not depend on which other prompts are in the data.
+    The side a prompt falls on does not depend on which other prompts are in the data. Numbers for different uses are
+    independent, so that a split inside a split is not made by the same numbers.
     """
     scale = 1 / 2**64
-    key = str(seed).encode()
+    key = f"{seed}{use}".encode()
     return np.asarray(
         [
             int.from_bytes(hashlib.blake2b(p.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()) * scale
@@ -29,8 +30,10 @@ def prompt_uniform(prompt_ids: Sequence[str], seed: int) -> NDArray[np.float64]:
     )
 
 
-def split_by_prompt(table: EvidenceTable, share: float, seed: int) -> tuple[EvidenceTable, EvidenceTable]:
-    """Return (first, second): about `share` of the prompts, and the rest.
+def split_by_prompt(
+    table: EvidenceTable, share: float, seed: int, use: str = ""
+) -> tuple[EvidenceTable, EvidenceTable]:
+    """Return (first, second): about `share` of the prompts, and the rest; `use` as in `prompt_uniform`.
 
     Raises `InputError` if `share` is not inside (0, 1) or there are fewer than two prompts.
     """
@@ -38,10 +41,10 @@ def split_by_prompt(table: EvidenceTable, share: float, seed: int) -> tuple[Evid
         raise InputError(f"split share {share} must lie strictly between 0 and 1")
     if table.n_prompts < 2:
         raise InputError(f"{table.n_prompts} prompts cannot be split", remedy="add prompts")
-    first = (prompt_uniform(table.prompt_ids, seed) < share)[table.prompt]
+    u = prompt_uniform(table.prompt_ids, seed, use)
+    first = (u < share)[table.prompt]
     if first.all() or not first.any():
         # Few prompts may all fall on one side: the one nearest to the other side goes there.
-        u = prompt_uniform(table.prompt_ids, seed)
         first = (u < u.max() if first.any() else u <= u.min())[table.prompt]
     return table.take(np.flatnonzero(first)), table.take(np.flatnonzero(~first))
 

@@ -25,10 +25,10 @@ from msifr_integrations.engine.inputs import (
     weights_fingerprint,
 )
 from msifr_integrations.engine.journal import Journal, ledger_path
-from msifr_integrations.engine.run import Progress, Run, Task
+from msifr_integrations.engine.run import FILTER_FAILURE, Progress, Run, Task
 from msifr_policy import filters
 from msifr_policy.errors import InputError
-from msifr_policy.filters import FinalFilter, Prompt
+from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.ledger import Totals, read_ledger, total
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 
@@ -67,7 +67,7 @@ def generate(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    final_filter: str | FinalFilter | Callable[[Prompt, str], bool] = "numeric",
+    final_filter: str | FinalFilter | Callable[[Prompt, str], bool | Judgement] = "numeric",
     engine: EngineKind = "auto",
     device: str = "auto",
     dtype: str = "auto",
@@ -84,11 +84,12 @@ def generate(
     model: a folder or name for transformers (safetensors only), or a loaded model in eval mode with its
         `tokenizer`.
     prompts: a JSON-lines file (plain or gzip) with `prompt_id`, `prompt` and, where the filter or the reports
-        need them, `gold` and `group`; or records.
+        need them, `gold`, `tests`, `schema` and `group`; or records.
     out: `….jsonl`, appended to; its ledger is `….ledger.jsonl`. If the files exist the run is resumed.
     seed: with the prompt id and the attempt's number it fixes the attempt's tokens, whoever shares the batch.
     max_new_tokens: tokens; temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out.
-    final_filter: "numeric", "exact", a filter or a function of (prompt, text).
+    final_filter: "numeric", "exact", "math", "json-schema", "tests", a filter or a function of (prompt, text). What it
+        cannot judge is not accepted, counted in the ledger, and remarked at the end.
     engine: "slots", "static", or "auto": slots if the model can run in them.
     device, dtype: as torch names them, for a model that is loaded here; "auto" is float32 on a CPU, and
         bfloat16 on a GPU, if there is one.
@@ -232,9 +233,14 @@ def _remark(totals: Totals, policy: str, say: Callable[[str], None]) -> None:
     """Say aloud what a table of numbers would hide."""
     if policy != "none" and totals.discarded == 0:
         say(f"the policy never discarded any of {totals.attempts} attempts: this run saved nothing")
-    if totals.failures:
-        worst = ", ".join(f"{name} ({count}×)" for name, count in totals.failures.items())
-        say(f"failures that counted as no evidence: {worst}")
+    for of_filter, meaning in (
+        (False, "failures that counted as no evidence"),
+        (True, "attempts that the final filter could not judge, and that were therefore not accepted"),
+    ):
+        failed = {name: n for name, n in totals.failures.items() if name.startswith(FILTER_FAILURE) == of_filter}
+        if failed:
+            worst = ", ".join(f"{name.removeprefix(FILTER_FAILURE)} ({n}×)" for name, n in failed.items())
+            say(f"{meaning}: {worst}")
     if totals.tokens_wasted_after_decision:
         say(f"{totals.tokens_wasted_after_decision} tokens were sampled after a decision to discard")
     if totals.accepted == 0:

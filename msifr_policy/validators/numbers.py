@@ -1,31 +1,25 @@
 """Numbers: how many the prompt gives, which of them the text has used, and where its own come from.
 
 A prompt with many numbers is a harder one, a text that leaves them unused is not done, and a text full of
-numbers that neither the prompt gave nor an equation computed makes them up. A number counts once `AHEAD` more
-characters are there, since these may still belong to it.
+numbers that neither the prompt gave nor an equation computed makes them up.
 """
 
 from __future__ import annotations
 
 import math
-import re
 
 import msgspec
 
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.shown_numbers import NumberReader, shown_numbers
 
 __all__ = ["Numbers"]
 
-AHEAD = 5
-"""Characters after a number that decide where it ends."""
-BEHIND = 8
-"""Characters before a number in which the equals sign that computes it is looked for."""
 MEMORY = 4096
 """Different numbers remembered, of the prompt and of the text each."""
 SMALL = 10
 """Numbers up to this one are nobody's: they count and name things."""
 
-_NUMBER = re.compile(r"[0-9]{1,16}(?:,[0-9]{3}(?![0-9])){0,5}(?:\.[0-9]{1,16})?")
 _WRAPPING = " $\\({-~"
 
 
@@ -57,43 +51,29 @@ class Numbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return NumbersState(prompt)
 
 
-def _value(number: str) -> float:
-    return float(number.replace(",", ""))
-
-
 class NumbersState:
-    """Counts, the numbers met, and the end of the text where a number may not be complete."""
+    """Counts, and the numbers met."""
 
-    __slots__ = (
-        "_at", "_count", "_given", "_known", "_new", "_prompt_characters", "_text", "_used",
-    )  # fmt: skip
+    __slots__ = ("_count", "_given", "_known", "_new", "_prompt_characters", "_reader", "_used")
 
     def __init__(self, prompt: str) -> None:
         given: set[float] = set()
-        for match in _NUMBER.finditer(prompt):
+        for value, _ in shown_numbers(prompt):
             if len(given) == MEMORY:
                 break
-            given.add(_value(match[0]))
+            given.add(value)
         self._given = frozenset(given)
         self._prompt_characters = len(prompt)
         self._used: set[float] = set()
         self._known: set[float] = set()
         self._count = self._new = 0  # numbers in the text, and those made up
-        self._text = ""  # the unfinished number, and `BEHIND` characters before it
-        self._at = 0  # where it begins in _text
+        self._reader = NumberReader()
 
     def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
         """Take the numbers that the new text completes."""
         del tokens
-        text = self._text + text
-        waiting = len(text)
-        for match in _NUMBER.finditer(text, self._at):
-            if match.end() + AHEAD > len(text):
-                waiting = match.start()
-                break
-            self._take(_value(match[0]), text[max(0, match.start() - BEHIND) : match.start()])
-        kept = max(0, waiting - BEHIND)
-        self._text, self._at = text[kept:], waiting - kept
+        for value, before in self._reader.feed(text):
+            self._take(value, before)
         with_prompt = self._prompt_characters > 0
         scores = (
             float(self._prompt_characters) if with_prompt else math.nan,
@@ -107,7 +87,7 @@ class NumbersState:
         twin = NumbersState("")
         for slot in self.__slots__:
             setattr(twin, slot, getattr(self, slot))
-        twin._used, twin._known = self._used.copy(), self._known.copy()
+        twin._used, twin._known, twin._reader = self._used.copy(), self._known.copy(), self._reader.copy()
         return twin
 
     def _take(self, value: float, before: str) -> None:

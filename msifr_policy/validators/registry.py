@@ -1,14 +1,14 @@
 """Names to validators: the built-in ones and those other packages offer as entry points.
 
 A policy file holds validators as (name, version, parameters), never as code. A package adds its own by an
-entry point in the group `msifr_policy.validators` whose object is a validator class (a frozen
-`msgspec.Struct` that follows `base.Validator`).
+entry point in the group `msifr_policy.validators`: its name is that of the validator, its object a validator class
+(a frozen `msgspec.Struct` that follows `base.Validator`). It is loaded when it is asked for, not before.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 import msgspec
@@ -17,14 +17,58 @@ from msifr_policy.errors import InputError
 from msifr_policy.validators.answer import AnswerMarker
 from msifr_policy.validators.arithmetic import Arithmetic
 from msifr_policy.validators.base import Validator
+from msifr_policy.validators.brackets import Brackets
+from msifr_policy.validators.countdown import Countdown
+from msifr_policy.validators.grammar import Grammar
+from msifr_policy.validators.json_schema import JsonSchema
+from msifr_policy.validators.json_text import JsonText
+from msifr_policy.validators.language import Language
 from msifr_policy.validators.length import Length
+from msifr_policy.validators.logprobs import Logprobs
+from msifr_policy.validators.magnitude import Magnitude
 from msifr_policy.validators.numbers import Numbers
+from msifr_policy.validators.phrases import Phrases
+from msifr_policy.validators.plans import BlocksPlan
+from msifr_policy.validators.question import Question
+from msifr_policy.validators.regular import Regular
 from msifr_policy.validators.repetition import Repetition
+from msifr_policy.validators.word_order import WordOrder
+from msifr_policy.validators.words import Words
 
-__all__ = ["ValidatorSpec", "default_validator", "default_validators", "describe", "make_validator", "validator_names"]
+__all__ = [
+    "ValidatorSpec",
+    "built_in_validators",
+    "default_validator",
+    "default_validators",
+    "describe",
+    "make_validator",
+    "validator_names",
+]
 
 _GROUP = "msifr_policy.validators"
-_BUILT_IN: tuple[type[Any], ...] = (Arithmetic, Repetition, Length, AnswerMarker, Numbers)
+_DEFAULT: dict[str, type[Any]] = {
+    "arithmetic": Arithmetic,
+    "repetition": Repetition,
+    "length": Length,
+    "answer": AnswerMarker,
+    "numbers": Numbers,
+}
+_BUILT_IN: dict[str, type[Any]] = _DEFAULT | {
+    "magnitude": Magnitude,
+    "phrases": Phrases,
+    "language": Language,
+    "logprobs": Logprobs,
+    "question": Question,
+    "json_text": JsonText,
+    "json_schema": JsonSchema,
+    "regular": Regular,
+    "grammar": Grammar,
+    "words": Words,
+    "blocks_plan": BlocksPlan,
+    "countdown": Countdown,
+    "brackets": Brackets,
+    "word_order": WordOrder,
+}
 
 
 class ValidatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,41 +80,71 @@ class ValidatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def _classes() -> dict[str, type[Any]]:
-    found = {cls().name: cls for cls in _BUILT_IN}
+def _plug_ins() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
     for point in entry_points(group=_GROUP):
-        cls = point.load()
-        name = cls().name
-        if name in found:
-            raise InputError(f"two validators are named {name!r}", where=f"entry point {point.value}")
-        found[name] = cls
+        if point.name in found or point.name in _BUILT_IN:
+            raise InputError(f"two validators are named {point.name!r}", where=f"entry point {point.value}")
+        found[point.name] = point
     return found
 
 
 def validator_names() -> tuple[str, ...]:
     """Return the names of all validators that can be made, sorted."""
-    return tuple(sorted(_classes()))
+    return tuple(sorted({*_BUILT_IN, *_plug_ins()}))
 
 
 def default_validators() -> tuple[Validator, ...]:
-    """Return the built-in rule validators with their default parameters."""
-    return tuple(cast(Validator, cls()) for cls in _BUILT_IN)
+    """Return the rules that any text can be read by: arithmetic, repetition, length, answer markers, numbers."""
+    return tuple(cast(Validator, cls()) for cls in _DEFAULT.values())
+
+
+def built_in_validators() -> tuple[Validator, ...]:
+    """Return all built-in validators that need no parameter, with default parameters."""
+    return tuple(cast(Validator, cls()) for cls in _BUILT_IN.values() if not _needed(cls))
 
 
 def default_validator(name: str) -> Validator:
     """Return the validator of that name, built-in or plugged in, with default parameters.
 
-    Raises `InputError` for an unknown name.
+    Raises `InputError` for an unknown name, or a validator that needs a parameter.
     """
-    return cast(Validator, _class(name)())
+    cls = _class(name)
+    if needed := _needed(cls):
+        raise InputError(
+            f"validator {name!r} has no default for {', '.join(needed)}",
+            remedy="give the validator with its parameters",
+        )
+    return _named(cls(), name)
+
+
+def _needed(cls: type[Any]) -> list[str]:
+    """Return the names of the parameters that have no default."""
+    return [field.name for field in msgspec.structs.fields(cls) if field.required]
+
+
+def _named(validator: Any, name: str) -> Validator:
+    if validator.name != name:
+        raise InputError(
+            f"entry point {name!r} offers a validator named {validator.name!r}", remedy="give both one name"
+        )
+    return cast(Validator, validator)
 
 
 def _class(name: str) -> type[Any]:
-    cls = _classes().get(name)
-    if cls is None:
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    point = _plug_ins().get(name)
+    if point is None:
         raise InputError(
             f"unknown validator {name!r}", remedy=f"known: {', '.join(validator_names())}; a plug-in may be missing"
         )
+    try:
+        cls = point.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"cannot be loaded: {error}", where=f"entry point {point.value}") from error
+    if not (isinstance(cls, type) and issubclass(cls, msgspec.Struct)):
+        raise InputError("is no class of msgspec.Struct", where=f"entry point {point.value}")
     return cls
 
 
@@ -81,7 +155,7 @@ def make_validator(spec: ValidatorSpec) -> Validator:
     installed one: evidence of another version is not what was certified.
     """
     try:
-        validator = msgspec.convert(spec.parameters, _class(spec.name))
+        validator = _named(msgspec.convert(spec.parameters, _class(spec.name)), spec.name)
     except msgspec.ValidationError as error:
         raise InputError(str(error), where=f"parameters of validator {spec.name!r}") from None
     if validator.version != spec.version:
@@ -89,7 +163,7 @@ def make_validator(spec: ValidatorSpec) -> Validator:
             f"validator {spec.name!r} is version {validator.version} here but {spec.version} in the policy",
             remedy="fit the policy again with this version",
         )
-    return cast(Validator, validator)
+    return validator
 
 
 def describe(validator: Validator) -> ValidatorSpec:

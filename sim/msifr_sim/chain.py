@@ -1,8 +1,9 @@
 """A finite stage process compiled from evidence: states are ranges of the worth index, counts become transitions.
 
-A Markov model of recorded attempts: given its range of ω_k at checkpoint k, an attempt's future does not depend on its
-past. That is an approximation (replay makes none), and what it buys is exact evaluation, an exact optimum
-and endless Monte Carlo of policies and futures that were never recorded.
+The empirical model of theory §4, as a process like any other, with attempts of random length: those that end before
+a checkpoint wait in a finished state. It is a Markov model: given its range of ω_k at checkpoint k, an attempt's future
+does not depend on its past. That is an approximation (replay makes none), and what it buys is exact evaluation, an
+exact optimum and endless Monte Carlo of policies and futures that were never recorded.
 """
 
 from __future__ import annotations

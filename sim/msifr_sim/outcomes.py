@@ -81,8 +81,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     by_checkpoint: list[CheckpointCount]
 
 
-def _rates(totals: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Return s, f and the net cost factor from `[..., 4]` totals: cost_full, cost_policy, accepted, lost."""
+def rates(totals: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return s, f and the net cost factor `[...]` from `[..., 4]` totals: cost_full, cost_policy, accepted, lost."""
     full, policy, accepted, lost = np.moveaxis(totals, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         s = 1 - policy / full
@@ -117,8 +117,8 @@ def summarise(outcomes: Outcomes, *, length_cap: float | None = None, seed: int 
         ]
     )
     totals = per_prompt.sum(axis=0)
-    s, f, factor = (_finite(x) for x in _rates(totals))
-    boot = _rates(_bootstrap(per_prompt, np.random.default_rng(seed), draws))
+    s, f, factor = (_finite(x) for x in rates(totals))
+    boot = rates(_bootstrap(per_prompt, np.random.default_rng(seed), draws))
     capped_cost, cut = capped(outcomes.cost_full, length_cap)
     cap_totals = np.asarray([totals[0], capped_cost.sum(), totals[2], (accepted * cut).sum()])
     reasons = Counter(r for r, d in zip(outcomes.reason, outcomes.discarded, strict=True) if d)
@@ -136,7 +136,7 @@ def summarise(outcomes: Outcomes, *, length_cap: float | None = None, seed: int 
         false_reject_rate_ci=_interval(boot[1]),
         net_cost_factor=factor,
         net_cost_factor_ci=_interval(boot[2]),
-        length_cap_factor=_finite(_rates(cap_totals)[2]),
+        length_cap_factor=_finite(rates(cap_totals)[2]),
         oracle_factor=_finite((outcomes.cost_full * accepted).sum() / totals[0]) if totals[0] > 0 else None,
         ci_level=CI_LEVEL,
         discards_by_reason=dict(reasons.most_common()),

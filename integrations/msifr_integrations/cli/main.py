@@ -18,6 +18,7 @@ from msifr_integrations.cli.options import (
     auto_schedule,
     json_option,
     load_table,
+    parse_filter,
     parse_schedule,
     parse_validators,
     seed_option,
@@ -178,7 +179,7 @@ def fit(
     result.file.save(out)
     certificate = result.file.certificate
     prose(
-        f"fitted on {result.fitting.n_attempts} attempts at {result.fitting.n_prompts} prompts, "
+        f"fitted on {result.learned.fitting.n_attempts} attempts at {result.learned.fitting.n_prompts} prompts, "
         f"certified on {result.certifying.n_attempts} at {result.certifying.n_prompts}",
         certificate.message,
         f"policy file: {out}; see what it saves with: msifr evaluate {out} TRACES",
@@ -196,8 +197,8 @@ def fit(
                 "schedule": table.schedule,
                 "posterior": {
                     "method": result.file.posterior.method,
-                    "log_loss": result.posterior.log_loss,
-                    "base_loss": result.posterior.base_loss,
+                    "log_loss": result.learned.log_loss,
+                    "base_loss": result.learned.base_loss,
                 },
                 "thresholds": result.file.thresholds,
                 "price": result.file.price,
@@ -412,7 +413,7 @@ def _number(value: float | None) -> str:
     "--prompts",
     required=True,
     type=click.Path(dir_okay=False),
-    help="JSON lines: prompt_id, prompt, gold, group.",
+    help="JSON lines: prompt_id, prompt, gold, tests, schema, group.",
 )
 @click.option("--policy", required=True, help="A policy file, or: none.")
 @click.option(
@@ -436,9 +437,12 @@ def _number(value: float | None) -> str:
 @click.option(
     "--filter",
     "final_filter",
-    type=click.Choice(["numeric", "exact"]),
     default="numeric",
-    help="What makes an attempt acceptable.",
+    show_default=True,
+    help="""What makes an attempt acceptable: `numeric` or `exact` (the prompt's gold), `math[:SECONDS]` (by
+    math-verify), `json-schema[:FILE][:whole|fence|object]` (FILE or the prompt's schema),
+    `tests[:fence|whole][:SECONDS][:unconfined]` (run the program with the prompt's tests),
+    `score:MODULE:FUNCTION:THRESHOLD` or `function:MODULE:FUNCTION` (yours, called with prompt and text).""",
 )
 @click.option(
     "--engine",
@@ -495,7 +499,7 @@ def generate(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            final_filter=final_filter,
+            final_filter=parse_filter(final_filter),
             engine=engine,
             device=device,
             dtype=dtype,

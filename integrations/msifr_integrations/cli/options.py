@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
+import msgspec
 import numpy as np
 
 from msifr_integrations.cli.console import prose, tracking
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable, TokenEnds, build_evidence
+from msifr_policy.filters import FinalFilter, FunctionFilter, JsonSchema, MathVerify, ScoreThreshold, UnitTests
+from msifr_policy.filters import final_filter as usual_filter
+from msifr_policy.filters.json_schema import Find
+from msifr_policy.filters.unit_tests import FindProgram
 from msifr_policy.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
 from msifr_policy.traces import OnError, ReadReport, read_traces
 from msifr_policy.validators import Validator, default_validator, default_validators, validator_names
@@ -20,6 +28,7 @@ __all__ = [
     "auto_schedule",
     "json_option",
     "load_table",
+    "parse_filter",
     "parse_schedule",
     "parse_validators",
     "seed_option",
@@ -98,6 +107,71 @@ def parse_validators(text: str) -> tuple[Validator, ...]:
     return tuple(default_validator(name) for name in validator_names() if name in names)
 
 
+def parse_filter(text: str) -> FinalFilter:
+    """Return the final filter a word of the command line names.
+
+    Raises `InputError` with the forms known, and where the filter cannot work here.
+    """
+    kind, *words = text.split(":")
+    try:
+        if kind in ("numeric", "exact") and not words:
+            return usual_filter(kind)
+        if kind == "math" and len(words) <= 1:
+            return MathVerify(seconds=float(words[0])) if words else MathVerify()
+        if kind == "json-schema":
+            options = {"find": words.pop()} if words and words[-1] in get_args(Find) else {}
+            return JsonSchema(_read_schema(":".join(words)) if words else None, **options)  # type: ignore[arg-type]
+        if kind == "tests":
+            return UnitTests(**dict(map(_tests_option, words)))
+        if kind == "function" and len(words) == 2:
+            return FunctionFilter(_function(*words), text)
+        if kind == "score" and len(words) == 3:
+            return ScoreThreshold(_function(*words[:2]), float(words[2]), ":".join(words[:2]))
+    except InputError:
+        raise
+    except ValueError:
+        pass
+    raise InputError(
+        f"unknown final filter {text!r}",
+        where="--filter",
+        remedy="numeric, exact, math[:SECONDS], json-schema[:FILE][:whole|fence|object], "
+        "tests[:fence|whole][:SECONDS][:unconfined], score:MODULE:FUNCTION:THRESHOLD or function:MODULE:FUNCTION",
+    )
+
+
+def _tests_option(word: str) -> tuple[str, Any]:
+    """Return the option of the filter `tests` that a word stands for; raises ValueError for none."""
+    if word in get_args(FindProgram):
+        return "find", word
+    return ("unconfined", True) if word == "unconfined" else ("seconds", float(word))
+
+
+def _read_schema(path: str) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises `InputError` if there is none."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"no schema can be read: {error}", where=path) from error
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    """Import a function of the user's, from the working folder too. Raises `InputError` if there is none."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(import_module(module), name)
+    except Exception as error:
+        # Whatever the user's module raises while it is imported is the user's to mend.
+        raise InputError(
+            f"cannot be imported: {type(error).__name__}: {error}", where=f"--filter, {module}:{name}"
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if not callable(function):
+        raise InputError("is not a function", where=f"--filter, {module}:{name}")
+    return function
+
+
 def _unit(words: Sequence[str]) -> Unit:
     if not words:
         return "characters"
@@ -107,14 +181,14 @@ def _unit(words: Sequence[str]) -> Unit:
 
 
 def auto_schedule(paths: Sequence[str], on_error: OnError) -> Schedule:
-    """Return geometric checkpoints from a twelfth of the median length on, 15 % apart.
+    """Return geometric checkpoints from a fortieth of the median length on, 25 % apart.
 
     The median is that of the first 2,000 traces, in characters.
     """
     lengths = [len(t.text) for t in islice(read_traces(paths, on_error=on_error), 2000)]
     if not lengths:
         raise InputError("there are no traces", remedy="check the files named and --on-error skip counts")
-    return Geometric(max(4, round(float(np.median(lengths)) / 12)), 1.15, "characters")
+    return Geometric(max(4, round(float(np.median(lengths)) / 40)), 1.25, "characters")
 
 
 def tokenizer_ends(name: str | None) -> TokenEnds | None:

@@ -27,7 +27,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     The keys of a trace mean the same here (`msifr_policy.traces`); `seed` is the run's. If the attempt was
     discarded, `correct` is absent, and `k` (checkpoint), `position` (characters), `posterior`, `worth`, `threshold`
-    and `reason` are present.
+    and `reason` are present. `score` is what a filter that scores gave, unless it is infinite.
     """
 
     id: str
@@ -50,6 +50,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     worth: float | None = None
     threshold: float | None = None
     reason: str | None = None
+    score: float | None = None
 
 
 def ledger_path(out: str | os.PathLike[str]) -> Path:

@@ -11,11 +11,14 @@ from msifr_integrations.engine.base import Engine, Event
 from msifr_integrations.engine.journal import AttemptRecord, Journal
 from msifr_integrations.engine.live import Live
 from msifr_policy.errors import MsifrError
-from msifr_policy.filters import FinalFilter, Prompt
+from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.ledger import Entry, Outcome
 from msifr_policy.policy import Policy
 
-__all__ = ["Progress", "Run", "Task"]
+__all__ = ["FILTER_FAILURE", "Progress", "Run", "Task"]
+
+FILTER_FAILURE = "final filter: "
+"""What the ledger's name of a failure begins with if it was the final filter that failed."""
 
 _SHOW_EVERY = 0.2  # seconds
 
@@ -111,8 +114,10 @@ class Run:
         prompt, decision = task.prompt, live.decision
         text = live.text
         outcome: Outcome = "discarded"
+        judgement = Judgement(accepted=False)
         if decision is None:
-            outcome = "accepted" if self._judge(prompt, text) else "rejected"
+            judgement = self._judge(prompt, text)
+            outcome = "accepted" if judgement else "rejected"
         reason = decision.reason if decision else "length" if live.finish == "length" else "filter"
         entry = Entry(
             id=attempt_id,
@@ -124,7 +129,7 @@ class Run:
             prompt_tokens=task.prompt_tokens,
             stages=live.stages,
             wasted=live.wasted,
-            failures=dict(live.failures),
+            failures=dict(live.failures) | ({FILTER_FAILURE + judgement.failure: 1} if judgement.failure else {}),
             seconds=round(time.perf_counter() - self._started, 6),
         )
         record = AttemptRecord(
@@ -148,14 +153,16 @@ class Run:
             worth=decision.worth if decision and not math.isnan(decision.worth) else None,
             threshold=decision.threshold if decision else None,
             reason=decision.reason if decision else None,
+            score=judgement.score,
         )
         self._journal.write(record, entry)
         self._accepted += outcome == "accepted"
         self._discards += outcome == "discarded"
 
-    def _judge(self, prompt: Prompt, text: str) -> bool:
+    def _judge(self, prompt: Prompt, text: str) -> Judgement:
         try:
-            return self._accept(prompt, text)
+            verdict = self._accept(prompt, text)
+            return verdict if isinstance(verdict, Judgement) else Judgement(accepted=bool(verdict))
         except Exception as error:
             # Unlike a validator, the filter defines what is kept: without it there is nothing to go on with.
             raise MsifrError(

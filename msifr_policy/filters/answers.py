@@ -1,66 +1,26 @@
-r"""Final filters: what makes a finished attempt acceptable.
+r"""Filters that compare a text's answer with the prompt's `gold`: as numbers, or letter by letter.
 
-A **final filter** sees the prompt's record and the finished text and says whether the attempt is **accepted**
-(A = 1). The built-in ones compare an answer with the prompt's `gold`; any function of (prompt, text) will do
-instead. They evaluate nothing, and read at most `REACH` characters after a marker, so their time is linear in
-the text.
+They evaluate nothing, and read at most `REACH` characters after a marker, so their time is linear in the text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Final, Protocol, cast
+from typing import Final
 
 import msgspec
 
 from msifr_policy.errors import InputError
+from msifr_policy.filters.base import Prompt
 
-__all__ = [
-    "MARKERS",
-    "REACH",
-    "ExactMatch",
-    "FinalFilter",
-    "FunctionFilter",
-    "NumericMatch",
-    "Prompt",
-    "final_filter",
-    "parse_number",
-]
+__all__ = ["MARKERS", "REACH", "ExactMatch", "NumericMatch", "parse_number"]
 
 MARKERS: Final = ("####", "\\boxed{", "answer is")
 """What stands before a final answer; upper and lower case are alike."""
 
 REACH: Final = 200
 """Characters read after a marker."""
-
-
-class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt as read from a file; `gold` is the reference answer, `group` its topic or difficulty."""
-
-    prompt_id: str
-    prompt: str
-    gold: str | None = None
-    group: str | None = None
-
-    def __post_init__(self) -> None:
-        if not self.prompt_id or not self.prompt:
-            raise ValueError("`prompt_id` and `prompt` must not be empty")
-
-
-class FinalFilter(Protocol):
-    """What defines acceptance."""
-
-    @property
-    def name(self) -> str:
-        """A name that changes whenever the filter may decide otherwise."""
-
-    def check(self, prompt: Prompt) -> None:
-        """Raise `InputError` if this prompt can never be judged (before any token is spent)."""
-
-    def __call__(self, prompt: Prompt, text: str) -> bool:
-        """Return whether the finished `text` is accepted."""
 
 
 # Possessive quantifiers: no backtracking.
@@ -165,35 +125,3 @@ class ExactMatch(msgspec.Struct, frozen=True):
                 return False
             text = text.partition("\n")[0]
         return prompt.gold is not None and text.strip() == prompt.gold.strip()
-
-
-class FunctionFilter(msgspec.Struct, frozen=True):
-    """Accepts what a function of (prompt, text) returns true for; it can judge any prompt."""
-
-    function: Callable[[Prompt, str], bool]
-    name: str
-
-    def check(self, prompt: Prompt) -> None:
-        """Do nothing."""
-        del prompt
-
-    def __call__(self, prompt: Prompt, text: str) -> bool:
-        """Ask the function."""
-        return bool(self.function(prompt, text))
-
-
-def final_filter(given: str | FinalFilter | Callable[[Prompt, str], bool]) -> FinalFilter:
-    """Return the filter that `given` stands for: `"numeric"`, `"exact"`, a filter, or a function.
-
-    Raises `InputError` for anything else.
-    """
-    if isinstance(given, str):
-        known: dict[str, FinalFilter] = {"numeric": NumericMatch(), "exact": ExactMatch()}
-        if given not in known:
-            raise InputError(f"unknown final filter {given!r}", remedy=f"known: {', '.join(known)}, or a function")
-        return known[given]
-    if not callable(given):
-        raise InputError(f"{given!r} is not a final filter", remedy="give a name or a function of (prompt, text)")
-    if hasattr(given, "check") and hasattr(given, "name"):
-        return cast(FinalFilter, given)
-    return FunctionFilter(given, f"function {getattr(given, '__qualname__', type(given).__qualname__)}")

@@ -1,0 +1,98 @@
+"""A filter that accepts JSON documents which satisfy a schema, by the library jsonschema."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from types import TracebackType
+from typing import Any, Final, Literal, Self, get_args
+
+import msgspec
+
+from msifr_policy.errors import InputError
+from msifr_policy.filters.base import Judgement, Prompt
+from msifr_policy.filters.worker import Worker, require
+
+__all__ = ["Find", "JsonSchema"]
+
+Find = Literal["whole", "fence", "object"]
+"""Where the document is: the whole text, its last closed block fenced as json, or what its first `{` begins."""
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+class JsonSchema:
+    """Accepts a text whose JSON document satisfies `schema`, or the prompt's own schema if none is given.
+
+    find: "whole", "fence" or "object": where in the text the document is.
+    seconds, memory: limits of one judgement, in seconds and in bytes of address space.
+
+    Schemas are of Draft 2020-12; `format` is an annotation, as that draft has it, and nothing is fetched from the
+    network. A document is refused if readers of JSON may disagree about it: a key occurs twice in one object, or a
+    number is NaN or beyond the range of floats; so is one that is nested too deeply for Python's recursion limit (some
+    990 levels, 150 under a schema that refers to itself), or has an integer of more than 4,300 digits. The document is
+    read and validated in a `Worker`, as a pattern of the schema can be driven to exponential time by a text (Python's
+    `re` backtracks): when the limits are reached, the text is not accepted and counts as a failure.
+
+    Raises `InputError` if jsonschema is not installed, the schema is none, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        schema: dict[str, Any] | None = None,
+        *,
+        find: Find = "whole",
+        seconds: float = 5.0,
+        memory: int = 1 << 30,
+    ) -> None:
+        package = f"jsonschema {require('jsonschema', 'json-schema')}"
+        if find not in get_args(Find):
+            raise InputError(
+                f"unknown place {find!r}", where="json-schema", remedy=f"known: {', '.join(get_args(Find))}"
+            )
+        self._schema = None if schema is None else _encode(schema, where="json-schema filter")
+        self._find = find
+        self._worker = Worker("msifr_policy.filters.json_worker", seconds=seconds, memory=memory)
+        which = "the prompt's" if self._schema is None else blake2b(self._schema.encode(), digest_size=8).hexdigest()
+        self.name = f"json-schema[{which}, {find}, {package}, {seconds:g} s, {memory} bytes]"
+        """`json-schema`, with a fingerprint of the schema, the options, and the version that decides."""
+
+    def check(self, prompt: Prompt) -> None:
+        """Raise `InputError` if the schema must come from the prompt, which has none or one that is no schema."""
+        if self._schema is None:
+            where = f"prompt {prompt.prompt_id!r}, field schema"
+            if prompt.schema is None:
+                raise InputError("no schema", where=where, remedy="add one, or give the filter one for all prompts")
+            _encode(prompt.schema, where=where)
+
+    def __call__(self, prompt: Prompt, text: str) -> bool | Judgement:
+        """Read the document and validate it."""
+        schema = self._schema
+        if schema is None:
+            if prompt.schema is None:
+                return False
+            schema = msgspec.json.encode(prompt.schema).decode()
+        return self._worker.judge({"schema": schema, "find": self._find, "text": text})
+
+    def close(self) -> None:
+        """End the worker process."""
+        self._worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def _encode(schema: dict[str, Any], *, where: str) -> str:
+    """Return a schema as JSON; raises `InputError` if it is not one of Draft 2020-12."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    if schema.get("$schema", _DIALECT).rstrip("#") != _DIALECT:
+        raise InputError(f"the schema is written for {schema['$schema']}", where=where, remedy=f"use {_DIALECT}")
+    try:
+        Draft202012Validator.check_schema(schema)
+        return msgspec.json.encode(schema).decode()
+    except (SchemaError, TypeError) as error:
+        reason = error.message if isinstance(error, SchemaError) else str(error)
+        raise InputError(f"not a schema of Draft 2020-12: {reason}", where=where) from error

@@ -1,0 +1,42 @@
+"""From a word, or a function, to the final filter that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, cast
+
+from msifr_policy.errors import InputError
+from msifr_policy.filters.answers import ExactMatch, NumericMatch
+from msifr_policy.filters.base import FinalFilter, Judgement, Prompt
+from msifr_policy.filters.function import FunctionFilter
+from msifr_policy.filters.json_schema import JsonSchema
+from msifr_policy.filters.mathematics import MathVerify
+from msifr_policy.filters.unit_tests import UnitTests
+
+__all__ = ["final_filter"]
+
+_KNOWN: Final[dict[str, Callable[[], FinalFilter]]] = {
+    "numeric": NumericMatch,
+    "exact": ExactMatch,
+    "math": MathVerify,
+    "json-schema": JsonSchema,
+    "tests": UnitTests,
+}
+
+
+def final_filter(given: str | FinalFilter | Callable[[Prompt, str], bool | Judgement]) -> FinalFilter:
+    """Return the filter that `given` stands for: a name, for a filter with its usual options, a filter, or a function.
+
+    The names are `"numeric"`, `"exact"`, `"math"`, `"json-schema"` (by the prompts' schemas) and `"tests"`.
+
+    Raises `InputError` for anything else, and for a filter that cannot work here.
+    """
+    if isinstance(given, str):
+        if given not in _KNOWN:
+            raise InputError(f"unknown final filter {given!r}", remedy=f"known: {', '.join(_KNOWN)}, or a function")
+        return _KNOWN[given]()
+    if not callable(given):
+        raise InputError(f"{given!r} is not a final filter", remedy="give a name or a function of (prompt, text)")
+    if hasattr(given, "check") and hasattr(given, "name"):
+        return cast(FinalFilter, given)
+    return FunctionFilter(given, f"function {getattr(given, '__qualname__', type(given).__qualname__)}")

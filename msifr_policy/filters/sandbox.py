@@ -1,0 +1,242 @@
+"""The far side of `UnitTests`: runs one program with its tests, confined. Run as a script; standard library only.
+
+Three processes take part. The caller starts this script, the *keeper*, which leaves the caller's namespaces, forks the
+*program* as the first process of a new PID namespace, and kills it when its time is up: with it the kernel kills all
+that it ever started. File descriptors: 0 has the sources (a number of bytes, a line feed, so many bytes of program, the
+tests), 1 is the socket of the verdict, 2 is where what goes wrong before the program begins is told, in words.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FunctionType, ModuleType
+from typing import Final
+
+TIMED_OUT: Final = 124
+"""Exit status of the keeper when it killed the program."""
+
+_NOBODY = 65534
+_NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
+    0x00020000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
+)  # fmt: skip
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
+_MNT_DETACH = 2
+_SYS_MOUNT_SETATTR = 442  # the same on every architecture
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_ATTR_RDONLY, _ATTR_NOSUID = 1, 2
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+
+# All that the program sees of the file system, read-only, besides the folders of the standard library.
+_SHOWN = (
+    "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache",
+    "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run what the arguments (seconds, memory and disk in bytes, processes, whether to confine) and fd 0 say."""
+    seconds = float(sys.argv[1])
+    memory, disk, processes, confine = (int(word) for word in sys.argv[2:6])
+    libc = ctypes.CDLL(None, use_errno=True)
+    as_root = os.geteuid() == 0
+    if confine:
+        _unshare(libc, as_root)
+    # A user id of its own, so that limits on the number of processes do not add up over programs that run together.
+    user = (1 << 30) + os.getpid()
+    folder = os.getcwd()
+    child = os.fork()
+    if child == 0:
+        if confine:
+            _hide(libc, disk)
+        else:
+            os.setsid()
+            os.environ["HOME"] = os.environ["TMPDIR"] = folder
+        _limit(seconds, memory, disk, processes + (0 if as_root else 1))  # not as root, the keeper counts as well
+        if confine:
+            _drop(libc, user if as_root else None)
+        _run()
+    late = []
+
+    def kill(*_: object) -> None:
+        late.append(True)
+        os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, kill)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if not confine:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)  # what is left of its group; its number is not free before the wait
+    os.waitpid(child, 0)
+    os._exit(TIMED_OUT if late else 0)
+
+
+def _call(libc: ctypes.CDLL, function: str, *arguments: object) -> None:
+    """Call the system; raises OSError that names the function."""
+    if getattr(libc, function)(*arguments) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{function}: {os.strerror(error)}")
+
+
+def _unshare(libc: ctypes.CDLL, as_root: bool) -> None:
+    """Leave the caller's namespaces of mounts, processes, network, and the rest."""
+    namespaces = _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS
+    if as_root:
+        _call(libc, "unshare", namespaces)
+        return
+    user, group = os.geteuid(), os.getegid()
+    _call(libc, "unshare", namespaces | _NEWUSER)
+    for name, line in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{_NOBODY} {user} 1"),
+        ("gid_map", f"{_NOBODY} {group} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(line)
+
+
+def _hide(libc: ctypes.CDLL, disk: int) -> None:
+    """Make the root an empty file system in memory that shows, read-only, what Python needs, and has a /tmp."""
+
+    def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+        words = [word.encode() or None for word in (source, target, kind)]
+        _call(libc, "mount", *words, ctypes.c_ulong(flags), options.encode() or None)
+
+    mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    mount("none", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=1m")  # noqa: S108
+    os.mkdir("/tmp/old")  # noqa: S108
+    _call(libc, "pivot_root", b"/tmp", b"/tmp/old")
+    os.chdir("/")
+
+    def protect(path: str, flags: int) -> None:
+        attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY | _ATTR_NOSUID, 0, 0, 0)
+        _call(
+            libc, "syscall", _SYS_MOUNT_SETATTR, _AT_FDCWD, path.encode(), flags, attributes, ctypes.sizeof(attributes)
+        )
+
+    for path in (*_SHOWN, *map(os.path.realpath, sys.path)):
+        source = f"/old{path}"
+        if os.path.lexists(path) or not os.path.exists(source):
+            continue
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        if os.path.islink(source):
+            os.symlink(os.readlink(source), path)
+            continue
+        if os.path.isdir(source):
+            os.mkdir(path, 0o755)
+        else:
+            os.close(os.open(path, os.O_CREAT, 0o644))
+        mount(source, path, "", _MS_BIND | _MS_REC)
+        protect(path, _AT_RECURSIVE)
+    _call(libc, "umount2", b"/old", _MNT_DETACH)
+    os.rmdir("/old")
+    os.mkdir("/tmp")  # noqa: S108
+    protect("/", 0)
+    mount("none", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=1777,size={disk},nr_inodes=4096")  # noqa: S108
+    os.chdir("/tmp")  # noqa: S108
+    os.environ["HOME"] = "/tmp"  # noqa: S108
+
+
+def _limit(seconds: float, memory: int, disk: int, processes: int) -> None:
+    import resource
+
+    for limit, most in (
+        (resource.RLIMIT_CPU, int(seconds) + 1),
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, disk),
+        (resource.RLIMIT_NPROC, processes),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try:
+            resource.setrlimit(limit, (most, most))
+        except (OSError, ValueError):
+            if sys.platform == "linux":
+                raise  # elsewhere a limit may be known and yet not be settable
+
+
+def _drop(libc: ctypes.CDLL, user: int | None) -> None:
+    """Give up every privilege for good: root becomes `user`, which owns nothing, anyone else loses capabilities."""
+    if user is not None:
+        os.setgroups([])
+        for own in (user, _NOBODY):  # a container may know few user ids
+            try:
+                os.setresgid(own, own, own)
+                os.setresuid(own, own, own)
+                break
+            except OSError:
+                if own == _NOBODY:
+                    raise
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _call(libc, "capset", header, (ctypes.c_uint32 * 6)())
+    _call(libc, "prctl", _PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), *(ctypes.c_ulong(0),) * 3)
+    _call(libc, "prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *(ctypes.c_ulong(0),) * 3)
+
+
+def _run() -> None:
+    """Run program and tests in this process; then, and only then, fetch the caller's secret and send it back."""
+    with os.fdopen(0, "rb", closefd=False) as sources:
+        size = int(sources.readline())
+        program = sources.read(size).decode(errors="surrogatepass")
+        tests = sources.read().decode(errors="surrogatepass")
+    # The verdict's socket is hidden among the numbers.
+    verdict = 8 + os.urandom(1)[0] % 56
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(1, verdict)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    # What the program could replace is kept: our own functions by name, and all that is built in by a copy.
+    exit_now, read, write = os._exit, os.read, os.write
+    judge = FunctionType(_judge.__code__, {**globals(), "__builtins__": dict(vars(builtins))})
+    if judge(program, tests):
+        write(verdict, read(verdict, 64))
+    exit_now(0)
+
+
+def _judge(program: str, tests: str) -> bool:
+    """Run the program, the tests, and the test functions and cases that the tests define, as pytest and unittest would.
+
+    It calls nothing of this file, since it runs with its own copy of what is built in.
+    """
+    try:
+        module = ModuleType("solution")
+        sys.modules["solution"] = module
+        namespace = module.__dict__
+        namespace["__builtins__"] = builtins  # and not the copy
+        exec(compile(program, "<program>", "exec", dont_inherit=True), namespace)  # noqa: S102  the place made for it
+        before = dict(namespace)
+        exec(compile(tests, "<tests>", "exec", dont_inherit=True), namespace)  # noqa: S102
+        defined = {name: value for name, value in namespace.items() if before.get(name) is not value}
+        for name, value in defined.items():
+            if name.startswith("test") and isinstance(value, FunctionType):
+                value()
+        if "unittest" not in sys.modules:
+            return True
+        import unittest
+
+        cases = [
+            value for value in defined.values() if isinstance(value, type) and issubclass(value, unittest.TestCase)
+        ]
+        suite = unittest.TestSuite(map(unittest.defaultTestLoader.loadTestsFromTestCase, cases))
+        result = unittest.TestResult()
+        suite.run(result)
+        return result.wasSuccessful() and (not cases or result.testsRun > len(result.skipped))
+    except BaseException:  # a SystemExit too: a program that ends before its tests did not pass them
+        return False
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception as error:
+        os.write(2, f"{type(error).__name__}: {error}".encode())
+        os._exit(1)

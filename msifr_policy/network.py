@@ -1,0 +1,157 @@
+"""Learned beliefs: one small network over all evidence columns gives posterior and cost to go at every checkpoint.
+
+With g(x) = sign(x)·log(1 + |x|) of the evidence x, z = (g(x) − centre)/scale (0 where x is not known) and u = 1 where x
+is not known,
+
+    h = gelu(z W_z + u W_u + b + s_k),   h' = gelu(h W_h + b_h),
+    M_k = 1/(1 + exp(−(h'·w_M + b_M))),   r_k = exp(h'·w_r + b_r)
+
+with s_k an offset per checkpoint (the last for all beyond). Only evaluation lives here, plain numpy in float64, so that
+a policy runs without the library it was learned with.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Annotated, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+from scipy.special import erf, expit
+
+from msifr_policy.errors import InputError
+from msifr_policy.posterior import LARGEST_COST, Positive, signed_log1p
+from msifr_policy.weights import recall
+
+__all__ = ["NetworkCostToGo", "NetworkPosterior"]
+
+Array = NDArray[np.float64]
+
+# Fixed numbers of rows at a time: BLAS chooses its kernel by shape, so one row must not differ from the same row among
+# many. Rows are padded to whole blocks.
+_BLOCK = 32
+
+
+Weights = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class NetworkPosterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="network", tag_field="kind"):
+    """M_k by a learned network over evidence `columns` (D names); `weights` is the SHA-256 of its safetensors file.
+
+    The file holds float32 "beliefs.centre", "beliefs.scale" `[D]`, "beliefs.known", "beliefs.unknown" `[D, H]` (W_z,
+    W_u), "beliefs.bias" `[H]`, "beliefs.checkpoint" `[K, H]` (s_k), "beliefs.hidden" `[H, H]`, "beliefs.hidden_bias"
+    `[H]`, "beliefs.out" `[H, 2]` (w_M, w_r) and "beliefs.out_bias" `[2]`.
+    """
+
+    columns: tuple[str, ...]
+    weights: Weights
+    method: str = "learned"
+
+    def predict(self, k: NDArray[np.int64], values: Array) -> Array:
+        """Return `[R]` M_k in [0, 1] for checkpoints `k` `[R]` and evidence `values` `[R, D]`.
+
+        Raises `InputError` if the weights are not known or do not fit the columns.
+        """
+        result: Array = expit(_outputs(_layers(self.weights, len(self.columns)), k, values)[:, 0])
+        return result
+
+    def contributions(self, k: NDArray[np.int64], values: Array) -> Array:
+        """Return `[R, D]` what each column adds to the log-odds, against the column being unknown."""
+        return _contributions(_layers(self.weights, len(self.columns)), k, values, 0)
+
+
+class NetworkCostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="network", tag_field="kind"):
+    """r_k by the network of the posterior, in units of cost, between 1 and 10⁹.
+
+    `cost_per_accepted` is ρ, the cost per accepted sample without a policy, by which it becomes a worth index.
+    """
+
+    columns: tuple[str, ...]
+    weights: Weights
+    cost_per_accepted: Positive
+
+    def predict(self, k: NDArray[np.int64], values: Array) -> Array:
+        """Return `[R]` r_k in units of cost for checkpoints `k` `[R]` and evidence `values` `[R, D]`.
+
+        Raises `InputError` if the weights are not known or do not fit the columns.
+        """
+        log_r = _outputs(_layers(self.weights, len(self.columns)), k, values)[:, 1]
+        result: Array = np.exp(np.clip(log_r, 0.0, np.log(LARGEST_COST)))
+        return result
+
+    def contributions(self, k: NDArray[np.int64], values: Array) -> Array:
+        """Return `[R, D]` what each column adds to log r, against the column being unknown."""
+        return _contributions(_layers(self.weights, len(self.columns)), k, values, 1)
+
+
+class _Layers(NamedTuple):
+    centre: Array
+    scale: Array
+    known: Array
+    unknown: Array
+    bias: Array
+    checkpoint: Array
+    hidden: Array
+    hidden_bias: Array
+    out: Array
+    out_bias: Array
+
+
+@lru_cache(8)
+def _layers(weights: str, n_columns: int) -> _Layers:
+    arrays = recall(weights)
+    try:
+        layers = _Layers(*(arrays[f"beliefs.{name}"].astype(np.float64) for name in _Layers._fields))
+    except KeyError as error:
+        raise InputError(f"no tensor {error}", where="learned beliefs") from None
+    D, H, K = n_columns, layers.bias.size, len(layers.checkpoint)
+    shapes = ((D,), (D,), (D, H), (D, H), (H,), (K, H), (H, H), (H,), (H, 2), (2,))
+    for name, layer, shape in zip(_Layers._fields, layers, shapes, strict=True):
+        if layer.shape != shape or not K:
+            raise InputError(
+                f"posterior.{name} has shape {list(layer.shape)}, not {list(shape)}", where="learned beliefs"
+            )
+        if not np.isfinite(layer).all():
+            raise InputError(f"posterior.{name} is not finite", where="learned beliefs")
+    return layers
+
+
+def _contributions(layers: _Layers, k: NDArray[np.int64], values: Array, output: int) -> Array:
+    everything = _outputs(layers, k, values)[:, output]
+    result = np.zeros(values.shape)
+    for d in range(values.shape[1]):
+        without = values.copy()
+        without[:, d] = np.nan
+        result[:, d] = everything - _outputs(layers, k, without)[:, output]
+    return result
+
+
+def _outputs(layers: _Layers, k: NDArray[np.int64], values: Array) -> Array:
+    """Return `[R, 2]` log-odds of M and log r."""
+    n = len(values)
+    result = np.empty((-(-n // _BLOCK) * _BLOCK, 2))
+    for start in range(0, n, _BLOCK):
+        size = min(_BLOCK, n - start)
+        block = np.full((_BLOCK, values.shape[1]), np.nan)
+        block[:size] = values[start : start + size]
+        at = np.ones(_BLOCK, dtype=np.int64)
+        at[:size] = k[start : start + size]
+        result[start : start + _BLOCK] = _block(layers, at, block)
+    return result[:n]
+
+
+def _block(layers: _Layers, k: NDArray[np.int64], values: Array) -> Array:
+    known = np.isfinite(values)
+    z = np.where(known, (signed_log1p(np.where(known, values, 0.0)) - layers.centre) / layers.scale, 0.0)
+    first = z @ layers.known + (~known).astype(np.float64) @ layers.unknown + layers.bias
+    first += layers.checkpoint[np.minimum(k, len(layers.checkpoint)) - 1]
+    second = _gelu(first) @ layers.hidden + layers.hidden_bias
+    result: Array = _gelu(second) @ layers.out + layers.out_bias
+    return result
+
+
+def _gelu(x: Array) -> Array:
+    result: Array = x * 0.5 * (1 + erf(x * np.sqrt(0.5)))
+    return result

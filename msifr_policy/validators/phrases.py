@@ -1,0 +1,177 @@
+"""Phrases that give an output away: refusals, talk about oneself, cut-off text, hedging.
+
+Each set is a list of RE2 patterns matched at the beginning of a sentence (bullets, quotation marks and a
+word of connection aside), where these phrases stand when they are meant and hardly ever when they are not:
+"I cannot help with that" is a refusal, "a rule that I cannot help with" is none. RE2 takes linear time whatever the
+text. The sets are English and belong to the version of the validator.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from msifr_policy.errors import InputError
+from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.sentences import SentenceCutter
+
+if TYPE_CHECKING:
+    import re2
+
+__all__ = ["PHRASES", "Phrases"]
+
+_AI = (
+    r"(?:an? )?(?:large |artificial |ai |virtual |digital |text-based )*"
+    r"(?:ai|intelligence|language model|chatbot|assistant|llm)\b"
+)
+_SORRY = (
+    r"(?:(?:i['’]?m|i am) )?(?:(?:very|so|really|truly|terribly) )?sorry[,.]? |i apologi[sz]e,? |"
+    r"(?:unfortunately|regrettably),? "
+)
+_CANNOT = (
+    r"(?:cannot|can['’]?t|can not|won['’]?t|will not|(?:am |['’]m )?(?:not able|unable) to|"
+    r"(?:am |['’]m )not (?:going|allowed|permitted) to|do(?: not|n['’]?t) feel comfortable)"
+)
+_SERVE = (
+    r"(?:help|assist|provide|answer|fulfil|comply|complete|create|generate|engage|discuss|support|share|participate)"
+)
+_ELISION = r"(?:the )?(?:rest|remainder|remaining|previous|existing|same)\b"
+
+PHRASES: dict[str, tuple[str, ...]] = {
+    "refusals": (
+        rf"(?:{_SORRY})?(?:but )?(?:as {_AI},? )?i ?{_CANNOT} (?:be able to |be )?{_SERVE}",
+        r"i (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)",
+        r"(?:this|your|that|the) (?:request|prompt|content|query) (?:violates|goes against|is inappropriate)",
+        rf"(?:{_SORRY})(?:but )?i (?:do not|don['’]?t) have (?:access|the ability)",
+    ),
+    "self_references": (
+        rf"(?:(?:{_SORRY})?but |however, |please note that |note that )?as {_AI}",
+        rf"(?:{_SORRY})?(?:but )?i(?: am|['’]m) (?:just |only |merely )?{_AI}",
+        r"(?:based on |according to )?my (?:training data|knowledge cut-?off|programming|guidelines)\b",
+        r"i was (?:trained|created|developed|programmed) (?:by|on|to)\b",
+    ),
+    "truncations": (
+        rf"(?:(?:\.{{3}}|…) ?|[\[(] ?)(?:truncated|continued|to be continued|omitted|{_ELISION})",
+        r"(?:#|//|--|/\*|<!--) ?(?:\.{3}|…)",
+        rf"(?:#|//|--|/\*|<!--) ?{_ELISION} (?:of )?(?:the |your |my )?(?:code|function|logic|class|file|methods?)\b",
+        r"(?:the |my |this )?(?:response|answer|output|message) (?:was|is|has been|got) (?:cut off|truncated|too long)",
+        r"(?:i['’]?ll |i will |to be |let me )?continued? in (?:the|my|a) (?:next|following) (?:message|response|part)",
+    ),
+    "hedges": (
+        r"(?:i think|i believe|i guess|i suppose|i assume|i suspect|i['’]?m guessing|i would guess|my guess)\b",
+        r"(?:i['’]?m|i am) (?:not|un)(?: \w+)? ?(?:sure|certain)\b",
+        r"(?:maybe|perhaps|possibly|probably|presumably|apparently|supposedly)\b",
+        r"it (?:seems|appears|might|may|could|is possible|is likely|is unclear|is not clear)\b",
+        r"(?:i might|i may|i could|this might|this may|we might) be (?:wrong|mistaken|incorrect|off)\b",
+        r"(?:not sure|unclear|hard to say|difficult to say)\b",
+    ),
+}
+"""The patterns of each set, for text in small or capital letters."""
+
+_FORMULA = frozenset("0123456789\\$=+|&{}")
+"""What no phrase begins with, but many a line of mathematics."""
+_LEAD = r"[\s>*_#\"'“‘(-]{0,8}(?:(?:so|but|and|well|hmm|ok|okay|now|then|however),? )?"
+
+
+class Phrases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Counts the sentences that begin with a phrase of each set of `PHRASES`.
+
+    The verdict is DEAD from `refusals` refusals on (0, the default: never, since a text may refuse and go on), else
+    UNKNOWN.
+    """
+
+    refusals: int = 0
+
+    def __post_init__(self) -> None:
+        if self.refusals < 0:
+            raise InputError(f"refusals = {self.refusals} must not be negative", where="validator phrases")
+
+    @property
+    def name(self) -> str:
+        """`phrases`."""
+        return "phrases"
+
+    @property
+    def version(self) -> str:
+        """Version of the sets."""
+        return "1"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the scores.
+
+        `refusals`, `self_references`, `truncations`, `hedges`: sentences so far that begin with such a phrase;
+        `sentences`: all of them, the unfinished one included.
+        """
+        return (*PHRASES, "sentences")
+
+    def start(self, prompt: str) -> PhrasesState:
+        """Return the state of a fresh attempt."""
+        del prompt
+        return PhrasesState(self.refusals)
+
+
+_NAMES = tuple(PHRASES)
+
+
+@cache
+def _matcher() -> tuple[re2.Set, tuple[int, ...]]:
+    """Return the patterns as one automaton, and the index in `PHRASES` of the set each of them is in."""
+    import re2
+
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    matcher = re2.Set.MatchSet(options)
+    sets = []
+    for i, patterns in enumerate(PHRASES.values()):
+        for pattern in patterns:
+            matcher.Add(f"{_LEAD}(?:{pattern})")
+            sets.append(i)
+    matcher.Compile()
+    return matcher, tuple(sets)
+
+
+class PhrasesState:
+    """Counts over the finished sentences, and the one that may still grow."""
+
+    __slots__ = ("_counts", "_cutter", "_refusals", "_sentences")
+
+    def __init__(self, refusals: int) -> None:
+        self._refusals = refusals
+        self._cutter = SentenceCutter()
+        self._counts = (0,) * len(PHRASES)
+        self._sentences = 0
+
+    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
+        """Count the sentences that the new text adds."""
+        del tokens
+        for sentence, fresh, _ in self._cutter.feed(text):
+            if fresh and not sentence.isspace():
+                self._sentences += 1
+                if sentence[0] not in _FORMULA:
+                    self._counts = _add(self._counts, sentence)
+        last, fresh, _ = self._cutter.unfinished
+        counts, sentences = self._counts, self._sentences
+        if fresh and last and not last.isspace():
+            counts, sentences = _add(counts, last), sentences + 1
+        dead = 0 < self._refusals <= counts[0]
+        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (*map(float, counts), float(sentences)))
+
+    def copy(self) -> PhrasesState:
+        """Return an independent copy."""
+        twin = PhrasesState(self._refusals)
+        twin._cutter, twin._counts, twin._sentences = self._cutter.copy(), self._counts, self._sentences
+        return twin
+
+
+def _add(counts: tuple[int, ...], sentence: str) -> tuple[int, ...]:
+    """Return `counts` with the sets that `sentence` begins with a phrase of."""
+    matcher, sets = _matcher()
+    found = matcher.Match(sentence.encode("utf-8", "replace"))
+    if not found:
+        return counts
+    hit = {sets[i] for i in found}
+    return tuple(count + (i in hit) for i, count in enumerate(counts))

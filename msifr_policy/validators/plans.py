@@ -1,0 +1,274 @@
+"""Blocks world: the plan a text lists is carried out, step by step, in the world the prompt describes.
+
+The world is blocks on a table and a hand that holds at most one. Two dialects speak of it:
+
+| step | possible if | plain words | mystery words |
+| --- | --- | --- | --- |
+| take a block from the table | it is clear and on the table, the hand is empty | pick up | attack |
+| take a block from another | it is clear and on that block, the hand is empty | unstack | feast |
+| put the block on the table | it is in the hand | put down | succumb |
+| put the block on another | it is in the hand, the other is clear | stack | overcome |
+
+A block is *clear* if it is not in the hand and nothing stands on it. A step is a line that begins, marks of lists
+and emphasis aside, with such words and a block of the problem. A step that is not possible *breaks* the plan; it
+is left out and the rest goes on. A step told twice in a row is one.
+
+Texts list a plan more than once. One begins again at a step numbered 1 or the first after a heading, unless that
+step is possible where the plan stands but not at the beginning; and at a step that is not possible once the goal
+is reached.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.lines import cut_lines
+
+__all__ = ["MOST_BLOCKS", "BlocksPlan"]
+
+MOST_BLOCKS = 64
+"""A problem with more blocks is none that is replayed: each step costs time in proportion to them."""
+
+
+class BlocksPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Replays plans for blocks-world problems.
+
+    The verdict is UNKNOWN, since a text may list a better plan; with `first_plan_counts` it is DEAD from the first
+    broken plan on, for tasks that allow one plan.
+    """
+
+    first_plan_counts: bool = False
+
+    @property
+    def name(self) -> str:
+        """`blocks_plan`."""
+        return "blocks_plan"
+
+    @property
+    def version(self) -> str:
+        """Version of the evidence."""
+        return "1"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the scores, all NaN if the prompt states no such problem.
+
+        `steps`: steps of the current plan; `broken`: 1 if one of them was not possible, else 0; `broken_plans`: plans
+        so far of which that holds; `reached`: 1 if the current plan is not broken and its goal holds now, else 0;
+        `reached_ever`: 1 if that was so after any step so far, else 0.
+        """
+        return ("steps", "broken", "broken_plans", "reached", "reached_ever")
+
+    def start(self, prompt: str) -> BlocksPlanState:
+        """Return the state of a fresh attempt."""
+        return BlocksPlanState(self, _problem(prompt))
+
+
+class _World(NamedTuple):
+    """Where each block stands (`_TABLE` or another block), and the one in the hand, which stands nowhere."""
+
+    below: Mapping[str, str]
+    hand: str | None = None
+
+    def clear(self, block: str | None) -> bool:
+        return block in self.below and block not in self.below.values()
+
+
+class _Problem(NamedTuple):
+    """The world at first, and what must stand on what in the end."""
+
+    world: _World
+    goal: tuple[tuple[str, str], ...]
+
+
+class _Deed(Enum):
+    PICK_UP = 1
+    UNSTACK = 2
+    PUT_DOWN = 3
+    STACK = 4
+
+
+class _Step(NamedTuple):
+    """A deed, the block it moves and the other block it names, if any; `first` if numbered 1."""
+
+    deed: _Deed
+    block: str
+    other: str | None
+    first: bool
+
+
+_TABLE = ""
+_BLOCK = r"(?:the (\w{1,32}) block|(?:block|object) (\w{1,32}))"
+_ON = re.compile(rf"{_BLOCK} (?:is on top of|craves) {_BLOCK}")
+_ON_TABLE = re.compile(rf"{_BLOCK} is on the table|planet object (\w{{1,32}})")
+
+
+def _problem(prompt: str) -> _Problem | None:
+    """Return the last problem of a prompt, or None if it states none or one that cannot be."""
+    start = prompt.rfind("initial conditions")
+    middle = prompt.find("goal", start)
+    if start < 0 or middle < 0:
+        return None
+    given = _on(prompt[start:middle])
+    goal = _on(prompt[middle:].split("\n", 1)[0])
+    tabled = ["".join(match.groups("")).lower() for match in _ON_TABLE.finditer(prompt, start, middle)]
+    below = dict(given) | dict.fromkeys(tabled, _TABLE)
+    standing = [other for other in below.values() if other]
+    possible = (
+        0 < len(below) == len(given) + len(tabled) <= MOST_BLOCKS  # each block stands in one place
+        and len(set(standing)) == len(standing)  # and bears at most one
+        and {*standing, *(block for pair in goal for block in pair)} <= below.keys()
+    )
+    return _Problem(_World(below), goal) if goal and possible else None
+
+
+def _on(text: str) -> tuple[tuple[str, str], ...]:
+    """Return which block `text` says to be on which other."""
+    found = (match.groups("") for match in _ON.finditer(text))
+    return tuple(((a + b).lower(), (c + d).lower()) for a, b, c, d in found)
+
+
+_DEEDS = {
+    "pick": _Deed.PICK_UP,
+    "attack": _Deed.PICK_UP,
+    "unstack": _Deed.UNSTACK,
+    "feast": _Deed.UNSTACK,
+    "put": _Deed.PUT_DOWN,
+    "succumb": _Deed.PUT_DOWN,
+    "stack": _Deed.STACK,
+    "overcome": _Deed.STACK,
+}
+_STEP = re.compile(
+    r"""
+    [\W_]{0,16}+
+    (?: (?: step | action ) \b [\W_]{0,6}+ )?
+    (?: ([0-9]{1,3}) [\W_]{1,8}+ )?
+    (pick (?=[ -]?up\b) | put (?=[ -]?down\b) | unstack\b | stack\b | attack\b | feast\b | succumb\b | overcome\b )
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_WORD = re.compile(r"\w+")
+_ASIDE = re.compile(r" \([^()]*\)")
+_DENIED = frozenset({"not", "cannot", "impossible", "invalid"})
+_HEADINGS = frozenset({"plan", "steps", "actions", "sequence", "solution", "summary"})
+_EMPHASIS = " \t\r*_"
+
+
+def _is_heading(line: str) -> bool:
+    """Say whether a line announces a plan: `[PLAN]`, `### Plan`, `**Summary**`, "so the steps are:"."""
+    bare = line.strip(_EMPHASIS)
+    if not (bare.startswith(("#", "[")) or bare.endswith(":") or line.startswith("**")):
+        return False
+    words = frozenset(_WORD.findall(bare.lower()))
+    return not words.isdisjoint(_HEADINGS) and "end" not in words
+
+
+def _step(line: str, blocks: Mapping[str, str]) -> _Step | None:
+    """Return the step that `line` is, if it is one."""
+    match = _STEP.match(line)
+    if match is None:
+        return None
+    words = _WORD.findall(_ASIDE.sub("", line[match.end() :]).lower())
+    named = [word for word in words if word in blocks]
+    # "Stack a on b is not possible" talks of a step and takes none.
+    if not named or not _DENIED.isdisjoint(words):
+        return None
+    deed = _DEEDS[match[2].lower()]
+    other = named[1] if len(named) > 1 else None
+    if deed is _Deed.STACK and other is None and "table" in words:
+        deed = _Deed.PUT_DOWN
+    return _Step(deed, named[0], other, match[1] is not None and int(match[1]) == 1)
+
+
+def _after(world: _World, step: _Step) -> _World | None:
+    """Return the world after a step, None if it is not possible."""
+    below, hand = world
+    deed, block, other, _ = step
+    if deed in (_Deed.PUT_DOWN, _Deed.STACK):
+        onto = _TABLE if deed is _Deed.PUT_DOWN else other
+        free = onto == _TABLE or world.clear(onto)
+        return _World({**below, block: onto}) if hand == block and onto is not None and free else None
+    under = below.get(block)
+    right = under == _TABLE if deed is _Deed.PICK_UP else under != _TABLE and other in (None, under)
+    if hand is not None or not right or not world.clear(block):
+        return None
+    return _World({b: u for b, u in below.items() if b != block}, block)
+
+
+class _Plan(NamedTuple):
+    """How far a plan has come: its world, its steps, whether one of them was not possible, and the last of them."""
+
+    world: _World
+    steps: int = 0
+    broken: bool = False
+    last: _Step | None = None
+
+    def solves(self, problem: _Problem) -> bool:
+        return not self.broken and all(self.world.below.get(block) == other for block, other in problem.goal)
+
+    def told_again(self, step: _Step) -> bool:
+        return self.last is not None and step[:3] == self.last[:3]
+
+
+class BlocksPlanState:
+    """The current plan, what became of those before, and the unfinished line."""
+
+    __slots__ = ("_broken_plans", "_heading", "_line", "_plan", "_problem", "_reached_ever", "_rule")
+
+    def __init__(self, rule: BlocksPlan, problem: _Problem | None) -> None:
+        self._rule = rule
+        self._problem = problem
+        self._line = ""
+        self._heading = False  # since the last step
+        self._plan = _Plan(problem.world) if problem else None
+        self._broken_plans = 0
+        self._reached_ever = False
+
+    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
+        """Carry out the steps that the new text completes."""
+        del tokens
+        problem, plan = self._problem, self._plan
+        if problem is None or plan is None:
+            return Evidence(Verdict.UNKNOWN, (math.nan,) * 5)
+        lines, self._line = cut_lines(self._line, text)
+        for line in lines:
+            step = _step(line, problem.world.below)
+            if step:
+                plan = self._carry_out(problem, plan, step)
+                self._heading = False
+            elif _is_heading(line):
+                self._heading = True
+        self._plan = plan
+        dead = self._rule.first_plan_counts and self._broken_plans > 0
+        scores = (plan.steps, plan.broken, self._broken_plans, plan.solves(problem), self._reached_ever)
+        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, tuple(map(float, scores)))
+
+    def copy(self) -> BlocksPlanState:
+        """Return an independent copy."""
+        twin = BlocksPlanState(self._rule, self._problem)
+        for slot in self.__slots__:
+            setattr(twin, slot, getattr(self, slot))
+        return twin
+
+    def _carry_out(self, problem: _Problem, plan: _Plan, step: _Step) -> _Plan:
+        begins = self._heading or step.first
+        if plan.told_again(step) and not begins:
+            return plan
+        world = _after(plan.world, step)
+        if begins or (world is None and plan.solves(problem)):
+            anew = _after(problem.world, step)
+            if anew is not None or world is None:
+                plan, world = _Plan(problem.world), anew
+        if world is None:
+            self._broken_plans += not plan.broken
+            return _Plan(plan.world, plan.steps + 1, broken=True, last=step)
+        plan = _Plan(world, plan.steps + 1, plan.broken, step)
+        self._reached_ever |= plan.solves(problem)
+        return plan

@@ -1,0 +1,166 @@
+"""Generated questions: whether the text so far can be asked, and whether it gives itself away.
+
+A question for a data set has to ask something, to say with which quantities, and to stand alone: no figure that is
+not there, no earlier part, no gap left to fill in; and it must not answer itself. Each of these shows in the
+words of a sentence, found by RE2. The patterns are English and belong to the version of the validator.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.sentences import SentenceCutter
+
+if TYPE_CHECKING:
+    import re2
+
+__all__ = ["READ", "SIGNS", "Question"]
+
+READ = 4096
+"""Characters of the text that are read; a longer one is no question."""
+
+_LEAD = r"^[\s>*_#\"'“‘(-]*(?:[0-9]{1,2}[.)] ?|\([a-z]\) ?|question:? ?)?"
+
+# No counted repetition of what may be anything: it would make the automaton large.
+SIGNS: dict[str, tuple[str, ...]] = {
+    "asks": (
+        r"\?[\"'”’)\]*_$\\]*\s*$",
+        rf"(?:{_LEAD}(?:please |so |now |then )?|, |\band )(?:find|determine|calculate|compute|evaluate|solve|prove"
+        r"|show that|simplify|estimate|express|derive|identify|what|how (?:many|much|long|far|old|often))\b",
+    ),
+    "quantities": (
+        r"[0-9]",
+        r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|fifty|hundred|thousand"
+        r"|million|half|third|quarter|twice|thrice|double|triple|dozen|pair)\b",
+    ),
+    "dangling": (
+        r"\b(?:in|from|on|see|using|shown in|to|of|by) (?:the |this |that )?(?:following |above |below |attached "
+        r"|given |accompanying )?(?:figure|diagram|graph|chart|picture|image|drawing|map|passage|excerpt|appendix)\b",
+        r"\b(?:following|above|attached|accompanying) (?:table|code|list|text|data|equation|problem|question)\b",
+        r"\b(?:table|figure|diagram|code|list|data) (?:above|below)\b",
+        r"\bas (?:shown|described|mentioned|stated|given|seen|defined) (?:above|below|earlier|previously|in)\b",
+        r"\b(?:previous|preceding|last|next|earlier) (?:question|problem|part|exercise|example|section)\b",
+        r"\b(?:part|question|problem|exercise|theorem|lemma|equation) \(?[a-f1-9]\)? (?:above|below|of)\b",
+    ),
+    "placeholders": (
+        r"\[(?:insert|your|name|number|value|topic|subject|amount|item|object|blank|x+)\b",
+        r"<(?:insert|your|name|number|value|topic|amount|item)\b",
+        r"\{\{|____|\b(?:TODO|TBD|lorem ipsum)\b",
+    ),
+    "leaks": (
+        r"\b(?:correct |final |right )?answer(?:\*\*)?(?: is\b|:)|\\boxed\{|####",
+        rf"{_LEAD}(?:solution|explanation|answer key|rationale)(?:\*\*)?\s*[:.]",
+        rf"{_LEAD}(?:let['’]?s solve|to solve this|(?:therefore|thus|hence),)",
+    ),
+}
+"""The patterns of each sign of a sentence, for text in small or capital letters."""
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Looks for what makes a generated question well posed; reads the text as that question.
+
+    With `strict` the verdict is DEAD once a sentence leaves a gap to fill in or gives the answer away; else it
+    is always UNKNOWN.
+    """
+
+    strict: bool = False
+
+    @property
+    def name(self) -> str:
+        """`question`."""
+        return "question"
+
+    @property
+    def version(self) -> str:
+        """Version of the patterns."""
+        return "1"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the scores.
+
+        Sentences so far, the unfinished one included, that ask something (`asks`), hold a quantity
+        (`quantities`), refer to what is not there (`dangling`), leave a gap to fill in (`placeholders`) or give the
+        answer away (`leaks`); `after`: characters after the last sentence that asks, NaN before the first.
+        """
+        return (*SIGNS, "after")
+
+    def start(self, prompt: str) -> QuestionState:
+        """Return the state of a fresh attempt."""
+        del prompt
+        return QuestionState(self.strict)
+
+
+@cache
+def _matcher() -> tuple[re2.Set, tuple[int, ...]]:
+    """Return the patterns as one automaton, and the index in `SIGNS` of what each of them is a sign of."""
+    import re2
+
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    matcher = re2.Set.SearchSet(options)
+    signs = []
+    for i, patterns in enumerate(SIGNS.values()):
+        for pattern in patterns:
+            matcher.Add(pattern)
+            signs.append(i)
+    matcher.Compile()
+    return matcher, tuple(signs)
+
+
+_ASKS, _PLACEHOLDERS, _LEAKS = map(tuple(SIGNS).index, ("asks", "placeholders", "leaks"))
+
+
+class QuestionState:
+    """Counts over the finished sentences, and the one that may still grow."""
+
+    __slots__ = ("_asked_at", "_counts", "_cutter", "_end", "_strict")
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self._cutter = SentenceCutter()
+        self._counts = (0,) * len(SIGNS)
+        self._asked_at = math.nan
+        self._end = 0  # characters fed
+
+    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
+        """Look at the sentences that the new text adds."""
+        del tokens
+        read = text[: max(0, READ - self._end)]
+        self._end += len(text)
+        for sentence, _, end in self._cutter.feed(read):
+            if found := _signs(sentence):
+                self._counts = _add(self._counts, found)
+                if _ASKS in found:
+                    self._asked_at = end
+        last, _, end = self._cutter.unfinished
+        counts, asked_at = self._counts, self._asked_at
+        if found := _signs(last):
+            counts = _add(counts, found)
+            if _ASKS in found:
+                asked_at = end
+        dead = self._strict and (counts[_PLACEHOLDERS] > 0 or counts[_LEAKS] > 0)
+        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (*map(float, counts), self._end - asked_at))
+
+    def copy(self) -> QuestionState:
+        """Return an independent copy."""
+        twin = QuestionState(self._strict)
+        twin._counts, twin._asked_at, twin._end = self._counts, self._asked_at, self._end
+        twin._cutter = self._cutter.copy()
+        return twin
+
+
+def _signs(sentence: str) -> set[int]:
+    """Return the indices in `SIGNS` of what `sentence` shows."""
+    matcher, signs = _matcher()
+    return {signs[i] for i in matcher.Match(sentence.encode("utf-8", "replace")) or ()}
+
+
+def _add(counts: tuple[int, ...], found: set[int]) -> tuple[int, ...]:
+    return tuple(count + (i in found) for i, count in enumerate(counts))

@@ -1,0 +1,59 @@
+"""Reading the numbers that a text shows, the same however it arrives.
+
+A number is given out once `AHEAD` more characters are there, since these may still belong to it, together with
+the characters before it that tell what it is: a result, a negative one, a part of another number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+__all__ = ["AHEAD", "BEHIND", "NumberReader", "shown_numbers"]
+
+AHEAD = 5
+"""Characters after a number that decide where it ends."""
+BEHIND = 8
+"""Characters before a number that are given out with it."""
+
+_NUMBER = re.compile(r"[0-9]{1,16}(?:,[0-9]{3}(?![0-9])){0,5}(?:\.[0-9]{1,16})?")
+
+
+def shown_numbers(text: str) -> Iterator[tuple[float, str]]:
+    """Yield each number of a whole text, without its sign, and up to `BEHIND` characters before it."""
+    for match in _NUMBER.finditer(text):
+        yield _value(match[0]), text[max(0, match.start() - BEHIND) : match.start()]
+
+
+class NumberReader:
+    """The unfinished number at the end of a text, and `BEHIND` characters before it."""
+
+    __slots__ = ("_at", "_text")
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._at = 0  # where the number begins in _text
+
+    def feed(self, text: str) -> Iterator[tuple[float, str]]:
+        """Yield what `shown_numbers` yields, for the numbers that the new text completes; must be used up."""
+        text = self._text + text
+        waiting = len(text)
+        certain = waiting - AHEAD
+        for match in _NUMBER.finditer(text, self._at):
+            start, end = match.span()
+            if end > certain:
+                waiting = start
+                break
+            yield _value(match[0]), text[start - BEHIND if start > BEHIND else 0 : start]
+        kept = max(0, waiting - BEHIND)
+        self._text, self._at = text[kept:], waiting - kept
+
+    def copy(self) -> NumberReader:
+        """Return an independent copy."""
+        twin = NumberReader()
+        twin._text, twin._at = self._text, self._at
+        return twin
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", "") if "," in number else number)

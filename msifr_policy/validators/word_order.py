@@ -1,0 +1,111 @@
+"""Word sorting: whether a text that sorts words claims an order that is false.
+
+The prompt is a list of words, or ends in one after `List:`. A *claim* is two of these in quotation marks with "<"
+and no other word between them, as in `(2) "bat" < (3) ["cat" ? "cow"]`; it is *false* unless the first comes before the
+second in the alphabet.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import msgspec
+
+from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+
+__all__ = ["MOST_WORDS", "WordOrder"]
+
+MOST_WORDS = 1000
+"""A prompt with more words is no list."""
+
+
+class WordOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Checks claims of alphabetical order.
+
+    The verdict is UNKNOWN, since a text may correct itself; with `first_false_counts` it is DEAD from the first false
+    claim on.
+    """
+
+    first_false_counts: bool = False
+
+    @property
+    def name(self) -> str:
+        """`word_order`."""
+        return "word_order"
+
+    @property
+    def version(self) -> str:
+        """Version of the evidence."""
+        return "1"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the scores, all NaN if the prompt is no list of words.
+
+        `claims`: claims so far; `false`: those of them that are false.
+        """
+        return ("claims", "false")
+
+    def start(self, prompt: str) -> WordOrderState:
+        """Return the state of a fresh attempt."""
+        return WordOrderState(self, _words(prompt))
+
+
+_WORD = re.compile("[a-z]{1,40}")
+_TOKEN = re.compile(r'"([^"\s]{1,40})"|[<?.;:\n]')
+_UNFINISHED = re.compile(r'"[^"\s]{0,40}')
+
+
+def _words(prompt: str) -> frozenset[str]:
+    """Return the words to be sorted, of letters only (of others the order is a matter of taste)."""
+    words = prompt.rpartition("List:")[2].lower().split()
+    listed = 2 <= len(words) <= MOST_WORDS and all(word.replace("-", "").replace("'", "").isalnum() for word in words)
+    return frozenset(filter(_WORD.fullmatch, words)) if listed else frozenset()
+
+
+class WordOrderState:
+    """Counts, and what the next claim may begin with."""
+
+    __slots__ = ("_claims", "_false", "_last", "_less", "_rule", "_tail", "_words")
+
+    def __init__(self, rule: WordOrder, words: frozenset[str]) -> None:
+        self._rule = rule
+        self._words = words
+        self._tail = ""  # a quotation mark and the letters of a word that may go on
+        self._last = ""  # word
+        self._less = False  # "<" after it
+        self._claims = self._false = 0
+
+    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
+        """Check the claims that the new text completes."""
+        del tokens
+        if not self._words:
+            return Evidence(Verdict.UNKNOWN, (math.nan,) * 2)
+        text = self._tail + text
+        end = 0
+        for match in _TOKEN.finditer(text):
+            end = match.end()
+            if match[1]:
+                self._take(match[1].lower())
+            elif match[0] == "<":
+                self._less = True
+            else:
+                self._last, self._less = "", False
+        mark = text.rfind('"', end)
+        self._tail = text[mark:] if mark >= 0 and _UNFINISHED.fullmatch(text, mark) else ""
+        dead = self._rule.first_false_counts and self._false > 0
+        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (float(self._claims), float(self._false)))
+
+    def copy(self) -> WordOrderState:
+        """Return an independent copy."""
+        twin = WordOrderState(self._rule, self._words)
+        for slot in self.__slots__:
+            setattr(twin, slot, getattr(self, slot))
+        return twin
+
+    def _take(self, word: str) -> None:
+        if self._less and self._last in self._words and word in self._words:
+            self._claims += 1
+            self._false += self._last >= word
+        self._last, self._less = word, False

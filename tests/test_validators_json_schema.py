@@ -1,0 +1,235 @@
+"""No valid value is ever rejected, in whatever order and spelling; what cannot become valid is, and early."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from msifr_policy.errors import InputError
+from msifr_policy.validators import JsonSchema, Verdict
+from msifr_policy.validators.completion import LIMIT
+from msifr_policy.validators.json_schema import relaxed
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "reasoning": {"type": "string"},
+        "answer": {"type": "integer", "minimum": 1, "maximum": 20},
+        "letter": {"enum": ["A", "B", 3, None]},
+        "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}, "maxItems": 2},
+    },
+    "required": ["reasoning", "answer"],
+    "additionalProperties": False,
+    "$defs": {
+        "step": {"type": "object", "properties": {"text": {"type": "string", "maxLength": 3}, "n": {"const": 1}}}
+    },
+}
+
+
+def verdict(text: str, schema: dict[str, Any] = SCHEMA) -> Verdict:
+    """The verdict, the same in one piece and character by character."""
+    rule = JsonSchema(schema, place="whole")
+    whole, state = rule.start("").feed(text), rule.start("")
+    for character in text:
+        state.feed(character)
+    assert repr(state.feed("")) == repr(whole)
+    return whole.verdict
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"reasoning": "so", "answer": 3}',
+        '{"answer": 3, "reasoning": "so"}',
+        '{"steps": [{"n": 1, "text": "a"}, {"text": "b"}], "letter": null, "answer": 3, "reasoning": ""}',
+        '\n{ "answer"\t:\r\n3 ,"reasoning":"so" }\n',
+        '{"answer": 3.0, "reasoning": "so"}',
+        '{"answer": 25e-1',
+        '{"answer": 300e-2, "reasoning": "so"}',
+        '{"letter": 3.0, "answer": 3',
+        '{"\\u0061nswer": 3, "reasoning": "so"}',
+        '{"reasoning": "caf\\u00e9 \\/ \x7f", "answer": 3}',
+        '{"letter": "\\u0041", "reasoning": "',
+        '{"answer": 3, "answer": 4, "reasoning": "so"}',
+        '{"',
+        "",
+    ],
+)
+def test_valid_objects_are_left_alone(text: str) -> None:
+    assert verdict(text) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        '{"answer": "',
+        '{"answer": 3, "r"',
+        '{"o',
+        '{"letter": "C',
+        '{"letter": t',
+        '{"steps": {',
+        '{"steps": ["',
+        '{"steps": [{"text": "long',
+        '{"steps": [{}, {}, {',
+        '{"steps": [{"n": "',
+        '{"reasoning": "a\n',
+        '{"answer": 03',
+        '{"answer": 3}',
+        '{"reasoning": "so"} and more',
+        "{}",
+    ],
+)
+def test_what_cannot_become_valid_is_dead_at_once(text: str) -> None:
+    """At its last character, or at the end of an object that lacks what is required."""
+    assert verdict(text) is Verdict.DEAD
+    if "}" not in text:
+        assert verdict(text[:-1]) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "number", "maximum": 20}, "25e-1"),
+        ({"type": "integer", "multipleOf": 5}, "12E1"),
+        ({"patternProperties": {"^a": {}}, "additionalProperties": False}, '{"ab": 1}'),
+        ({"properties": {"a": {"type": "null"}}, "propertyNames": {}, "required": ["b"]}, '{"b": 1, "a": null}'),
+        ({"const": {"a": 1, "b": [2]}}, '{"b": [2.0], "a": 1}'),
+        ({"type": "string", "format": "date"}, '"some day"'),
+        ({"oneOf": [{"type": "number"}, {"type": "null"}], "not": {"const": 3}}, "5"),
+        ({"type": "array", "items": [{"type": "null"}], "uniqueItems": True}, "[null, 1]"),
+        ({"type": "object", "allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": False}, '{"a": 1}'),
+    ],
+)
+def test_keywords_that_llguidance_reads_otherwise(schema: dict[str, Any], text: str) -> None:
+    judge = Draft7Validator if isinstance(schema.get("items"), list) else Draft202012Validator
+    assert judge(schema).is_valid(json.loads(text))
+    assert verdict(text, schema) is Verdict.UNKNOWN
+
+
+NAMES = st.sampled_from(["a", "b", "a.b", "é", '"', "a b", "x/y"])
+SCALARS = st.sampled_from([None, True, 0, 1, 2.5, -3, 10**20, "", "a", "ab", "é", "abc", "\n"])
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=6
+)
+TYPES = ["string", "number", "integer", "boolean", "null", "object", "array"]
+
+
+def with_parts(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Schemas with all kinds of keywords, side by side."""
+    keywords: dict[str, st.SearchStrategy[Any]] = {
+        "type": st.sampled_from(TYPES) | st.lists(st.sampled_from(TYPES), min_size=1, max_size=3, unique=True),
+        "properties": st.dictionaries(NAMES, inner, max_size=3),
+        "additionalProperties": inner,
+        "patternProperties": st.dictionaries(st.sampled_from(["^a", "b$"]), inner, max_size=1),
+        "required": st.lists(NAMES, max_size=2, unique=True),
+        "items": inner,
+        "prefixItems": st.lists(inner, min_size=1, max_size=2),
+        "minItems": st.integers(0, 2),
+        "maxItems": st.integers(0, 3),
+        "minLength": st.integers(0, 2),
+        "maxLength": st.integers(0, 3),
+        "pattern": st.sampled_from(["^a", "b", "^[a-z]{2}$"]),
+        "minimum": st.integers(-5, 5),
+        "multipleOf": st.sampled_from([1, 2, 0.5]),
+        "enum": st.lists(VALUES, min_size=1, max_size=3),
+        "const": VALUES,
+        "anyOf": st.lists(inner, min_size=1, max_size=2),
+        "oneOf": st.lists(inner, min_size=1, max_size=2),
+        "allOf": st.lists(inner, min_size=1, max_size=2),
+        "not": inner,
+        "uniqueItems": st.booleans(),
+        "minProperties": st.integers(0, 2),
+        "propertyNames": inner,
+        "$ref": st.sampled_from(["#/$defs/d", "#/$defs/d", "#/properties/a"]),
+    }
+    return st.lists(st.sampled_from(sorted(keywords)), max_size=4, unique=True).flatmap(
+        lambda names: st.fixed_dictionaries({name: keywords[name] for name in names})
+    )
+
+
+SCHEMAS = st.recursive(
+    st.booleans() | st.just({}) | st.builds(lambda t: {"type": t}, st.sampled_from(TYPES)), with_parts
+)
+
+
+def written(value: Any, draw: st.DrawFn) -> str:
+    """Write a value in one of the many ways JSON has for it."""
+    blank = draw(st.sampled_from(["", " ", "\n\t"]))
+    if isinstance(value, dict):
+        items = draw(st.permutations(list(value.items())))
+        inside = ("," + blank).join(f"{written(k, draw)}{blank}:{written(v, draw)}" for k, v in items)
+        return "{" + blank + inside + "}"
+    if isinstance(value, list):
+        return "[" + (blank + ",").join(written(item, draw) for item in value) + blank + "]"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 100 and draw(st.booleans()):
+        return draw(st.sampled_from([f"{value}.0", f"{value}e0", f"{value * 100}E-2"]))
+    return json.dumps(value, ensure_ascii=draw(st.booleans()))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
+    """A schema, and some spelling of a value that the reference implementation finds valid."""
+    schema = draw(SCHEMAS.filter(lambda schema: isinstance(schema, dict)))
+    schema = {**schema, "$defs": {"d": draw(SCHEMAS)}}
+    value = draw(VALUES)
+    try:
+        assume(Draft202012Validator(schema).is_valid(value))
+    except Exception:  # a reference that leads nowhere
+        assume(False)
+    return schema, written(value, draw)
+
+
+@given(case=cases())
+@settings(max_examples=600, deadline=None)
+def test_a_valid_value_is_never_dead(case: tuple[dict[str, Any], str]) -> None:
+    """Nor is any beginning of one."""
+    schema, text = case
+    try:
+        state = JsonSchema(schema, place="whole").start("")
+    except InputError:  # part of it allows nothing, which llguidance does not take
+        assume(False)
+    assert all(state.feed(character).verdict is Verdict.UNKNOWN for character in text)
+
+
+def test_the_property_can_fail() -> None:
+    """llguidance alone, without relaxing, rejects reordered keys: what the property above is there to catch."""
+    from llguidance import LLMatcher
+
+    from msifr_policy.validators.completion import Completion
+
+    reordered = '{"answer": 3, "reasoning": "so"}'
+    strict = Completion(LLMatcher.grammar_from_json_schema(SCHEMA))
+    strict.feed(reordered)
+    assert strict.state == "dead"
+    lax = Completion(LLMatcher.grammar_from_json_schema(relaxed(SCHEMA)))
+    lax.feed(reordered)
+    assert lax.final
+
+
+def test_scores() -> None:
+    rule = JsonSchema(SCHEMA)
+    assert rule.start("").feed("no JSON at all").verdict is Verdict.UNKNOWN
+    complete, read, missing = rule.start("").feed('```json\n {"answer": 1').scores
+    assert (complete, read) == (0, 12)
+    assert math.isnan(missing)
+    assert rule.start("").feed('{"answer": 1} and').scores == (1, 13, 1)
+    assert rule.start("").feed('{"answer": 1, "reasoning": ""}').scores == (1, 30, 0)
+    spared = rule.start("").feed('{"reasoning": "\\u0041').scores
+    assert math.isnan(spared[0])
+
+
+def test_long_documents_are_left_alone() -> None:
+    state = JsonSchema(SCHEMA).start("")
+    state.feed('{"reasoning": "')
+    for _ in range(LIMIT // 1000 + 1):
+        evidence = state.feed("a" * 1000)
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert all(math.isnan(score) for score in evidence.scores)
+    assert state.feed('"}').verdict is Verdict.UNKNOWN

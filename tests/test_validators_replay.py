@@ -1,0 +1,706 @@
+"""Rules that carry out what a text claims: plans, countdown games, bracket stacks, sorted words.
+
+Each is held to an independent account of its domain, and to the contract of `validators.base` with prompts that
+make it work.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import re
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from msifr_policy.validators import Evidence, Validator, Verdict, brackets, countdown, plans, word_order
+from msifr_policy.validators.brackets import Brackets
+from msifr_policy.validators.countdown import MOST_SEARCHES, Countdown
+from msifr_policy.validators.plans import MOST_BLOCKS, BlocksPlan
+from msifr_policy.validators.word_order import WordOrder
+
+SEEDS = st.integers(0, 2**32)
+
+PLAIN = """[STATEMENT]
+As initial conditions I have that, the red block is clear, the blue block is clear, the hand is empty, the blue block is
+ on top of the orange block, the red block is on the table and the orange block is on the table.
+My goal is to have that the orange block is on top of the blue block.
+
+My plan is as follows:
+""".replace("is\n on", "is on")
+MYSTERY = """As initial conditions I have that, object a craves object b, harmony, planet object b, planet object c,
+ province object a and province object c.
+My goal is to have that object c craves object a.
+""".replace(",\n p", ", p")
+GAME = "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: 4 9 10 13\n"
+SIX = (
+    "Using the numbers [3, 6, 25, 50, 75, 100], create an equation that equals 952. You can use basic arithmetic "
+    "operations (+, -, *, /) and each number can only be used once."
+)
+WORDS = "Sort the following words alphabetically: List: cow bat cat ant ox-eye"
+SEQUENCE = "Complete the rest of the sequence. Input: [ { ( ) } ("
+
+CASES: list[tuple[Validator, str]] = [
+    (BlocksPlan(), PLAIN),
+    (BlocksPlan(first_plan_counts=True), MYSTERY),
+    (Countdown(), GAME),
+    (Countdown(first_try_counts=True), GAME),
+    (Countdown(use_all=False), SIX),
+    (Brackets(), SEQUENCE),
+    (Brackets(first_wrong_counts=True), SEQUENCE),
+    (WordOrder(), WORDS),
+    (WordOrder(first_false_counts=True), WORDS),
+]
+each = pytest.mark.parametrize(("validator", "prompt"), CASES, ids=lambda case: repr(case)[:50])
+
+LINES = """1. Unstack the blue block from on top of the orange block|2. **Put down the blue block**|pick up red
+stack the red block on top of the blue block|(unstack blue orange)|   - Action: `put down the blue block`|[PLAN]
+[PLAN END]|### Plan:|- Feast a from b|**Succumb a**|3. Overcome(c, a)|Step 2: attack object c|stack red on the table
+4 + 9 = 13 (left: 10 13 13)|13 - 9 = 4 (left: 4 4 10)|10 - 4 = 6 (left: 4 6)|4 * 6 = 24 (left: 24)|4 / 9 = 0.444
+13 - 9 = 5|Step 1: 100 + 3 = 103|25 * 7 = 175|175 - 50 = 125 (remaining numbers: 3, 6, 125)|-5 - 3 = -8|9/3 = 3
+1: [ ; stack: [|{ ; stack: [ {|3: ( ; stack: [ { (|) ; stack: [ {|} ; stack: [|6: ( ; stack: [ (|[ ; stack: empty
+(1) "ant" < (2) ["bat" < "cow"]|"cow" < "cat"|["cat" ? "cow"] < "ox|" <|"ant|"bat"."""
+FRAGMENTS = st.sampled_from([*LINES.replace("\n", "|").split("|"), "\n", "\n\n", " ", "-", "1.", "x" * 450])
+TEXTS = st.one_of(
+    st.lists(FRAGMENTS, max_size=40).map("\n".join),
+    st.lists(st.one_of(FRAGMENTS, st.characters(), st.text(max_size=6)), max_size=30).map("".join),
+)
+
+
+def same(a: Evidence, b: Evidence) -> bool:
+    """Equal, with NaN equal to NaN."""
+    return repr(a) == repr(b)
+
+
+def scores(validator: Validator, prompt: str, text: str) -> dict[str, float]:
+    return dict(zip(validator.columns, validator.start(prompt).feed(text).scores, strict=True))
+
+
+def seeded(seed: int) -> Random:
+    """A random source that replays."""
+    return Random(seed)  # noqa: S311 (not for secrets)
+
+
+def chunks_agree(validator: Validator, prompt: str, text: str) -> bool:
+    """Say whether one character at a time gives the evidence of one piece, at the end and half-way."""
+    state = validator.start(prompt)
+    half = len(text) // 2
+    for i, letter in enumerate(text):
+        if i == half and not same(state.feed(""), validator.start(prompt).feed(text[:half])):
+            return False
+        state.feed(letter)
+    return same(state.feed(""), validator.start(prompt).feed(text))
+
+
+@each
+@given(text=TEXTS)
+@example(text=LINES.replace("|", "\n") + "\n")
+@settings(max_examples=100)
+def test_chunking_does_not_matter(validator: Validator, prompt: str, text: str) -> None:
+    """Character by character is as good as at once."""
+    assert chunks_agree(validator, prompt, text)
+
+
+@pytest.mark.parametrize("module", [plans, countdown, brackets, word_order])
+def test_the_chunking_property_can_fail(module: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that forgets the unfinished line or word is caught."""
+    monkeypatch.setattr(module, "cut_lines", lambda _, text: (text.split("\n"), ""), raising=False)
+    monkeypatch.setattr(module, "_UNFINISHED", re.compile("never"), raising=False)
+    text = LINES.replace("|", "\n") + "\n"
+    assert not all(chunks_agree(v, p, text) for v, p in CASES if type(v).__module__ == module.__name__)
+
+
+@each
+@given(text=TEXTS, more=TEXTS, other=TEXTS)
+@settings(max_examples=40)
+def test_copies_are_independent(validator: Validator, prompt: str, text: str, more: str, other: str) -> None:
+    """A copy has seen the same text, and what either sees later is its own."""
+    state = validator.start(prompt)
+    state.feed(text)
+    twin = state.copy()
+    twin.feed(other)
+    assert same(state.feed(more), validator.start(prompt).feed(text + more))
+    assert same(twin.feed(""), validator.start(prompt).feed(text + other))
+
+
+@each
+@given(text=TEXTS)
+@settings(max_examples=40)
+def test_scores_fit_the_columns(validator: Validator, prompt: str, text: str) -> None:
+    """One finite float or NaN per column; all NaN without a problem."""
+    for evidence in (validator.start(prompt).feed(""), validator.start(prompt).feed(text)):
+        assert len(evidence.scores) == len(validator.columns)
+        assert all(type(score) is float and not math.isinf(score) for score in evidence.scores)
+    without = validator.start("How many apples?").feed(text)
+    assert without.verdict is Verdict.UNKNOWN
+    assert all(map(math.isnan, without.scores))
+
+
+def size_of(thing: object) -> int:
+    """Bytes of `thing` and all it refers to, classes and modules apart."""
+    seen: set[int] = set()
+    todo, size = [thing], 0
+    while todo:
+        item = todo.pop()
+        if id(item) not in seen and not isinstance(item, type | types.ModuleType | types.FunctionType):
+            seen.add(id(item))
+            size += sys.getsizeof(item)
+            todo += gc.get_referents(item)
+    return size
+
+
+HOSTILE = [
+    *[
+        "\n",
+        "*",
+        "-",
+        "1. ",
+        "step ",
+        "(",
+        ":",
+        "9",
+        "9.",
+        "9/",
+        "= ",
+        "; ",
+        "unstack ",
+        "stack red ",
+        " " * 17,
+        "\ud800\n",
+    ],
+    *[f"{line}\n" for line in LINES.replace("\n", "|").split("|")],
+    *[
+        "3 + 7 = 10\n",
+        "pick up the red block\nput down the red block\n",
+        "[plan]\nattack c\n",
+        "9 + 4 = 13 left: ",
+        "([{<",
+    ],
+]
+
+
+def seconds(validator: Validator, prompt: str, text: str) -> float:
+    """Processor seconds to feed `text` in pieces of 1,000, the best of two."""
+    best = math.inf
+    for _ in range(2):
+        state = validator.start(prompt)
+        start = time.process_time()
+        for i in range(0, len(text), 1000):
+            state.feed(text[i : i + 1000])
+        best = min(best, time.process_time() - start)
+    assert size_of(state) < 200_000
+    return best
+
+
+@pytest.mark.parametrize("unit", HOSTILE, ids=ascii)
+def test_hostile_text_takes_linear_time_and_little_memory(unit: str) -> None:
+    """Twice the text takes at most three times as long, and no text takes 30 µs per character."""
+    n = 20_000
+    text = (unit * n)[: 2 * n]
+    for validator, prompt in CASES:
+        half, whole = seconds(validator, prompt, text[:n]), seconds(validator, prompt, text)
+        assert whole <= 3 * half + 0.02, validator
+        assert whole / (2 * n) < 30e-6, validator
+
+
+def test_hostile_prompts_take_linear_time() -> None:
+    """A prompt is read once."""
+    for unit in ("initial conditions", "the red block ", "equals 1", "Input: 1 ", "1 ", "[ ", "numbers: 1,", "goal"):
+        for validator in (BlocksPlan(), Countdown(), Brackets(), WordOrder()):
+            start = time.process_time()
+            validator.start("arithmetic operations initial conditions " + unit * 20_000)
+            assert time.process_time() - start < 0.5, (validator, unit)
+
+
+# Blocks world: facts and preconditions as the planning literature writes them.
+
+Deed = tuple[str, str, str]
+Facts = frozenset[tuple[str, ...]]
+NAMES = ["red", "blue", "orange", "yellow", "white"]
+REQUIRES: dict[str, Callable[[str, str], set[tuple[str, ...]]]] = {
+    "pick-up": lambda x, _: {("clear", x), ("ontable", x), ("handempty",)},
+    "put-down": lambda x, _: {("holding", x)},
+    "unstack": lambda x, y: {("on", x, y), ("clear", x), ("handempty",)},
+    "stack": lambda x, y: {("holding", x), ("clear", y)},
+}
+ADDS: dict[str, Callable[[str, str], set[tuple[str, ...]]]] = {
+    "pick-up": lambda x, _: {("holding", x)},
+    "put-down": lambda x, _: {("clear", x), ("ontable", x), ("handempty",)},
+    "unstack": lambda x, y: {("holding", x), ("clear", y)},
+    "stack": lambda x, y: {("on", x, y), ("clear", x), ("handempty",)},
+}
+
+
+def possible(facts: Facts, deed: Deed) -> bool:
+    return REQUIRES[deed[0]](*deed[1:]) <= facts
+
+
+def perform(facts: Facts, deed: Deed) -> Facts:
+    """Return the facts after a deed: of these domains the preconditions are what it deletes."""
+    return (facts - REQUIRES[deed[0]](*deed[1:])) | ADDS[deed[0]](*deed[1:])
+
+
+def deeds(blocks: list[str]) -> Iterator[Deed]:
+    for x in blocks:
+        yield from (("pick-up", x, ""), ("put-down", x, ""))
+        for y in blocks:
+            if x != y:
+                yield from (("unstack", x, y), ("stack", x, y))
+
+
+def random_facts(blocks: list[str], draw: Random) -> Facts:
+    """Blocks in random towers."""
+    facts: set[tuple[str, ...]] = {("handempty",)}
+    tops: list[str] = []
+    for block in draw.sample(blocks, len(blocks)):
+        if tops and draw.random() < 0.5:
+            facts.add(("on", block, tops.pop(draw.randrange(len(tops)))))
+        else:
+            facts.add(("ontable", block))
+        tops.append(block)
+    return frozenset(facts | {("clear", top) for top in tops})
+
+
+def state_problem(facts: Facts, goal: list[tuple[str, ...]], mystery: bool) -> str:
+    """The prompt of a problem, in plain words or those of the mystery."""
+    if mystery:
+        words = {"clear": "province object {}", "ontable": "planet object {}", "on": "object {} craves object {}"}
+    else:
+        words = {
+            "clear": "the {} block is clear",
+            "ontable": "the {} block is on the table",
+            "on": "the {} block is on top of the {} block",
+        }
+    told = ", ".join(words[kind].format(*names) for kind, *names in sorted(facts) if kind in words)
+    wanted = " and ".join(words[kind].format(*names) for kind, *names in goal)
+    return (
+        f"[STATEMENT]\nAs initial conditions I have that, {told}.\nMy goal is to have that {wanted}.\n\nMy plan is:\n"
+    )
+
+
+STYLES: dict[bool, list[dict[str, str]]] = {
+    False: [
+        {
+            "pick-up": "pick up the {} block",
+            "put-down": "put down the {} block",
+            "unstack": "unstack the {} block from on top of the {} block",
+            "stack": "stack the {} block on top of the {} block",
+        },
+        {
+            "pick-up": "**Pick up {}**: it is clear",
+            "put-down": "- Put down {} on the table.",
+            "unstack": "* `Unstack {} from {}`",
+            "stack": "   - Stack the {} block on {}.",
+        },
+        {
+            "pick-up": "(pick-up {})",
+            "put-down": "(put-down {})",
+            "unstack": "(unstack {} {})",
+            "stack": "(stack {} {})",
+        },
+    ],
+    True: [
+        {
+            "pick-up": "Attack {}",
+            "put-down": "- **Succumb object {}**",
+            "unstack": "Feast object {} from object {}",
+            "stack": "Overcome({}, {})",
+        }
+    ],
+}
+
+
+def told(plan: list[Deed], draw: Random, mystery: bool) -> str:
+    """The plan as a list, with talk between its lines."""
+    style = draw.choice(STYLES[mystery])
+    numbered = draw.random() < 0.5
+    lines = []
+    for i, (kind, *names) in enumerate(plan, 1):
+        lines.append((f"{i}. " if numbered else "") + style[kind].format(*names))
+        if draw.random() < 0.3:
+            lines.append(draw.choice(["   - Now the hand is full.", "", "This step is needed, the plan says."]))
+    return "\n".join(lines) + "\n"
+
+
+def random_walk(facts: Facts, blocks: list[str], steps: int, draw: Random) -> tuple[list[Deed], Facts]:
+    walk: list[Deed] = []
+    for _ in range(steps):
+        deed = draw.choice([deed for deed in deeds(blocks) if possible(facts, deed)])
+        walk.append(deed)
+        facts = perform(facts, deed)
+    return walk, facts
+
+
+def random_world(draw: Random) -> tuple[list[str], Facts, bool]:
+    mystery = draw.random() < 0.3
+    blocks = ["a", "b", "c", "d", "e"] if mystery else list(NAMES)
+    blocks = blocks[: draw.randint(2, 5)]
+    return blocks, random_facts(blocks, draw), mystery
+
+
+def legal_plans_hold(seed: int) -> bool:
+    """Say whether a random walk is never broken, and known to reach the goal exactly where it does."""
+    draw = seeded(seed)
+    blocks, facts, mystery = random_world(draw)
+    walk, end = random_walk(facts, blocks, draw.randint(1, 12), draw)
+    goal = [fact for fact in end if fact[0] == "on"] or [("on", blocks[0], blocks[1])]
+    prompt = state_problem(facts, goal, mystery)
+    seen = scores(BlocksPlan(), prompt, told(walk, draw, mystery))
+    reached = []
+    for deed in walk:
+        facts = perform(facts, deed)
+        reached.append(facts.issuperset(goal))
+    return seen == {
+        "steps": len(walk),
+        "broken": 0,
+        "broken_plans": 0,
+        "reached": reached[-1],
+        "reached_ever": any(reached),
+    }
+
+
+def illegal_steps_are_found(seed: int) -> bool:
+    """Say whether a plan with one impossible step is broken there, and not before."""
+    draw = seeded(seed)
+    blocks, facts, mystery = random_world(draw)
+    walk, end = random_walk(facts, blocks, draw.randint(0, 10), draw)
+    wrong = draw.choice([deed for deed in deeds(blocks) if not possible(end, deed) and deed not in walk[-1:]])
+    # A goal that cannot be: the plan has no reason to begin again.
+    a, b = blocks[:2]
+    prompt = state_problem(facts, [("on", a, b), ("on", b, a)], mystery)
+    state = BlocksPlan().start(prompt)
+    _, broken, broken_plans, *_ = state.feed(told(walk, draw, mystery)).scores if walk else state.feed("").scores
+    line = STYLES[mystery][0][wrong[0]].format(*wrong[1:])
+    return (broken, broken_plans, *state.feed(f"{line}\n").scores[:3]) == (0, 0, len(walk) + 1, 1, 1)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=300)
+def test_a_legal_plan_is_never_broken(seed: int) -> None:
+    assert legal_plans_hold(seed)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=300)
+def test_an_illegal_step_breaks_the_plan_where_it_stands(seed: int) -> None:
+    assert illegal_steps_are_found(seed)
+
+
+def test_the_properties_of_plans_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A world in which every block is clear misses illegal steps, one in which none is breaks legal plans."""
+    for clear, holds in ((True, illegal_steps_are_found), (False, legal_plans_hold)):
+        monkeypatch.setattr(plans._World, "clear", lambda _, block, clear=clear: clear and block is not None)
+        assert not all(holds(seed) for seed in range(50))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("unstack blue from orange\nput down blue\npick up orange\nstack orange on blue\n", (4, 0, 0, 1, 1)),
+        # the same plan again, after a heading, numbered, or simply again
+        ("pick up orange\n[PLAN]\nunstack blue from orange\n", (1, 0, 1, 0, 0)),
+        ("pick up orange\n1. unstack blue from orange\n", (1, 0, 1, 0, 0)),
+        ("[PLAN]\nunstack blue from orange\n[PLAN END]\nput down blue\n", (2, 0, 0, 0, 0)),
+        (
+            "1. unstack blue\n2. put down blue\n### Next steps\n1. pick up orange\n2. stack orange on blue\n",
+            (4, 0, 0, 1, 1),
+        ),
+        ("unstack blue\nput down blue\npick up orange\nstack orange on blue\nunstack blue\n", (1, 0, 0, 0, 1)),
+        # one step told twice, one denied, one aside, one of prose
+        ("1. **Unstack blue from orange**\n   - Action: `unstack blue from orange`\n", (1, 0, 0, 0, 0)),
+        ("unstack blue\nput down blue\npick up orange\n" + "stack orange on blue\n" * 2, (4, 0, 0, 1, 1)),
+        ("pick up orange is not possible\nunstack blue\n", (1, 0, 0, 0, 0)),
+        ("unstack blue (with red on the table) from orange\n", (1, 0, 0, 0, 0)),
+        ("We pick up orange.\nIt stacks blocks.\nPut down nothing.\n", (0, 0, 0, 0, 0)),
+        ("pick up orange\npick up blue\n", (2, 1, 1, 0, 0)),
+        ("pick up the red block and stack it", (0, 0, 0, 0, 0)),  # unfinished
+    ],
+)
+def test_how_texts_tell_plans(text: str, expected: tuple[float, ...]) -> None:
+    assert BlocksPlan().start(PLAIN).feed(text).scores == expected
+
+
+def test_the_first_plan_may_be_the_only_one() -> None:
+    text = "pick up orange\n[PLAN]\nunstack blue\n"
+    assert BlocksPlan().start(PLAIN).feed(text).verdict is Verdict.UNKNOWN
+    assert BlocksPlan(first_plan_counts=True).start(PLAIN).feed(text).verdict is Verdict.DEAD
+    assert BlocksPlan(first_plan_counts=True).start(PLAIN).feed("unstack blue\n").verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "the red block is on the table, the red block is on top of the blue block and the blue block is on the table",
+        "the red block is on top of the blue block",
+        "the red block is on top of the blue block, "
+        "the white block is on top of the blue block, the blue block is on the table",
+        ", ".join(f"the b{i} block is on the table" for i in range(MOST_BLOCKS + 1)),
+        "nothing",
+    ],
+)
+def test_problems_that_cannot_be_are_none(told: str) -> None:
+    goal = "the red block is on top of the blue block"
+    prompt = f"As initial conditions I have that, {told}.\nMy goal is to have that {goal}."
+    assert math.isnan(scores(BlocksPlan(), prompt, "")["steps"])
+
+
+# Countdown: all ways to combine two numbers, until one is left.
+
+
+def brute_force(numbers: list[Fraction], target: Fraction) -> bool:
+    if len(numbers) == 1:
+        return numbers[0] == target
+    for i, a in enumerate(numbers):
+        for j, b in enumerate(numbers):
+            if i != j:
+                rest = [x for k, x in enumerate(numbers) if k not in (i, j)]
+                results = [a + b, a - b, a * b] + ([a / b] if b else [])
+                if any(brute_force([*rest, result], target) for result in results):
+                    return True
+    return False
+
+
+def game(numbers: list[int], target: int) -> str:
+    given = " ".join(map(str, numbers))
+    return f"Use numbers and basic arithmetic operations to obtain {target}.\nInput: {given}\nSteps:\n"
+
+
+def reachability_is_exact(numbers: list[int], target: int) -> bool:
+    expected = brute_force([Fraction(x) for x in numbers], Fraction(target))
+    return scores(Countdown(), game(numbers, target), "")["reachable"] == expected
+
+
+@given(numbers=st.lists(st.integers(0, 13), min_size=2, max_size=4), target=st.integers(-3, 40))
+@example(numbers=[1, 5, 5, 5], target=24)
+@example(numbers=[3, 3, 8, 8], target=24)
+@example(numbers=[0, 0, 0, 0], target=0)
+@example(numbers=[0, 0, 0, 0], target=1)
+@example(numbers=[0, 7, 0, 13], target=0)
+@settings(max_examples=60)
+def test_reachability_is_exact(numbers: list[int], target: int) -> None:
+    """As exhaustive search says, fractions on the way included."""
+    assert reachability_is_exact(numbers, target)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "target"), [([1, 1, 1, 1, 1], 7), ([2, 3, 7, 11, 13], 997), ([25, 50, 3, 7, 1], 952)]
+)
+def test_reachability_of_five_numbers(numbers: list[int], target: int) -> None:
+    assert reachability_is_exact(numbers, target)
+
+
+def test_reachability_can_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that never divides misses 24 = 5·(5 − 1/5)."""
+    monkeypatch.setattr(countdown, "_partners", lambda a, target: {target - a, a - target, target + a, target * a})
+    countdown._reachable.cache_clear()
+    assert not reachability_is_exact([1, 5, 5, 5], 24)
+    monkeypatch.undo()
+    countdown._reachable.cache_clear()
+    assert reachability_is_exact([1, 5, 5, 5], 24)
+
+
+def steps_are_followed(seed: int) -> bool:
+    """Say whether random steps are right until one is made false, and what is left is known."""
+    draw = seeded(seed)
+    given = [draw.randint(1, 13) for _ in range(draw.randint(2, 6))]
+    numbers = [Fraction(x) for x in given]
+    state = Countdown().start(game(given, 24))
+    for k in range(1, len(given)):
+        a, b = (numbers.pop(draw.randrange(len(numbers))) for _ in range(2))
+        operator = draw.choice("+-*/" if b else "+-*")
+        result = {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else a}[operator]
+        # Another result, or operands of which there are not enough, neither from the beginning.
+        if draw.random() < 0.2:
+            there = [*numbers, a, b]
+            line = draw.choice([f"{a} {operator} {b} = {result + 7}", "999983 + 1 = 999984"])
+            seen = state.feed(f"{line}\n").scores
+            return seen[:3] == (k, 1, len(there)) and seen[4] == 1
+        numbers.append(result)
+        left = " ".join(map(str, draw.sample(numbers, len(numbers))))
+        line = f"{a} {operator} {b} = {result}"
+        seen = state.feed(line + draw.choice(["\n", f" (left: {left})\n"])).scores
+        if seen[:3] != (k, 0, len(numbers)):
+            return False
+        if len(numbers) < 5 and seen[3] != brute_force(numbers, Fraction(24)):
+            return False
+    return True
+
+
+@given(seed=SEEDS)
+@settings(max_examples=60)
+def test_steps_are_followed(seed: int) -> None:
+    assert steps_are_followed(seed)
+
+
+def test_following_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that believes every result is caught."""
+    monkeypatch.setattr(countdown, "_stands_for", lambda *_: True)
+    assert not all(steps_are_followed(seed) for seed in range(20))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", (0, 0, 4, 1, 0)),
+        ("13 - 9 = 4 (left: 4 4 10)\n10 - 4 = 6 (left: 4 6)\n4 * 6 = 24 (left: 24)\n", (3, 0, 1, 1, 0)),
+        ("4 + 9 = 13 (left: 10 13 13)\n", (1, 0, 3, 0, 1)),
+        ("4 + 9 = 13 (left: 10 13)\n", (1, 1, 4, 1, 1)),
+        ("4 + 9 = 14\n4 + 4 = 8\n", (2, 2, 4, 1, 1)),
+        ("4 / 9 = 0.44\n0.44 * 9 = 4\n", (2, 1, 3, 0, 1)),
+        ("4 / 9 = 0.44\n0.44 * 13 = 5.78\n", (2, 0, 2, 0, 1)),
+        ("10 - 4 = 6\n13 - 9 = 4\n6 * 4 = 24\nAnswer: (10 - 4) * (13 - 9) = 24\n", (3, 0, 1, 1, 0)),
+        ("4 + 9 = 13\n13 + 13 = 26\n26 - 10 = 16\nTry again:\n13 - 9 = 4 (left: 4 4 10)\n", (1, 0, 3, 1, 1)),
+        ("- **10 − 4 = 6**\n2. 13-9=4\nStep 3: 6 × 4 = 24", (2, 0, 2, 1, 0)),
+        ("so 10 - 4 = 6\n", (0, 0, 4, 1, 0)),
+        ("4 / 0 = 0\n", (1, 1, 4, 1, 1)),
+    ],
+)
+def test_how_texts_count_down(text: str, expected: tuple[float, ...]) -> None:
+    assert Countdown().start(GAME).feed(text).scores == expected
+
+
+def test_the_first_try_may_be_the_only_one() -> None:
+    for text, verdict in (("13 - 9 = 4\n", Verdict.UNKNOWN), ("4 + 9 = 13\n", Verdict.DEAD)):
+        assert Countdown(first_try_counts=True).start(GAME).feed(text).verdict is verdict
+        assert Countdown().start(GAME).feed(text).verdict is Verdict.UNKNOWN
+
+
+def test_not_all_numbers_need_be_used() -> None:
+    prompt = game([4, 6, 11], 24)
+    assert scores(Countdown(), prompt, "")["reachable"] == 0
+    assert scores(Countdown(use_all=False), prompt, "")["reachable"] == 1
+
+
+def test_games_are_read_from_prompts() -> None:
+    """Six numbers are too many to search before the first step; more are no game, nor is a prompt without a target."""
+    seen = scores(Countdown(use_all=False), SIX, "100 + 6 = 106\n")
+    assert seen == {"steps": 1, "wrong": 0, "left": 5, "reachable": 1, "failed": 0}
+    assert math.isnan(scores(Countdown(), SIX, "")["reachable"])
+    for prompt in (game([1, 2, 3, 4, 5, 6, 7], 24), game([1], 24), game([1, 2], 24).replace("obtain", "enjoy")):
+        assert math.isnan(scores(Countdown(), prompt, "")["steps"])
+    few = game([1, 1], 24) + "1 + 1 = 2 (left: 2)\nInput: 12 2\n"
+    assert scores(Countdown(), few, "12 * 2 = 24\n")["reachable"] == 1
+
+
+def test_searches_are_bounded() -> None:
+    """A text that tries forever is not searched for forever: later it is not known what can be reached."""
+    text = "".join(f"{a} + {b} = {a + b}\n" for a in (3, 6, 25, 50) for b in (75, 100)) * MOST_SEARCHES
+    assert math.isnan(scores(Countdown(), SIX, text)["reachable"])
+    assert scores(Countdown(), SIX, text)["wrong"] == 0
+
+
+# Brackets: a list as the stack.
+
+PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"}
+
+
+def stacks_are_compared(seed: int) -> bool:
+    """Say whether a right account is never wrong, and one made wrong at a step is wrong there."""
+    draw = seeded(seed)
+    symbols: list[str] = []
+    accounts: list[list[str]] = []
+    stack: list[str] = []
+    for _ in range(draw.randint(1, 30)):
+        if stack and draw.random() < 0.5:
+            symbols.append(PAIRS[stack.pop()])
+        else:
+            symbols.append(draw.choice(list(PAIRS)))
+            stack.append(symbols[-1])
+        accounts.append(list(stack))
+    fault = draw.randrange(2 * len(symbols))
+    numbered = draw.random() < 0.5
+    lines = ["0: empty stack" if numbered else "stack: empty"]
+    for k, (symbol, right) in enumerate(zip(symbols, accounts, strict=True)):
+        account = ([*right, "("] if draw.random() < 0.5 else right[:-1] or ["<"] * 40) if k == fault else right
+        lines.append(f"{f'{k + 1}: ' if numbered else ''}{symbol} ; stack: {' '.join(account) or 'empty'}")
+    prompt = draw.choice(["", "Close the brackets. Input: "]) + " ".join(symbols)
+    n = len(symbols)
+    expected = (n, fault < n, fault + 1 if fault < n else math.nan, 0)
+    return repr(tuple(map(float, expected))) == repr(Brackets().start(prompt).feed("\n".join([*lines, ""])).scores)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=200)
+def test_stacks_are_compared(seed: int) -> None:
+    assert stacks_are_compared(seed)
+
+
+def test_comparing_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack that is never popped is caught."""
+    monkeypatch.setattr(brackets, "_push", lambda stack, symbol: stack + symbol)
+    assert not all(stacks_are_compared(seed) for seed in range(20))
+
+
+def test_wrong_symbols_and_steps_too_many_are_wrong() -> None:
+    assert Brackets().start("( [").feed("[ ; stack: (\n[ ; stack: ( [\n] ; stack: (\n").scores == (3, 2, 1, 0)
+    assert Brackets().start("( [").feed("[ ; stack: (\n").verdict is Verdict.UNKNOWN
+    assert Brackets(first_wrong_counts=True).start("( [").feed("[ ; stack: (\n").verdict is Verdict.DEAD
+    assert Brackets(first_wrong_counts=True).start("( [").feed("( ; stack: (\n").verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("prompt", ["", "( ]", "close ( [", "(" * 1001, "Input:"])
+def test_prompts_without_a_sequence(prompt: str) -> None:
+    assert all(map(math.isnan, Brackets().start(prompt).feed("( ; stack: (\n").scores))
+
+
+# Word sorting: claims drawn from the list.
+
+
+def claims_are_judged(seed: int) -> bool:
+    """Say whether a chain of words has the false claims it was made with."""
+    draw = seeded(seed)
+    words = sorted({"".join(draw.choices("abc", k=draw.randint(1, 4))) for _ in range(draw.randint(3, 9))} | {"d", "e"})
+    chain = draw.sample(words, len(words))
+    signs = draw.choices(["<", "?", ","], weights=[4, 1, 1], k=len(chain) - 1)
+    text = f'[(1) "{chain[0]}"' + "".join(
+        f' {sign} ({i}) ["{word}"]' for i, (sign, word) in enumerate(zip(signs, chain[1:], strict=True))
+    )
+    claims = [pair for pair, sign in zip(pairwise(chain), signs, strict=True) if sign == "<"]
+    false = sum(words.index(a) > words.index(b) for a, b in claims)
+    prompt = draw.choice(["", "Sort. List: "]) + " ".join(draw.sample(words, len(words)))
+    return WordOrder().start(prompt).feed(text).scores == (len(claims), false)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=100)
+def test_claims_are_judged(seed: int) -> None:
+    assert claims_are_judged(seed)
+
+
+def test_judging_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that takes every two words for a claim is caught."""
+    take = word_order.WordOrderState._take
+
+    def eager(state: word_order.WordOrderState, word: str) -> None:
+        state._less = True
+        take(state, word)
+
+    monkeypatch.setattr(word_order.WordOrderState, "_take", eager)
+    assert not all(claims_are_judged(seed) for seed in range(20))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"cow" < "bat"', (1, 1)),
+        ('"cow": "c" (3). "bat"', (0, 0)),
+        ('"cow". < "bat"', (0, 0)),
+        ('"cow" < "zebra" < "bat"', (0, 0)),
+        ('"cow" < "cow"', (1, 1)),
+        ('"Bat" < "COW" < "cow', (1, 0)),
+        ('"ox-eye" < "bat"', (0, 0)),  # where does the hyphen go?
+    ],
+)
+def test_what_is_a_claim(text: str, expected: tuple[float, ...]) -> None:
+    evidence = WordOrder(first_false_counts=True).start(WORDS).feed(text)
+    assert evidence.scores == expected
+    assert (evidence.verdict is Verdict.DEAD) == (expected[1] > 0)
+    assert WordOrder().start(WORDS).feed(text).verdict is Verdict.UNKNOWN
