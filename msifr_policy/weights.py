@@ -30,7 +30,7 @@ def to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return `arrays` in the safetensors format."""
     from safetensors.numpy import save
 
-    raw: bytes = save({name: np.ascontiguousarray(a) for name, a in sorted(arrays.items())})
+    raw: bytes = save({name: np.asarray(a, order="C") for name, a in sorted(arrays.items())})
     return raw
 
 

@@ -14,7 +14,7 @@ no estimate comes from a network that saw the prompt. The number of epochs is th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from msifr_policy.evidence import EvidenceTable, build_evidence
 from msifr_policy.network import NetworkCostToGo, NetworkPosterior
 from msifr_policy.posterior import signed_log1p
 from msifr_policy.traces import Trace
+from msifr_policy.validators import describe
 from msifr_policy.validators.words import BUCKETS, SMOOTHING, Words, prompt_buckets, text_buckets
 from msifr_policy.weights import remember, to_bytes
 
@@ -134,7 +135,20 @@ def read_words(table: EvidenceTable, traces: Sequence[Trace]) -> WordRows:
 def with_words(table: EvidenceTable, traces: Sequence[Trace], words: Words) -> EvidenceTable:
     """Return `table` with the columns of `words`, replayed as in flight over its traces."""
     by_id = {trace.id: trace for trace in traces}
+    if not table.n_attempts:
+        width = 2 * words.dimensions
+        nothing = replace(
+            table,
+            columns=tuple(f"words.{c}" for c in words.columns),
+            values=np.zeros((0, width)),
+            verdicts=np.zeros((0, 1), dtype=np.int8),
+            validators=(describe(words),),
+        )
+        return table.join(nothing)
     more = build_evidence([by_id[i] for i in table.attempt_ids], table.schedule, (words,), unit="characters")
+    if more.failures:
+        # In flight a validator fails open; here it would only hide that nothing was learned.
+        raise InputError(f"words could not be read: {more.failures}", where="learned posterior")
     return table.join(more)
 
 
