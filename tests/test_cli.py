@@ -191,3 +191,54 @@ def test_generate_with_and_without_a_policy_and_compare(tmp_path):
     # What a run without policy wrote can be fitted on; what a policy cut short cannot.
     run("score", tmp_path / "full.jsonl")
     assert "discarded attempt has none" in run("score", tmp_path / "out.jsonl", code=2).stderr
+
+
+def test_fit_with_a_learned_posterior_writes_weights_beside_the_policy(files, tmp_path, monkeypatch):
+    from msifr_calibration import learned
+
+    monkeypatch.setattr(learned, "_STEPS_AT_LEAST", 60)
+    few = tmp_path / "few.jsonl"
+    write_traces(few, make_traces(140, seed=5))
+    out = tmp_path / "p.json"
+    record = last_json(
+        run(
+            "fit",
+            few,
+            "-o",
+            out,
+            "--posterior",
+            "learned",
+            "--validators",
+            "length",
+            "--max-false-reject",
+            0.2,
+            "--json",
+        )
+    )
+    assert record["posterior"]["method"] == "learned"
+    assert record["posterior"]["log_loss"] < record["posterior"]["base_loss"]
+    assert len(list(tmp_path.glob("p.*.safetensors"))) == 1
+    evaluated = last_json(run("evaluate", out, files / "test.jsonl", "--json"))
+    assert evaluated["net_cost_factor"] <= 1
+
+
+def test_families_fitted_together_get_a_policy_each(tmp_path):
+    for seed in (1, 2):
+        write_traces(tmp_path / f"model-{seed}.jsonl", make_traces(200, seed=seed))
+    out = tmp_path / "policies"
+    record = last_json(run("fit", *sorted(tmp_path.glob("*.jsonl")), "-o", out, "--together", "--json"))
+    assert record["policies"].keys() == {"model-1", "model-2"}
+    assert {path.name for path in out.iterdir()} == {"model-1.json", "model-2.json"}
+    assert record["certificates"]["model-1"]["pool"] == ["model-1", "model-2"]
+
+
+def test_validators_with_parameters_come_from_a_file(files, tmp_path):
+    named = tmp_path / "validators.json"
+    named.write_text(
+        '[{"name": "length", "parameters": {"cap": 40}}, {"name": "regular", "parameters": {"pattern": "a*"}}]'
+    )
+    record = last_json(run("score", files / "test.jsonl", "--validators", named, "--json"))
+    assert record["n_dead_by_validator"].keys() == {"length", "regular"}
+    assert record["n_dead"] == record["n_attempts"]
+    named.write_text('[{"name": "length", "parameters": {"cap": 0}}]')
+    assert "cap" in run("score", files / "test.jsonl", "--validators", named, code=2).stderr

@@ -3,6 +3,8 @@
 from msifr_policy.validators.answer import AnswerMarker
 from msifr_policy.validators.arithmetic import Arithmetic
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Validator, ValidatorState, Verdict
+from msifr_policy.validators.brackets import Brackets
+from msifr_policy.validators.countdown import Countdown
 from msifr_policy.validators.grammar import Grammar
 from msifr_policy.validators.json_schema import JsonSchema
 from msifr_policy.validators.json_text import JsonText
@@ -12,6 +14,7 @@ from msifr_policy.validators.logprobs import Logprobs
 from msifr_policy.validators.magnitude import Magnitude
 from msifr_policy.validators.numbers import Numbers
 from msifr_policy.validators.phrases import Phrases
+from msifr_policy.validators.plans import BlocksPlan
 from msifr_policy.validators.question import Question
 from msifr_policy.validators.registry import (
     ValidatorSpec,
@@ -21,14 +24,20 @@ from msifr_policy.validators.registry import (
     describe,
     make_validator,
     validator_names,
+    validator_with,
 )
 from msifr_policy.validators.regular import Regular
 from msifr_policy.validators.repetition import Repetition
+from msifr_policy.validators.word_order import WordOrder
+from msifr_policy.validators.words import Words
 
 __all__ = [
     "NO_TOKENS",
     "AnswerMarker",
     "Arithmetic",
+    "BlocksPlan",
+    "Brackets",
+    "Countdown",
     "Evidence",
     "Grammar",
     "JsonSchema",
@@ -47,10 +56,13 @@ __all__ = [
     "ValidatorSpec",
     "ValidatorState",
     "Verdict",
+    "WordOrder",
+    "Words",
     "built_in_validators",
     "default_validator",
     "default_validators",
     "describe",
     "make_validator",
     "validator_names",
+    "validator_with",
 ]

@@ -43,6 +43,7 @@ __all__ = [
     "describe",
     "make_validator",
     "validator_names",
+    "validator_with",
 ]
 
 _GROUP = "msifr_policy.validators"
@@ -148,16 +149,24 @@ def _class(name: str) -> type[Any]:
     return cls
 
 
+def validator_with(name: str, parameters: dict[str, Any]) -> Validator:
+    """Return the validator of that name with these parameters, the rest at their defaults.
+
+    Raises `InputError` for an unknown name or parameters that do not fit.
+    """
+    try:
+        return _named(msgspec.convert(parameters, _class(name)), name)
+    except msgspec.ValidationError as error:
+        raise InputError(str(error), where=f"parameters of validator {name!r}") from None
+
+
 def make_validator(spec: ValidatorSpec) -> Validator:
     """Make the validator a spec names.
 
     Raises `InputError` for an unknown name, parameters that do not fit, or another version than the
     installed one: evidence of another version is not what was certified.
     """
-    try:
-        validator = _named(msgspec.convert(spec.parameters, _class(spec.name)), spec.name)
-    except msgspec.ValidationError as error:
-        raise InputError(str(error), where=f"parameters of validator {spec.name!r}") from None
+    validator = validator_with(spec.name, spec.parameters)
     if validator.version != spec.version:
         raise InputError(
             f"validator {spec.name!r} is version {validator.version} here but {spec.version} in the policy",

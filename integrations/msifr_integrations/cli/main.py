@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
+from itertools import count
 from typing import Any
 
 # Torch's threads spin while they wait; this must be set before torch is imported by any command.
@@ -25,7 +26,9 @@ from msifr_integrations.cli.options import (
     trace_options,
 )
 from msifr_policy.errors import InputError
+from msifr_policy.evidence import EvidenceTable
 from msifr_policy.policy_file import FittedPolicy, PolicyFile
+from msifr_policy.traces import ReadReport, Trace, find_trace_files, read_traces
 from msifr_policy.validators import validator_names
 
 __all__ = ["main"]
@@ -48,8 +51,10 @@ _SCHEDULE_HELP = (
 _schedule_option = click.option("--schedule", default="auto", help=_SCHEDULE_HELP)
 _validators_option = click.option(
     "--validators",
-    default="all",
-    help="Rules to read partial text by: all, or names separated by commas (" + ", ".join(validator_names()) + ").",
+    default="default",
+    help="What to read partial text by: default, all, names separated by commas ("
+    + ", ".join(validator_names())
+    + "), or FILE.json with a list of names and parameters.",
 )
 _traces_argument = click.argument("traces", nargs=-1, required=True, type=click.Path())
 
@@ -118,7 +123,7 @@ def score(
 
 @main.command()
 @_traces_argument
-@click.option("-o", "--out", required=True, type=click.Path(dir_okay=False), help="Write the policy file here.")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Write the policy file here.")
 @click.option("--max-false-reject", default=0.05, help="Largest share α of good samples that may be discarded.")
 @click.option("--confidence", default=0.9, help="Confidence 1 − δ of the certificate.")
 @click.option(
@@ -129,9 +134,15 @@ def score(
 )
 @click.option(
     "--posterior",
-    type=click.Choice(["auto", "logistic", "isotonic"]),
+    type=click.Choice(["auto", "logistic", "isotonic", "learned"]),
     default="auto",
-    help="Shape of the posterior.",
+    help="Shape of the posterior; learned is a network that reads the words too (needs torch), auto one of the others.",
+)
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Each file is a family of its own (a model, a benchmark): fit them together and certify them as one pool; "
+    "OUT is a folder for one policy file each.",
 )
 @_schedule_option
 @_validators_option
@@ -145,6 +156,7 @@ def fit(
     confidence: float,
     certify_share: float | None,
     posterior: Any,
+    together: bool,
     schedule: str,
     validators: str,
     seed: int,
@@ -154,25 +166,67 @@ def fit(
     as_json: bool,
 ) -> None:
     """Fit a discard policy on TRACES of finished outputs and certify it on held-out prompts."""
-    from msifr_calibration import fit_policy
+    from msifr_calibration import fit_families, fit_policy
 
-    table, report = load_table(
-        traces,
-        schedule=_schedule(schedule, traces, on_error),
-        validators=parse_validators(validators),
-        unit=unit,
-        tokenizer=tokenizer,
-        on_error=on_error,
-        as_json=as_json,
-    )
-    with tracking("fitting", 3) as advance:
-        steps = iter((0, 1, 2))
+    def load(files: tuple[str, ...]) -> tuple[EvidenceTable, ReadReport]:
+        return load_table(
+            files,
+            schedule=_schedule(schedule, files, on_error),
+            validators=parse_validators(validators),
+            unit=unit,
+            tokenizer=tokenizer,
+            on_error=on_error,
+            as_json=as_json,
+        )
+
+    def texts(files: tuple[str, ...]) -> list[Trace] | None:
+        # Only a learned posterior reads the texts again.
+        return list(read_traces(files, on_error=on_error)) if posterior == "learned" else None
+
+    steps = count()
+    if together:
+        files = {path.name.split(".jsonl")[0].split(".parquet")[0]: (str(path),) for path in find_trace_files(traces)}
+        tables = {name: load(file)[0] for name, file in files.items()}
+        with tracking("fitting") as advance:
+            fits = fit_families(
+                tables,
+                traces={name: texts(file) or [] for name, file in files.items()},
+                max_false_reject=max_false_reject,
+                confidence=confidence,
+                certify_share=0.5 if certify_share is None else certify_share,
+                method=posterior,
+                seed=seed,
+                progress=lambda step: advance(next(steps), step),
+            )
+        os.makedirs(out, exist_ok=True)
+        written = {name: os.path.join(out, f"{name}.json") for name in fits}
+        for name, each in fits.items():
+            each.file.save(written[name])
+        prose(
+            *(
+                f"{name}: {'discards' if fit.file.certificate.certified else 'never discards'}; policy {written[name]}"
+                for name, fit in fits.items()
+            ),
+            next(iter(fits.values())).file.certificate.message,
+            json=as_json,
+        )
+        if as_json:
+            emit(
+                {
+                    "policies": written,
+                    "certificates": {name: fit.file.certificate for name, fit in fits.items()},
+                }
+            )
+        return
+    table, report = load(traces)
+    with tracking("fitting") as advance:
         result = fit_policy(
             table,
             max_false_reject=max_false_reject,
             confidence=confidence,
             certify_share=certify_share,
             method=posterior,
+            traces=texts(traces),
             seed=seed,
             progress=lambda step: advance(next(steps), step),
         )

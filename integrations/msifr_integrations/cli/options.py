@@ -22,7 +22,14 @@ from msifr_policy.filters.json_schema import Find
 from msifr_policy.filters.unit_tests import FindProgram
 from msifr_policy.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
 from msifr_policy.traces import OnError, ReadReport, read_traces
-from msifr_policy.validators import Validator, default_validator, default_validators, validator_names
+from msifr_policy.validators import (
+    Validator,
+    built_in_validators,
+    default_validator,
+    default_validators,
+    validator_names,
+    validator_with,
+)
 
 __all__ = [
     "auto_schedule",
@@ -90,12 +97,18 @@ def parse_schedule(text: str) -> Schedule:
 
 
 def parse_validators(text: str) -> tuple[Validator, ...]:
-    """Return the validators a word of the command line names, with default parameters, in their usual order.
+    """Return the validators a word of the command line names.
 
-    Raises `InputError` for an unknown name.
+    `default` and `all` are the usual rules and all that need no parameter; names stand for validators with default
+    parameters, in their usual order; `FILE.json` holds a list of {"name": …, "parameters": {…}}. Raises `InputError`
+    for an unknown name, or a file or parameters that do not fit.
     """
-    if text == "all":
+    if text == "default":
         return default_validators()
+    if text == "all":
+        return built_in_validators()
+    if text.endswith(".json"):
+        return _validators_in(text)
     names = [name.strip() for name in text.split(",")]
     unknown = set(names) - set(validator_names())
     if unknown:
@@ -105,6 +118,20 @@ def parse_validators(text: str) -> tuple[Validator, ...]:
             remedy=f"known: {', '.join(validator_names())}",
         )
     return tuple(default_validator(name) for name in validator_names() if name in names)
+
+
+class _Named(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def _validators_in(path: str) -> tuple[Validator, ...]:
+    try:
+        with open(path, "rb") as file:
+            named = msgspec.json.decode(file.read(), type=list[_Named])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(str(error), where=f"--validators {path}") from None
+    return tuple(validator_with(each.name, each.parameters) for each in named)
 
 
 def parse_filter(text: str) -> FinalFilter:
