@@ -133,6 +133,7 @@ def all_results() -> str:
             f"| {_share(row['captured share'])} | {row['hindsight factor']:.3f} |"
         )
     lines += ["", "## Means over families", "", "| method | net cost factor | captured share |", "| --- | --- | --- |"]
+    value |= {metric: record["value"] for metric, record in _records("rules").items()}
     methods = [
         metric.removesuffix(": mean net cost factor") for metric in value if metric.endswith("mean net cost factor")
     ]

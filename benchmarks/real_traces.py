@@ -248,21 +248,19 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, help="folder of trace files")
     parser.add_argument("--seeds", type=int, help="ways to cut the judging half (default 3, or 1 with --quick)")
     parser.add_argument("--parts", type=int, default=8, help="parts of the judging half (default 8)")
-    parser.add_argument("--no-ablation", action="store_true", help="leave out each rule alone")
+    parser.add_argument("--ablation", action="store_true", help="each rule alone instead; saved as rules.json")
     arguments = parser.parse_args()
     files = find_trace_files([arguments.traces]) if arguments.traces else [embedded_samples_path()]
     if arguments.quick and arguments.traces:
         files = [file for file in files if file.name.split(".jsonl")[0] in FOUR] or files[:4]
     seeds = arguments.seeds or (1 if arguments.quick else 3)
-    records = run(
-        files,
-        seeds,
-        arguments.parts,
-        learned=not arguments.quick,
-        ablation=not arguments.no_ablation and not arguments.quick,
-    )
+    families = read_families(files)
+    if arguments.ablation:
+        records = run_ablation(families, seeds, arguments.parts)
+    else:
+        records = run(families, seeds, arguments.parts, learned=not arguments.quick)
     if arguments.save:
-        target = Path(__file__).parent / "results" / "real_traces.json"
+        target = Path(__file__).parent / "results" / ("rules.json" if arguments.ablation else "real_traces.json")
         target.write_bytes(msgspec.json.format(msgspec.json.encode(records), indent=1) + b"\n")
     print_records(records, arguments.json)
 
@@ -274,14 +272,33 @@ def say(started: float, what: str) -> None:
     print(f"[{time.perf_counter() - started:5.0f} s] {what}", file=sys.stderr, flush=True)
 
 
-def run(files: Sequence[Path], seeds: int, n_parts: int, *, learned: bool, ablation: bool) -> list[Record]:
-    """Return all records: per family, then per method."""
+def read_families(files: Sequence[Path]) -> dict[str, Family]:
+    """Read all families, saying so."""
     started = time.perf_counter()
     families = {}
     for file in files:
         family = read_family(file)
         families[family.name] = family
     say(started, f"{len(families)} families read")
+    return families
+
+
+def run_ablation(families: Mapping[str, Family], seeds: int, n_parts: int) -> list[Record]:
+    """Return the means over families of each rule alone."""
+    started = time.perf_counter()
+    records = []
+    for validator in [spec.name for spec in next(iter(families.values())).design.validators]:
+        alone = {name: learn(columns_of(f.design, validator), method="logistic") for name, f in families.items()}
+        tables = {name: columns_of(f.judging, validator) for name, f in families.items()}
+        runs = [judge(families, alone, tables, n_parts=n_parts, seed=seed) for seed in range(seeds)]
+        records += mean_records(f"{validator} alone", runs, targets=False)
+        say(started, f"{validator} alone: judged")
+    return records + environment("msifr-policy", "numpy", "scikit-learn")
+
+
+def run(families: Mapping[str, Family], seeds: int, n_parts: int, *, learned: bool) -> list[Record]:
+    """Return all records: per family, then per method."""
+    started = time.perf_counter()
     rules = {name: learn(family.design, method="logistic") for name, family in families.items()}
     judging = {name: family.judging for name, family in families.items()}
     say(started, "rules: fitted")
@@ -304,14 +321,6 @@ def run(files: Sequence[Path], seeds: int, n_parts: int, *, learned: bool, ablat
         records += family_records(
             name, [run[name] for run in by_rules], [run[name] for run in best], hindsights.get(name)
         )
-    if ablation:
-        for validator in [spec.name for spec in next(iter(families.values())).design.validators]:
-            one = {name: learn(columns_of(f.design, validator), method="logistic") for name, f in families.items()}
-            tables = {name: columns_of(f.judging, validator) for name, f in families.items()}
-            records += mean_records(
-                f"{validator} alone", [judge(families, one, tables, n_parts=n_parts, seed=0)], targets=False
-            )
-            say(started, f"{validator} alone: judged")
     records += mean_records("rules together", by_rules, targets=not learned)
     if learned:
         records += mean_records("learned", best, targets=True)

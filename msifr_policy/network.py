@@ -6,7 +6,8 @@ is not known,
     h = gelu(z W_z + u W_u + b + s_k),   h' = gelu(h W_h + b_h),
     M_k = 1/(1 + exp(−(h'·w_M + b_M))),   r_k = exp(h'·w_r + b_r)
 
-with s_k an offset per checkpoint (the last for all beyond). Only evaluation lives here, plain numpy in float64, so that
+with s_k an offset per checkpoint (the last for all beyond). Several networks stand side by side, and what is inside the
+two outer functions is averaged over them. Only evaluation lives here, plain numpy in float64, so that
 a policy runs without the library it was learned with.
 """
 
@@ -40,9 +41,10 @@ Weights = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 class NetworkPosterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="network", tag_field="kind"):
     """M_k by a learned network over evidence `columns` (D names); `weights` is the SHA-256 of its safetensors file.
 
-    The file holds float32 "beliefs.centre", "beliefs.scale" `[D]`, "beliefs.known", "beliefs.unknown" `[D, H]` (W_z,
-    W_u), "beliefs.bias" `[H]`, "beliefs.checkpoint" `[K, H]` (s_k), "beliefs.hidden" `[H, H]`, "beliefs.hidden_bias"
-    `[H]`, "beliefs.out" `[H, 2]` (w_M, w_r) and "beliefs.out_bias" `[2]`.
+    The file holds, for N networks of width H, float32 "beliefs.centre", "beliefs.scale" `[D]`, "beliefs.known",
+    "beliefs.unknown" `[D, N·H]` (W_z, W_u), "beliefs.bias" `[N·H]`, "beliefs.checkpoint" `[K, N·H]` (s_k),
+    "beliefs.hidden" `[N, H, H]`, "beliefs.hidden_bias" `[N, H]`, "beliefs.out" `[N, H, 2]` (w_M, w_r) and
+    "beliefs.out_bias" `[2]`, the mean.
     """
 
     columns: tuple[str, ...]
@@ -106,8 +108,10 @@ def _layers(weights: str, n_columns: int) -> _Layers:
         layers = _Layers(*(arrays[f"beliefs.{name}"].astype(np.float64) for name in _Layers._fields))
     except KeyError as error:
         raise InputError(f"no tensor {error}", where="learned beliefs") from None
-    D, H, K = n_columns, layers.bias.size, len(layers.checkpoint)
-    shapes = ((D,), (D,), (D, H), (D, H), (H,), (K, H), (H, H), (H,), (H, 2), (2,))
+    D, K = n_columns, len(layers.checkpoint)
+    N, H = layers.hidden_bias.shape if layers.hidden_bias.ndim == 2 else (1, 1)
+    NH = N * H
+    shapes = ((D,), (D,), (D, NH), (D, NH), (NH,), (K, NH), (N, H, H), (N, H), (N, H, 2), (2,))
     for name, layer, shape in zip(_Layers._fields, layers, shapes, strict=True):
         if layer.shape != shape or not K:
             raise InputError(
@@ -147,8 +151,10 @@ def _block(layers: _Layers, k: NDArray[np.int64], values: Array) -> Array:
     z = np.where(known, (signed_log1p(np.where(known, values, 0.0)) - layers.centre) / layers.scale, 0.0)
     first = z @ layers.known + (~known).astype(np.float64) @ layers.unknown + layers.bias
     first += layers.checkpoint[np.minimum(k, len(layers.checkpoint)) - 1]
-    second = _gelu(first) @ layers.hidden + layers.hidden_bias
-    result: Array = _gelu(second) @ layers.out + layers.out_bias
+    n, width = layers.hidden_bias.shape
+    side_by_side = _gelu(first).reshape(len(values), n, width).transpose(1, 0, 2)
+    second = side_by_side @ layers.hidden + layers.hidden_bias[:, None, :]
+    result: Array = (_gelu(second) @ layers.out).mean(axis=0) + layers.out_bias
     return result
 
 

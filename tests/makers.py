@@ -7,7 +7,9 @@ import numpy as np
 from msifr_policy.evidence import EvidenceTable, build_evidence
 from msifr_policy.schedule import EveryUnits, Schedule
 from msifr_policy.traces import Trace
-from msifr_policy.validators import default_validators
+from msifr_policy.validators import Words, default_validators
+from msifr_policy.validators.words import BUCKETS
+from msifr_policy.weights import remember, to_bytes
 
 
 def make_traces(
@@ -56,3 +58,10 @@ def make_table(n_prompts: int, *, schedule: Schedule | None = None, **options: f
     """The evidence table of `make_traces`."""
     traces = make_traces(n_prompts, **options)  # type: ignore[arg-type]
     return build_evidence(traces, schedule or EveryUnits(20, "characters"), default_validators())
+
+
+def some_words(seed: int = 0, dimensions: int = 3) -> Words:
+    """The validator of words with vectors drawn by `seed`."""
+    vectors = np.random.default_rng(seed).integers(-900, 900, (2, BUCKETS, dimensions)).astype(np.int16)
+    raw = to_bytes({"words.text": vectors[0], "words.prompt": vectors[1], "words.scale": np.asarray(1e-3)})
+    return Words(remember(raw), dimensions)

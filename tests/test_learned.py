@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from makers import make_table, make_traces
+from makers import make_table, make_traces, some_words
 from msifr_calibration import (
     LearnOptions,
     certify,
@@ -26,19 +26,12 @@ from msifr_policy import EveryUnits, InputError, build_evidence
 from msifr_policy.network import NetworkCostToGo, NetworkPosterior
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.validators import Length
-from msifr_policy.validators.words import BUCKETS, GramReader, Words, prompt_buckets, text_buckets
+from msifr_policy.validators.words import GramReader, Words, prompt_buckets, text_buckets
 from msifr_policy.watch import Watch
 from msifr_policy.weights import recall, remember, to_bytes
 from msifr_sim import replay_policy, summarise
 
 FAST = LearnOptions(dimensions=4, hidden=16, epochs=3, device="cpu")
-
-
-def some_words(seed: int = 0, dimensions: int = 3) -> Words:
-    rng = np.random.default_rng(seed)
-    vectors = rng.integers(-900, 900, (2, BUCKETS, dimensions)).astype(np.int16)
-    raw = to_bytes({"words.text": vectors[0], "words.prompt": vectors[1], "words.scale": np.asarray(1e-3)})
-    return Words(remember(raw), dimensions)
 
 
 TEXTS = st.text(st.sampled_from("ab Zé9_\n.,±中"), max_size=60)

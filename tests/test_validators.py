@@ -20,6 +20,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from makers import some_words
 from msifr_policy.errors import InputError
 from msifr_policy.traces import read_traces
 from msifr_policy.validators import (
@@ -61,6 +62,7 @@ RULES: list[Validator] = [
     JsonSchema(SCHEMA),
     Regular(r"(?s:.)*[0-9= ]{3}(?s:.)*\n?"),
     Grammar('start: (item | LINE)*\nitem: "(" item* ")"\nLINE: /[^()]+/'),
+    some_words(),
 ]
 """One of each kind, as it is used."""
 VALIDATORS: list[Validator] = [
@@ -400,7 +402,9 @@ def test_every_built_in_rule_is_known_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameter"), [("json_schema", "schema"), ("regular", "pattern"), ("grammar", "lark")]
+    ("name", "parameter"),
+    [("json_schema", "schema"), ("regular", "pattern"), ("grammar", "lark"), ("words", "weights")],
+    [("json_schema", "schema"), ("regular", "pattern"), ("grammar", "lark"), ("words", "weights")],
 )
 def test_a_rule_that_needs_a_parameter_has_no_default(name: str, parameter: str) -> None:
     with pytest.raises(InputError, match=f"no default for {parameter}"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
 
 from msifr_calibration.stages import prompt_folds, stages_of, standardise
 from msifr_policy.evidence import EvidenceTable
@@ -19,6 +20,7 @@ __all__ = ["fit_cost_to_go"]
 _PENALTY = 30.0
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit_cost_to_go(
     table: EvidenceTable, cost_per_accepted: float, *, seed: int = 0
 ) -> tuple[CostToGo, NDArray[np.float64]]:

@@ -7,8 +7,10 @@ learned with it and become the validator `words`. The loss per checkpoint is
     −log P(outcome) + ½·c·(M_k − M_{k+1})² + ¼·e·(log r_k − log remaining cost)²
 
 where M_{k+1} is held fixed: a temporal-difference term that draws successive estimates towards a martingale [T4, T12]
-(Sutton 1988). Each attempt weighs the same, and a family of n attempts 1/√n. Cross-fitted by prompt over all families:
-no estimate comes from a network that saw the prompt. The number of epochs is the one with the least cross-fitted loss.
+(Sutton 1988). Each attempt weighs the same, and a family of n attempts 1/√n. Five networks are learned, each without a
+fifth of the prompts; what they say of those is the cross-fitted estimate, over all families: none comes from a network
+that saw the prompt. On new prompts the beliefs are the mean of their log-odds and of their log r. The number of epochs
+is the one with the least cross-fitted loss.
 """
 
 from __future__ import annotations
@@ -173,7 +175,7 @@ def learn_beliefs(
         inside = data.fold != held
         if inside.all() or not inside.any():
             continue
-        progress(f"network {held + 1} of {_FOLDS + 1}")
+        progress(f"network {held + 1} of {_FOLDS}")
         runs.append(_fit(data, order[inside], order[~inside], options, seed + held))
     # Every fold tells its loss after each epoch; the epoch with the least loss over all of them is taken.
     losses = np.sum([run.losses for run in runs], axis=0)
@@ -181,18 +183,17 @@ def learn_beliefs(
     M, log_r = np.empty(len(data.k)), np.empty(len(data.k))
     for run in runs:
         M[run.rows], log_r[run.rows] = run.outputs[best]
-    progress(f"network {_FOLDS + 1} of {_FOLDS + 1}")
-    final = _fit(data, order, order[:0], options, seed + _FOLDS, stop_after=best + 1)
     result = {}
     for f, (name, table) in enumerate(tables.items()):
         rows = slice(data.first_row[f], data.first_row[f + 1])
         mine, checks = 1 / (1 + np.exp(-M[rows])), table.is_checkpoint
         outcome = table.accepted[table.attempt][checks]
-        sha256 = remember(to_bytes(final.export(f)))
-        columns = (*table.columns, *(f"words.{c}" for c in Words("", options.dimensions).columns))
+        sha256 = remember(to_bytes(_together([run.parameters[best] for run in runs], data, f, options)))
+        words_of = Words(sha256, options.dimensions * len(runs))
+        columns = (*table.columns, *(f"words.{c}" for c in words_of.columns))
         rho = float(table.cost.sum() / max(table.n_accepted, 1))
         result[name] = LearnedBeliefs(
-            Words(sha256, options.dimensions),
+            words_of,
             NetworkPosterior(columns, sha256),
             NetworkCostToGo(columns, sha256, rho),
             mine,
@@ -216,6 +217,8 @@ class _Data:
         self.first_row = np.concatenate([[0], np.cumsum(rows)])
         self.evidence = np.concatenate([signed_log1p(table.values) for table in every]).astype(np.float32)
         self.k = np.concatenate([table.k for table in every])
+        # Of all rows: evidence, not outcomes, so that nothing of a held-out prompt's fate is told.
+        _, self.centre, self.scale = standardise(self.evidence.astype(np.float64))
         self.checks = np.concatenate([table.is_checkpoint for table in every])
         self.start = np.concatenate([[0], *(t.start[1:] + o for t, o in zip(every, self.first_row[:-1], strict=True))])
         self.accepted = np.concatenate([table.accepted for table in every]).astype(np.float32)
@@ -255,12 +258,12 @@ def _ranges(first: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.in
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A fitted network: held-out losses per epoch, held-out outputs per epoch, and how to export it."""
+    """A fitted network after each epoch: its loss and outputs on the held-out rows, and its parameters."""
 
     losses: NDArray[np.float64]
     rows: NDArray[np.int64]
     outputs: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
-    export: Callable[[int], dict[str, NDArray[Any]]]
+    parameters: list[dict[str, NDArray[Any]]]
 
 
 def _fit(
@@ -269,7 +272,6 @@ def _fit(
     held_out: NDArray[np.int64],
     options: LearnOptions,
     seed: int,
-    stop_after: int | None = None,
 ) -> _Run:
     """Fit on the attempts `inside`; after every epoch predict those `held_out`."""
     import torch
@@ -279,8 +281,6 @@ def _fit(
         ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     )
     rng = np.random.default_rng(seed)
-    rows = _ranges(data.start[inside], np.diff(data.start)[inside])
-    _, centre, scale = standardise(data.evidence[rows[data.checks[rows]]].astype(np.float64))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _network(data.evidence.shape[1], len(data.names), options).to(device)
@@ -301,13 +301,13 @@ def _fit(
             optimiser, options.learning_rate, total_steps=epochs * per_epoch, pct_start=0.2
         )
         weight = data.weight / data.weight[inside].mean()
-        losses, outputs = [], []
+        losses, outputs, parameters = [], [], []
         held_rows = _ranges(data.start[held_out], np.diff(data.start)[held_out])
-        for _ in range(epochs if stop_after is None else stop_after):
+        for _ in range(epochs):
             net.train()
             shuffled = rng.permutation(inside)
             for first in range(0, len(shuffled), size):
-                b = _batch(data, shuffled[first : first + size], centre, scale, device, options.word_dropout, rng)
+                b = _batch(data, shuffled[first : first + size], device, options.word_dropout, rng)
                 logit, log_r = net(b)
                 w = torch.as_tensor(weight[b["attempts"]], dtype=torch.float32, device=device)[b["attempt"]]
                 w = w * b["checks"] / b["rows_of"]
@@ -323,11 +323,58 @@ def _fit(
                 total.backward()
                 optimiser.step()
                 schedule.step()
-            if len(held_out):
-                M_held, log_held = _predict(net, data, held_out, centre, scale, device)
-                outputs.append((M_held, log_held))
-                losses.append(_weighted_loss(data, held_out, held_rows, M_held, weight))
-    return _Run(np.asarray(losses), held_rows, outputs, lambda family: net.export(family, centre, scale))
+            logit_held, log_held = _predict(net, data, held_out, device)
+            outputs.append((logit_held, log_held))
+            losses.append(_weighted_loss(data, held_out, held_rows, logit_held, weight))
+            parameters.append({name: _kept(name, p) for name, p in net.state_dict().items()})
+    return _Run(np.asarray(losses), held_rows, outputs, parameters)
+
+
+def _kept(name: str, parameter: torch.Tensor) -> NDArray[Any]:
+    """Copy a parameter; the many vectors of words in half precision, which is finer than what is exported."""
+    array = parameter.detach().cpu().numpy()
+    return array.astype(np.float16 if name in ("text.weight", "prompt.weight") else np.float64)
+
+
+def _together(
+    networks: Sequence[Mapping[str, NDArray[Any]]], data: _Data, family: int, options: LearnOptions
+) -> dict[str, NDArray[Any]]:
+    """Return the tensors of all networks side by side for one family, its offset folded into their bias."""
+    d, H, D, N = options.dimensions, options.hidden, data.evidence.shape[1], len(networks)
+    vectors = np.stack([np.hstack([net[f"{kind}.weight"] for net in networks]) for kind in ("text", "prompt")])
+    unit = max(float(np.abs(vectors).max()), 1e-12) / _LARGEST_UNIT
+    text, prompt = np.rint(vectors.astype(np.float64) / unit).astype(np.int16)
+    known = np.zeros((D + 2 * N * d, N, H))
+    unknown = np.zeros_like(known)
+    bias, at_checkpoint = [], []
+    for i, net in enumerate(networks):
+        of_rules, of_text, of_prompt, of_unknown, of_family, of_k = np.split(
+            net["first.weight"].T, np.cumsum([D, d, d, D, 8])
+        )
+        known[:D, i] = of_rules
+        known[D + i * d : D + (i + 1) * d, i] = of_text
+        known[D + (N + i) * d : D + (N + i + 1) * d, i] = of_prompt
+        unknown[:D, i] = of_unknown
+        bias.append(net["first.bias"] + net["family.weight"][family] @ of_family)
+        at_checkpoint.append(np.column_stack([net["checkpoint.weight"], net["ramp"]]) @ of_k)
+    beliefs = {
+        "centre": np.concatenate([data.centre, np.zeros(2 * N * d)]),
+        "scale": np.concatenate([data.scale, np.ones(2 * N * d)]),
+        "known": known.reshape(-1, N * H),
+        "unknown": unknown.reshape(-1, N * H),
+        "bias": np.concatenate(bias),
+        "checkpoint": np.hstack(at_checkpoint),
+        "hidden": np.stack([net["hidden.weight"].T for net in networks]),
+        "hidden_bias": np.stack([net["hidden.bias"] for net in networks]),
+        "out": np.stack([net["out.weight"].T for net in networks]),
+        "out_bias": np.mean([net["out.bias"] for net in networks], axis=0),
+    }
+    return {
+        "words.text": text,
+        "words.prompt": prompt,
+        "words.scale": np.asarray(unit),
+        **{f"beliefs.{name}": array.astype(np.float32) for name, array in beliefs.items()},
+    }
 
 
 def _weighted_loss(
@@ -346,8 +393,6 @@ def _weighted_loss(
 def _batch(
     data: _Data,
     attempts: NDArray[np.int64],
-    centre: NDArray[np.float64],
-    scale: NDArray[np.float64],
     device: torch.device,
     word_dropout: float,
     rng: np.random.Generator | None,
@@ -375,9 +420,8 @@ def _batch(
             return torch.ones(n, device=device)
         return put((rng.random(n) >= word_dropout) / (1 - word_dropout), torch.float32)
 
-    with np.errstate(invalid="ignore"):
-        z = (data.evidence[rows] - centre) / scale
-    unknown = ~np.isfinite(z)
+    unknown = ~np.isfinite(data.evidence[rows])
+    z = np.where(unknown, 0.0, (data.evidence[rows] - data.centre) / data.scale)
     is_end = np.zeros(len(rows), dtype=bool)
     is_end[np.cumsum(sizes) - 1] = True
     return {
@@ -393,7 +437,7 @@ def _batch(
         "prompt_start": put(np.cumsum(prompt_sizes) - prompt_sizes),
         "prompt_weight": kept(len(prompt_buckets_)),
         "prompt_count": put(prompt_sizes, torch.float32),
-        "z": put(np.where(unknown, 0.0, z), torch.float32),
+        "z": put(z, torch.float32),
         "unknown": put(unknown, torch.float32),
         "family": put(data.family[attempts]),
         "k": put(data.k[rows]),
@@ -408,8 +452,6 @@ def _predict(
     net: Any,
     data: _Data,
     attempts: NDArray[np.int64],
-    centre: NDArray[np.float64],
-    scale: NDArray[np.float64],
     device: torch.device,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     import torch
@@ -418,7 +460,7 @@ def _predict(
     outputs = []
     with torch.no_grad():
         for first in range(0, len(attempts), 512):
-            b = _batch(data, attempts[first : first + 512], centre, scale, device, 0.0, None)
+            b = _batch(data, attempts[first : first + 512], device, 0.0, None)
             outputs.append([o.cpu().numpy().astype(np.float64) for o in net(b)])
     logit, log_r = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
     return logit, log_r
@@ -478,35 +520,5 @@ def _network(n_columns: int, n_families: int, options: LearnOptions) -> Any:
             h = self.drop(gelu(self.hidden(self.drop(gelu(self.first(x))))))
             out = self.out(h)
             return out[:, 0], out[:, 1]
-
-        def export(
-            self, family: int, centre: NDArray[np.float64], scale: NDArray[np.float64]
-        ) -> dict[str, NDArray[Any]]:
-            """Return the tensors of one family, its offset folded into the bias."""
-            a = {name: p.detach().cpu().numpy().astype(np.float64) for name, p in self.state_dict().items()}
-            W = a["first.weight"].T
-            D = n_columns
-            known, unknown, of_family, of_k = np.split(W, np.cumsum([D + 2 * d, D, 8]))
-            vectors = np.stack([a["text.weight"], a["prompt.weight"]])
-            unit = max(float(np.abs(vectors).max()), 1e-12) / _LARGEST_UNIT
-            text, prompt = np.rint(vectors / unit).astype(np.int16)
-            beliefs = {
-                "centre": np.concatenate([centre, np.zeros(2 * d)]),
-                "scale": np.concatenate([scale, np.ones(2 * d)]),
-                "known": known,
-                "unknown": np.concatenate([unknown, np.zeros((2 * d, H))]),
-                "bias": a["first.bias"] + a["family.weight"][family] @ of_family,
-                "checkpoint": np.column_stack([a["checkpoint.weight"], a["ramp"]]) @ of_k,
-                "hidden": a["hidden.weight"].T,
-                "hidden_bias": a["hidden.bias"],
-                "out": a["out.weight"].T,
-                "out_bias": a["out.bias"],
-            }
-            return {
-                "words.text": text,
-                "words.prompt": prompt,
-                "words.scale": np.asarray(unit),
-                **{f"beliefs.{name}": array.astype(np.float32) for name, array in beliefs.items()},
-            }
 
     return Network()

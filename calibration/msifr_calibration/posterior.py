@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from msifr_calibration.stages import prompt_folds, stages_of, standardise
 from msifr_policy.evidence import EvidenceTable
@@ -51,6 +52,8 @@ def log_loss(M: NDArray[np.float64], accepted: NDArray[np.bool_]) -> float:
     return float(-np.where(accepted, np.log(M), np.log1p(-M)).mean())
 
 
+# Many fits of a few columns: threads inside each cost twenty times what they give.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit_posterior(table: EvidenceTable, *, method: Method = "auto", seed: int = 0) -> FittedPosterior:
     """Fit the posterior of `table`, choosing shape and penalty by cross-validation grouped by prompt.
 

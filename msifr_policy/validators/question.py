@@ -146,7 +146,7 @@ class QuestionState:
             if _ASKS in found:
                 asked_at = end
         dead = self._strict and (counts[_PLACEHOLDERS] > 0 or counts[_LEAKS] > 0)
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (*map(float, counts), self._end - asked_at))
+        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (*map(float, counts), float(self._end - asked_at)))
 
     def copy(self) -> QuestionState:
         """Return an independent copy."""
