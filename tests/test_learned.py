@@ -169,9 +169,10 @@ def test_weights_that_do_not_fit_are_refused(learned_fit):
         msgspec.json.decode(text, type=NetworkPosterior)
 
 
-def test_learning_is_a_function_of_its_seed_and_leaves_the_generator_alone():
+def test_learning_is_a_function_of_its_seed_and_leaves_the_generator_alone(monkeypatch):
     import torch
 
+    monkeypatch.setattr("msifr_calibration.learned._STEPS_AT_LEAST", 40)
     traces = make_traces(40, seed=5)
     table = build_evidence(traces, EveryUnits(20, "characters"), (Length(),))
     words = {"": read_words(table, traces)}

@@ -41,6 +41,7 @@ __all__ = ["LearnOptions", "LearnedBeliefs", "WordRows", "learn_beliefs", "read_
 
 _FOLDS = 5
 _STEPS_AT_LEAST = 300
+_LOOKS = 8  # epochs after which the held-out loss is taken, at most; parameters of each are kept
 _LARGEST_UNIT = 2**15 - 1
 
 
@@ -177,7 +178,7 @@ def learn_beliefs(
             continue
         progress(f"network {held + 1} of {_FOLDS}")
         runs.append(_fit(data, order[inside], order[~inside], options, seed + held))
-    # Every fold tells its loss after each epoch; the epoch with the least loss over all of them is taken.
+    # Every fold tells its loss after the same epochs; the one with the least loss over all of them is taken.
     losses = np.sum([run.losses for run in runs], axis=0)
     best = int(losses.argmin())
     M, log_r = np.empty(len(data.k)), np.empty(len(data.k))
@@ -200,7 +201,7 @@ def learn_beliefs(
             np.exp(np.clip(log_r[rows], 0.0, 20.0)),
             log_loss(mine[checks], outcome),
             log_loss(np.full(len(outcome), table.accepted.mean()), outcome),
-            best + 1,
+            runs[0].epochs[best],
         )
     return result
 
@@ -258,8 +259,9 @@ def _ranges(first: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.in
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A fitted network after each epoch: its loss and outputs on the held-out rows, and its parameters."""
+    """A fitted network after some epochs: its loss and outputs on the held-out rows, and its parameters."""
 
+    epochs: list[int]
     losses: NDArray[np.float64]
     rows: NDArray[np.int64]
     outputs: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -273,7 +275,7 @@ def _fit(
     options: LearnOptions,
     seed: int,
 ) -> _Run:
-    """Fit on the attempts `inside`; after every epoch predict those `held_out`."""
+    """Fit on the attempts `inside`; after at most `_LOOKS` of the epochs predict those `held_out`."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -303,7 +305,8 @@ def _fit(
         weight = data.weight / data.weight[inside].mean()
         losses, outputs, parameters = [], [], []
         held_rows = _ranges(data.start[held_out], np.diff(data.start)[held_out])
-        for _ in range(epochs):
+        looks = np.unique(np.linspace(1, epochs, min(epochs, _LOOKS)).round().astype(np.int64)).tolist()
+        for epoch in range(1, epochs + 1):
             net.train()
             shuffled = rng.permutation(inside)
             for first in range(0, len(shuffled), size):
@@ -323,11 +326,13 @@ def _fit(
                 total.backward()
                 optimiser.step()
                 schedule.step()
+            if epoch not in looks:
+                continue
             logit_held, log_held = _predict(net, data, held_out, device)
             outputs.append((logit_held, log_held))
             losses.append(_weighted_loss(data, held_out, held_rows, logit_held, weight))
             parameters.append({name: _kept(name, p) for name, p in net.state_dict().items()})
-    return _Run(np.asarray(losses), held_rows, outputs, parameters)
+    return _Run(looks, np.asarray(losses), held_rows, outputs, parameters)
 
 
 def _kept(name: str, parameter: torch.Tensor) -> NDArray[Any]:
