@@ -33,6 +33,7 @@ from msifr_calibration.split import folds
 from msifr_integrations.cli.options import auto_schedule
 from msifr_integrations.embedded import embedded_samples_path
 from msifr_policy.evidence import EvidenceTable, build_evidence
+from msifr_policy.network import predict_both
 from msifr_policy.posterior import worth_index
 from msifr_policy.traces import Trace, find_trace_files, read_traces
 from msifr_policy.validators import default_validator, default_validators
@@ -162,9 +163,8 @@ def joined(runs: Sequence[Outcomes]) -> Outcomes:
 
 def hindsight(learned: Learned, table: EvidenceTable) -> float:
     """Return the least factor of any path policy with observed f ≤ α when path and choice see the judged prompts."""
-    M = learned.posterior.predict(table.k, table.values)
-    rho = learned.cost_to_go.cost_per_accepted
-    index = worth_index(M, learned.cost_to_go.predict(table.k, table.values), rho)
+    M, r = predict_both(learned.posterior, learned.cost_to_go, table.k, table.values)
+    index = worth_index(M, r, learned.cost_to_go.cost_per_accepted)
     best = 1.0
     for thresholds in fit_path(table, M, index).thresholds:
         stop = threshold_stops(table, index, thresholds)

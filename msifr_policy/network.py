@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from msifr_policy.errors import InputError
-from msifr_policy.posterior import LARGEST_COST, Positive, signed_log1p
+from msifr_policy.posterior import LARGEST_COST, CostToGo, Positive, Posterior, signed_log1p
 from msifr_policy.weights import recall
 
-__all__ = ["NetworkCostToGo", "NetworkPosterior"]
+__all__ = ["NetworkCostToGo", "NetworkPosterior", "predict_both"]
 
 Array = NDArray[np.float64]
 
@@ -59,9 +59,9 @@ class NetworkPosterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         result: Array = expit(_outputs(_layers(self.weights, len(self.columns)), k, values)[:, 0])
         return result
 
-    def contributions(self, k: NDArray[np.int64], values: Array) -> Array:
-        """Return `[R, D]` what each column adds to the log-odds, against the column being unknown."""
-        return _contributions(_layers(self.weights, len(self.columns)), k, values, 0)
+    def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
+        """Return `[R, V]` what each of V groups of columns adds to the log-odds, against being unknown; owner `[D]`."""
+        return _contributions(_layers(self.weights, len(self.columns)), k, values, owner, 0)
 
 
 class NetworkCostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="network", tag_field="kind"):
@@ -83,9 +83,26 @@ class NetworkCostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
         result: Array = np.exp(np.clip(log_r, 0.0, np.log(LARGEST_COST)))
         return result
 
-    def contributions(self, k: NDArray[np.int64], values: Array) -> Array:
-        """Return `[R, D]` what each column adds to log r, against the column being unknown."""
-        return _contributions(_layers(self.weights, len(self.columns)), k, values, 1)
+    def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
+        """Return `[R, V]` what each of V groups of columns adds to log r, against being unknown; owner `[D]`."""
+        return _contributions(_layers(self.weights, len(self.columns)), k, values, owner, 1)
+
+
+def predict_both(
+    posterior: Posterior | NetworkPosterior,
+    cost_to_go: CostToGo | NetworkCostToGo,
+    k: NDArray[np.int64],
+    values: Array,
+) -> tuple[Array, Array]:
+    """Return (M_k, r_k), `[R]` each, as their `predict`; a network that gives both is evaluated once."""
+    if (
+        isinstance(posterior, NetworkPosterior)
+        and isinstance(cost_to_go, NetworkCostToGo)
+        and posterior.weights == cost_to_go.weights
+    ):
+        both = _outputs(_layers(posterior.weights, len(posterior.columns)), k, values)
+        return expit(both[:, 0]), np.exp(np.clip(both[:, 1], 0.0, np.log(LARGEST_COST)))
+    return posterior.predict(k, values), cost_to_go.predict(k, values)
 
 
 class _Layers(NamedTuple):
@@ -122,13 +139,15 @@ def _layers(weights: str, n_columns: int) -> _Layers:
     return layers
 
 
-def _contributions(layers: _Layers, k: NDArray[np.int64], values: Array, output: int) -> Array:
+def _contributions(
+    layers: _Layers, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64], output: int
+) -> Array:
     everything = _outputs(layers, k, values)[:, output]
-    result = np.zeros(values.shape)
-    for d in range(values.shape[1]):
+    result = np.zeros((len(values), int(owner.max(initial=-1)) + 1))
+    for group in range(result.shape[1]):
         without = values.copy()
-        without[:, d] = np.nan
-        result[:, d] = everything - _outputs(layers, k, without)[:, output]
+        without[:, owner == group] = np.nan
+        result[:, group] = everything - _outputs(layers, k, without)[:, output]
     return result
 
 

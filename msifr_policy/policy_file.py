@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import Costing, EvidenceTable
 from msifr_policy.files import replacing
-from msifr_policy.network import NetworkCostToGo, NetworkPosterior
+from msifr_policy.network import NetworkCostToGo, NetworkPosterior, predict_both
 from msifr_policy.policy import Action, Decision
 from msifr_policy.posterior import CostToGo, Posterior, worth_index
 from msifr_policy.schedule import Schedule
@@ -249,13 +249,11 @@ class FittedPolicy:
         The first that says DEAD, else the one whose columns lower log(odds of M / r) most; one that knows nothing does
         not speak.
         """
-        contributions = self.file.posterior.contributions(k, values) - self.file.cost_to_go.contributions(k, values)
-        by_validator = np.zeros((len(k), len(self.validators)))
-        silent = np.ones((len(k), len(self.validators)), dtype=bool)
-        for d, owner in enumerate(self._owner):
-            by_validator[:, owner] += contributions[:, d]
-            silent[:, owner] &= ~np.isfinite(values[:, d])
-        by_validator[silent] = np.inf
+        model, cost = self.file.posterior, self.file.cost_to_go
+        by_validator = model.contributions(k, values, self._owner) - cost.contributions(k, values, self._owner)
+        known = np.isfinite(values)
+        for v in range(len(self.validators)):
+            by_validator[~known[:, self._owner == v].any(axis=1), v] = np.inf
         dead = verdicts == Verdict.DEAD
         worst = np.where(dead.any(axis=1), dead.argmax(axis=1), by_validator.argmin(axis=1))
         return [self.validators[i].name for i in worst]
@@ -263,9 +261,8 @@ class FittedPolicy:
     def _predict(
         self, k: NDArray[np.int64], values: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        M = self.file.posterior.predict(k, values)
-        cost_to_go = self.file.cost_to_go
-        return M, worth_index(M, cost_to_go.predict(k, values), cost_to_go.cost_per_accepted)
+        M, r = predict_both(self.file.posterior, self.file.cost_to_go, k, values)
+        return M, worth_index(M, r, self.file.cost_to_go.cost_per_accepted)
 
     def beliefs(self, table: EvidenceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return (M_k, ω_k), `[R]` each: posterior and worth index for every row of a table.

@@ -81,9 +81,14 @@ class Posterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="li
                 if len(x) != len(y) or not x or not increasing or sorted(y) != y:
                     raise InputError(f"knots of stage {i} must be two increasing lists", where="posterior")
 
-    def contributions(self, k: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return `[R, D]` what each column adds to the log-odds η at checkpoints `k` `[R]`, `values` `[R, D]`."""
-        return _contributions(self.stages, _stage(self.stage_of, k), values)
+    def contributions(
+        self, k: NDArray[np.int64], values: NDArray[np.float64], owner: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return `[R, V]` what each of V groups of columns adds to the log-odds η.
+
+        k `[R]`, values `[R, D]`; owner `[D]` is the group of each column.
+        """
+        return _by_group(_contributions(self.stages, _stage(self.stage_of, k), values), owner)
 
     def predict(self, k: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `[R]` M_k in [0, 1] for checkpoints `k` `[R]` and evidence `values` `[R, D]`."""
@@ -111,9 +116,11 @@ class CostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lin
     def __post_init__(self) -> None:
         _check_stages("cost to go", self.columns, self.stage_of, self.stages)
 
-    def contributions(self, k: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return `[R, D]` what each column adds to log r at checkpoints `k` `[R]`, `values` `[R, D]`."""
-        return _contributions(self.stages, _stage(self.stage_of, k), values)
+    def contributions(
+        self, k: NDArray[np.int64], values: NDArray[np.float64], owner: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return `[R, V]` what each of V groups of columns adds to log r; arguments as for `Posterior`."""
+        return _by_group(_contributions(self.stages, _stage(self.stage_of, k), values), owner)
 
     def predict(self, k: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `[R]` r_k in units of cost for checkpoints `k` `[R]` and evidence `values` `[R, D]`."""
@@ -125,6 +132,13 @@ class CostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lin
 def _stage(stage_of: Sequence[int], k: NDArray[np.int64]) -> NDArray[np.int64]:
     stages = np.asarray(stage_of, dtype=np.int64)
     result: NDArray[np.int64] = stages[np.minimum(k, len(stages)) - 1]
+    return result
+
+
+def _by_group(contributions: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.float64]:
+    result = np.zeros((len(contributions), int(owner.max(initial=-1)) + 1))
+    for d, group in enumerate(owner):
+        result[:, group] += contributions[:, d]
     return result
 
 

@@ -149,7 +149,9 @@ def test_a_score_that_is_not_known_adds_nothing(learned_fit):
     posterior = learned_fit[0].file.posterior
     values = learned_fit[0].certifying.values[:5].copy()
     values[:, 0] = np.nan
-    added = posterior.contributions(np.ones(5, dtype=np.int64), values)
+    owner = np.minimum(np.arange(values.shape[1]), 2)
+    added = posterior.contributions(np.ones(5, dtype=np.int64), values, owner)
+    assert added.shape == (5, 3)
     assert (added[:, 0] == 0).all()
     assert np.abs(added[:, 1:]).max() > 0
 

@@ -27,7 +27,7 @@ from msifr_calibration.posterior import Method, fit_posterior
 from msifr_calibration.split import prompt_uniform, split_by_prompt
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable
-from msifr_policy.network import NetworkCostToGo, NetworkPosterior
+from msifr_policy.network import NetworkCostToGo, NetworkPosterior, predict_both
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, LengthCap, PolicyFile
 from msifr_policy.posterior import CostToGo, Posterior, worth_index
 from msifr_policy.traces import Trace
@@ -262,11 +262,8 @@ def certify(
 
 def _held_out_stops(learned: Learned, certifying: EvidenceTable) -> list[NDArray[np.int64]]:
     """Return where each policy of the path discards the held-out attempts, and last what never discarding does."""
-    index = worth_index(
-        learned.posterior.predict(certifying.k, certifying.values),
-        learned.cost_to_go.predict(certifying.k, certifying.values),
-        learned.cost_to_go.cost_per_accepted,
-    )
+    M, r = predict_both(learned.posterior, learned.cost_to_go, certifying.k, certifying.values)
+    index = worth_index(M, r, learned.cost_to_go.cost_per_accepted)
     stops = [threshold_stops(certifying, index, thresholds) for thresholds in learned.path.thresholds]
     return [*stops, np.full(certifying.n_attempts, -1)]
 
