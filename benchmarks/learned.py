@@ -166,7 +166,7 @@ def network(families: list[Family], options: LearnOptions, *, words: bool) -> Pr
         if words:
             values = with_words(f.judging, f.traces, mine.words).values
         else:
-            values = np.column_stack([f.judging.values, np.zeros((len(f.judging.k), 2))])
+            values = np.column_stack([f.judging.values, np.zeros((len(f.judging.k), 2 * mine.words.dimensions))])
         result[f.name] = mine.posterior.predict(f.judging.k, values)
     return result
 
