@@ -404,7 +404,6 @@ def test_every_built_in_rule_is_known_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("name", "parameter"),
     [("json_schema", "schema"), ("regular", "pattern"), ("grammar", "lark"), ("words", "weights")],
-    [("json_schema", "schema"), ("regular", "pattern"), ("grammar", "lark"), ("words", "weights")],
 )
 def test_a_rule_that_needs_a_parameter_has_no_default(name: str, parameter: str) -> None:
     with pytest.raises(InputError, match=f"no default for {parameter}"):
