@@ -7,10 +7,11 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 
-__all__ = ["Record", "environment", "print_records"]
+__all__ = ["Record", "environment", "print_records", "save_records"]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -50,3 +51,9 @@ def print_records(records: Sequence[Record], json: bool) -> None:
         target = f"target {record.target}" if record.target else ""
         line = f"{record.metric:44s} {value:>12s} {record.unit:10s} {target:24s} {mark:7s} {peer}"
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def save_records(records: Sequence[Record], name: str) -> None:
+    """Write the records to `results/NAME.json` beside the benchmarks."""
+    text = msgspec.json.format(msgspec.json.encode(records), indent=1)
+    Path(__file__).with_name("results").joinpath(f"{name}.json").write_bytes(text + b"\n")

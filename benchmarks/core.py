@@ -12,14 +12,13 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks._records import Record, environment, print_records
+from benchmarks._records import Record, environment, print_records, save_records
 from msifr_policy.optimum import frontier, path, solve
 from msifr_policy.process import StageProcess, markov_chain, pull
 
@@ -51,8 +50,7 @@ def main() -> None:
     if options.quick:  # small problems live in cache: their speeds say nothing about the targets
         records = [msgspec.structs.replace(record, target="", ok=None) for record in records]
     if options.save:
-        text = msgspec.json.format(msgspec.json.encode(records))
-        Path(__file__).with_name("results").joinpath("core.json").write_bytes(text + b"\n")
+        save_records(records, "core")
     print_records(records, options.json)
 
 

@@ -22,13 +22,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
-from benchmarks._records import Record, environment, print_records
+from benchmarks._records import Record, environment, print_records, save_records
 from benchmarks.real_traces import Family, read_family
 from msifr_calibration import LearnOptions, fit_posterior, learn_beliefs, read_words, with_words
 from msifr_calibration.learned import WordRows
@@ -54,8 +53,7 @@ def main() -> None:
         files = files[:2]
     records = run([read_family(file) for file in files], 2 if arguments.quick else 5)
     if arguments.save:
-        target = Path(__file__).parent / "results" / "learned.json"
-        target.write_bytes(msgspec.json.format(msgspec.json.encode(records), indent=1) + b"\n")
+        save_records(records, "learned")
     print_records(records, arguments.json)
 
 

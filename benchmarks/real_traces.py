@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from benchmarks._records import Record, environment, print_records
+from benchmarks._records import Record, environment, print_records, save_records
 from msifr_calibration import Learned, best_length_cap, certify, fit_path, learn, learn_families, threshold_stops
 from msifr_calibration.split import folds
 from msifr_integrations.cli.options import auto_schedule
@@ -260,15 +260,12 @@ def main() -> None:
     else:
         records = run(families, seeds, arguments.parts, learned=not arguments.quick)
     if arguments.save:
-        target = Path(__file__).parent / "results" / ("rules.json" if arguments.ablation else "real_traces.json")
-        target.write_bytes(msgspec.json.format(msgspec.json.encode(records), indent=1) + b"\n")
+        save_records(records, "rules" if arguments.ablation else "real_traces")
     print_records(records, arguments.json)
 
 
 def say(started: float, what: str) -> None:
     """Say on the standard error where the run is: it takes minutes."""
-    import sys
-
     print(f"[{time.perf_counter() - started:5.0f} s] {what}", file=sys.stderr, flush=True)
 
 

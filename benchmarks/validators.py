@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks._records import Record, environment, print_records
+from benchmarks._records import Record, environment, print_records, save_records
 from msifr_policy.traces import find_trace_files, read_traces
 from msifr_policy.validators import (
     Evidence,
@@ -183,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few texts, one repeat")
     parser.add_argument("--traces", metavar="FOLDER", help="folder of recorded traces")
     parser.add_argument("--control", metavar="FILE", type=Path, help="traces of right solutions written by people")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/validators.json")
     options = parser.parse_args(arguments)
     if options.traces:
         texts = list(sampled(options.traces, 2 if options.quick else 20))
@@ -193,6 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records += measure(texts, 1 if options.quick else 3)
     if options.control or CONTROL.exists():
         records += control(options.control or CONTROL)
+    if options.save:
+        save_records(records, "validators")
     print_records(records, options.json)
     return 0 if all(record.ok is not False for record in records) else 1
 

@@ -56,8 +56,7 @@ class NetworkPosterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
         Raises `InputError` if the weights are not known or do not fit the columns.
         """
-        result: Array = expit(_outputs(_layers(self.weights, len(self.columns)), k, values)[:, 0])
-        return result
+        return _posterior(_outputs(_layers(self.weights, len(self.columns)), k, values))
 
     def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
         """Return `[R, V]` what each of V groups of columns adds to the log-odds, against being unknown; owner `[D]`."""
@@ -79,9 +78,7 @@ class NetworkCostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
 
         Raises `InputError` if the weights are not known or do not fit the columns.
         """
-        log_r = _outputs(_layers(self.weights, len(self.columns)), k, values)[:, 1]
-        result: Array = np.exp(np.clip(log_r, 0.0, np.log(LARGEST_COST)))
-        return result
+        return _cost_to_go(_outputs(_layers(self.weights, len(self.columns)), k, values))
 
     def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
         """Return `[R, V]` what each of V groups of columns adds to log r, against being unknown; owner `[D]`."""
@@ -101,8 +98,18 @@ def predict_both(
         and posterior.weights == cost_to_go.weights
     ):
         both = _outputs(_layers(posterior.weights, len(posterior.columns)), k, values)
-        return expit(both[:, 0]), np.exp(np.clip(both[:, 1], 0.0, np.log(LARGEST_COST)))
+        return _posterior(both), _cost_to_go(both)
     return posterior.predict(k, values), cost_to_go.predict(k, values)
+
+
+def _posterior(outputs: Array) -> Array:
+    result: Array = expit(outputs[:, 0])
+    return result
+
+
+def _cost_to_go(outputs: Array) -> Array:
+    result: Array = np.exp(np.clip(outputs[:, 1], 0.0, np.log(LARGEST_COST)))
+    return result
 
 
 class _Layers(NamedTuple):

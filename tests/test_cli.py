@@ -230,6 +230,10 @@ def test_families_fitted_together_get_a_policy_each(tmp_path):
     assert record["policies"].keys() == {"model-1", "model-2"}
     assert {path.name for path in out.iterdir()} == {"model-1.json", "model-2.json"}
     assert record["certificates"]["model-1"]["pool"] == ["model-1", "model-2"]
+    (tmp_path / "more").mkdir()
+    write_traces(tmp_path / "more" / "model-1.jsonl", make_traces(20, seed=3))
+    twice = run("fit", tmp_path / "model-1.jsonl", tmp_path / "more", "-o", out, "--together", code=2)
+    assert "two files have the same name" in twice.stderr
 
 
 def test_validators_with_parameters_come_from_a_file(files, tmp_path):

@@ -70,9 +70,9 @@ def fixed_sequence_test(
     """Test H_j: f(π_j) > α on N held-out attempts, from conservative to aggressive, until one is not rejected.
 
     `discarded` gives `[N]` which attempts each policy discards; `prompt` `[N]` numbers their prompts, `accepted`
-    `[N]` is the outcome A. Where prompts have few attempts each, one of them, drawn by `seed`, is counted and the test
-    is exact binomial; otherwise prompts are the unit and the test is by betting. That choice looks at counts alone,
-    before any loss is seen.
+    `[N]` is the outcome A. Where prompts are few or have few attempts each, one attempt of each, drawn by `seed`, is
+    counted and the test is exact binomial; otherwise prompts are the unit and the test is by betting. That choice looks
+    at counts alone, before any loss is seen.
 
     Raises `InputError` for a budget or confidence outside (0, 1).
     """

@@ -55,9 +55,9 @@ _MOST_STEPS = 64
 class Learned:
     """What was learned of one family on its fitting prompts.
 
-    fitting: the attempts, with all columns of the beliefs. cross_fitted, index: `[R]` M_k and worth index by models
-    that did not see the row's prompt. words: the learned validator, if there is one. log_loss, base_loss: mean
-    cross-fitted loss of the posterior and of the acceptance rate, in nats per checkpoint.
+    fitting: the attempts, without the words that were learned from them. cross_fitted, index: `[R]` M_k and worth index
+    by models that did not see the row's prompt. words: the learned validator, if there is one. log_loss, base_loss:
+    mean cross-fitted loss of the posterior and of the acceptance rate, in nats per checkpoint.
     """
 
     fitting: EvidenceTable
@@ -111,17 +111,10 @@ def fit_policy(
         certifying, fitting = split_by_prompt(table, certify_share, seed, _CERTIFY)
     else:
         certifying, fitting = table.take(np.zeros(0, dtype=np.int64)), table
-    if method == "learned":
-        if traces is None:
-            raise InputError("a learned posterior needs the texts", where="fit_policy", remedy="pass the traces")
-        learned = learn_families({"": fitting}, {"": traces}, options=options, seed=seed, progress=progress)[""]
-    else:
-        learned = learn(fitting, method=method, seed=seed, progress=progress)
+    texts = None if traces is None else {"": traces}
+    learned, held_out = _learn({"": fitting}, {"": certifying}, texts, method, options, seed, progress)
     progress("certificate")
-    certifying = learned.extend(certifying, traces or ())
-    return certify(
-        {"": learned}, {"": certifying}, max_false_reject=max_false_reject, confidence=confidence, seed=seed
-    )[""]
+    return certify(learned, held_out, max_false_reject=max_false_reject, confidence=confidence, seed=seed)[""]
 
 
 def fit_families(
@@ -150,13 +143,7 @@ def fit_families(
         held_out = (prompt_uniform(table.prompt_ids, seed, _CERTIFY) < certify_share)[table.prompt]
         certifying[name] = table.take(np.flatnonzero(held_out))
         fitting[name] = table.take(np.flatnonzero(~held_out))
-    if method == "learned":
-        if traces is None:
-            raise InputError("a learned posterior needs the texts", where="fit_families", remedy="pass the traces")
-        learned = learn_families(fitting, traces, options=options, seed=seed, progress=progress)
-        certifying = {name: learned[name].extend(table, traces[name]) for name, table in certifying.items()}
-    else:
-        learned = {name: learn(table, method=method, seed=seed, progress=progress) for name, table in fitting.items()}
+    learned, certifying = _learn(fitting, certifying, traces, method, options, seed, progress)
     fits: dict[str, Fit] = {}
     pool_of = pools or dict.fromkeys(tables, "")
     for pool in sorted(set(pool_of.values())):
@@ -170,6 +157,24 @@ def fit_families(
             seed=seed,
         )
     return {name: fits[name] for name in tables}
+
+
+def _learn(
+    fitting: Mapping[str, EvidenceTable],
+    certifying: dict[str, EvidenceTable],
+    traces: Mapping[str, Sequence[Trace]] | None,
+    method: Method,
+    options: LearnOptions | None,
+    seed: int,
+    progress: Callable[[str], None],
+) -> tuple[dict[str, Learned], dict[str, EvidenceTable]]:
+    """Learn every family by `method`; return that, and the held-out attempts with the columns of the beliefs."""
+    if method != "learned":
+        return {name: learn(t, method=method, seed=seed, progress=progress) for name, t in fitting.items()}, certifying
+    if traces is None:
+        raise InputError("a learned posterior needs the texts", where="method learned", remedy="pass the traces")
+    learned = learn_families(fitting, traces, options=options, seed=seed, progress=progress)
+    return learned, {name: learned[name].extend(table, traces[name]) for name, table in certifying.items()}
 
 
 def learn(
@@ -210,7 +215,7 @@ def learn_families(
         index = worth_index(mine.cross_fitted, mine.remaining, mine.cost_to_go.cost_per_accepted)
         path = fit_path(table, mine.cross_fitted, index)
         learned[name] = Learned(
-            with_words(table, traces[name], mine.words),
+            table,
             mine.posterior,
             mine.cost_to_go,
             mine.cross_fitted,
@@ -306,7 +311,7 @@ def _policy_file(
         schema_version=1,
         costing=table.costing,
         schedule=table.schedule,
-        validators=list(table.validators),
+        validators=list(certifying.validators),
         posterior=learned.posterior,
         cost_to_go=learned.cost_to_go,
         thresholds=[] if at < 0 else path.thresholds[at].tolist(),

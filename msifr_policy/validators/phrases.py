@@ -9,16 +9,13 @@ text. The sets are English and belong to the version of the validator.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.pattern_sets import PatternSets, add
 from msifr_policy.validators.sentences import SentenceCutter
-
-if TYPE_CHECKING:
-    import re2
 
 __all__ = ["PHRASES", "Phrases"]
 
@@ -113,25 +110,9 @@ class Phrases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return PhrasesState(self.refusals)
 
 
-_NAMES = tuple(PHRASES)
-
-
 @cache
-def _matcher() -> tuple[re2.Set, tuple[int, ...]]:
-    """Return the patterns as one automaton, and the index in `PHRASES` of the set each of them is in."""
-    import re2
-
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    matcher = re2.Set.MatchSet(options)
-    sets = []
-    for i, patterns in enumerate(PHRASES.values()):
-        for pattern in patterns:
-            matcher.Add(f"{_LEAD}(?:{pattern})")
-            sets.append(i)
-    matcher.Compile()
-    return matcher, tuple(sets)
+def _patterns() -> PatternSets:
+    return PatternSets(PHRASES, anchored=True, lead=_LEAD)
 
 
 class PhrasesState:
@@ -152,11 +133,11 @@ class PhrasesState:
             if fresh and not sentence.isspace():
                 self._sentences += 1
                 if sentence[0] not in _FORMULA:
-                    self._counts = _add(self._counts, sentence)
+                    self._counts = add(self._counts, _patterns().found(sentence))
         last, fresh, _ = self._cutter.unfinished
         counts, sentences = self._counts, self._sentences
         if fresh and last and not last.isspace():
-            counts, sentences = _add(counts, last), sentences + 1
+            counts, sentences = add(counts, _patterns().found(last)), sentences + 1
         dead = 0 < self._refusals <= counts[0]
         return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (*map(float, counts), float(sentences)))
 
@@ -165,13 +146,3 @@ class PhrasesState:
         twin = PhrasesState(self._refusals)
         twin._cutter, twin._counts, twin._sentences = self._cutter.copy(), self._counts, self._sentences
         return twin
-
-
-def _add(counts: tuple[int, ...], sentence: str) -> tuple[int, ...]:
-    """Return `counts` with the sets that `sentence` begins with a phrase of."""
-    matcher, sets = _matcher()
-    found = matcher.Match(sentence.encode("utf-8", "replace"))
-    if not found:
-        return counts
-    hit = {sets[i] for i in found}
-    return tuple(count + (i in hit) for i, count in enumerate(counts))

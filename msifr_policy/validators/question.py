@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.pattern_sets import PatternSets, add
 from msifr_policy.validators.sentences import SentenceCutter
-
-if TYPE_CHECKING:
-    import re2
 
 __all__ = ["READ", "SIGNS", "Question"]
 
@@ -97,21 +94,8 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def _matcher() -> tuple[re2.Set, tuple[int, ...]]:
-    """Return the patterns as one automaton, and the index in `SIGNS` of what each of them is a sign of."""
-    import re2
-
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    matcher = re2.Set.SearchSet(options)
-    signs = []
-    for i, patterns in enumerate(SIGNS.values()):
-        for pattern in patterns:
-            matcher.Add(pattern)
-            signs.append(i)
-    matcher.Compile()
-    return matcher, tuple(signs)
+def _patterns() -> PatternSets:
+    return PatternSets(SIGNS, anchored=False)
 
 
 _ASKS, _PLACEHOLDERS, _LEAKS = map(tuple(SIGNS).index, ("asks", "placeholders", "leaks"))
@@ -135,14 +119,14 @@ class QuestionState:
         read = text[: max(0, READ - self._end)]
         self._end += len(text)
         for sentence, _, end in self._cutter.feed(read):
-            if found := _signs(sentence):
-                self._counts = _add(self._counts, found)
+            if found := _patterns().found(sentence):
+                self._counts = add(self._counts, found)
                 if _ASKS in found:
                     self._asked_at = end
         last, _, end = self._cutter.unfinished
         counts, asked_at = self._counts, self._asked_at
-        if found := _signs(last):
-            counts = _add(counts, found)
+        if found := _patterns().found(last):
+            counts = add(counts, found)
             if _ASKS in found:
                 asked_at = end
         dead = self._strict and (counts[_PLACEHOLDERS] > 0 or counts[_LEAKS] > 0)
@@ -154,13 +138,3 @@ class QuestionState:
         twin._counts, twin._asked_at, twin._end = self._counts, self._asked_at, self._end
         twin._cutter = self._cutter.copy()
         return twin
-
-
-def _signs(sentence: str) -> set[int]:
-    """Return the indices in `SIGNS` of what `sentence` shows."""
-    matcher, signs = _matcher()
-    return {signs[i] for i in matcher.Match(sentence.encode("utf-8", "replace")) or ()}
-
-
-def _add(counts: tuple[int, ...], found: set[int]) -> tuple[int, ...]:
-    return tuple(count + (i in found) for i, count in enumerate(counts))

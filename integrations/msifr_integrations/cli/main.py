@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Torch's threads spin while they wait; this must be set before torch is imported by any command.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -30,6 +31,9 @@ from msifr_policy.evidence import EvidenceTable
 from msifr_policy.policy_file import FittedPolicy, PolicyFile
 from msifr_policy.traces import ReadReport, Trace, find_trace_files, read_traces
 from msifr_policy.validators import validator_names
+
+if TYPE_CHECKING:
+    from msifr_calibration import Fit
 
 __all__ = ["main"]
 
@@ -183,52 +187,39 @@ def fit(
         # Only a learned posterior reads the texts again.
         return list(read_traces(files, on_error=on_error)) if posterior == "learned" else None
 
+    options: dict[str, Any] = {
+        "max_false_reject": max_false_reject,
+        "confidence": confidence,
+        "method": posterior,
+        "seed": seed,
+    }
     steps = count()
     if together:
-        files = {path.name.split(".jsonl")[0].split(".parquet")[0]: (str(path),) for path in find_trace_files(traces)}
+        paths = find_trace_files(traces)
+        files = {path.name.split(".jsonl")[0].split(".parquet")[0]: (str(path),) for path in paths}
+        if len(files) < len(paths):
+            raise InputError(
+                "two files have the same name", where="--together", remedy="rename one: it names the policy"
+            )
         tables = {name: load(file)[0] for name, file in files.items()}
         with tracking("fitting") as advance:
             fits = fit_families(
                 tables,
                 traces={name: texts(file) or [] for name, file in files.items()},
-                max_false_reject=max_false_reject,
-                confidence=confidence,
                 certify_share=0.5 if certify_share is None else certify_share,
-                method=posterior,
-                seed=seed,
                 progress=lambda step: advance(next(steps), step),
+                **options,
             )
-        os.makedirs(out, exist_ok=True)
-        written = {name: os.path.join(out, f"{name}.json") for name in fits}
-        for name, each in fits.items():
-            each.file.save(written[name])
-        prose(
-            *(
-                f"{name}: {'discards' if fit.file.certificate.certified else 'never discards'}; policy {written[name]}"
-                for name, fit in fits.items()
-            ),
-            next(iter(fits.values())).file.certificate.message,
-            json=as_json,
-        )
-        if as_json:
-            emit(
-                {
-                    "policies": written,
-                    "certificates": {name: fit.file.certificate for name, fit in fits.items()},
-                }
-            )
+        _save_families(fits, out, as_json)
         return
     table, report = load(traces)
     with tracking("fitting") as advance:
         result = fit_policy(
             table,
-            max_false_reject=max_false_reject,
-            confidence=confidence,
-            certify_share=certify_share,
-            method=posterior,
             traces=texts(traces),
-            seed=seed,
+            certify_share=certify_share,
             progress=lambda step: advance(next(steps), step),
+            **options,
         )
     result.file.save(out)
     certificate = result.file.certificate
@@ -260,6 +251,24 @@ def fit(
                 "certificate": certificate,
             }
         )
+
+
+def _save_families(fits: Mapping[str, Fit], out: str, as_json: bool) -> None:
+    """Write one policy file each into the folder `out`, and say what was certified."""
+    os.makedirs(out, exist_ok=True)
+    written = {name: os.path.join(out, f"{name}.json") for name in fits}
+    for name, fit in fits.items():
+        fit.file.save(written[name])
+    prose(
+        *(
+            f"{name}: {'discards' if fit.file.certificate.certified else 'never discards'}; policy {written[name]}"
+            for name, fit in fits.items()
+        ),
+        next(iter(fits.values())).file.certificate.message,
+        json=as_json,
+    )
+    if as_json:
+        emit({"policies": written, "certificates": {name: fit.file.certificate for name, fit in fits.items()}})
 
 
 @main.command()

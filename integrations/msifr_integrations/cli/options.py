@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document last on stdout.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of every random choice.")
@@ -108,7 +109,8 @@ def parse_validators(text: str) -> tuple[Validator, ...]:
     if text == "all":
         return built_in_validators()
     if text.endswith(".json"):
-        return _validators_in(text)
+        named = _read_json(text, list[_Named], "list of validators")
+        return tuple(validator_with(each.name, each.parameters) for each in named)
     names = [name.strip() for name in text.split(",")]
     unknown = set(names) - set(validator_names())
     if unknown:
@@ -125,13 +127,13 @@ class _Named(msgspec.Struct, forbid_unknown_fields=True):
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-def _validators_in(path: str) -> tuple[Validator, ...]:
+def _read_json(path: str, kind: type[T], what: str) -> T:
+    """Return the JSON in a file. Raises `InputError`, saying that no `what` can be read, if it is of another kind."""
     try:
         with open(path, "rb") as file:
-            named = msgspec.json.decode(file.read(), type=list[_Named])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise InputError(str(error), where=f"--validators {path}") from None
-    return tuple(validator_with(each.name, each.parameters) for each in named)
+            return msgspec.json.decode(file.read(), type=kind)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"no {what} can be read: {error}", where=path) from error
 
 
 def parse_filter(text: str) -> FinalFilter:
@@ -147,7 +149,7 @@ def parse_filter(text: str) -> FinalFilter:
             return MathVerify(seconds=float(words[0])) if words else MathVerify()
         if kind == "json-schema":
             options = {"find": words.pop()} if words and words[-1] in get_args(Find) else {}
-            return JsonSchema(_read_schema(":".join(words)) if words else None, **options)  # type: ignore[arg-type]
+            return JsonSchema(_read_json(":".join(words), dict[str, Any], "schema") if words else None, **options)  # type: ignore[arg-type]
         if kind == "tests":
             return UnitTests(**dict(map(_tests_option, words)))
         if kind == "function" and len(words) == 2:
@@ -171,15 +173,6 @@ def _tests_option(word: str) -> tuple[str, Any]:
     if word in get_args(FindProgram):
         return "find", word
     return ("unconfined", True) if word == "unconfined" else ("seconds", float(word))
-
-
-def _read_schema(path: str) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises `InputError` if there is none."""
-    try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"no schema can be read: {error}", where=path) from error
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:
