@@ -1,17 +1,18 @@
 """The learned posterior against boosted trees and logistic regression: `python -m benchmarks.learned [--json] …`.
 
-All are fitted on the design half of every family and judged on the other prompts (see `real_traces`): mean log loss in
-nats per checkpoint and area under the curve, each family weighing the same. On the **same columns**, those of the
-rules:
+All are fitted on the design half of every fourth family and judged on the other prompts (see `real_traces`): mean log
+loss in nats per checkpoint and area under the curve, each family weighing the same.
 
-* logistic regression, one per family and stage (the posterior `logistic`);
-* scikit-learn's histogram gradient boosting on the columns, the checkpoint and the family, one model for all;
-* the network without words.
+* logistic: one regression per family and stage (the posterior `logistic`);
+* boosted trees: scikit-learn's histogram gradient boosting on the columns, the checkpoint and the family, one model for
+  all;
+* network: five cross-fitted networks for all families, with and without the temporal-difference term;
+* learned: network and logistic blended, what `--posterior learned` gives.
 
-Then the network with the words, without and with the temporal-difference term, and how consistent successive estimates
-are: the mean over families of |E[M_{k+1} − M_k]| by thirds of M_k, zero for a martingale [T12]. And its speed:
-milliseconds for a thousand checkpoints, words read and network evaluated. Without FOLDER the traces of the embedded
-model are used.
+Each on the columns of the rules alone, and with the two scores of words. Also: learned from half of the prompts, to see
+what more data would give; how consistent successive estimates are, as the mean over families of |E[M_{k+1} − M_k]| by
+thirds of M_k, zero for a martingale [T12]; and speed, milliseconds for a thousand checkpoints, words read and posterior
+evaluated. Without FOLDER the traces of the embedded model are used.
 """
 
 from __future__ import annotations
@@ -29,9 +30,17 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks._records import Record, environment, print_records, save_records
 from benchmarks.real_traces import Family, read_family
-from msifr_calibration import LearnOptions, fit_posterior, learn_beliefs, read_words, with_words
-from msifr_calibration.learned import WordRows
+from msifr_calibration import (
+    LearnedBeliefs,
+    LearnOptions,
+    WordRows,
+    fit_posterior,
+    learn_beliefs,
+    read_words,
+    with_words,
+)
 from msifr_calibration.posterior import log_loss
+from msifr_calibration.split import prompt_uniform
 from msifr_integrations.embedded import embedded_samples_path
 from msifr_policy.evidence import EvidenceTable
 from msifr_policy.posterior import signed_log1p
@@ -61,26 +70,39 @@ def run(families: list[Family], epochs: int) -> list[Record]:
     """Return the records of every method."""
     base = {f.name: np.full(len(f.judging.k), f.design.accepted.mean()) for f in families}
     options = LearnOptions(epochs=epochs)
+    started = time.perf_counter()
+    beliefs = learn({f.name: f.design for f in families}, families, options)
+    seconds = time.perf_counter() - started
+    wordless = learn({f.name: f.design for f in families}, families, options, words=False)
+    inconsistent = learn({f.name: f.design for f in families}, families, replace(options, consistency=0.0))
+    halves = learn({f.name: half(f.design) for f in families}, families, options)
+    rules = {f.name: (f.design, f.judging) for f in families}
+    words = {f.name: (beliefs[f.name].table, judged(f, beliefs[f.name])) for f in families}
+    judging = {name: pair[1] for name, pair in words.items()}
     methods: dict[str, Callable[[], Predictions]] = {
         "acceptance rate": lambda: base,
-        "logistic": lambda: {f.name: logistic(f) for f in families},
-        "boosted trees": lambda: boosted(families),
-        "network without words": lambda: network(families, options, words=False),
-        "network, no consistency": lambda: network(families, replace(options, consistency=0.0), words=True),
-        "network": lambda: network(families, options, words=True),
+        "logistic": lambda: {f.name: logistic(*rules[f.name]) for f in families},
+        "logistic with words": lambda: {f.name: logistic(*words[f.name]) for f in families},
+        "boosted trees": lambda: boosted(rules),
+        "boosted trees with words": lambda: boosted(words),
+        "network": lambda: network(families, wordless, {f.name: judged(f, wordless[f.name]) for f in families}),
+        "network with words": lambda: network(families, beliefs, judging),
+        "network with words, no consistency": lambda: network(families, inconsistent, judging),
+        "learned": lambda: blended(families, beliefs, judging),
+        "learned, half of the prompts": lambda: blended(
+            families, halves, {f.name: judged(f, halves[f.name]) for f in families}
+        ),
     }
     records = [Record("families", float(len(families)))]
     for method, predict in methods.items():
-        started = time.perf_counter()
         M = predict()
-        seconds = time.perf_counter() - started
         records += [
             Record(f"{method}: log loss", mean(families, M, loss), "nats"),
             Record(f"{method}: area under the curve", mean(families, M, area)),
             Record(f"{method}: drift of M", mean(families, M, drift)),
-            Record(f"{method}: fit and predict", seconds, "s"),
         ]
-    return [*records, *speed(families[0], epochs), *environment("msifr-policy", "numpy", "scikit-learn", "torch")]
+    records.append(Record("learned: fit", seconds, "s"))
+    return [*records, *speed(families[0], beliefs), *environment("msifr-policy", "numpy", "scikit-learn", "torch")]
 
 
 def mean(
@@ -117,56 +139,74 @@ def drift(table: EvidenceTable, M: NDArray[np.float64]) -> float:
     return float(np.mean([abs(steps[third == i].mean()) for i in np.unique(third)]))
 
 
-def logistic(family: Family) -> NDArray[np.float64]:
+def logistic(fitting: EvidenceTable, judging: EvidenceTable) -> NDArray[np.float64]:
     """Fit the posterior `logistic` and predict."""
-    posterior = fit_posterior(family.design, method="logistic").posterior
-    return posterior.predict(family.judging.k, family.judging.values)
+    return fit_posterior(fitting, method="logistic").posterior.predict(judging.k, judging.values)
 
 
-def boosted(families: list[Family]) -> Predictions:
+def boosted(tables: Mapping[str, tuple[EvidenceTable, EvidenceTable]]) -> Predictions:
     """Fit one histogram gradient boosting on all families, with early stopping off and mild settings."""
 
     def rows(table: EvidenceTable, number: int) -> NDArray[np.float64]:
         return np.column_stack([signed_log1p(table.values), table.k, np.full(len(table.k), number)])
 
     X, y, w = [], [], []
-    for number, family in enumerate(families):
-        table = family.design
+    for number, (table, _) in enumerate(tables.values()):
         checks = table.is_checkpoint
         X.append(rows(table, number)[checks])
         y.append(table.accepted[table.attempt][checks])
         per_attempt = 1 / np.diff(table.start) / np.sqrt(table.n_attempts)
         w.append(per_attempt[table.attempt][checks])
-    weights = np.concatenate(w)
+    weights, evidence = np.concatenate(w), np.concatenate(X)
+    known = np.isfinite(evidence).any(axis=0)  # a column that is never known cannot be binned
     model = HistGradientBoostingClassifier(
         max_iter=150,
         learning_rate=0.06,
         max_leaf_nodes=15,
         min_samples_leaf=80,
         l2_regularization=5.0,
-        categorical_features=[X[0].shape[1] - 1] if len(families) > 1 else None,
+        categorical_features=[int(known.sum()) - 1] if len(tables) > 1 else None,
         early_stopping=False,
         random_state=0,
-    ).fit(np.concatenate(X), np.concatenate(y), sample_weight=weights / weights.mean())
-    return {f.name: model.predict_proba(rows(f.judging, i))[:, 1] for i, f in enumerate(families)}
+    ).fit(evidence[:, known], np.concatenate(y), sample_weight=weights / weights.mean())
+    return {
+        name: model.predict_proba(rows(judging, i)[:, known])[:, 1]
+        for i, (name, (_, judging)) in enumerate(tables.items())
+    }
 
 
-def network(families: list[Family], options: LearnOptions, *, words: bool) -> Predictions:
-    """Learn the network and predict through the validator of words, as a policy does."""
-    read = {f.name: read_words(f.design, f.traces) for f in families}
-    if not words:
-        read = {name: without_words(rows) for name, rows in read.items()}
-        options = replace(options, dimensions=1)
-    beliefs = learn_beliefs({f.name: f.design for f in families}, read, options=options)
-    result = {}
-    for f in families:
-        mine = beliefs[f.name]
-        if words:
-            values = with_words(f.judging, f.traces, mine.words).values
-        else:
-            values = np.column_stack([f.judging.values, np.zeros((len(f.judging.k), 2 * mine.words.dimensions))])
-        result[f.name] = mine.posterior.predict(f.judging.k, values)
-    return result
+def learn(
+    tables: Mapping[str, EvidenceTable], families: list[Family], options: LearnOptions, *, words: bool = True
+) -> dict[str, LearnedBeliefs]:
+    """Learn the beliefs of all families together, from texts with words or as if they had none."""
+    read = {f.name: read_words(tables[f.name], f.traces) for f in families}
+    return learn_beliefs(tables, read if words else {n: without_words(r) for n, r in read.items()}, options=options)
+
+
+def half(table: EvidenceTable) -> EvidenceTable:
+    """Return the attempts of about half of the prompts."""
+    return table.take(np.flatnonzero((prompt_uniform(table.prompt_ids, 0, "half") < 0.5)[table.prompt]))
+
+
+def judged(family: Family, beliefs: LearnedBeliefs) -> EvidenceTable:
+    """Return the judging half with the scores of words, replayed as in flight."""
+    return with_words(family.judging, family.traces, beliefs.words)
+
+
+def network(
+    families: list[Family], beliefs: Mapping[str, LearnedBeliefs], judging: Mapping[str, EvidenceTable]
+) -> Predictions:
+    """Predict with the networks alone."""
+    return {
+        f.name: beliefs[f.name].posterior.network.predict(judging[f.name].k, judging[f.name].values) for f in families
+    }
+
+
+def blended(
+    families: list[Family], beliefs: Mapping[str, LearnedBeliefs], judging: Mapping[str, EvidenceTable]
+) -> Predictions:
+    """Predict as a policy does."""
+    return {f.name: beliefs[f.name].posterior.predict(judging[f.name].k, judging[f.name].values) for f in families}
 
 
 def without_words(rows: WordRows) -> WordRows:
@@ -180,14 +220,11 @@ def without_words(rows: WordRows) -> WordRows:
     )
 
 
-def speed(family: Family, epochs: int) -> list[Record]:
-    """Time the words and the network on the judging half: what a policy does at its checkpoints."""
-    few = family.design.take(np.arange(min(200, family.design.n_attempts)))
-    mine = learn_beliefs({"": few}, {"": read_words(few, family.traces)}, options=LearnOptions(epochs=min(epochs, 2)))[
-        ""
-    ]
+def speed(family: Family, beliefs: Mapping[str, LearnedBeliefs]) -> list[Record]:
+    """Time the words and the posterior on the judging half: what a policy does at its checkpoints."""
+    mine = beliefs[family.name]
     started = time.process_time()
-    table = with_words(family.judging, family.traces, mine.words)
+    table = judged(family, mine)
     reading = time.process_time() - started
     started = time.process_time()
     mine.posterior.predict(table.k, table.values)
@@ -197,7 +234,7 @@ def speed(family: Family, epochs: int) -> list[Record]:
     return [
         Record("words: read", reading / size * 1e9, "ns per character"),
         Record("words: read", reading / thousands * 1e3, "ms per 1,000 checkpoints"),
-        Record("network: evaluate", evaluating / thousands * 1e3, "ms per 1,000 checkpoints"),
+        Record("posterior: evaluate", evaluating / thousands * 1e3, "ms per 1,000 checkpoints"),
     ]
 
 

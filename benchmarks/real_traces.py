@@ -7,9 +7,10 @@ Families are certified in pools of one model (or one benchmark where the model h
 
 Per family: net cost factor with its interval by prompt, against never discarding (1), the best plain length cap with
 the same budget (observed, not certified), each rule alone, the rules together, the learned posterior, and the oracle
-that discards every bad attempt before it begins; and the captured share (1 − factor)/(1 − oracle). The **hindsight**
-factor is what the learned posterior could give if its threshold were chosen on the judged prompts themselves. Without
-FOLDER the traces recorded from the embedded model are used.
+that discards every bad attempt before it begins; and the captured share (1 − factor)/(1 − oracle). Two upper bounds on
+what the learned posterior could give: **uncertified**, its path's best policy with an observed f ≤ α on the judged
+prompts, and **hindsight**, where the path too is made on the judged prompts. Without FOLDER the traces recorded from
+the embedded model are used.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from msifr_calibration import Learned, best_length_cap, certify, fit_path, learn
 from msifr_calibration.split import folds
 from msifr_integrations.cli.options import auto_schedule
 from msifr_integrations.embedded import embedded_samples_path
+from msifr_policy.blend import predict_both
 from msifr_policy.evidence import EvidenceTable, build_evidence
-from msifr_policy.network import predict_both
 from msifr_policy.posterior import worth_index
 from msifr_policy.traces import Trace, find_trace_files, read_traces
 from msifr_policy.validators import default_validator, default_validators
@@ -161,12 +162,16 @@ def joined(runs: Sequence[Outcomes]) -> Outcomes:
     )
 
 
-def hindsight(learned: Learned, table: EvidenceTable) -> float:
-    """Return the least factor of any path policy with observed f ≤ α when path and choice see the judged prompts."""
+def hindsight(learned: Learned, table: EvidenceTable, *, own_path: bool) -> float:
+    """Return the least factor with observed f ≤ α when the choice sees the judged prompts: nothing is certified.
+
+    Among the policies of the path that was learned, or of the judged prompts' own path.
+    """
     M, r = predict_both(learned.posterior, learned.cost_to_go, table.k, table.values)
     index = worth_index(M, r, learned.cost_to_go.cost_per_accepted)
+    path = fit_path(table, M, index) if own_path else learned.path
     best = 1.0
-    for thresholds in fit_path(table, M, index).thresholds:
+    for thresholds in path.thresholds:
         stop = threshold_stops(table, index, thresholds)
         spent = table.spent[np.where(stop >= 0, stop, table.end)].sum()
         lost = (table.accepted & (stop >= 0)).sum()
@@ -289,6 +294,9 @@ def run_ablation(families: Mapping[str, Family], seeds: int, n_parts: int) -> li
         tables = {name: columns_of(f.judging, validator) for name, f in families.items()}
         runs = [judge(families, alone, tables, n_parts=n_parts, seed=seed) for seed in range(seeds)]
         records += mean_records(f"{validator} alone", runs, targets=False)
+        for name in families:
+            factor = float(np.mean([factor_of(run[name]) for run in runs]))
+            records.append(Record(f"{name}: {validator} alone", factor))
         say(started, f"{validator} alone: judged")
     return records + environment("msifr-policy", "numpy", "scikit-learn")
 
@@ -302,7 +310,7 @@ def run(families: Mapping[str, Family], seeds: int, n_parts: int, *, learned: bo
     by_rules = [judge(families, rules, judging, n_parts=n_parts, seed=seed) for seed in range(seeds)]
     say(started, "rules: judged")
     best = by_rules
-    hindsights: dict[str, float] = {}
+    bounds: dict[str, dict[str, float]] = {}
     records: list[Record] = []
     if learned:
         nets = learn_families(
@@ -312,18 +320,19 @@ def run(families: Mapping[str, Family], seeds: int, n_parts: int, *, learned: bo
         )
         extended = {name: nets[name].extend(family.judging, family.traces) for name, family in families.items()}
         best = [judge(families, nets, extended, n_parts=n_parts, seed=seed) for seed in range(seeds)]
-        hindsights = {name: hindsight(nets[name], extended[name]) for name in families}
+        for bound, own_path in (("uncertified", False), ("hindsight", True)):
+            bounds[bound] = {name: hindsight(nets[name], extended[name], own_path=own_path) for name in families}
         say(started, "learned: judged")
     for name in families:
-        records += family_records(
-            name, [run[name] for run in by_rules], [run[name] for run in best], hindsights.get(name)
-        )
+        records += family_records(name, [run[name] for run in by_rules], [run[name] for run in best])
+        records += [Record(f"{name} {bound} factor", factors[name]) for bound, factors in bounds.items()]
     records += mean_records("rules together", by_rules, targets=not learned)
     if learned:
         records += mean_records("learned", best, targets=True)
-        spread = [captured(hindsights[name], best[0][name].summary.oracle_factor) for name in families]
-        records.append(Record("hindsight bound: mean net cost factor", float(np.mean(list(hindsights.values())))))
-        records.append(Record("hindsight bound: mean captured share", float(np.nanmean(spread))))
+    for bound, factors in bounds.items():
+        shares = [captured(factors[name], best[0][name].summary.oracle_factor) for name in families]
+        records.append(Record(f"{bound} bound: mean net cost factor", float(np.mean(list(factors.values())))))
+        records.append(Record(f"{bound} bound: mean captured share", float(np.nanmean(shares))))
     caps = [run.summary.length_cap_factor or 1.0 for run in best[0].values()]
     cap_shares = [captured(c, run.summary.oracle_factor) for c, run in zip(caps, best[0].values(), strict=True)]
     records += [
@@ -338,9 +347,7 @@ def run(families: Mapping[str, Family], seeds: int, n_parts: int, *, learned: bo
     return records + environment("msifr-policy", "numpy", "scikit-learn", *(["torch"] if learned else []))
 
 
-def family_records(
-    name: str, by_rules: Sequence[Judged], best: Sequence[Judged], in_hindsight: float | None
-) -> list[Record]:
+def family_records(name: str, by_rules: Sequence[Judged], best: Sequence[Judged]) -> list[Record]:
     """Return the records of one family, means over the seeds."""
 
     def mean(runs: Sequence[Judged], field: str) -> float:
@@ -351,7 +358,7 @@ def family_records(
     high = float(np.mean([(run.summary.net_cost_factor_ci or (1, 1))[1] for run in best]))
     summary = best[0].summary
     cap, oracle = summary.length_cap_factor or 1.0, summary.oracle_factor
-    records = [
+    return [
         Record(f"{name} net cost factor", factor, "", "<= 1 in its interval", f"length cap {cap:.3f}", low <= 1),
         Record(f"{name} interval low", low),
         Record(f"{name} interval high", high),
@@ -363,7 +370,6 @@ def family_records(
         Record(f"{name} parts certified", float(np.mean([run.certified for run in best]))),
         Record(f"{name} judged accepted", float(summary.n_accepted)),
     ]
-    return records if in_hindsight is None else [*records, Record(f"{name} hindsight factor", in_hindsight)]
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from msifr_policy.errors import InputError
-from msifr_policy.posterior import LARGEST_COST, CostToGo, Positive, Posterior, signed_log1p
+from msifr_policy.posterior import LARGEST_COST, Positive, signed_log1p
 from msifr_policy.weights import recall
 
-__all__ = ["NetworkCostToGo", "NetworkPosterior", "predict_both"]
+__all__ = ["NetworkCostToGo", "NetworkPosterior"]
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ _BLOCK = 32
 Weights = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class NetworkPosterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="network", tag_field="kind"):
+class NetworkPosterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """M_k by a learned network over evidence `columns` (D names); `weights` is the SHA-256 of its safetensors file.
 
     The file holds, for N networks of width H, float32 "beliefs.centre", "beliefs.scale" `[D]`, "beliefs.known",
@@ -49,14 +49,18 @@ class NetworkPosterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     columns: tuple[str, ...]
     weights: Weights
-    method: str = "learned"
 
     def predict(self, k: NDArray[np.int64], values: Array) -> Array:
         """Return `[R]` M_k in [0, 1] for checkpoints `k` `[R]` and evidence `values` `[R, D]`.
 
         Raises `InputError` if the weights are not known or do not fit the columns.
         """
-        return _posterior(_outputs(_layers(self.weights, len(self.columns)), k, values))
+        return self.predict_with_cost(k, values)[0]
+
+    def predict_with_cost(self, k: NDArray[np.int64], values: Array) -> tuple[Array, Array]:
+        """Return (M_k, r_k), `[R]` each, of one pass through the network; r_k as `NetworkCostToGo.predict` does."""
+        outputs = _outputs(_layers(self.weights, len(self.columns)), k, values)
+        return expit(outputs[:, 0]), _cost_to_go(outputs)
 
     def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
         """Return `[R, V]` what each of V groups of columns adds to the log-odds, against being unknown; owner `[D]`."""
@@ -83,28 +87,6 @@ class NetworkCostToGo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
     def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
         """Return `[R, V]` what each of V groups of columns adds to log r, against being unknown; owner `[D]`."""
         return _contributions(_layers(self.weights, len(self.columns)), k, values, owner, 1)
-
-
-def predict_both(
-    posterior: Posterior | NetworkPosterior,
-    cost_to_go: CostToGo | NetworkCostToGo,
-    k: NDArray[np.int64],
-    values: Array,
-) -> tuple[Array, Array]:
-    """Return (M_k, r_k), `[R]` each, as their `predict`; a network that gives both is evaluated once."""
-    if (
-        isinstance(posterior, NetworkPosterior)
-        and isinstance(cost_to_go, NetworkCostToGo)
-        and posterior.weights == cost_to_go.weights
-    ):
-        both = _outputs(_layers(posterior.weights, len(posterior.columns)), k, values)
-        return _posterior(both), _cost_to_go(both)
-    return posterior.predict(k, values), cost_to_go.predict(k, values)
-
-
-def _posterior(outputs: Array) -> Array:
-    result: Array = expit(outputs[:, 0])
-    return result
 
 
 def _cost_to_go(outputs: Array) -> Array:

@@ -19,12 +19,12 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from msifr_policy.blend import AnyCostToGo, AnyPosterior, BlendedPosterior, predict_both
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import Costing, EvidenceTable
 from msifr_policy.files import replacing
-from msifr_policy.network import NetworkCostToGo, NetworkPosterior, predict_both
 from msifr_policy.policy import Action, Decision
-from msifr_policy.posterior import CostToGo, Posterior, worth_index
+from msifr_policy.posterior import worth_index
 from msifr_policy.schedule import Schedule
 from msifr_policy.validators import Validator, ValidatorSpec, Verdict, make_validator
 from msifr_policy.watch import Checkpoint, Watch, column_names
@@ -130,8 +130,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     costing: Costing
     schedule: Schedule
     validators: list[ValidatorSpec]
-    posterior: Posterior | NetworkPosterior
-    cost_to_go: CostToGo | NetworkCostToGo
+    posterior: AnyPosterior
+    cost_to_go: AnyCostToGo
     thresholds: list[Share]
     price: Annotated[float, Meta(ge=0)] | None
     certificate: Certificate
@@ -178,7 +178,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     @property
     def weights(self) -> str | None:
         """SHA-256 of the learned weights, None if nothing in the policy is learned by a network."""
-        return self.posterior.weights if isinstance(self.posterior, NetworkPosterior) else None
+        return self.posterior.weights if isinstance(self.posterior, BlendedPosterior) else None
 
     @property
     def never_discards(self) -> bool:

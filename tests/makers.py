@@ -60,8 +60,9 @@ def make_table(n_prompts: int, *, schedule: Schedule | None = None, **options: f
     return build_evidence(traces, schedule or EveryUnits(20, "characters"), default_validators())
 
 
-def some_words(seed: int = 0, dimensions: int = 3) -> Words:
-    """The validator of words with vectors drawn by `seed`."""
-    vectors = np.random.default_rng(seed).integers(-900, 900, (2, BUCKETS, dimensions)).astype(np.int16)
-    raw = to_bytes({"words.text": vectors[0], "words.prompt": vectors[1], "words.scale": np.asarray(1e-3)})
-    return Words(remember(raw), dimensions)
+def some_words(seed: int = 0) -> Words:
+    """The validator of words with weights drawn by `seed`."""
+    weights = np.random.default_rng(seed).integers(-900, 900, (2, BUCKETS)).astype(np.int16)
+    return Words(
+        remember(to_bytes({"words.text": weights[0], "words.prompt": weights[1], "words.scale": np.asarray(1e-3)}))
+    )

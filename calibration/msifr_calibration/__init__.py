@@ -12,10 +12,11 @@ from msifr_calibration.fit import (
     learn,
     learn_families,
 )
-from msifr_calibration.learned import LearnedBeliefs, LearnOptions, learn_beliefs, read_words, with_words
+from msifr_calibration.learned import LearnedBeliefs, LearnOptions, learn_beliefs, with_words
 from msifr_calibration.path import Path, fit_path, threshold_stops, thresholds_at_price
 from msifr_calibration.posterior import FittedPosterior, fit_posterior
 from msifr_calibration.split import folds, split_by_prompt
+from msifr_calibration.word_odds import WordOdds, WordRows, learn_word_odds, read_words
 
 __all__ = [
     "Fit",
@@ -25,6 +26,8 @@ __all__ = [
     "LearnedBeliefs",
     "Path",
     "Tested",
+    "WordOdds",
+    "WordRows",
     "best_length_cap",
     "certificate_of",
     "certify",
@@ -38,6 +41,7 @@ __all__ = [
     "learn",
     "learn_beliefs",
     "learn_families",
+    "learn_word_odds",
     "read_words",
     "split_by_prompt",
     "threshold_stops",

@@ -5,8 +5,9 @@ other prompts, how far along the path f ≤ α holds; the cheapest certified pol
 
 Several **families** of traces (other models, other benchmarks) can be fitted together. A learned posterior then shares
 everything but an offset. Families certified as one **pool** walk their own paths in step: at each step every family
-uses the last policy of its path that loses at most a common share of good samples, as estimated on its fitting prompts,
-and the pool's false-reject rate is tested. The certificate then holds for the pool as sampled, and says so.
+uses the policy of one price, relative to its own cost per accepted sample, and the pool's false-reject rate is tested.
+The certificate then holds for the pool as sampled, and says so; no family takes a policy by which it seems to lose more
+than the pool may.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from numpy.typing import NDArray
 from msifr_calibration.betting import accepted_needed
 from msifr_calibration.certificate import Tested, certificate_of, fixed_sequence_test
 from msifr_calibration.cost_to_go import fit_cost_to_go
-from msifr_calibration.learned import LearnOptions, learn_beliefs, read_words, with_words
+from msifr_calibration.learned import LearnOptions, learn_beliefs, with_words
 from msifr_calibration.path import Path, fit_path, threshold_stops
 from msifr_calibration.posterior import Method, fit_posterior
 from msifr_calibration.split import prompt_uniform, split_by_prompt
+from msifr_calibration.word_odds import read_words
+from msifr_policy.blend import AnyCostToGo, AnyPosterior, predict_both
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable
-from msifr_policy.network import NetworkCostToGo, NetworkPosterior, predict_both
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, LengthCap, PolicyFile
-from msifr_policy.posterior import CostToGo, Posterior, worth_index
+from msifr_policy.posterior import worth_index
 from msifr_policy.traces import Trace
 from msifr_policy.validators.words import Words
 from msifr_sim.outcomes import capped, rates
@@ -47,8 +49,7 @@ __all__ = [
 ]
 
 _CERTIFY = "certify"
-_CLEARLY = 0.9
-_MOST_STEPS = 64
+_CLEARLY = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ class Learned:
     """
 
     fitting: EvidenceTable
-    posterior: Posterior | NetworkPosterior
-    cost_to_go: CostToGo | NetworkCostToGo
+    posterior: AnyPosterior
+    cost_to_go: AnyCostToGo
     cross_fitted: NDArray[np.float64]
     index: NDArray[np.float64]
     path: Path
@@ -205,7 +206,7 @@ def learn_families(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Learned]:
-    """Learn one network for all families and each family's path, on all attempts of `fitting`."""
+    """Learn the beliefs of all families together and each family's path, on all attempts of `fitting`."""
     words = {name: read_words(table, traces[name]) for name, table in fitting.items()}
     beliefs = learn_beliefs(fitting, words, options=options, seed=seed, progress=progress)
     learned = {}
@@ -241,13 +242,15 @@ def certify(
     The tables in `certifying` have the columns of the beliefs (`Learned.extend`) and none of the fitting prompts.
     """
     names = list(learned)
-    stops = {name: _held_out_stops(learned[name], certifying[name]) for name in names}
-    steps = {name: _in_step(learned, name) for name in names}
-    n_steps = len(next(iter(steps.values())))
+    held_out = {name: _replay_path(learned[name], certifying[name]) for name in names}
+    lengths = {name: len(learned[name].path.prices) for name in names}
+    n_steps = max(lengths.values())
+    # A family whose path has ended waits there for the others; −1 is never discarding.
+    steps = {name: np.minimum(np.arange(n_steps), lengths[name] - 1) for name in names}
     prompt_ids = [certifying[name].prompt_ids[p] for name in names for p in certifying[name].prompt]
     _, prompt = np.unique(np.asarray(prompt_ids, dtype=object), return_inverse=True)
     tested = fixed_sequence_test(
-        (np.concatenate([stops[name][steps[name][i]] >= 0 for name in names]) for i in range(n_steps)),
+        (np.concatenate([held_out[name].stops[steps[name][i]] >= 0 for name in names]) for i in range(n_steps)),
         prompt.astype(np.int64),
         np.concatenate([certifying[name].accepted for name in names]),
         max_false_reject=max_false_reject,
@@ -257,7 +260,7 @@ def certify(
     pool = names if len(names) > 1 else []
     return {
         name: Fit(
-            _policy_file(learned[name], certifying[name], stops[name], steps[name], tested, pool, seed),
+            _policy_file(learned[name], certifying[name], held_out[name], steps[name], tested, pool, seed),
             learned[name],
             certifying[name],
         )
@@ -265,45 +268,46 @@ def certify(
     }
 
 
-def _held_out_stops(learned: Learned, certifying: EvidenceTable) -> list[NDArray[np.int64]]:
-    """Return where each policy of the path discards the held-out attempts, and last what never discarding does."""
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """The held-out attempts as the policies see them.
+
+    M: `[R]` the posterior. stops: where each policy of the path discards, `[N]`, and last what never discarding does.
+    """
+
+    M: NDArray[np.float64]
+    stops: list[NDArray[np.int64]]
+
+
+def _replay_path(learned: Learned, certifying: EvidenceTable) -> _HeldOut:
     M, r = predict_both(learned.posterior, learned.cost_to_go, certifying.k, certifying.values)
     index = worth_index(M, r, learned.cost_to_go.cost_per_accepted)
     stops = [threshold_stops(certifying, index, thresholds) for thresholds in learned.path.thresholds]
-    return [*stops, np.full(certifying.n_attempts, -1)]
-
-
-def _in_step(learned: Mapping[str, Learned], name: str) -> NDArray[np.int64]:
-    """Return, per step of the pool, which policy of its path a family uses; −1 is never discarding.
-
-    The steps are the shares of good samples lost that occur on the paths; a single family walks its whole path.
-    """
-    shares = np.unique(np.concatenate([each.path.losses for each in learned.values()]))
-    if len(learned) > 1 and len(shares) > _MOST_STEPS:
-        # Evenly spaced in share, so that each step costs the certificate about as much as any other.
-        shares = np.unique(shares[np.searchsorted(shares, np.linspace(shares[0], shares[-1], _MOST_STEPS))])
-    losses = learned[name].path.losses
-    if len(learned) == 1:
-        return np.arange(len(losses))
-    result: NDArray[np.int64] = np.searchsorted(losses, shares, side="right") - 1
-    return result
+    return _HeldOut(M, [*stops, np.full(certifying.n_attempts, -1)])
 
 
 def _policy_file(
     learned: Learned,
     certifying: EvidenceTable,
-    stops: list[NDArray[np.int64]],
+    held_out: _HeldOut,
     steps: NDArray[np.int64],
     tested: Tested,
     pool: Sequence[str],
     seed: int,
 ) -> PolicyFile:
     # Every certified policy may be chosen by any rule; what both parts say of its cost decides.
+    stops = held_out.stops
     candidates = [i for i in range(tested.n_certified) if steps[i] >= 0]
     on_fitting = [
         threshold_stops(learned.fitting, learned.index, learned.path.thresholds[steps[i]]) for i in candidates
     ]
-    chosen = _cheapest((learned.fitting, certifying), (on_fitting, [stops[steps[i]] for i in candidates]), seed)
+    chosen = _cheapest(
+        (learned.fitting, certifying),
+        (learned.cross_fitted, held_out.M),
+        (on_fitting, [stops[steps[i]] for i in candidates]),
+        tested.max_false_reject,
+        seed,
+    )
     step = None if chosen is None else candidates[chosen]
     at = -1 if step is None else int(steps[step])
     path, table = learned.path, learned.fitting
@@ -363,18 +367,24 @@ def best_length_cap(tables: Sequence[EvidenceTable], max_false_reject: float) ->
 
 
 def _cheapest(
-    parts: tuple[EvidenceTable, EvidenceTable], stops: tuple[Sequence[NDArray[np.int64]], ...], seed: int
+    parts: tuple[EvidenceTable, EvidenceTable],
+    M: tuple[NDArray[np.float64], NDArray[np.float64]],
+    stops: tuple[Sequence[NDArray[np.int64]], ...],
+    max_false_reject: float,
+    seed: int,
 ) -> int | None:
     """Return the policy with the least net cost factor on both parts together, None if none is clearly below 1.
 
-    `stops` hold, per part, `[N]` the rows where each policy discards. Clearly: below 1 in nine of ten bootstrap
-    samples of prompts. A policy that saves nothing worth having only loses good samples.
+    `M` `[R]` is the posterior and `stops` hold, per part, `[N]` the rows where each policy discards. Clearly: below 1
+    in three of four bootstrap samples of prompts. A policy that saves nothing worth having only loses good samples.
+    Policies that seem to lose more than `max_false_reject` of this family's good samples are left out: what a pool may
+    lose together is not to be one family's loss.
     """
     best, chosen, best_totals = 1.0, None, None
     for j in range(len(stops[0])):
-        totals = np.concatenate([_prompt_totals(t, s[j]) for t, s in zip(parts, stops, strict=True)])
-        factor = rates(totals.sum(axis=0))[2]
-        if factor < best:
+        totals = np.concatenate([_prompt_totals(t, m, s[j]) for t, m, s in zip(parts, M, stops, strict=True)])
+        _, f, factor = rates(totals.sum(axis=0))
+        if factor < best and f <= max_false_reject:
             best, chosen, best_totals = float(factor), j, totals
     if best_totals is None:
         return None
@@ -383,11 +393,12 @@ def _cheapest(
     return chosen if np.mean(rates(draws @ best_totals)[2] < 1) >= _CLEARLY else None
 
 
-def _prompt_totals(table: EvidenceTable, stop: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return `[P, 4]` per prompt: full cost, cost with the policy, accepted, accepted and lost."""
-    A = table.accepted.astype(np.float64)
-    spent = table.spent[np.where(stop >= 0, stop, table.end)]
-    columns = (table.cost, spent, A, A * (stop >= 0))
+def _prompt_totals(table: EvidenceTable, M: NDArray[np.float64], stop: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return `[P, 4]` per prompt: full cost, cost with the policy, accepted, lost (half as observed, half M_τ [T4])."""
+    A, gone = table.accepted.astype(np.float64), stop >= 0
+    spent = table.spent[np.where(gone, stop, table.end)]
+    lost = np.where(gone, (A + M[np.maximum(stop, 0)]) / 2, 0.0)
+    columns = (table.cost, spent, A, lost)
     return np.column_stack([np.bincount(table.prompt, c, table.n_prompts) for c in columns]).astype(np.float64)
 
 

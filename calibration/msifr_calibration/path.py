@@ -11,13 +11,17 @@ Tsitsiklis and Van Roy 2001), with F_k summarised by ω_k, which weighs the post
 lost utility from M_τ instead of the few accepted attempts in a low range keeps the thresholds smooth in Λ. So each
 policy is one threshold per checkpoint: discard iff ω_k is below it.
 
-The path is the Pareto front, on the fitting data, of good samples lost against cost spent among the policies of many
-prices, the rules with one threshold for all checkpoints (optimal when later evidence changes nothing: going on to the
-end is worth Λ·M_k − r_k), the plain length caps (discard everything from a checkpoint on), and their pointwise maxima:
-where attempts are too few for a regression, late in the text, a cap is what can still be learned. It starts next to
-never discarding and ends at the policy with the least cost per accepted sample, the sample's own fixed point of
-Dinkelbach's iteration. Lost good samples are counted half as observed and half as Σ M_τ [T4]; the mean is steadier than
-either.
+The path is a sequence of prices from high to low, the same for every family of traces relative to its own cost per
+accepted ρ: families that walk it in step lose good samples where they buy most [T9]. At each price
+
+* each threshold is the mean of the recursion's and of ρ/(ρ + Λ), where going on to the end is worth nothing
+  (Λ·M_k = r_k): the latter is optimal when later evidence changes nothing, and does not depend on the sample as the
+  regressions do;
+* a plain length cap (discard everything from a checkpoint on) is added if one lowers cost + Λ·lost: late in the text,
+  where attempts are too few for a regression, a cap is what can still be learned.
+
+It ends at the policy with the least cost per accepted sample, the sample's own fixed point of Dinkelbach's iteration.
+Lost good samples are counted half as observed and half as Σ M_τ [T4]; the mean is steadier than either.
 """
 
 from __future__ import annotations
@@ -35,10 +39,9 @@ __all__ = ["Path", "fit_path", "threshold_stops", "thresholds_at_price"]
 
 _MIN_ROWS = 30
 _MOST_BLOCKS = 40
-_N_PRICES = 40
-_LEVELS = np.concatenate([np.linspace(0.002, 0.2, 30), np.linspace(0.22, 0.9, 18)])  # quantiles of the index
-_N_CAPS = 48
-_HIGHEST, _LOWEST = 1000.0, 0.1  # prices searched, as multiples of the cost per accepted without a policy
+_N_CAPS = 24
+# Constant thresholds ρ/(ρ + Λ), which stand for the prices: close together where few good samples are lost.
+_LEVELS = np.linspace(0.06, 0.85, 80) ** 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ class Path:
     """Policies from conservative to aggressive.
 
     thresholds: `[J, K]`, one row per policy; J is 0 when no policy makes accepted samples cheaper. prices: `[J]` total
-    price Λ: cost saved per good sample lost on the step to this policy. losses: `[J]` share of the good samples it
-    loses, as estimated, increasing. rho_full, rho_best: cost per accepted sample without a policy, and with the last of
+    price Λ, decreasing; the j-th, relative to rho_full, is the same on every path. losses: `[J]` share of the good
+    samples it loses, as estimated. rho_full, rho_best: cost per accepted sample without a policy, and with the last of
     the path, on the fitting data.
     """
 
@@ -155,42 +158,41 @@ def _zero_crossing(block: _Block, going_on: NDArray[np.float64]) -> float:
 def fit_path(table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.float64]) -> Path:
     """Return the path on `table` with cross-fitted posterior M and worth index, `[R]` each."""
     n_accepted = table.n_accepted
-    if n_accepted in (0, table.n_attempts):
+    blocks = _blocks(table, index)
+    if n_accepted in (0, table.n_attempts) or not blocks:
         return Path(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
     rho_full = float(table.cost.sum()) / n_accepted
-    candidates = _candidates(table, M, index, rho_full)
-    stops = [threshold_stops(table, index, thresholds) for thresholds in candidates]
-    spent = np.asarray([table.spent[np.where(stop >= 0, stop, table.end)].sum() for stop in stops])
-    lost = np.asarray([_lost(table, M, stop) for stop in stops])
-    # The front: in order of loss, every policy that spends less than all before it, up to the least ratio.
-    order = np.lexsort((spent, lost))
-    least = np.minimum.accumulate(np.append(table.cost.sum(), spent[order]))
-    front = order[(spent[order] < least[:-1]) & (lost[order] < n_accepted)]
-    rho = np.append(rho_full, spent[front] / (n_accepted - lost[front]))
-    front = front[: int(rho.argmin())]
-    steps = -np.diff(spent[front], prepend=table.cost.sum()) / np.maximum(np.diff(lost[front], prepend=0.0), 1e-9)
-    return Path(candidates[front], np.maximum(steps, 0.0), lost[front] / n_accepted, rho_full, float(rho.min()))
+    prices = rho_full * (1 - _LEVELS) / _LEVELS
+    caps = _caps(int(table.k[table.is_checkpoint].max()))
+    at_cap = [threshold_stops(table, index, cap) for cap in caps]
+    policies, totals = [], []
+    for level, price in zip(_LEVELS, prices, strict=True):
+        thresholds = (level + _induct(table, M, blocks, float(price))) / 2
+        stop = threshold_stops(table, index, thresholds)
+        outcomes = np.asarray([_spent_and_lost(table, M, _earlier(stop, other)) for other in at_cap])
+        best = int((outcomes @ [1.0, price]).argmin())
+        policies.append(np.maximum(thresholds, caps[best]))
+        totals.append(outcomes[best])
+    spent, lost = np.asarray(totals).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rho = np.append(rho_full, np.where(lost < n_accepted, spent / (n_accepted - lost), np.inf))
+    end = int(rho.argmin())
+    return Path(np.asarray(policies)[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]))
 
 
-def _candidates(
-    table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.float64], rho_full: float
-) -> NDArray[np.float64]:
-    """Return `[C, K]` thresholds: of prices, constant, of caps, and maxima, each different and able to discard."""
-    blocks = _blocks(table, index)
-    prices = rho_full * np.geomspace(_HIGHEST, _LOWEST, _N_PRICES)
-    by_price = np.asarray([_induct(table, M, blocks, float(price)) for price in prices])
-    K = by_price.shape[1]
-    levels = np.quantile(index[table.is_checkpoint], _LEVELS) if blocks else np.zeros(0)
-    by_price = np.unique(np.concatenate([by_price, np.repeat(levels[:, None], K, axis=1)]), axis=0)
-    starts = np.unique(np.linspace(0, K - 1, min(K, _N_CAPS)).astype(np.int64))
-    caps = (np.arange(K) >= starts[:, None]).astype(np.float64)
-    both = np.maximum(by_price[:, None, :], caps[None, :, :]).reshape(-1, K)
-    candidates = np.unique(np.concatenate([by_price, caps, both]), axis=0)
-    result: NDArray[np.float64] = candidates[candidates.any(axis=1)]
-    return result
+def _caps(K: int) -> NDArray[np.float64]:
+    """Return `[C, K]` thresholds: of no cap, then of caps at up to `_N_CAPS` checkpoints."""
+    starts = np.unique(np.linspace(0, K, min(K, _N_CAPS) + 1).round().astype(np.int64))[::-1]
+    return (np.arange(K) >= starts[:, None]).astype(np.float64)
 
 
-def _lost(table: EvidenceTable, M: NDArray[np.float64], stop: NDArray[np.int64]) -> float:
-    """Return the good samples lost by discarding at rows `stop` `[N]`: half as observed, half as Σ M_τ."""
+def _earlier(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the earlier of two stopping rows, elementwise; −1 is never."""
+    return np.where((one < 0) | ((other >= 0) & (other < one)), other, one)
+
+
+def _spent_and_lost(table: EvidenceTable, M: NDArray[np.float64], stop: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the cost of discarding at rows `stop` `[N]` and the good samples lost, half as observed, half as Σ M_τ."""
     gone = stop >= 0
-    return float(table.accepted[gone].sum() + M[stop[gone]].sum()) / 2
+    lost = (table.accepted[gone].sum() + M[stop[gone]].sum()) / 2
+    return float(table.spent[np.where(gone, stop, table.end)].sum()), float(lost)

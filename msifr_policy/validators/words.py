@@ -1,11 +1,11 @@
-"""Words: which words and pairs of words prompt and text contain, projected by learned weights.
+"""Words: how much the words of prompt and text, and pairs of them, speak for acceptance, by learned weights.
 
 A **gram** is a word, a digit, a mark, a newline, or a pair of neighbours, lower case, hashed to one of 65,536 buckets.
-Each bucket counts once, when it first occurs. With V `[65,536, d]` the learned vectors of the n buckets seen so far,
+Each bucket counts once, when it first occurs. With v `[65,536]` the learned weights of the n buckets seen so far,
 
-    text_i = Σ V_i / √(n + 4),    prompt_i likewise over the last `PROMPT_REACH` characters of the prompt.
+    text = Σ v / √(n + 4) in nats of log-odds,    prompt likewise over the last `PROMPT_REACH` characters of the prompt.
 
-The vectors are whole numbers (fixed point), so that sums are exact and do not depend on how the text was cut. A word
+The weights are whole numbers (fixed point), so that sums are exact and do not depend on how the text was cut. A word
 at the very end may still grow and is not counted yet.
 """
 
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
+from array import array
 from functools import lru_cache
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -41,6 +42,14 @@ LONGEST: Final = 20
 _PIECE = re.compile(r"(?P<word>[^\W\d_]+)|\d|_|[^\w\s]|\n")
 
 
+# Most words of a text are among a few thousand.
+@lru_cache(2**14)
+def _hashed(piece: str) -> tuple[bytes, int]:
+    """Return a space and the piece, and the CRC-32 of the piece: that of a pair continues the one of its first."""
+    raw = piece.lower().encode("utf-8", "surrogatepass")
+    return b" " + raw, crc32(raw)
+
+
 class GramReader:
     """Finds new buckets in a text that comes in pieces."""
 
@@ -48,7 +57,7 @@ class GramReader:
 
     def __init__(self) -> None:
         self._held = ""
-        self._previous = ""
+        self._previous = 0
         self._seen = bytearray(BUCKETS)
 
     def feed(self, text: str) -> list[tuple[int, int]]:
@@ -57,21 +66,22 @@ class GramReader:
         text = self._held + text
         found: list[tuple[int, int]] = []
         self._held = ""
+        end, seen, crc = len(text), self._seen, self._previous
         for match in _PIECE.finditer(text):
-            is_word = match["word"] is not None
-            if is_word and match.end() == len(text):
-                # The first characters decide what the word is, however long it grows.
-                self._held = match[0][:LONGEST]
-                break
-            piece = match[0][:LONGEST].lower()
-            # A word is complete when the character after it has been read.
-            ready = match.end() + offset + is_word
-            for gram in (piece, f"{self._previous} {piece}"):
-                bucket = zlib.crc32(gram.encode("utf-8", "surrogatepass")) % BUCKETS
-                if not self._seen[bucket]:
-                    self._seen[bucket] = 1
-                    found.append((bucket, ready))
-            self._previous = piece
+            ready = match.end()
+            if match.lastindex:
+                if ready == end:
+                    # The first characters decide what the word is, however long it grows.
+                    self._held = match[0][:LONGEST]
+                    break
+                ready += 1  # a word is complete when the character after it has been read
+            piece, first = _hashed(match[0][:LONGEST])
+            for bucket in (first % BUCKETS, crc32(piece, crc) % BUCKETS):
+                if not seen[bucket]:
+                    seen[bucket] = 1
+                    found.append((bucket, ready + offset))
+            crc = first
+        self._previous = crc
         return found
 
     def copy(self) -> GramReader:
@@ -94,15 +104,13 @@ def prompt_buckets(prompt: str) -> NDArray[np.int64]:
 
 
 class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Learned projections of hashed words.
+    """Learned log-odds of hashed words.
 
-    weights: SHA-256 of a safetensors file with "words.text" and "words.prompt" `[65,536, d]` int16 and "words.scale",
-    the value of one unit. dimensions: d. Raises `InputError` when started with weights that are unknown or of another
-    shape.
+    weights: SHA-256 of a safetensors file with "words.text" and "words.prompt" `[65,536]` int16 and "words.scale", the
+    value of one unit in nats. Raises `InputError` when started with weights that are unknown or of another shape.
     """
 
     weights: str
-    dimensions: int
 
     @property
     def name(self) -> str:
@@ -112,75 +120,78 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def version(self) -> str:
         """Version of the evidence."""
-        return "1"
+        return "2"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """`text_i` and `prompt_i` for i < d, see the module docstring."""
-        return tuple(f"{kind}_{i}" for kind in ("text", "prompt") for i in range(self.dimensions))
+        """`text` and `prompt`, see the module docstring."""
+        return ("text", "prompt")
 
     def start(self, prompt: str) -> WordsState:
         """Return the state of a fresh attempt."""
-        return WordsState(_vectors(self.weights, self.dimensions), _project_prompt(self, prompt))
+        return WordsState(_odds(self.weights), _of_prompt(self.weights, prompt))
 
 
-class _Vectors(NamedTuple):
-    text: NDArray[np.int16]
-    prompt: NDArray[np.int16]
+class _Odds(NamedTuple):
+    # Looked up one by one, which is slow in numpy.
+    text: array[int]
+    prompt: array[int]
     scale: float
 
 
 @lru_cache(8)
-def _vectors(weights: str, dimensions: int) -> _Vectors:
+def _odds(weights: str) -> _Odds:
     arrays = recall(weights)
     try:
-        found = _Vectors(arrays["words.text"], arrays["words.prompt"], float(arrays["words.scale"]))
+        text, prompt, scale = arrays["words.text"], arrays["words.prompt"], float(arrays["words.scale"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"no vectors of words: {error}", where="validator words") from None
-    for vectors in found[:2]:
-        if vectors.shape != (BUCKETS, dimensions) or vectors.dtype != np.int16:
+        raise InputError(f"no weights of words: {error}", where="validator words") from None
+    for weight in (text, prompt):
+        if weight.shape != (BUCKETS,) or weight.dtype != np.int16:
             raise InputError(
-                f"vectors of shape {vectors.shape} and type {vectors.dtype}, not [{BUCKETS}, {dimensions}] int16",
+                f"weights of shape {weight.shape} and type {weight.dtype}, not [{BUCKETS}] int16",
                 where="validator words",
             )
-    return found
+    if not math.isfinite(scale):
+        raise InputError("words.scale is not finite", where="validator words")
+    return _Odds(array("h", text.tobytes()), array("h", prompt.tobytes()), scale)
 
 
 # Attempts at one prompt come together; the prompt is read once.
 @lru_cache(256)
-def _project_prompt(words: Words, prompt: str) -> tuple[float, ...]:
-    vectors = _vectors(words.weights, words.dimensions)
-    buckets = prompt_buckets(prompt)
-    return _scores(vectors.prompt[buckets].sum(axis=0, dtype=np.int64), len(buckets), vectors.scale)
+def _of_prompt(weights: str, prompt: str) -> float:
+    odds = _odds(weights)
+    buckets = prompt_buckets(prompt).tolist()
+    return _score(sum(map(odds.prompt.__getitem__, buckets)), len(buckets), odds.scale)
 
 
-def _scores(total: NDArray[np.int64], n: int, scale: float) -> tuple[float, ...]:
-    return tuple((total * (scale / math.sqrt(n + SMOOTHING))).tolist())
+def _score(total: int, n: int, scale: float) -> float:
+    return total * scale / math.sqrt(n + SMOOTHING)
 
 
 class WordsState:
-    """Sum of the vectors of the buckets seen."""
+    """Sum of the weights of the buckets seen."""
 
-    __slots__ = ("_n", "_prompt", "_reader", "_total", "_vectors")
+    __slots__ = ("_n", "_odds", "_prompt", "_reader", "_total")
 
-    def __init__(self, vectors: _Vectors, prompt: tuple[float, ...]) -> None:
-        self._vectors = vectors
+    def __init__(self, odds: _Odds, prompt: float) -> None:
+        self._odds = odds
         self._prompt = prompt
         self._reader = GramReader()
-        self._total = np.zeros(vectors.text.shape[1], dtype=np.int64)
+        self._total = 0
         self._n = 0
 
     def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Add the vectors of the new buckets."""
+        """Add the weights of the new buckets."""
         del tokens
-        buckets = [bucket for bucket, _ in self._reader.feed(text)]
-        if buckets:
-            self._total = self._total + self._vectors.text[buckets].sum(axis=0, dtype=np.int64)
-            self._n += len(buckets)
-        return Evidence(Verdict.UNKNOWN, _scores(self._total, self._n, self._vectors.scale) + self._prompt)
+        weights = self._odds.text
+        for bucket, _ in self._reader.feed(text):
+            self._total += weights[bucket]
+            self._n += 1
+        return Evidence(Verdict.UNKNOWN, (_score(self._total, self._n, self._odds.scale), self._prompt))
 
     def copy(self) -> WordsState:
         """Return an independent state that has seen the same text."""
-        twin = WordsState(self._vectors, self._prompt)
+        twin = WordsState(self._odds, self._prompt)
         twin._reader, twin._total, twin._n = self._reader.copy(), self._total, self._n
         return twin
