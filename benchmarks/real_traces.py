@@ -3,7 +3,8 @@
 Each file of FOLDER is a family (one model on one benchmark). Prompts are split by their hash into two halves. On the
 **design half** everything is learned: beliefs, paths, and what a person tuned. The prompts of the **judging half** are
 cut into parts; each part is judged once, by policies certified (α = 5 %, confidence 90 %) on the other parts.
-Families are certified in pools of one model (or one benchmark where the model has no other), see `pool_of`.
+Families with 300 accepted samples to certify on are certified alone, the others in pools of one model (or one benchmark
+where the model has no other), see `pool_of`.
 
 Per family: net cost factor with its interval by prompt, against never discarding (1), the best plain length cap with
 the same budget (observed, not certified), each rule alone, the rules together, the learned posterior, and the oracle
@@ -29,7 +30,15 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks._records import Record, environment, print_records, save_records
-from msifr_calibration import Learned, best_length_cap, certify, fit_path, learn, learn_families, threshold_stops
+from msifr_calibration import (
+    Learned,
+    best_length_cap,
+    certify_pools,
+    fit_path,
+    learn,
+    learn_families,
+    threshold_stops,
+)
 from msifr_calibration.split import folds
 from msifr_integrations.cli.options import auto_schedule
 from msifr_integrations.embedded import embedded_samples_path
@@ -124,20 +133,19 @@ def judge(
     outcomes: dict[str, list[Outcomes]] = {name: [] for name in families}
     certified = dict.fromkeys(families, 0)
     for judged in parts(families, n_parts, seed):
-        for pool in sorted(set(pools.values())):
-            mine = [name for name in families if pools[name] == pool]
-            fits = certify(
-                {name: learned[name] for name in mine},
-                {name: tables[name].take(np.flatnonzero(~judged[name])) for name in mine},
-                max_false_reject=ALPHA,
-                confidence=CONFIDENCE,
-                seed=seed,
-            )
-            for name in mine:
-                if judged[name].any():
-                    table = tables[name].take(np.flatnonzero(judged[name]))
-                    outcomes[name].append(replay_policy(fits[name].file.policy(), table))
-                    certified[name] += fits[name].file.certificate.certified
+        fits = certify_pools(
+            learned,
+            {name: tables[name].take(np.flatnonzero(~judged[name])) for name in families},
+            pools,
+            max_false_reject=ALPHA,
+            confidence=CONFIDENCE,
+            seed=seed,
+        )
+        for name in families:
+            if judged[name].any():
+                table = tables[name].take(np.flatnonzero(judged[name]))
+                outcomes[name].append(replay_policy(fits[name].file.policy(), table))
+                certified[name] += fits[name].file.certificate.certified
     result = {}
     for name, runs in outcomes.items():
         whole = joined(runs)

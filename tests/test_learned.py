@@ -255,6 +255,17 @@ def test_no_family_of_a_pool_takes_more_than_its_share_of_losses():
         assert lost <= 0.2
 
 
+def test_a_family_with_many_accepted_samples_is_certified_alone(monkeypatch):
+    monkeypatch.setattr("msifr_calibration.fit._ALONE", 60)
+    tables = {name: make_table(n, seed=i) for i, (name, n) in enumerate([("large", 300), ("a", 70), ("b", 70)])}
+    tables = {n: replace(t, prompt_ids=tuple(f"{n}/{p}" for p in t.prompt_ids)) for n, t in tables.items()}
+    fits = fit_families(tables, certify_share=0.5, seed=2, pools={"large": "x", "a": "x", "b": "x"})
+    assert list(fits) == ["large", "a", "b"]
+    assert fits["large"].file.certificate.pool == []
+    assert fits["large"].file.certificate.certified
+    assert fits["a"].file.certificate.pool == fits["b"].file.certificate.pool == ["a", "b"]
+
+
 def test_a_pool_of_one_is_the_family_alone():
     table = make_table(300, seed=6)
     learned = learn(table.take(np.arange(150)))

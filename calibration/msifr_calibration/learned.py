@@ -14,7 +14,7 @@ Three steps, of one family of traces or of many:
    (`msifr_policy.blend`) by two weights fitted to the cross-fitted estimates.
 
 Five networks are learned, each without a fifth of the prompts; what they say of those is the cross-fitted estimate,
-over all families: none comes from a model that was fitted to the outcomes of the prompt. On new prompts the beliefs are
+over all families: none comes from a regression or network that was fitted to the prompt. On new prompts the beliefs are
 the mean of their log-odds and of their log r. The number of epochs is the one with the least cross-fitted loss.
 """
 
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from msifr_calibration.posterior import fit_posterior, log_loss
 from msifr_calibration.split import shared_folds
@@ -52,6 +52,8 @@ _STEPS_AT_LEAST = 300
 _LOOKS = 8  # epochs after which the held-out loss is taken, at most; parameters of each are kept
 _LARGEST_UNIT = 2**15 - 1
 _MOST_BLEND = 10.0
+_NO_WEIGHTS = "0" * 64
+"""Stands for weights that are not known yet: scores were not replayed but come from cross-fitting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,29 +142,18 @@ def learn_beliefs(
     odds = learn_word_odds(tables, words, seed=seed, progress=progress)
     joined = {name: _join_words(table, Words(_NO_WEIGHTS), odds[name].cross_fitted) for name, table in tables.items()}
     data = _Data(joined, shared_folds(tables, seed))
-    order = np.arange(len(data.accepted))
-    runs = []
-    for held in np.unique(data.fold).tolist():
-        progress(f"network {held + 1} of {data.fold.max() + 1}")
-        runs.append(_fit(data, order[data.fold != held], order[data.fold == held], options, seed + held))
-    # Every fold tells its loss after the same epochs; the one with the least loss over all of them is taken.
-    losses = np.sum([run.losses for run in runs], axis=0)
-    best = int(losses.argmin())
-    eta, log_r = np.empty(len(data.k)), np.empty(len(data.k))
-    for run in runs:
-        eta[run.rows], log_r[run.rows] = run.outputs[best]
-    M_network = 1 / (1 + np.exp(-eta))
+    networks = _cross_fit(data, options, seed, progress)
     progress("a linear model per family")
     linear = {name: fit_posterior(table, method="logistic", seed=seed) for name, table in joined.items()}
     M_linear = np.concatenate([fitted.cross_fitted for fitted in linear.values()])
-    a, b = _blend_weights(data, M_network, M_linear)
-    M = blend(M_network, M_linear, a, b)
+    a, b = _blend_weights(data, networks.M, M_linear)
+    M = blend(networks.M, M_linear, a, b)
     result = {}
     for f, (name, table) in enumerate(tables.items()):
         rows = slice(data.first_row[f], data.first_row[f + 1])
         mine, checks = M[rows], table.is_checkpoint
         outcome = table.accepted[table.attempt][checks]
-        arrays = {**_of_words(odds[name]), **_of_networks([run.parameters[best] for run in runs], data, f)}
+        arrays = {**_of_words(odds[name]), **_of_networks(networks.parameters, data, f)}
         sha256 = remember(to_bytes(arrays))
         columns = joined[name].columns
         rho = float(table.cost.sum() / max(table.n_accepted, 1))
@@ -172,16 +163,36 @@ def learn_beliefs(
             NetworkCostToGo(columns, sha256, rho),
             joined[name],
             mine,
-            np.exp(np.clip(log_r[rows], 0.0, 20.0)),
+            np.exp(np.clip(networks.log_r[rows], 0.0, 20.0)),
             log_loss(mine[checks], outcome),
             log_loss(np.full(len(outcome), table.accepted.mean()), outcome),
-            runs[0].epochs[best],
+            networks.epochs,
         )
     return result
 
 
-_NO_WEIGHTS = "0" * 64
-"""Stands for weights that are not known yet: scores were not replayed but come from cross-fitting."""
+@dataclass(frozen=True, slots=True)
+class _Networks:
+    """The networks of all folds after the same number of epochs, and `[R]` what each says of its held-out rows."""
+
+    epochs: int
+    parameters: list[dict[str, NDArray[np.float64]]]
+    M: NDArray[np.float64]
+    log_r: NDArray[np.float64]
+
+
+def _cross_fit(data: _Data, options: LearnOptions, seed: int, progress: Callable[[str], None]) -> _Networks:
+    order = np.arange(len(data.accepted))
+    runs = []
+    for held in np.unique(data.fold).tolist():
+        progress(f"network {held + 1} of {data.fold.max() + 1}")
+        runs.append(_fit(data, order[data.fold != held], order[data.fold == held], options, seed + held))
+    # Every fold tells its loss after the same epochs; the one with the least loss over all of them is taken.
+    best = int(np.sum([run.losses for run in runs], axis=0).argmin())
+    eta, log_r = np.empty(len(data.k)), np.empty(len(data.k))
+    for run in runs:
+        eta[run.rows], log_r[run.rows] = run.outputs[best]
+    return _Networks(runs[0].epochs[best], [run.parameters[best] for run in runs], expit(eta), log_r)
 
 
 def _blend_weights(data: _Data, M_network: NDArray[np.float64], M_linear: NDArray[np.float64]) -> tuple[float, float]:
@@ -194,7 +205,7 @@ def _blend_weights(data: _Data, M_network: NDArray[np.float64], M_linear: NDArra
 
     def loss(ab: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         margin = sign * (eta @ ab)
-        by_row = -w * sign / (1 + np.exp(np.clip(margin, -500, 500)))
+        by_row = -w * sign * expit(-margin)
         return float(w @ np.logaddexp(0.0, -margin)), eta.T @ by_row
 
     a, b = minimize(loss, np.full(2, 0.5), jac=True, method="L-BFGS-B", bounds=[(0.0, _MOST_BLEND)] * 2).x
@@ -249,7 +260,7 @@ class _Run:
     losses: NDArray[np.float64]
     rows: NDArray[np.int64]
     outputs: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
-    parameters: list[dict[str, NDArray[Any]]]
+    parameters: list[dict[str, NDArray[np.float64]]]
 
 
 def _fit(

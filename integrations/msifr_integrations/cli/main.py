@@ -140,13 +140,14 @@ def score(
     "--posterior",
     type=click.Choice(["auto", "logistic", "isotonic", "learned"]),
     default="auto",
-    help="Shape of the posterior; learned is a network that reads the words too (needs torch), auto one of the others.",
+    help="Shape of the posterior. learned also reads the words and blends a network with logistic (needs torch);"
+    " auto is logistic or isotonic.",
 )
 @click.option(
     "--together",
     is_flag=True,
-    help="Each file is a family of its own (a model, a benchmark): fit them together and certify them as one pool; "
-    "OUT is a folder for one policy file each.",
+    help="Each file is a family of its own (a model, a benchmark): fit them together, and certify as one pool those too "
+    "small to be certified alone; OUT is a folder for one policy file each.",
 )
 @_schedule_option
 @_validators_option
