@@ -146,7 +146,7 @@ def score(
 @click.option(
     "--together",
     is_flag=True,
-    help="Each file is a family of its own (a model, a benchmark): fit them together, and certify as one pool those too "
+    help="Each file is a family of its own (a model, a benchmark): fit them together and certify as one pool those too "
     "small to be certified alone; OUT is a folder for one policy file each.",
 )
 @_schedule_option
