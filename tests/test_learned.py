@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 
 from makers import make_table, make_traces, some_words
 from msifr_calibration import (
@@ -23,6 +24,7 @@ from msifr_calibration import (
     with_words,
 )
 from msifr_policy import EveryUnits, InputError, build_evidence
+from msifr_policy.blend import predict_both
 from msifr_policy.network import NetworkCostToGo, NetworkPosterior
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.validators import Length
@@ -146,6 +148,24 @@ def test_one_row_is_predicted_to_the_last_bit_as_among_many(learned_fit):
         together = model.predict(table.k, table.values)
         alone = [model.predict(table.k[[i]], table.values[[i]])[0] for i in range(0, len(table.k), 13)]
         assert together[::13].tolist() == alone
+
+
+def test_a_blend_is_the_weighted_sum_of_log_odds(learned_fit):
+    posterior, table = learned_fit[0].file.posterior, learned_fit[0].certifying
+    k, values = table.k[:40], table.values[:40]
+    network, linear = posterior.network.predict(k, values), posterior.linear.predict(k, values)
+    expected = expit(posterior.a * logit(network) + posterior.b * logit(linear))
+    assert posterior.predict(k, values) == pytest.approx(expected, abs=1e-12)
+    for a, b, alone in ((1.0, 0.0, network), (0.0, 1.0, linear), (0.0, 0.0, np.full(40, 0.5))):
+        assert msgspec.structs.replace(posterior, a=a, b=b).predict(k, values) == pytest.approx(alone, abs=1e-12)
+    M, r = predict_both(posterior, learned_fit[0].file.cost_to_go, k, values)
+    assert M.tolist() == posterior.predict(k, values).tolist()
+    assert r.tolist() == learned_fit[0].file.cost_to_go.predict(k, values).tolist()
+    # What every group adds: of the linear part exactly all that differs from nothing known.
+    owner = np.arange(values.shape[1])
+    added = msgspec.structs.replace(posterior, a=0.0).contributions(k, values, owner).sum(axis=1)
+    nothing = posterior.linear.predict(k, np.full_like(values, np.nan))
+    assert added == pytest.approx(posterior.b * (logit(linear) - logit(nothing)), abs=1e-9)
 
 
 def test_a_score_that_is_not_known_adds_nothing(learned_fit):
