@@ -239,7 +239,7 @@ def certify_pools(
     """Certify families pool by pool, and those with many accepted samples to certify on alone.
 
     From `_ALONE` on a family's own test admits nearly what a pool's does, and promises more: f ≤ α for it, not for a
-    mixture. Arguments otherwise as for `certify`.
+    mixture. Who is alone is decided by counts, before any loss is seen. Arguments otherwise as for `certify`.
     """
     members: dict[tuple[str, str], list[str]] = {}
     for name, table in certifying.items():
