@@ -18,7 +18,9 @@ accepted ρ: families that walk it in step lose good samples where they buy most
   (Λ·M_k = r_k): the latter is optimal when later evidence changes nothing, and does not depend on the sample as the
   regressions do;
 * a plain length cap (discard everything from a checkpoint on) is added if one lowers cost + Λ·lost: late in the text,
-  where attempts are too few for a regression, a cap is what can still be learned.
+  where attempts are too few for a regression, a cap is what can still be learned;
+* no threshold is below that of a higher price. So every policy discards all that those before it discard, no later,
+  and loses no fewer good samples: a family that stays behind its pool loses no more than was tested.
 
 It ends at the policy with the least cost per accepted sample, the sample's own fixed point of Dinkelbach's iteration.
 Lost good samples are counted half as observed and half as Σ M_τ [T4]; the mean is steadier than either.
@@ -165,19 +167,18 @@ def fit_path(table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.flo
     prices = rho_full * (1 - _LEVELS) / _LEVELS
     caps = _caps(int(table.k[table.is_checkpoint].max()))
     at_cap = [threshold_stops(table, index, cap) for cap in caps]
-    policies, totals = [], []
+    policies = []
     for level, price in zip(_LEVELS, prices, strict=True):
         thresholds = (level + _induct(table, M, blocks, float(price))) / 2
         stop = threshold_stops(table, index, thresholds)
         outcomes = np.asarray([_spent_and_lost(table, M, _earlier(stop, other)) for other in at_cap])
-        best = int((outcomes @ [1.0, price]).argmin())
-        policies.append(np.maximum(thresholds, caps[best]))
-        totals.append(outcomes[best])
-    spent, lost = np.asarray(totals).T
+        policies.append(np.maximum(thresholds, caps[(outcomes @ [1.0, price]).argmin()]))
+    nested = np.maximum.accumulate(policies)
+    spent, lost = np.asarray([_spent_and_lost(table, M, threshold_stops(table, index, each)) for each in nested]).T
     with np.errstate(divide="ignore", invalid="ignore"):
         rho = np.append(rho_full, np.where(lost < n_accepted, spent / (n_accepted - lost), np.inf))
     end = int(rho.argmin())
-    return Path(np.asarray(policies)[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]))
+    return Path(nested[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]))
 
 
 def _caps(K: int) -> NDArray[np.float64]:
