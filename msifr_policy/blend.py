@@ -22,7 +22,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.network import NetworkCostToGo, NetworkPosterior
 from msifr_policy.posterior import CostToGo, Posterior
 
-__all__ = ["AnyCostToGo", "AnyPosterior", "BlendedPosterior", "blend", "predict_both"]
+__all__ = ["AnyCostToGo", "AnyPosterior", "BlendedPosterior", "blend", "log_odds", "predict_both"]
 
 Array = NDArray[np.float64]
 Share = Annotated[float, Meta(ge=0, le=10)]
@@ -32,11 +32,12 @@ _CERTAIN = 1e-9  # closest to 0 or 1 that a blended estimate may be
 
 def blend(M_network: Array, M_linear: Array, a: float, b: float) -> Array:
     """Return the blend of two estimates, elementwise, by the formula of the module docstring."""
-    result: Array = expit(a * _log_odds(M_network) + b * _log_odds(M_linear))
+    result: Array = expit(a * log_odds(M_network) + b * log_odds(M_linear))
     return result
 
 
-def _log_odds(M: Array) -> Array:
+def log_odds(M: Array) -> Array:
+    """Return η = log(M/(1 − M)), elementwise, of M kept away from 0 and 1."""
     result: Array = logit(np.clip(M, _CERTAIN, 1 - _CERTAIN))
     return result
 

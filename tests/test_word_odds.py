@@ -11,6 +11,7 @@ from scipy.optimize import approx_fprime
 
 from makers import make_traces
 from msifr_calibration import learn_word_odds, read_words, with_words
+from msifr_calibration.learned import _of_words
 from msifr_calibration.word_odds import _Grams, _kin
 from msifr_policy import EveryUnits, InputError, build_evidence
 from msifr_policy.validators import Length
@@ -83,9 +84,7 @@ def test_a_word_that_tells_is_found_and_replayed_in_flight():
     accepted = table.accepted[table.attempt][table.is_checkpoint]
     score = odds.cross_fitted[table.is_checkpoint, 0]
     assert score[accepted].mean() > score[~accepted].mean() + 0.3
-    unit = np.abs(odds.text).max() / 32767
-    raw = {name: np.rint(w / unit).astype(np.int16) for name, w in (("text", odds.text), ("prompt", odds.prompt))}
-    words = Words(remember(to_bytes({**{f"words.{n}": w for n, w in raw.items()}, "words.scale": np.asarray(unit)})))
+    words = Words(remember(to_bytes(_of_words(odds))))
     replayed = with_words(table, traces, words).values[:, -2]
     # The cross-fitted score is of another fit; the mean of the five lies close to it.
     assert np.corrcoef(replayed[table.is_checkpoint], score)[0, 1] > 0.98

@@ -4,10 +4,10 @@
 other prompts, how far along the path f ≤ α holds; the cheapest certified policy is taken.
 
 Several **families** of traces (other models, other benchmarks) can be fitted together. A learned posterior then shares
-everything but an offset. Families certified as one **pool** walk their own paths in step: at each step every family
-uses the policy of one price, relative to its own cost per accepted sample, and the pool's false-reject rate is tested.
-The certificate then holds for the pool as sampled, and says so; no family takes a policy by which it seems to lose more
-than the pool may.
+among them what it learns of words and evidence (`learned`). Families certified as one **pool** walk their own paths in
+step: at each step every family uses the policy of one price, relative to its own cost per accepted sample, and the
+pool's false-reject rate is tested. The certificate then holds for the pool as sampled, and says so; no family takes a
+policy by which it seems to lose more than the pool may.
 """
 
 from __future__ import annotations

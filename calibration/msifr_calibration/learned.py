@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from msifr_calibration.posterior import fit_posterior, log_loss
 from msifr_calibration.split import shared_folds
 from msifr_calibration.stages import standardise
 from msifr_calibration.word_odds import WordOdds, WordRows, learn_word_odds
-from msifr_policy.blend import BlendedPosterior, blend
+from msifr_policy.blend import BlendedPosterior, blend, log_odds
 from msifr_policy.errors import InputError
 from msifr_policy.evidence import EvidenceTable, build_evidence
 from msifr_policy.network import NetworkCostToGo, NetworkPosterior
@@ -201,7 +201,7 @@ def _blend_weights(data: _Data, M_network: NDArray[np.float64], M_linear: NDArra
     sizes = np.bincount(data.attempt[rows], minlength=len(data.accepted))
     w = (data.weight / np.maximum(sizes, 1))[data.attempt[rows]]
     sign = np.where(data.accepted > 0, 1.0, -1.0)[data.attempt[rows]]
-    eta = np.column_stack([logit(np.clip(M[rows], 1e-9, 1 - 1e-9)) for M in (M_network, M_linear)])
+    eta = np.column_stack([log_odds(M_network[rows]), log_odds(M_linear[rows])])
 
     def loss(ab: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         margin = sign * (eta @ ab)
