@@ -19,8 +19,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from benchmarks._records import Record, environment, print_records, save_records
-from msifr_policy.optimum import frontier, path, solve
-from msifr_policy.process import StageProcess, markov_chain, pull
+from msifr_policy.exact.optimum import frontier, path, solve
+from msifr_policy.exact.process import StageProcess, markov_chain, pull
 
 if TYPE_CHECKING:
     from quantecon.markov.ddp import DiscreteDP

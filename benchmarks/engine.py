@@ -29,11 +29,11 @@ from benchmarks._records import Record, environment, print_records
 from msifr_integrations.embedded import embedded_model_path, problems
 from msifr_integrations.embedded.train import build_model, build_tokenizer
 from msifr_integrations.engine.base import Attempt, Engine, Event, end_tokens
-from msifr_integrations.engine.engine import SlotEngine
-from msifr_integrations.engine.inputs import load_model
-from msifr_integrations.engine.live import Live
 from msifr_integrations.engine.sampling import Sampling, stream_key
-from msifr_integrations.engine.static import StaticEngine
+from msifr_integrations.engine.slot_engine import SlotEngine
+from msifr_integrations.engine.static_engine import StaticEngine
+from msifr_integrations.generation.inputs import load_model
+from msifr_integrations.generation.live import Live
 from msifr_policy.policy import Action, Decision
 
 DISCARDED_AFTER = 0.3  # of an attempt's full length

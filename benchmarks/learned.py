@@ -39,12 +39,12 @@ from msifr_calibration import (
     read_words,
     with_words,
 )
-from msifr_calibration.posterior import log_loss
+from msifr_calibration.beliefs.linear import log_loss
 from msifr_calibration.split import prompt_uniform
 from msifr_integrations.embedded import embedded_samples_path
-from msifr_policy.evidence import EvidenceTable
-from msifr_policy.posterior import signed_log1p
-from msifr_policy.traces import find_trace_files
+from msifr_policy.beliefs.linear import signed_log1p
+from msifr_policy.evidence.table import EvidenceTable
+from msifr_policy.records.traces import find_trace_files
 
 Predictions = Mapping[str, NDArray[np.float64]]
 

@@ -42,13 +42,14 @@ from msifr_calibration import (
 from msifr_calibration.split import folds
 from msifr_integrations.cli.options import auto_schedule
 from msifr_integrations.embedded import embedded_samples_path
-from msifr_policy.blend import predict_both
-from msifr_policy.evidence import EvidenceTable, build_evidence
-from msifr_policy.posterior import worth_index
-from msifr_policy.traces import Trace, find_trace_files, read_traces
+from msifr_policy.beliefs.blend import predict_both
+from msifr_policy.beliefs.linear import worth_index
+from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.rates import rates
+from msifr_policy.records.traces import Trace, find_trace_files, read_traces
 from msifr_policy.validators import default_validator, default_validators
 from msifr_sim import Summary, replay_policy, summarise
-from msifr_sim.outcomes import Outcomes, rates
+from msifr_sim.outcomes import Outcomes
 
 ALPHA, CONFIDENCE = 0.05, 0.9
 FOUR = (

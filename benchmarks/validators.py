@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks._records import Record, environment, print_records, save_records
-from msifr_policy.traces import find_trace_files, read_traces
+from msifr_policy.records.traces import find_trace_files, read_traces
 from msifr_policy.validators import (
     Evidence,
     Tokens,

@@ -19,15 +19,15 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from msifr_policy.blend import AnyCostToGo, AnyPosterior, BlendedPosterior, predict_both
+from msifr_policy.beliefs.blend import AnyCostToGo, AnyPosterior, BlendedPosterior, predict_both
+from msifr_policy.beliefs.linear import worth_index
 from msifr_policy.errors import InputError
-from msifr_policy.evidence import Costing, EvidenceTable
+from msifr_policy.evidence.schedule import Schedule
+from msifr_policy.evidence.table import Costing, EvidenceTable
+from msifr_policy.evidence.watch import Checkpoint, Watch, column_names
 from msifr_policy.files import replacing
 from msifr_policy.policy import Action, Decision
-from msifr_policy.posterior import worth_index
-from msifr_policy.schedule import Schedule
 from msifr_policy.validators import Validator, ValidatorSpec, Verdict, make_validator
-from msifr_policy.watch import Checkpoint, Watch, column_names
 from msifr_policy.weights import MAX_WEIGHTS_BYTES, remember, weights_bytes
 
 __all__ = [

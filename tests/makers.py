@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from msifr_policy.evidence import EvidenceTable, build_evidence
-from msifr_policy.schedule import EveryUnits, Schedule
-from msifr_policy.traces import Trace
+from msifr_policy.evidence.schedule import EveryUnits, Schedule
+from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Words, default_validators
 from msifr_policy.validators.words import BUCKETS
 from msifr_policy.weights import remember, to_bytes

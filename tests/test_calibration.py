@@ -23,6 +23,7 @@ from msifr_calibration import (
     threshold_stops,
     thresholds_at_price,
 )
+from msifr_calibration.beliefs.linear import log_loss
 from msifr_calibration.betting import (
     accepted_needed,
     betting_log_e_value,
@@ -31,7 +32,6 @@ from msifr_calibration.betting import (
     binomial_upper,
     prompt_scores,
 )
-from msifr_calibration.posterior import log_loss
 from msifr_policy.errors import InputError
 from msifr_sim import replay_policy, summarise
 

@@ -9,8 +9,8 @@ from makers import make_traces
 from msifr_integrations.cli import main
 from msifr_integrations.cli.options import parse_schedule
 from msifr_policy.errors import InputError
-from msifr_policy.schedule import EveryUnits, Geometric, NewlineSteps
-from msifr_policy.traces import write_traces
+from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps
+from msifr_policy.records.traces import write_traces
 
 CONTRACT = {
     "n_attempts", "n_prompts", "n_accepted", "unit", "cost_full", "cost_policy", "saving_rate", "saving_rate_ci",
@@ -194,7 +194,7 @@ def test_generate_with_and_without_a_policy_and_compare(tmp_path):
 
 
 def test_fit_with_a_learned_posterior_writes_weights_beside_the_policy(files, tmp_path, monkeypatch):
-    from msifr_calibration import learned
+    from msifr_calibration.beliefs import network as learned
 
     monkeypatch.setattr(learned, "_STEPS_AT_LEAST", 60)
     few = tmp_path / "few.jsonl"

@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse as sp
 
 from msifr_policy.errors import InputError
-from msifr_policy.evaluate import StagePolicy, evaluate
-from msifr_policy.gaussian import (
+from msifr_policy.exact.evaluation import StagePolicy, evaluate
+from msifr_policy.exact.gaussian import (
     OVERSHOOT,
     GaussianModel,
     SprtRates,
@@ -18,7 +18,7 @@ from msifr_policy.gaussian import (
     sprt_boundaries,
     sprt_rates,
 )
-from msifr_policy.optimum import CHOICES, path, solve
+from msifr_policy.exact.optimum import CHOICES, path, solve
 from msifr_policy.policy import Action
 
 MODEL = GaussianModel(0.3, (0.25,) * 12, (10.0,) * 12, 5.0, exit_cost=2.0)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from msifr_policy.belief import hide
 from msifr_policy.errors import InputError
-from msifr_policy.evaluate import StagePolicy, never_discard
-from msifr_policy.hazard import (
+from msifr_policy.exact.evaluation import StagePolicy, never_discard
+from msifr_policy.exact.hazard import (
     HazardModel,
     fit_hazard,
     fit_hazard_labelled,
@@ -16,10 +15,11 @@ from msifr_policy.hazard import (
     hazard_rates,
     sample_hazard,
 )
-from msifr_policy.optimum import solve
-from msifr_policy.process import StageProcess
-from msifr_policy.quota import fill_quota
-from msifr_policy.roulette import (
+from msifr_policy.exact.hidden import hide
+from msifr_policy.exact.optimum import solve
+from msifr_policy.exact.process import StageProcess
+from msifr_policy.exact.quota import fill_quota
+from msifr_policy.exact.roulette import (
     audit,
     capped_moments,
     kish,

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from msifr_policy.belief import hide
 from msifr_policy.errors import InputError
-from msifr_policy.evaluate import StagePolicy, evaluate, never_discard
-from msifr_policy.evidence import Costing, EvidenceTable
-from msifr_policy.optimum import frontier, keep_checkpoints, path, solve, solve_budget
-from msifr_policy.prices import Prices, charge_checkpoints
-from msifr_policy.process import StageProcess, markov_chain, mixture, pad, prospects, random_lengths, reach
-from msifr_policy.schedule import EveryUnits
-from msifr_policy.tree import Branch, Node
+from msifr_policy.evidence.schedule import EveryUnits
+from msifr_policy.evidence.table import Costing, EvidenceTable
+from msifr_policy.exact.evaluation import StagePolicy, evaluate, never_discard
+from msifr_policy.exact.hidden import hide
+from msifr_policy.exact.optimum import frontier, keep_checkpoints, path, solve, solve_budget
+from msifr_policy.exact.prices import Prices, charge_checkpoints
+from msifr_policy.exact.process import StageProcess, markov_chain, mixture, pad, prospects, random_lengths, reach
+from msifr_policy.exact.tree import Branch, Node
 from msifr_sim import empirical_chain
 
 P = np.array([[0.5, 0.5], [0.1, 0.9]])
@@ -163,7 +163,7 @@ def test_prices_in_one_sweep_are_prices_one_by_one(monkeypatch: pytest.MonkeyPat
     process = random_process(np.random.default_rng(4), sparse=False)
     prices = np.array([np.inf, *np.linspace(20, 1, 11)])
     together = path(process, prices)
-    monkeypatch.setattr("msifr_policy.optimum._PRICES_AT_ONCE", 4)
+    monkeypatch.setattr("msifr_policy.exact.optimum._PRICES_AT_ONCE", 4)
     apart = path(process, prices)
     np.testing.assert_allclose(apart.tokens, together.tokens, rtol=1e-12)
     for i, price in enumerate(prices):
@@ -274,7 +274,7 @@ def test_a_frontier_ends_at_the_vertex_of_least_loss() -> None:
 def test_stages_share_their_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """A homogeneous chain holds one matrix, dense or sparse, and checks it once."""
     checked = []
-    monkeypatch.setattr("msifr_policy.process._check_rows", lambda _, k: checked.append(k))
+    monkeypatch.setattr("msifr_policy.exact.process._check_rows", lambda _, k: checked.append(k))
     for matrix in (P, sp.csr_array(P)):
         chain = markov_chain(matrix, [1, 1], [0, 1], [1, 0], stages=5)
         assert len({id(each) for each in chain.transitions}) == 1

@@ -24,24 +24,24 @@ from scipy.optimize import linprog
 
 from msifr_policy import testing as t
 from msifr_policy.errors import InputError
+from msifr_policy.exact.tree import Choice, Node
 from msifr_policy.policy import Action, Decision
-from msifr_policy.tree import Choice, Node
 
 # By name, because the package may export functions of the same names.
 belief, evaluate, gaussian, hazard, martingale, optimum, prices, process, quota, roulette, tree = map(
     import_module,
     [
-        "msifr_policy.belief",
-        "msifr_policy.evaluate",
-        "msifr_policy.gaussian",
-        "msifr_policy.hazard",
-        "msifr_policy.martingale",
-        "msifr_policy.optimum",
-        "msifr_policy.prices",
-        "msifr_policy.process",
-        "msifr_policy.quota",
-        "msifr_policy.roulette",
-        "msifr_policy.tree",
+        "msifr_policy.exact.hidden",
+        "msifr_policy.exact.evaluation",
+        "msifr_policy.exact.gaussian",
+        "msifr_policy.exact.hazard",
+        "msifr_policy.exact.martingale",
+        "msifr_policy.exact.optimum",
+        "msifr_policy.exact.prices",
+        "msifr_policy.exact.process",
+        "msifr_policy.exact.quota",
+        "msifr_policy.exact.roulette",
+        "msifr_policy.exact.tree",
     ],
 )
 Data = st.DataObject

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from msifr_integrations.demo import Settings, run_demo
-from msifr_integrations.paired import pair_runs, read_attempts
+from msifr_integrations.generation.paired import pair_runs, read_attempts
 from msifr_integrations.report import Figure, Table, reliability_plot, stops_plot, write_page
 from msifr_policy.errors import InputError
 

@@ -28,17 +28,17 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 import tiny
 from msifr_integrations.embedded import problems
 from msifr_integrations.engine import attention
-from msifr_integrations.engine import engine as engine_module
+from msifr_integrations.engine import slot_engine as engine_module
 from msifr_integrations.engine.base import Attempt, Event, end_tokens
-from msifr_integrations.engine.engine import SlotEngine
-from msifr_integrations.engine.live import Live
 from msifr_integrations.engine.probe import make_engine, why_no_slots
 from msifr_integrations.engine.sampling import Sampling, Stream, draw, levels, stream_key
-from msifr_integrations.engine.static import StaticEngine
-from msifr_integrations.engine.text import Pieces
+from msifr_integrations.engine.slot_engine import SlotEngine
+from msifr_integrations.engine.static_engine import StaticEngine
+from msifr_integrations.generation.live import Live
+from msifr_integrations.generation.text import Pieces
 from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.policy import NEVER_DISCARD, Action, Decision
-from msifr_policy.schedule import EveryUnits
 
 ENDS = frozenset(range(0, 40, 8))  # several, so that random models come to an end
 SAMPLED = Sampling()

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from makers import make_table, make_traces
 from msifr_calibration import fit_policy
+from msifr_policy.beliefs.linear import LinearStage, Posterior
 from msifr_policy.errors import InputError
-from msifr_policy.evidence import EvidenceTable, build_evidence
+from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps
+from msifr_policy.evidence.table import EvidenceTable, build_evidence
 from msifr_policy.policy import NEVER_DISCARD, Action
 from msifr_policy.policy_file import PolicyFile, first_rows
-from msifr_policy.posterior import LinearStage, Posterior
-from msifr_policy.schedule import EveryUnits, NewlineSteps
-from msifr_policy.traces import Trace
+from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Length, default_validators
 from msifr_sim import replay_policy
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 import tiny
 from msifr_integrations.cli import main
 from msifr_integrations.cli.options import parse_filter
-from msifr_integrations.engine.inputs import read_prompts
-from msifr_integrations.engine.journal import ledger_path
+from msifr_integrations.generation.inputs import read_prompts
+from msifr_integrations.generation.journal import ledger_path
 from msifr_policy.errors import InputError
 from msifr_policy.filters import (
     FunctionFilter,
@@ -28,7 +28,7 @@ from msifr_policy.filters import (
     UnitTests,
     final_filter,
 )
-from msifr_policy.ledger import read_ledger, total
+from msifr_policy.records.ledger import read_ledger, total
 
 
 def outputs(path: Path) -> list[dict[str, Any]]:

@@ -21,17 +21,17 @@ from hypothesis import strategies as st
 import tiny
 from msifr_integrations.embedded import problems
 from msifr_integrations.engine.base import Event
-from msifr_integrations.engine.inputs import load_model, read_prompts
-from msifr_integrations.engine.journal import AttemptRecord, Journal, ledger_path
-from msifr_integrations.engine.run import Run, Task
-from msifr_integrations.generate import Progress, conversion_efficiency, describe_policy, generate
+from msifr_integrations.generation.generate import Progress, conversion_efficiency, describe_policy, generate
+from msifr_integrations.generation.inputs import load_model, read_prompts
+from msifr_integrations.generation.journal import AttemptRecord, Journal, ledger_path
+from msifr_integrations.generation.run import Run, Task
 from msifr_policy.errors import InputError, MsifrError
-from msifr_policy.evidence import replay
+from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps, Schedule
+from msifr_policy.evidence.table import replay
 from msifr_policy.filters import NumericMatch, Prompt, final_filter
-from msifr_policy.ledger import Entry, encode_line, read_ledger, total
 from msifr_policy.policy import NEVER_DISCARD, Action
-from msifr_policy.schedule import EveryUnits, NewlineSteps, Schedule
-from msifr_policy.traces import ReadReport, Trace, read_traces
+from msifr_policy.records.ledger import Entry, encode_line, read_ledger, total
+from msifr_policy.records.traces import ReadReport, Trace, read_traces
 from msifr_policy.validators import Length, Repetition, Verdict
 
 ROOT = Path(__file__).parents[1]
@@ -593,7 +593,7 @@ def test_policies_are_told_apart() -> None:
 
 def test_importing_generate_loads_no_torch() -> None:
     code = (
-        "import sys, msifr_integrations, msifr_integrations.generate, msifr_integrations.engine;"
+        "import sys, msifr_integrations, msifr_integrations.generation.generate, msifr_integrations.engine;"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [ROOT, ROOT / "integrations"]))}

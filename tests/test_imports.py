@@ -17,12 +17,12 @@ def run(code):
     ("module", "allowed"),
     [
         ("msifr_policy", set()),
-        ("msifr_policy.evaluate, msifr_policy.optimum, msifr_policy.policy_file", set()),
+        ("msifr_policy.exact.evaluation, msifr_policy.exact.optimum, msifr_policy.policy_file", set()),
         ("msifr_sim", set()),
         ("msifr_calibration", {"sklearn"}),
         ("msifr_integrations", set()),
         ("msifr_integrations.cli", set()),
-        ("msifr_integrations.generate", set()),
+        ("msifr_integrations.generation.generate", set()),
         ("msifr_integrations.embedded", set()),
     ],
 )

@@ -24,12 +24,12 @@ from msifr_calibration import (
     with_words,
 )
 from msifr_policy import EveryUnits, InputError, build_evidence
-from msifr_policy.blend import predict_both
-from msifr_policy.network import NetworkCostToGo, NetworkPosterior
+from msifr_policy.beliefs.blend import predict_both
+from msifr_policy.beliefs.network import NetworkCostToGo, NetworkPosterior
+from msifr_policy.evidence.watch import Watch
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.validators import Length
 from msifr_policy.validators.words import GramReader, Words, prompt_buckets, text_buckets
-from msifr_policy.watch import Watch
 from msifr_policy.weights import recall, remember, to_bytes
 from msifr_sim import replay_policy, summarise
 
@@ -199,7 +199,7 @@ def test_weights_that_do_not_fit_are_refused(learned_fit):
 def test_learning_is_a_function_of_its_seed_and_leaves_the_generator_alone(monkeypatch):
     import torch
 
-    monkeypatch.setattr("msifr_calibration.learned._STEPS_AT_LEAST", 40)
+    monkeypatch.setattr("msifr_calibration.beliefs.network._STEPS_AT_LEAST", 40)
     traces = make_traces(40, seed=5)
     table = build_evidence(traces, EveryUnits(20, "characters"), (Length(),))
     words = {"": read_words(table, traces)}

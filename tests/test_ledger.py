@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
-from msifr_policy.ledger import Entry, Header, Spent, encode_line, read_ledger, total
+from msifr_policy.records.ledger import Entry, Header, Spent, encode_line, read_ledger, total
 
 SETTINGS = {"seed": 0, "markers": ["a", "b"]}
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
-from msifr_policy.schedule import EveryUnits, Geometric, NewlineSteps, Schedule
+from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps, Schedule
+from msifr_policy.evidence.watch import Watch, column_names
 from msifr_policy.validators import NO_TOKENS, Evidence, Length, Verdict, default_validators
-from msifr_policy.watch import Watch, column_names
 
 CHARACTER_SCHEDULES = st.one_of(
     st.builds(EveryUnits, st.integers(1, 9), st.just("characters"), st.integers(0, 9), st.integers(1, 20)),

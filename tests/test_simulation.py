@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from makers import make_table
 from msifr_calibration import fit_policy
 from msifr_policy.errors import InputError
-from msifr_policy.evaluate import StagePolicy, evaluate, never_discard
-from msifr_policy.hazard import HazardModel, hazard_rates
-from msifr_policy.process import StageProcess
+from msifr_policy.exact.evaluation import StagePolicy, evaluate, never_discard
+from msifr_policy.exact.hazard import HazardModel, hazard_rates
+from msifr_policy.exact.process import StageProcess
 from msifr_sim import (
     Outcomes,
     agreement,

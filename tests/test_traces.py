@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
-from msifr_policy.traces import ReadReport, Trace, find_trace_files, read_traces, write_traces
+from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces, write_traces
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from makers import some_words
 from msifr_policy.errors import InputError
-from msifr_policy.traces import read_traces
+from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import (
     NO_TOKENS,
     AnswerMarker,

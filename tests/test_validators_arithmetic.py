@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from msifr_policy.validators import Arithmetic, Verdict
-from msifr_policy.validators.clauses import LIMIT, ClauseCutter
-from msifr_policy.validators.equations import Outcome, judge
+from msifr_policy.validators.equations.judge import Outcome, judge
+from msifr_policy.validators.readers.clauses import LIMIT, ClauseCutter
 
 HOLDS = r"""
 3 + 4 = 7

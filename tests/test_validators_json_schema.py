@@ -13,8 +13,8 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from msifr_policy.errors import InputError
 from msifr_policy.validators import JsonSchema, Verdict
-from msifr_policy.validators.completion import LIMIT
 from msifr_policy.validators.json_schema import relaxed
+from msifr_policy.validators.readers.completion import LIMIT
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -202,7 +202,7 @@ def test_the_property_can_fail() -> None:
     """llguidance alone, without relaxing, rejects reordered keys: what the property above is there to catch."""
     from llguidance import LLMatcher
 
-    from msifr_policy.validators.completion import Completion
+    from msifr_policy.validators.readers.completion import Completion
 
     reordered = '{"answer": 3, "reasoning": "so"}'
     strict = Completion(LLMatcher.grammar_from_json_schema(SCHEMA))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msifr_policy.validators import Grammar, Regular, Verdict
-from msifr_policy.validators.completion import LIMIT
+from msifr_policy.validators.readers.completion import LIMIT
 
 PATTERNS = ["(a|b)*c", "a{2,3}(bc)?", "(ab|c)*", "a*b*c*", "[ab]?c+", "(a|ab)(c|bc)", "", "((a|b)(a|c))*"]
 

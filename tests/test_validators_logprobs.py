@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msifr_policy.schedule import EveryUnits
+from msifr_policy.evidence.schedule import EveryUnits
+from msifr_policy.evidence.watch import Watch
 from msifr_policy.validators import Evidence, Logprobs, Tokens, Verdict
 from msifr_policy.validators.logprobs import MOST
-from msifr_policy.watch import Watch
 
 LOGPROBS = st.lists(st.floats(-20, 0), max_size=60)
 

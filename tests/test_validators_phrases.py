@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from msifr_policy.validators import Phrases, Verdict
 from msifr_policy.validators.phrases import PHRASES
-from msifr_policy.validators.sentences import LIMIT, SentenceCutter
+from msifr_policy.validators.readers.sentences import LIMIT, SentenceCutter
 
 EXAMPLES = {
     "refusals": [

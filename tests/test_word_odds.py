@@ -11,8 +11,8 @@ from scipy.optimize import approx_fprime
 
 from makers import make_traces
 from msifr_calibration import learn_word_odds, read_words, with_words
-from msifr_calibration.learned import _of_words
-from msifr_calibration.word_odds import _Grams, _kin
+from msifr_calibration.beliefs.network import _of_words
+from msifr_calibration.beliefs.words import _Grams, _kin
 from msifr_policy import EveryUnits, InputError, build_evidence
 from msifr_policy.validators import Length
 from msifr_policy.validators.words import SMOOTHING, Words, prompt_buckets, text_buckets

@@ -21,12 +21,12 @@ from transformers import (
 )
 
 from msifr_integrations.embedded import embedded_model_path
-from msifr_integrations.generate import generate
+from msifr_integrations.generation.generate import generate
+from msifr_policy.evidence.schedule import EveryUnits, Schedule
+from msifr_policy.evidence.watch import Checkpoint, Watch
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision
-from msifr_policy.schedule import EveryUnits, Schedule
 from msifr_policy.validators import Length, Validator
-from msifr_policy.watch import Checkpoint, Watch
 
 END = 0
 

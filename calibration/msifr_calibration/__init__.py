@@ -1,7 +1,10 @@
 """Calibration: from recorded traces to a certified discard policy."""
 
+from msifr_calibration.beliefs.cost_to_go import fit_cost_to_go
+from msifr_calibration.beliefs.linear import FittedPosterior, fit_posterior
+from msifr_calibration.beliefs.network import LearnedBeliefs, LearnOptions, learn_beliefs, with_words
+from msifr_calibration.beliefs.words import WordOdds, WordRows, learn_word_odds, read_words
 from msifr_calibration.certificate import Tested, certificate_of, fixed_sequence_test
-from msifr_calibration.cost_to_go import fit_cost_to_go
 from msifr_calibration.fit import (
     Fit,
     Learned,
@@ -13,11 +16,8 @@ from msifr_calibration.fit import (
     learn,
     learn_families,
 )
-from msifr_calibration.learned import LearnedBeliefs, LearnOptions, learn_beliefs, with_words
 from msifr_calibration.path import Path, fit_path, threshold_stops, thresholds_at_price
-from msifr_calibration.posterior import FittedPosterior, fit_posterior
 from msifr_calibration.split import folds, split_by_prompt
-from msifr_calibration.word_odds import WordOdds, WordRows, learn_word_odds, read_words
 
 __all__ = [
     "Fit",

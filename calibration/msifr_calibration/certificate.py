@@ -25,7 +25,7 @@ from msifr_calibration.betting import (
     prompt_scores,
 )
 from msifr_policy.errors import InputError
-from msifr_policy.evidence import EvidenceTable
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Certificate, GroupBound
 
 __all__ = ["Tested", "certificate_of", "fixed_sequence_test"]

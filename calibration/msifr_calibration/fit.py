@@ -19,22 +19,22 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_calibration.beliefs.cost_to_go import fit_cost_to_go
+from msifr_calibration.beliefs.linear import Method, fit_posterior
+from msifr_calibration.beliefs.network import LearnOptions, learn_beliefs, with_words
+from msifr_calibration.beliefs.words import read_words
 from msifr_calibration.betting import accepted_needed
 from msifr_calibration.certificate import Tested, certificate_of, fixed_sequence_test
-from msifr_calibration.cost_to_go import fit_cost_to_go
-from msifr_calibration.learned import LearnOptions, learn_beliefs, with_words
 from msifr_calibration.path import Path, fit_path, threshold_stops
-from msifr_calibration.posterior import Method, fit_posterior
 from msifr_calibration.split import prompt_uniform, split_by_prompt
-from msifr_calibration.word_odds import read_words
-from msifr_policy.blend import AnyCostToGo, AnyPosterior, predict_both
+from msifr_policy.beliefs.blend import AnyCostToGo, AnyPosterior, predict_both
+from msifr_policy.beliefs.linear import worth_index
 from msifr_policy.errors import InputError
-from msifr_policy.evidence import EvidenceTable
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, LengthCap, PolicyFile
-from msifr_policy.posterior import worth_index
-from msifr_policy.traces import Trace
+from msifr_policy.rates import capped, rates
+from msifr_policy.records.traces import Trace
 from msifr_policy.validators.words import Words
-from msifr_sim.outcomes import capped, rates
 
 __all__ = [
     "Fit",

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from msifr_policy.evidence import EvidenceTable
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import first_rows
 
 __all__ = ["Path", "fit_path", "threshold_stops", "thresholds_at_price"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
-from msifr_policy.evidence import EvidenceTable
+from msifr_policy.evidence.table import EvidenceTable
 
 __all__ = ["folds", "prompt_uniform", "shared_folds", "split_by_prompt"]
 

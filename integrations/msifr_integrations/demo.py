@@ -27,9 +27,9 @@ import numpy as np
 from msifr_calibration import Fit, fit_policy
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.embedded import embedded_model_path, problems
-from msifr_integrations.engine.inputs import load_model
-from msifr_integrations.generate import Result, generate
-from msifr_integrations.paired import Paired, pair_runs
+from msifr_integrations.generation.generate import Result, generate
+from msifr_integrations.generation.inputs import load_model
+from msifr_integrations.generation.paired import Paired, pair_runs
 from msifr_integrations.report import Figure, Table, write_page
 from msifr_integrations.report.plots import (
     Interval,
@@ -38,12 +38,12 @@ from msifr_integrations.report.plots import (
     simulated_plot,
     stops_plot,
 )
-from msifr_policy.evaluate import evaluate
-from msifr_policy.evidence import EvidenceTable, build_evidence
+from msifr_policy.evidence.schedule import NewlineSteps
+from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.exact.evaluation import evaluate
 from msifr_policy.files import replacing
 from msifr_policy.filters import Prompt
-from msifr_policy.schedule import NewlineSteps
-from msifr_policy.traces import read_traces
+from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validator
 from msifr_sim import (
     Agreement,

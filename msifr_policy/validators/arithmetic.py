@@ -18,8 +18,8 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-from msifr_policy.validators.clauses import LIMIT, Clause, ClauseCutter
-from msifr_policy.validators.equations import Outcome, judge, may_hold_equation
+from msifr_policy.validators.equations.judge import Outcome, judge, may_hold_equation
+from msifr_policy.validators.readers.clauses import LIMIT, Clause, ClauseCutter
 
 __all__ = ["Arithmetic"]
 

@@ -26,8 +26,8 @@ import jiter
 import msgspec
 
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-from msifr_policy.validators.completion import Completion, check_grammar
-from msifr_policy.validators.json_place import JsonPlace, Place
+from msifr_policy.validators.readers.completion import Completion, check_grammar
+from msifr_policy.validators.readers.json_place import JsonPlace, Place
 
 __all__ = ["JsonSchema", "relaxed"]
 

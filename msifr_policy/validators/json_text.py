@@ -22,7 +22,7 @@ import jiter
 import msgspec
 
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-from msifr_policy.validators.json_place import JsonPlace, Place
+from msifr_policy.validators.readers.json_place import JsonPlace, Place
 
 __all__ = ["MAX_DEPTH", "JsonText"]
 

@@ -12,7 +12,7 @@ import math
 import msgspec
 
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-from msifr_policy.validators.shown_numbers import NumberReader, shown_numbers
+from msifr_policy.validators.readers.shown_numbers import NumberReader, shown_numbers
 
 __all__ = ["Magnitude"]
 

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import msgspec
 
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-from msifr_policy.validators.lines import cut_lines
+from msifr_policy.validators.readers.lines import cut_lines
 
 __all__ = ["MOST_BLOCKS", "BlocksPlan"]
 

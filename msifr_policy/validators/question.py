@@ -14,7 +14,7 @@ import msgspec
 
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
 from msifr_policy.validators.pattern_sets import PatternSets, add
-from msifr_policy.validators.sentences import SentenceCutter
+from msifr_policy.validators.readers.sentences import SentenceCutter
 
 __all__ = ["READ", "SIGNS", "Question"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from msifr_policy.validators.completion import Completion, LanguageState, check_grammar
+from msifr_policy.validators.readers.completion import Completion, LanguageState, check_grammar
 
 __all__ = ["Regular"]
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
-from msifr_policy.evaluate import StagePolicy
-from msifr_policy.evidence import EvidenceTable
-from msifr_policy.process import StageProcess
+from msifr_policy.evidence.table import EvidenceTable
+from msifr_policy.exact.evaluation import StagePolicy
+from msifr_policy.exact.process import StageProcess
 
 __all__ = ["empirical_chain"]
 

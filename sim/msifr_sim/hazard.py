@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from msifr_policy.hazard import HazardModel, sample_hazard
-from msifr_policy.schedule import Unit
+from msifr_policy.evidence.schedule import Unit
+from msifr_policy.exact.hazard import HazardModel, sample_hazard
 from msifr_sim.outcomes import Outcomes
 
 __all__ = ["simulate_hazard"]

@@ -14,9 +14,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
-from msifr_policy.evaluate import StagePolicy
-from msifr_policy.process import Matrix, StageProcess
-from msifr_policy.schedule import Unit
+from msifr_policy.evidence.schedule import Unit
+from msifr_policy.exact.evaluation import StagePolicy
+from msifr_policy.exact.process import Matrix, StageProcess
 from msifr_sim.outcomes import Outcomes
 
 __all__ = ["Agreement", "Rates", "agreement", "simulate_process"]

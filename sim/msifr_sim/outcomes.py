@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
-from msifr_policy.schedule import Unit
+from msifr_policy.evidence.schedule import Unit
+from msifr_policy.rates import capped, rates
 
-__all__ = ["CI_LEVEL", "CheckpointCount", "Outcomes", "Summary", "capped", "summarise"]
+__all__ = ["CI_LEVEL", "CheckpointCount", "Outcomes", "Summary", "summarise"]
 
 CI_LEVEL = 0.95
 _DRAWS = 2000
@@ -79,23 +80,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     ci_level: float
     discards_by_reason: dict[str, int]
     by_checkpoint: list[CheckpointCount]
-
-
-def rates(totals: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Return s, f and the net cost factor `[...]` from `[..., 4]` totals: cost_full, cost_policy, accepted, lost."""
-    full, policy, accepted, lost = np.moveaxis(totals, -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        s = 1 - policy / full
-        f = lost / accepted
-        factor = np.where(accepted > lost, (1 - s) / (1 - f), np.inf)
-    return s, f, factor
-
-
-def capped(cost: NDArray[np.float64], cap: float | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return (cost under a plain length cap, discarded): an attempt not finished at `cap` is stopped there."""
-    if cap is None:
-        return cost, np.zeros(len(cost), dtype=bool)
-    return np.minimum(cost, cap), cost > cap
 
 
 def summarise(outcomes: Outcomes, *, length_cap: float | None = None, seed: int = 0, draws: int = _DRAWS) -> Summary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from msifr_policy.evidence import EvidenceTable
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import FittedPolicy
 from msifr_sim.outcomes import Outcomes
 

@@ -27,9 +27,9 @@ from msifr_integrations.cli.options import (
     trace_options,
 )
 from msifr_policy.errors import InputError
-from msifr_policy.evidence import EvidenceTable
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import FittedPolicy, PolicyFile
-from msifr_policy.traces import ReadReport, Trace, find_trace_files, read_traces
+from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces
 from msifr_policy.validators import validator_names
 
 if TYPE_CHECKING:
@@ -346,8 +346,8 @@ def simulate(
     With POLICY and TRACES: a Markov model over ranges of the worth index is compiled from the traces, and POLICY is
     evaluated on it. Without: "discard at the first flag" under the hazard model of the options.
     """
-    from msifr_policy.evaluate import evaluate as evaluate_exactly
-    from msifr_policy.hazard import HazardModel, hazard_rates
+    from msifr_policy.exact.evaluation import evaluate as evaluate_exactly
+    from msifr_policy.exact.hazard import HazardModel, hazard_rates
     from msifr_sim import (
         agreement,
         empirical_chain,
@@ -547,7 +547,7 @@ def generate(
     A run that was killed goes on where it stopped when started again with the same options.
     """
     from msifr_integrations.embedded import embedded_model_path
-    from msifr_integrations.generate import generate as run
+    from msifr_integrations.generation.generate import generate as run
 
     fitted = None if policy == "none" else PolicyFile.load(policy).policy()
     with tracking("generating") as advance:

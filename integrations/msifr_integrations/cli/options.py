@@ -15,13 +15,13 @@ import numpy as np
 
 from msifr_integrations.cli.console import prose, tracking
 from msifr_policy.errors import InputError
-from msifr_policy.evidence import EvidenceTable, TokenEnds, build_evidence
+from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
+from msifr_policy.evidence.table import EvidenceTable, TokenEnds, build_evidence
 from msifr_policy.filters import FinalFilter, FunctionFilter, JsonSchema, MathVerify, ScoreThreshold, UnitTests
 from msifr_policy.filters import final_filter as usual_filter
 from msifr_policy.filters.json_schema import Find
 from msifr_policy.filters.unit_tests import FindProgram
-from msifr_policy.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
-from msifr_policy.traces import OnError, ReadReport, read_traces
+from msifr_policy.records.traces import OnError, ReadReport, read_traces
 from msifr_policy.validators import (
     Validator,
     built_in_validators,
@@ -215,7 +215,7 @@ def tokenizer_ends(name: str | None) -> TokenEnds | None:
     """Return the token ends of a tokenizer named by a tokenizer.json, a model folder or a model id."""
     if name is None:
         return None
-    from msifr_integrations.tokens import load_token_ends
+    from msifr_integrations.formats.token_ends import load_token_ends
 
     return load_token_ends(name)
 

@@ -8,10 +8,10 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from msifr_integrations.engine.base import Engine, EngineKind
-from msifr_integrations.engine.engine import SlotEngine
 from msifr_integrations.engine.sampling import Sampling
-from msifr_integrations.engine.slots import SlotCache, prefill
-from msifr_integrations.engine.static import StaticEngine
+from msifr_integrations.engine.slot_cache import SlotCache, prefill
+from msifr_integrations.engine.slot_engine import SlotEngine
+from msifr_integrations.engine.static_engine import StaticEngine
 from msifr_policy.errors import InputError
 
 __all__ = ["make_engine", "why_no_slots"]

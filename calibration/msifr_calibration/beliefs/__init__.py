@@ -1,0 +1,1 @@
+"""Learning beliefs from recorded attempts: linear models, words, networks."""

@@ -1,0 +1,54 @@
+"""What the models per checkpoint share: stages with enough data, folds by prompt, standardised evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msifr_calibration.split import folds
+from msifr_policy.evidence.table import EvidenceTable
+
+__all__ = ["prompt_folds", "stages_of", "standardise"]
+
+_FOLDS = 5
+_MIN_PER_CLASS = 25
+
+
+def prompt_folds(table: EvidenceTable, seed: int) -> NDArray[np.int64]:
+    """Return `[N]` the fold of each attempt, a function of its prompt; five folds, fewer if prompts are."""
+    return folds(table.prompt_ids, max(2, min(_FOLDS, table.n_prompts)), seed)[table.prompt]
+
+
+def stages_of(table: EvidenceTable) -> NDArray[np.int64]:
+    """Return `[K]` the stage of each checkpoint: consecutive checkpoints merged until both outcomes are frequent."""
+    rows = table.is_checkpoint
+    k, accepted = table.k[rows], table.accepted[table.attempt[rows]]
+    if not len(k):
+        return np.zeros(1, dtype=np.int64)
+    good = np.bincount(k[accepted], minlength=k.max() + 1)[1:]
+    bad = np.bincount(k[~accepted], minlength=k.max() + 1)[1:]
+    stage_of = np.zeros(len(good), dtype=np.int64)
+    stage = n_good = n_bad = 0
+    for i, (g, b) in enumerate(zip(good, bad, strict=True)):
+        stage_of[i] = stage
+        n_good, n_bad = n_good + g, n_bad + b
+        if min(n_good, n_bad) >= _MIN_PER_CLASS:
+            # Only close the stage if what is left can fill another one.
+            if min(good[i + 1 :].sum(), bad[i + 1 :].sum()) < _MIN_PER_CLASS:
+                continue
+            stage, n_good, n_bad = stage + 1, 0, 0
+    return stage_of
+
+
+def standardise(
+    x: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return (z, centre, scale) of x `[n, D]`: z = (x − centre)/scale, 0 where x is NaN or does not vary."""
+    known = np.isfinite(x)
+    count = np.maximum(known.sum(axis=0), 1)
+    centre = np.where(known, x, 0.0).sum(axis=0) / count
+    deviation = np.where(known, x - centre, 0.0)
+    spread = np.sqrt((deviation**2).sum(axis=0) / count)
+    varies = spread > 1e-9
+    scale = np.where(varies, spread, 1.0)
+    return np.where(varies, deviation / scale, 0.0), centre, scale

@@ -1,0 +1,1 @@
+"""What a policy believes at a checkpoint: posterior and cost to go, evaluated by numpy alone."""

@@ -1,0 +1,1 @@
+"""The exact mathematics of finite stage processes: evaluation, optimum, frontier, martingale, bias, roulette."""

@@ -1,0 +1,3 @@
+"""Property tests for your own policies and validators; needs hypothesis."""
+
+from msifr_policy.testing.policies import *  # noqa: F403

@@ -1,0 +1,1 @@
+"""Equations in a text: atoms, expressions, and the verdict on both sides."""

@@ -1,0 +1,368 @@
+r"""From atoms to expressions: what the words mean, which runs of items are expressions, what these are worth.
+
+The second of three steps (`atoms`, `expressions`, `equations`). `read_items` drops units and remarks,
+turns words such as "of" and "times" into operators, and leaves breaks and doubts; `runs` cuts a side at its
+breaks; `Run.value` evaluates exactly. Values are bounded (512 bits, nesting of 12, exponents of 64), so that
+time and memory are linear in the clause.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple, cast
+
+from msifr_policy.validators.equations.atoms import Atom, Mark, Number, Word
+
+__all__ = ["Item", "Reading", "Run", "UnreadableError", "Value", "read_items", "runs"]
+
+_MAX_BITS = 512
+_MAX_DEPTH = 12
+_MAX_EXPONENT = 64
+_MAX_REMARK = 30
+
+Item = Number | Mark | str
+"""An atom that is no word; of the strings only operators, "(", ")", "frac" and "&", the plus in 2½."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_WORD_OPERATORS = {
+    "plus": "+", "minus": "-", "times": "*", "of": "*", "over": "/", "multiplied by": "*", "divided by": "/",
+}  # fmt: skip
+_GLUED_UNITS = _words("kg km cm mm ml mg lb lbs oz mph ft hrs hr min mins sec secs kwh gb mb tb kb m² cm² km² ft²")
+_STRUCTURE = _words(
+    # words of a clause, not of a unit
+    "is are was were be has had have having he she it they we you i and or but then so that which if the "
+    "this gives gave get gets got makes made will would need needs needed because since when while who "
+    "therefore not equals equal than as from to his her their its at"
+)
+_LEADING = _words(
+    # words before a number that change its value
+    "half twice thrice double triple third quarter of minus plus times by over squared cubed or to negative "
+    "day days week weeks month year hour step page number per root point "
+    "base less dozen hundred thousand million billion from"
+)
+_FUNCTIONS = _words("root log ln sin cos tan sec csc cot arcsin arccos arctan exp sqrt gcd lcm max min det choose pi")
+
+
+def read_items(side: list[Atom], units: set[str]) -> list[Item]:
+    """Turn words into units (added to `units`), operators, breaks and doubts, and free stray parentheses."""
+    items: list[Item] = []
+    n = len(side)
+    i = 0
+    while i < n:
+        atom = side[i]
+        last = items[-1] if items else Mark.BREAK
+        operand = isinstance(last, Number) or last == ")"
+        per_unit = atom == "/" and operand and i + 1 < n and _is_unit(side[i + 1])  # $5/hour
+        if isinstance(atom, Word) or per_unit:
+            start = i
+            while i < n and _in_phrase(side, i):
+                i += 1
+            phrase = [word for word in side[start:i] if isinstance(word, Word)]
+            if operand and phrase[0].text == "and" and (mixed := _mixed(last, side[i : i + 3])):
+                items[-1] = mixed
+                i += 3
+                continue
+            items += _phrase(phrase, last, operand, side[i] if i < n else None, units)
+            continue
+        i += 1
+        following = side[i] if i < n else None
+        if isinstance(atom, Number):
+            if operand:
+                if mixed := _mixed(last, side[i - 1 : i + 2]):
+                    items[-1] = mixed
+                    i += 2
+                else:
+                    items += (Mark.GAP, atom)
+            else:
+                items.append(atom)
+        elif atom == "x":
+            items.append("*" if operand else Mark.GAP)
+        elif atom == "**":  # a power, or bold type
+            if operand and (isinstance(following, Number) or following == "("):
+                items.append("^")
+        elif atom == "(" and (end := _remark(side, i)):
+            if end == n and isinstance(following, Word) and side[-1] != ")":
+                items.append(Mark.BREAK)
+            units.update(word.text for word in side[i:end] if isinstance(word, Word))
+            i = end
+        elif atom in ("(", "{"):
+            if operand and not (atom == "{" and _is_numerator(items)):
+                items.append(Mark.GAP)
+            items.append("(")
+        elif atom == "frac":
+            if operand:
+                items.append("&" if isinstance(last, Number) else "*")
+            items.append(atom)
+        else:
+            items.append(cast(Item, atom))
+    return _free_parentheses(items)
+
+
+def _remark(side: list[Atom], i: int) -> int:
+    """Return where the parenthesis opened before atom `i` ends, if it holds a remark; else 0."""
+    depth, words = 1, 0
+    for j in range(i, min(i + _MAX_REMARK, len(side))):
+        atom = side[j]
+        if atom in ("(", "{"):
+            depth += 1
+        elif atom in (")",):
+            depth -= 1
+            if depth == 0:
+                return j + 1 if words else 0
+        elif isinstance(atom, Word):
+            if not _is_unit(atom) or atom.text in _FUNCTIONS:
+                return 0
+            words += 1
+        elif atom is Mark.GAP:
+            return 0
+    return len(side) if words and isinstance(side[i], Word) else 0
+
+
+def _is_numerator(items: list[Item]) -> bool:
+    """Say whether the parenthesis that ends `items` is the first after `frac`."""
+    depth = 0
+    for j in range(len(items) - 1, max(-1, len(items) - 1 - _MAX_REMARK), -1):
+        depth += (items[j] == ")") - (items[j] == "(")
+        if depth == 0:
+            return j > 0 and items[j - 1] == "frac"
+    return False
+
+
+def _in_phrase(side: list[Atom], i: int) -> bool:
+    return isinstance(side[i], Word) or (side[i] == "/" and i + 1 < len(side) and _is_unit(side[i + 1]))
+
+
+def _is_unit(atom: Atom) -> bool:
+    return isinstance(atom, Word) and len(atom.text) > 1 and not atom.calls
+
+
+def _mixed(whole: Item, fraction: list[Atom]) -> Number | None:
+    """Return the mixed number of `whole` and `fraction` (`2 1/2`), or None if they are none."""
+    if len(fraction) < 3 or fraction[1] != "/":
+        return None
+    numbers = [x for x in (whole, fraction[0], fraction[2]) if isinstance(x, Number)]
+    values = [x.value for x in numbers if isinstance(x.value, int) and not x.percent]
+    if len(values) < 3 or values[1] >= values[2]:
+        return None
+    return Number(values[0] + Fraction(values[1], values[2]))
+
+
+def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None, units: set[str]) -> tuple[Item, ...]:
+    """Return what a run of words between `last` and `following` stands for."""
+    texts = [word.text for word in words]
+    final = texts[-1]
+    known = all(text.isalpha() and (len(text) > 1 or (text == "a" and len(texts) > 1)) for text in texts)
+    if not known or words[-1].calls or (words[0].glued and texts[0] not in _GLUED_UNITS):
+        return (Mark.GAP,)
+    if not _FUNCTIONS.isdisjoint(texts):
+        return (Mark.GAP,)
+    number_next = isinstance(following, Number) or following in ("(", "frac")
+    if operand and not number_next:
+        units.update(texts)
+        if len(texts) <= 5 and _STRUCTURE.isdisjoint(texts):
+            return ()
+        return (Mark.BREAK, Mark.DOUBT) if following is None else (Mark.DOUBT,)
+    if operand:
+        operator = _WORD_OPERATORS.get(" ".join(texts))
+        if operator is not None:
+            doubt = operator == "*" and not (isinstance(last, Number) and last.percent)
+            return (Mark.DOUBT, operator) if doubt else (operator,)
+        units.update(texts)
+    elif isinstance(last, str):
+        return (Mark.DOUBT,) if number_next else (Mark.GAP,)
+    return (Mark.BREAK, Mark.DOUBT) if final in _LEADING else (Mark.BREAK,)
+
+
+def _free_parentheses(items: list[Item]) -> list[Item]:
+    """Turn parentheses without a partner into breaks, and those around something not understood into gaps."""
+    open_at: list[int] = []
+    gaps = 0
+    for i, item in enumerate(items):
+        if item == "(":
+            open_at.append(i)
+        elif item == ")":
+            if open_at:
+                open_at.pop()
+            else:
+                items[i] = Mark.GAP if gaps else Mark.BREAK
+                gaps = max(0, gaps - 1)
+        elif item is Mark.BREAK or item is Mark.GAP:
+            for j in open_at:
+                items[j] = items[i]
+            gaps += len(open_at) if item is Mark.GAP else 0
+            open_at.clear()
+    for j in open_at:
+        items[j] = Mark.BREAK
+    return items
+
+
+_ZERO = cast(Fraction, 0)
+
+
+class UnreadableError(Exception):
+    """A run of items is no expression, or its value is out of bounds."""
+
+
+class Value(NamedTuple):
+    """A value and how far the value meant may be from it."""
+
+    value: Fraction
+    slack: Fraction = _ZERO
+
+
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "^": 4, "&": 5}
+_UNARY = 3
+
+
+class Reading(NamedTuple):
+    """A way to read an expression."""
+
+    percent: Fraction = Fraction(1, 100)  # what a percent sign is worth
+    sequential: bool = False  # strictly from left to right
+    paired: bool = False  # 8 / 1/2 as 8 / (1/2)
+
+
+class Run:
+    """A run of items between two breaks, read as one expression."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self.doubtful = Mark.DOUBT in items
+        self.items = [item for item in items if not isinstance(item, Mark)]
+        self._reading = Reading()
+        self._list: list[Number | str] = []
+        self._at = 0
+
+    def value(self, reading: Reading) -> Value:
+        """Evaluate. Raises `UnreadableError`."""
+        self._reading, self._at = reading, 0
+        self._list = _pair(self.items) if reading.paired else self.items
+        value = self._expression(0, 0)
+        if self._at < len(self._list):
+            raise UnreadableError
+        return value
+
+    @property
+    def number(self) -> Number | None:
+        """The number that is all of this run but a sign, if it is one."""
+        last = self.items[-1] if self.items else None
+        alone = len(self.items) == 1 or (len(self.items) == 2 and self.items[0] in ("+", "-"))
+        return last if alone and isinstance(last, Number) else None
+
+    def _expression(self, least: int, depth: int) -> Value:
+        left = self._operand(depth)
+        while self._at < len(self._list):
+            operator = self._list[self._at]
+            precedence = _PRECEDENCE.get(operator, 0) if isinstance(operator, str) else 0
+            if precedence == 0:
+                break
+            if self._reading.sequential and precedence <= 2:
+                precedence = 1
+            if precedence <= least:
+                break
+            self._at += 1
+            # A power binds to the right: 2^3^2 is 2^9.
+            right = self._expression(precedence - (operator == "^"), depth + 1)
+            left = _apply(str(operator), left, right)
+        return left
+
+    def _operand(self, depth: int) -> Value:
+        if depth > _MAX_DEPTH or self._at >= len(self._list):
+            raise UnreadableError
+        item = self._list[self._at]
+        self._at += 1
+        if isinstance(item, Number):
+            if item.percent:
+                return Value(item.value * self._reading.percent, item.slack * self._reading.percent)
+            return Value(item.value, item.slack)
+        if item == "(":
+            value = self._expression(0, depth + 1)
+            self._close()
+            return value
+        if item == "frac":
+            return _apply("/", self._group(depth), self._group(depth))
+        if item in ("-", "+"):
+            if item == "+" and self._at > 1:
+                raise UnreadableError  # 2 *+ 1 is a slip
+            value = self._expression(_UNARY, depth + 1)
+            return Value(-value.value, value.slack) if item == "-" else value
+        raise UnreadableError
+
+    def _group(self, depth: int) -> Value:
+        if self._at >= len(self._list) or self._list[self._at] != "(":
+            raise UnreadableError
+        return self._operand(depth + 1)
+
+    def _close(self) -> None:
+        if self._at >= len(self._list) or self._list[self._at] != ")":
+            raise UnreadableError
+        self._at += 1
+
+
+def _pair(items: list[Number | str]) -> list[Number | str]:
+    """Put the fractions of each chain a / b / … in parentheses, paired from its end."""
+    paired: list[Number | str] = []  # reversed
+    i = len(items) - 1
+    while i >= 0:
+        denominator, slash, numerator = items[i], items[i - 1] if i else "", items[i - 2] if i > 1 else ""
+        if isinstance(denominator, Number) and slash == "/" and isinstance(numerator, Number):
+            paired += (")", denominator, slash, numerator, "(")
+            i -= 3
+        else:
+            paired.append(denominator)
+            i -= 1
+    paired.reverse()
+    return paired
+
+
+def _apply(operator: str, a: Value, b: Value) -> Value:
+    x, y, dx, dy = a.value, b.value, a.slack, b.slack
+    if operator == "*":
+        value, slack = x * y, abs(x) * dy + abs(y) * dx + dx * dy if dx or dy else _ZERO
+    elif operator == "/":
+        if abs(y) <= dy:
+            raise UnreadableError
+        value = Fraction(x) / y
+        slack = (dx + abs(value) * dy) / (abs(y) - dy) if dx or dy else _ZERO
+    elif operator == "-":
+        value, slack = x - y, dx + dy
+    elif operator == "^":
+        if dy or y.denominator != 1 or abs(y) > _MAX_EXPONENT or (x == 0 and y < 0):
+            raise UnreadableError
+        n = int(y)
+        if _bits(x) * abs(n) > _MAX_BITS:
+            raise UnreadableError
+        value = Fraction(x) ** n if n < 0 else x**n
+        slack = (abs(x) + dx) ** n - abs(x) ** n if dx and n > 0 else _ZERO
+    else:  # "+", and "&" of a mixed number
+        value, slack = x + y, dx + dy
+    if _bits(value) > _MAX_BITS or _bits(slack) > 2 * _MAX_BITS:
+        raise UnreadableError
+    return Value(value, slack)
+
+
+def _bits(x: Fraction) -> int:
+    return max(x.numerator.bit_length(), x.denominator.bit_length())
+
+
+def runs(items: list[Item]) -> tuple[Run, Run]:
+    """Return the first and the last run of a side; a gap or an operator beyond the break is a doubt."""
+    breaks = [i for i, item in enumerate(items) if item is Mark.BREAK or item is Mark.GAP]
+    if not breaks:
+        run = Run(items)
+        return run, run
+    first, last = Run(items[: breaks[0]]), Run(items[breaks[-1] + 1 :])
+    first.doubtful |= _hides(items[breaks[0] :])
+    last.doubtful |= _hides(items[breaks[-1] :: -1]) or (bool(last.items) and last.items[0] in ("+", "-"))
+    return first, last
+
+
+def _hides(items: list[Item]) -> bool:
+    """Say whether the breaks that `items` begin with hold a gap or end at an operator."""
+    for item in items:
+        if item is not Mark.BREAK:
+            return item is Mark.GAP or (isinstance(item, str) and item in _PRECEDENCE)
+    return False

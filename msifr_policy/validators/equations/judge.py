@@ -1,0 +1,226 @@
+r"""Equations in running text: find them in one clause, read them charitably, judge them exactly.
+
+`judge(clause)` returns a `Judgement` for each relation sign between two sides that look numeric. The rule is
+charity: an equation **holds** if some plain reading of it does; it is **false** only if every reading
+fails and nothing in or around it was left unexplained; else it is **skipped**. So `3 apples + 4 = 7`,
+`2/3 = 0.67` and `$5 \times 20\% = 1$` hold, `3 + 4 = 8` is false, and `x + 4 = 8`, `5! = 121`,
+`2 hours + 5 minutes = 125 minutes` and `14 + 2 = 4 (mod 12)` are skipped or not seen at all.
+
+Rounding follows the digits shown: a result may be rounded or cut off at its last decimal, and a number
+that looks rounded (0.33) stands for all it may have been rounded from. A whole number in the place of a
+fraction is skipped.
+
+The last of three steps: `atoms` (characters), `expressions` (values), and here the relation of two sides.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from enum import Enum
+from fractions import Fraction
+from typing import NamedTuple, cast
+
+from msifr_policy.validators.equations.atoms import Number, Relation, Word, read_sides
+from msifr_policy.validators.equations.expressions import Reading, Run, UnreadableError, Value, read_items, runs
+
+__all__ = ["Judgement", "Outcome", "judge", "may_hold_equation"]
+
+
+class Outcome(Enum):
+    """What became of one relation."""
+
+    HOLDS = "holds"
+    FALSE = "false"
+    SKIPPED = "skipped"
+
+
+class Judgement(NamedTuple):
+    """One judged relation and its relative error |a − b| / max(|a|, |b|), in [0, 2], 0 unless false."""
+
+    outcome: Outcome
+    error: float = 0.0
+
+
+_HOLDS = Judgement(Outcome.HOLDS)
+_SKIPPED = Judgement(Outcome.SKIPPED)
+
+_QUANTITIES = {
+    "time": "second sec minute min hour hr day week month year quarter decade century weekend shift",
+    "length": "mm cm m km inch inches foot feet ft yard mile meter metre kilometer centimeter millimeter",
+    "weight": "mg g gram kg kilogram ounce oz pound lb lbs ton tonne",
+    "volume": "ml l liter litre milliliter gallon quart pint cup tablespoon teaspoon ounce",
+    "money": "dollar cent penny pennies nickel dime quarter",
+    "count": "dozen thousand million billion hundred score pair couple percent half halves third quarter",
+    "data": "kb mb gb tb byte bit",
+    "clock": "am pm p.m a.m o'clock noon midnight remainder mod modulo base binary hex r",
+}
+_CONVERTIBLE = {unit: kind for kind, units in _QUANTITIES.items() for unit in units.split()}
+
+
+def _conversion(units: set[str], money: bool) -> bool:
+    """Say whether the units may need converting: several of one kind, or one that counts something else."""
+    known = {word if word in _CONVERTIBLE else word.removesuffix("s") for word in units} & _CONVERTIBLE.keys()
+    if money:
+        known.add("dollar")
+    if len(known) > 1:
+        return True
+    return any(_CONVERTIBLE[word] in ("count", "clock") for word in known)
+
+
+_DIGIT = re.compile("[0-9]")
+_RIGHT = re.compile(r"[\s$€£¥₹`&*({\[+\-−–]*+[0-9.\\]")
+_BLANKS = " \t\n$€£¥₹`&*"
+
+
+def may_hold_equation(clause: str) -> bool:
+    """Say quickly whether `judge` could find anything: a relation with something numeric on both sides."""
+    digit = _DIGIT.search(clause)
+    if digit is None:
+        return False
+    at = clause.find("=", digit.end())
+    while at >= 0:
+        if _RIGHT.match(clause, at + 1):
+            left = clause[max(0, at - 8) : at].rstrip(_BLANKS)
+            # A single letter is a variable: x = 5.
+            if not left or not left[-1].isalpha() or left[-2:].isalpha():
+                return True
+        at = clause.find("=", at + 1)
+    return "≈" in clause or "\\approx" in clause or "~" in clause
+
+
+def judge(clause: str) -> list[Judgement]:
+    """Judge every relation of a clause whose two sides are numeric expressions, in order.
+
+    A relation between two bare numbers, or with a side that is no numeric expression, gives nothing.
+    Time is linear in the length of the clause.
+    """
+    if bullet := _BULLET.match(clause):
+        judgements = _judge_clause(clause[bullet.end() :])
+        if all(judgement.outcome is not Outcome.FALSE for judgement in judgements):
+            return judgements
+    return _judge_clause(clause)
+
+
+_BULLET = re.compile(r"\s*[-*•–]\s+")
+
+
+_PROSE = f"{string.ascii_letters} ,'’"
+
+
+def _trim(clause: str) -> str:
+    """Cut the words before and after all mathematics, but for the few next to it that may matter."""
+    start = len(clause) - len(clause.lstrip(_PROSE))
+    start = clause.rfind(" ", 0, max(0, clause.rfind(" ", 0, start))) + 1
+    end = len(clause.rstrip(_PROSE)) + 60
+    return clause[start:end]
+
+
+def _judge_clause(clause: str) -> list[Judgement]:
+    sides, relations = read_sides(_trim(clause))
+    if all(relation is Relation.OTHER for relation in relations):
+        return []
+    units: set[str] = set()
+    ends = [runs(read_items(side, units)) for side in sides]
+    judgements: list[Judgement] = []
+    money: bool | None = None
+    for k, relation in enumerate(relations):
+        if relation is Relation.OTHER:
+            continue
+        left, right = ends[k][1], ends[k + 1][0]
+        judgement = _judge(left, right, relation)
+        if judgement is None:
+            continue
+        if judgement.outcome is Outcome.FALSE:
+            label = left.number is not None and (k == 0 or left is not ends[k][0])
+            label |= k == 0 and right.number is None and isinstance(sides[0][-1], Word)
+            runs_on = k + 1 < len(relations) and _runs_on(left, right)
+            if money is None:
+                money = any(sign in clause for sign in "$€£")
+            if label or runs_on or _conversion(units, money):
+                judgement = _SKIPPED
+        judgements.append(judgement)
+    return judgements
+
+
+def _runs_on(left: Run, right: Run) -> bool:
+    """Say whether `right` goes on computing from the value of `left`, as in 3 + 4 = 7 * 2 = 14."""
+    first = right.items[0]
+    return isinstance(first, Number) and left.value(Reading()).value == first.value
+
+
+def _judge(left: Run, right: Run, relation: Relation) -> Judgement | None:
+    if not left.items or not right.items or (left.number and right.number):
+        return None
+    doubtful = left.doubtful or right.doubtful
+    error = 2.0
+    readings = [Reading()]
+    items = left.items + right.items
+    if any(isinstance(item, Number) and item.percent for item in items):
+        readings.append(Reading(percent=cast(Fraction, 1)))
+    if items.count("/") > 1:
+        readings.append(Reading(paired=True))
+    if len(items) > 4:
+        readings.append(Reading(sequential=True))
+    for reading in readings:
+        try:
+            a, b = left.value(reading), right.value(reading)
+        except UnreadableError:
+            return None
+        outcome = _compare(a, b, left.number, right.number, relation)
+        if outcome is Outcome.HOLDS:
+            return _HOLDS
+        if outcome is Outcome.SKIPPED:
+            doubtful = True
+        else:
+            error = min(error, float(abs(a.value - b.value) / max(abs(a.value), abs(b.value))))
+            if _shifted(a.value, b.value):
+                doubtful = True
+    return _SKIPPED if doubtful else Judgement(Outcome.FALSE, error)
+
+
+def _shifted(a: Fraction, b: Fraction) -> bool:
+    """Say whether the two differ by cents, thousands or millions left out."""
+    if not a or not b:
+        return False
+    ratio = Fraction(a) / b
+    return ratio in _SHIFTS or 1 / ratio in _SHIFTS
+
+
+_SHIFTS = frozenset((100, 1000, 10**6))
+
+
+def _compare(a: Value, b: Value, left: Number | None, right: Number | None, relation: Relation) -> Outcome:
+    difference = abs(a.value - b.value)
+    if not difference:
+        return Outcome.HOLDS
+    if difference <= _tolerance(a, left, b) + _tolerance(b, right, a):
+        return Outcome.HOLDS
+    about = relation is Relation.ABOUT
+    if about and difference * 10 <= max(abs(a.value), abs(b.value)):
+        return Outcome.HOLDS
+    if _rounded(a, left, b) or _rounded(b, right, a):
+        return Outcome.HOLDS if about else Outcome.SKIPPED
+    return Outcome.FALSE
+
+
+def _tolerance(value: Value, number: Number | None, other: Value) -> Fraction:
+    """Return how far off `value` may be: a unit of its last digit if it is a result, else its slack."""
+    if number is None or not number.decimals:
+        return value.slack
+    unit = 10**number.decimals
+    # More than five decimals were not counted out but printed: 0.30000000000000004.
+    exact = number.decimals <= 5 and not other.slack and (other.value * unit) % 1 == 0
+    return Fraction() if exact else Fraction(1, min(unit, 10**6))
+
+
+def _rounded(value: Value, number: Number | None, other: Value) -> bool:
+    """Say whether `value` may be `other` cut off to a whole number, to its zeros, or nearly rounded."""
+    difference = abs(value.value - other.value)
+    if value.value % 1 == 0 and other.value % 1:
+        zeros = number is not None and value.value % 10 == 0
+        return difference < 1 or (zeros and difference * 100 <= abs(other.value))
+    if number is None or not number.decimals:
+        return False
+    exact = other.value * 10**number.decimals % 1 == 0
+    return not exact and difference * 200 <= abs(other.value)

@@ -1,0 +1,1 @@
+"""How validators read: lines, clauses, sentences, numbers, places in a document."""
