@@ -29,9 +29,9 @@ import tiny
 from msifr_integrations.embedded import problems
 from msifr_integrations.engine import attention
 from msifr_integrations.engine import slot_engine as engine_module
-from msifr_integrations.engine.base import Attempt, Event, end_tokens
+from msifr_integrations.engine.base import Attempt, Event, Sampling, end_tokens
 from msifr_integrations.engine.probe import make_engine, why_no_slots
-from msifr_integrations.engine.sampling import Sampling, Stream, draw, levels, stream_key
+from msifr_integrations.engine.sampling import Stream, draw, levels, stream_key
 from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
 from msifr_integrations.generation.live import Live
@@ -172,11 +172,15 @@ def test_a_prompt_is_prefilled_once_for_all_its_attempts() -> None:
     assert engine.prefilled == sum(len(attempt.prompt) - 1 for attempt in queued[::12])
 
 
-def test_refills_wait_for_a_quarter_of_the_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refills_wait_for_a_quarter_of_the_slots() -> None:
     engine = slots(tiny.llama(), 16)
-    refill, seen = engine._refill, []
-    monkeypatch.setattr(engine, "_refill", lambda: (seen.append(16 - len(engine.running)), refill()))
-    Taken(engine, attempts(60))
+    for attempt in attempts(60):
+        engine.submit(attempt)
+    seen: list[int] = []  # free slots before each refill
+    while engine.busy:
+        before = engine.running
+        if {event.id for event in engine.step()} - set(before):
+            seen.append(16 - len(before))
     assert seen[0] == 16
     assert len(seen) > 3
     assert all(free >= 4 for free in seen)
@@ -257,11 +261,11 @@ def test_an_overflow_left_in_a_slot_does_not_reach_its_next_attempt() -> None:
     engine.submit(first)
     engine.step()
     engine.cancel(first.id)
-    assert engine._cache is not None
+    assert engine.cache is not None
     with torch.inference_mode():
-        for layer in engine._cache._layers:
-            layer.all_keys.fill_(math.inf)
-            layer.all_values.fill_(math.nan)
+        for layer in engine.cache.layers:
+            layer.keys.fill_(math.inf)
+            layer.values.fill_(math.nan)
     assert Taken(engine, [second]).tokens == Taken(slots(tiny.llama(), 1, end=frozenset()), [second]).tokens
 
 

@@ -1,8 +1,8 @@
 """Attention for one query token a row with grouped key-value heads, without copying keys and values.
 
-With a mask, transformers before 5.23 copies keys and values once per group and layer for each token. Seen as
-`groups` queries of one key-value head, the query heads of a decode step need no copy. Measured equal to
-transformers' own to 1e-6 on a CPU; not measured on a GPU, where the copy is what costs.
+With a mask, transformers before 5.23 copies keys and values once per group and layer for each token. Seen as `groups`
+queries of one key-value head, the query heads of a decode step need no copy. Measured equal to transformers' own to
+1e-6 on a CPU; not measured on a GPU, where the copy is what costs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def grouped_attention(
 ) -> tuple[Tensor, None]:
     """Attend: query (rows, heads, queries, width), key and value (rows, kv_heads, keys, width).
 
-    Returns (rows, queries, heads, width). A decode step with a mask (rows, 1, 1, keys) is done here,
-    everything else is left to transformers' `sdpa`.
+    Returns (rows, queries, heads, width). A decode step with a mask (rows, 1, 1, keys) is done here, everything else is
+    left to transformers' `sdpa`.
     """
     rows, heads, queries, width = query.shape
     kv_heads = key.shape[1]

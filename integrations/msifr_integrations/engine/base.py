@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-__all__ = ["Attempt", "Engine", "EngineKind", "Event", "Finish", "end_tokens"]
+from msifr_policy.errors import InputError
+
+__all__ = [
+    "Attempt",
+    "Engine",
+    "EngineKind",
+    "Event",
+    "Finish",
+    "Sampling",
+    "check_attempt",
+    "context_length",
+    "end_tokens",
+]
 
 EngineKind = Literal["auto", "slots", "static"]
 """The slot engine, the static engine, or the slot engine if the model can run in it."""
@@ -31,6 +44,23 @@ class Attempt:
     max_new_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What to draw from: temperature (0 is greedy), then the `top_k` likeliest (0: all), then `top_p`."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise InputError(f"temperature = {self.temperature} must be finite and not negative", where="sampling")
+        if self.top_k < 0:
+            raise InputError(f"top_k = {self.top_k} must not be negative", where="sampling", remedy="0 keeps all")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p = {self.top_p} must be above 0 and at most 1", where="sampling")
+
+
 class Event(NamedTuple):
     """One sampled token of the attempt `id`.
 
@@ -53,7 +83,7 @@ class Engine(Protocol):
         """`slots` or `static`."""
 
     def submit(self, attempt: Attempt) -> None:
-        """Queue an attempt. Raises `InputError` for a prompt that is empty or longer than the context."""
+        """Queue an attempt. Raises `InputError` as `check_attempt` does."""
 
     def cancel(self, attempt_id: str, reason: str = "") -> None:
         """Stop an attempt now: no further token of it is sampled. An id not known is ignored."""
@@ -72,3 +102,23 @@ def end_tokens(model: object, tokenizer: object = None) -> frozenset[int]:
         ids = getattr(owner, "eos_token_id", None)
         found.update([] if ids is None else [ids] if isinstance(ids, int) else ids)
     return frozenset(found)
+
+
+def context_length(model: Any) -> int:
+    """Return the longest sequence the model's configuration allows, prompt included; 2²⁰ if it states none."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+
+
+def check_attempt(attempt: Attempt, context: int) -> None:
+    """Raise `InputError` for an attempt of no tokens, or with a prompt that is empty or longer than the context."""
+    where = f"attempt {attempt.id!r}"
+    if not attempt.prompt:
+        raise InputError("the prompt has no tokens", where=where)
+    if len(attempt.prompt) > context:
+        raise InputError(
+            f"the prompt has {len(attempt.prompt)} tokens, the context {context}",
+            where=where,
+            remedy="shorten the prompt or leave it out",
+        )
+    if attempt.max_new_tokens < 1:
+        raise InputError(f"max_new_tokens = {attempt.max_new_tokens} must be at least 1", where=where)

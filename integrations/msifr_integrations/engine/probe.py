@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from msifr_integrations.engine.base import Engine, EngineKind
-from msifr_integrations.engine.sampling import Sampling
+from msifr_integrations.engine.base import Engine, EngineKind, Sampling
 from msifr_integrations.engine.slot_cache import SlotCache, prefill
 from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
@@ -21,9 +20,8 @@ __all__ = ["make_engine", "why_no_slots"]
 def why_no_slots(model: Any) -> str:
     """Return why `model` cannot run in slots, or "" if it can.
 
-    The cache must consist of full-attention layers. Then three rows of different lengths are decoded in
-    slots, and must give the logits of the plain forward pass: positions, masks and caches of any other design
-    fail this.
+    The cache must consist of full-attention layers. Then three rows of different lengths are decoded in slots, and must
+    give the logits of the plain forward pass: positions, masks and caches of any other design fail this.
     """
     if getattr(model.config, "is_encoder_decoder", False):
         return "it is an encoder-decoder model"
@@ -33,15 +31,13 @@ def why_no_slots(model: Any) -> str:
             return f"its cache has layers of {', '.join(sorted(kind.__name__ for kind in kinds))}"
         size = int(model.config.get_text_config().vocab_size)
         prompts = [[(7 * row + 3 * place + 1) % size for place in range(row + 2)] for row in range(3)]
-        prefix = prefill(model, [prompt[:-1] for prompt in prompts], pad=0)
+        prefix = prefill(model, [prompt[:-1] for prompt in prompts])
         cache = SlotCache(prefix, 3, 8)
         cache.fill([2, 0, 1], prefix, [2, 0, 1])
-        last = torch.tensor([prompt[-1] for prompt in prompts], device=model.device)
-        lengths = torch.tensor([len(prompt) - 1 for prompt in prompts], device=model.device)
+        last, lengths = torch.tensor([(prompt[-1], len(prompt) - 1) for prompt in prompts], device=model.device).T
         in_slots = cache.step(model, last, lengths, 3).float()
-        plain = torch.stack(
-            [model(torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1] for prompt in prompts]
-        ).float()
+        inputs = [torch.tensor([prompt], device=model.device) for prompt in prompts]
+        plain = torch.stack([model(ids, use_cache=False).logits[0, -1] for ids in inputs]).float()
     except Exception as error:  # whatever a model of another design trips over
         return f"decoding in slots fails: {type(error).__name__}: {error}".partition("\n")[0]
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
@@ -62,8 +58,7 @@ def make_engine(
     if kind not in ("auto", "slots", "static"):
         raise InputError(f"unknown engine {kind!r}", remedy="known: auto, slots, static")
     reason = "asked for" if kind == "static" else why_no_slots(model)
-    if not reason:
-        return SlotEngine(model, slots=slots, sampling=sampling, end=end), ""
-    if kind == "slots":
+    if reason and kind == "slots":
         raise InputError(f"the model cannot run in slots: {reason}", remedy="use engine auto or static")
-    return StaticEngine(model, slots=slots, sampling=sampling, end=end), reason
+    make = StaticEngine if reason else SlotEngine
+    return make(model, slots=slots, sampling=sampling, end=end), reason

@@ -1,21 +1,19 @@
 """Sampling by counter: the token an attempt draws depends on its own stream and logits, on nothing else.
 
-**Coupling.** Attempt a of a prompt has the stream of key(run seed, prompt id, a); its uniform numbers at step
-t are a function of (key, t) alone. So whoever shares the batch, whoever was discarded, and whether a run was
-resumed, the tokens are the same, as long as the logits are. On one device in float32 these agree to rounding
-(about 1e-6), and the token must not hang on that.
+**Coupling.** Attempt a of a prompt has the stream of key(run seed, prompt id, a); its uniform numbers at step t are a
+function of (key, t) alone. So whoever shares the batch, whoever was discarded, and whether a run was resumed, the
+tokens are the same, as long as the logits are. On one device in float32 these agree to rounding (about 1e-6), and the
+token must not hang on that.
 
-Plain inversion of the CDF does hang on it: its steps lie as dense as the vocabulary is large, and rounding
-shifts all of them (with 150,000 tokens, noise of 1e-6 in the logits changed 4 of 1,000 tokens). Here the CDF
-is inverted by halves: a tree over the token ids, and at each node a number of its own that says left or
-right. A share of two halves moves by no more than the logits do, so a token changes with probability of about
-1e-6.
+Plain inversion of the CDF does hang on it: its steps lie as dense as the vocabulary is large, and rounding shifts all
+of them (with 150,000 tokens, noise of 1e-6 in the logits changed 4 of 1,000 tokens). Here the CDF is inverted by
+halves: a tree over the token ids, and at each node a number of its own that says left or right. A share of two halves
+moves by no more than the logits do, so a token changes with probability of about 1e-6.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -24,28 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from msifr_policy.errors import InputError
+from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling
+from msifr_policy.errors import MsifrError
 
-__all__ = ["Drawn", "Sampling", "Stream", "draw", "levels", "stream_key"]
+__all__ = ["Drawn", "Row", "Stream", "draw", "levels", "stream_key"]
 
 _BLOCK = 32  # steps whose numbers are made at a time: a generator costs more to make than they do
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """What to draw from: temperature (0 is greedy), then the `top_k` likeliest (0: all), then `top_p`."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(f"temperature = {self.temperature} must be finite and not negative", where="sampling")
-        if self.top_k < 0:
-            raise InputError(f"top_k = {self.top_k} must not be negative", where="sampling", remedy="0 keeps all")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p = {self.top_p} must be above 0 and at most 1", where="sampling")
 
 
 def stream_key(seed: int, prompt_id: str, attempt: int) -> bytes:
@@ -83,12 +65,49 @@ class Stream:
         return self._numbers[offset]
 
 
+class Row:
+    """An attempt while it runs: what its next step feeds (token `last` at position `length`), and how far it is."""
+
+    __slots__ = ("attempt", "last", "length", "limit", "sampled", "stream")
+
+    def __init__(self, attempt: Attempt, context: int, depth: int) -> None:
+        self.attempt = attempt
+        self.stream = Stream(attempt.key, depth)
+        self.length = len(attempt.prompt) - 1
+        self.last = attempt.prompt[-1]
+        self.sampled = 0
+        # The last sampled token is never fed, so a context of n positions yields n - len(prompt) + 1 tokens.
+        self.limit = min(attempt.max_new_tokens, context - self.length)
+
+    def uniforms(self) -> list[float]:
+        """Return the numbers that draw the next token."""
+        return self.stream.uniforms(self.sampled)
+
+    def take(self, drawn: tuple[float, float, float], end: frozenset[int]) -> Event:
+        """Go on by a token drawn. Raises `MsifrError` if the model gave no numbers."""
+        token, logprob, sampled_logprob = int(drawn[0]), *drawn[1:]
+        if math.isnan(logprob):
+            raise MsifrError(
+                f"the model gave no numbers for attempt {self.attempt.id!r} at token {self.sampled + 1}"
+                " (an overflow in half precision? try dtype bfloat16 or float32)"
+            )
+        self.last = token
+        self.length += 1
+        self.sampled += 1
+        finish: Finish = "end" if token in end else "length" if self.sampled >= self.limit else ""
+        return Event(self.attempt.id, token, logprob, sampled_logprob, finish)
+
+
 class Drawn(NamedTuple):
     """Tokens drawn, one a row: shape (rows,) each, on the logits' device; log-probabilities in float64."""
 
     token: Tensor
     logprob: Tensor
     sampled_logprob: Tensor
+
+    def rows(self) -> list[tuple[float, float, float]]:
+        """Return token, logprob and sampled_logprob of each row, read back in one copy."""
+        return list(zip(*torch.stack([self.token.double(), self.logprob, self.sampled_logprob]).tolist(), strict=True))
 
 
 def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
@@ -100,21 +119,23 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
     if sampling.temperature == 0:
         token = logits.argmax(-1)
         return Drawn(token, _at(logits, token).double() - logits.logsumexp(-1), uniforms.new_zeros(len(token)))
-    plain = sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1
-    kept = logits.double() if plain else _truncated(logits.double() / sampling.temperature, sampling)
-    kept = kept - kept.amax(-1, keepdim=True)
-    tree = [kept.exp()]  # weights of tokens, of pairs, of pairs of pairs, …, of all
+    plain = sampling == Sampling()
+    scaled = logits.double() if plain else _truncated(logits.double() / sampling.temperature, sampling)
+    scaled = scaled - scaled.amax(-1, keepdim=True)
+    tree = [scaled.exp()]  # weights of tokens, of pairs, of pairs of pairs, …, of all
     while tree[-1].shape[-1] > 1:
-        below = tree[-1] if tree[-1].shape[-1] % 2 == 0 else pad(tree[-1], (0, 1))
-        tree[-1] = below
-        tree.append(below[:, 0::2] + below[:, 1::2])
-    node = torch.zeros(len(logits), 1, dtype=torch.long, device=logits.device)
-    for level, below in enumerate(reversed(tree[:-1])):
-        left, both = below.gather(1, 2 * node), tree[-1 - level].gather(1, node)
+        if tree[-1].shape[-1] % 2:
+            tree[-1] = pad(tree[-1], (0, 1))
+        tree.append(tree[-1][:, 0::2] + tree[-1][:, 1::2])
+    *below, whole = tree
+    node, both = torch.zeros(len(logits), 1, dtype=torch.long, device=logits.device), whole
+    for level, weights in enumerate(reversed(below)):
+        left = weights.gather(1, 2 * node)
         # u < 1, so u·both < both: with nothing on the right it goes left, with nothing on the left right.
         node = 2 * node + (uniforms[:, level : level + 1] * both >= left)
+        both = weights.gather(1, node)
     token = node[:, 0]
-    sampled = _at(kept, token) - tree[-1][:, 0].log()
+    sampled = _at(scaled, token) - whole[:, 0].log()
     return Drawn(token, sampled if plain else _at(logits, token).double() - logits.logsumexp(-1), sampled)
 
 

@@ -1,14 +1,14 @@
 """The slot cache: one row of preallocated keys and values per attempt, each row at its own length.
 
-Per layer two tensors (slots, kv_heads, capacity, width). A decode step writes row r at position `lengths[r]`
-and attends to positions 0 … `lengths[r]`; a 4-D additive mask hides the rest. Freeing a slot is forgetting
-it, filling one is copying a prompt's keys and values to its start. Nothing is padded on the left, and no row
-is ever without a visible key: an empty row sees the one position it writes.
+Per layer two tensors (slots, kv_heads, capacity, width). A decode step writes row r at position `lengths[r]` and
+attends to positions 0 … `lengths[r]`; a 4-D additive mask hides the rest. Freeing a slot is forgetting it, filling one
+is copying a prompt's keys and values to its start. Nothing is padded on the left, and no row is ever without a visible
+key: an empty row sees the one position it writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,41 +34,43 @@ class Prefix:
 
     def row(self, index: int, length: int) -> Prefix:
         """Return the first `length` positions of one prompt, copied so as not to keep the others alive."""
-        return Prefix(
-            tuple((k[index : index + 1, :, :length].clone(), v[index : index + 1, :, :length].clone())
-                  for k, v in self.layers)
-        )  # fmt: skip
+        row = slice(index, index + 1)
+        return Prefix(tuple((k[row, :, :length].clone(), v[row, :, :length].clone()) for k, v in self.layers))
 
 
-def prefill(model: Any, prompts: Sequence[Sequence[int]], pad: int) -> Prefix:
+def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
     """Return keys and values of `prompts` (token ids, not all empty).
 
-    Prompts are padded on the right: under plain causal attention no real token sees the padding, so there is
-    no mask, and what the padding leaves behind is overwritten before it can be seen.
+    Prompts are padded on the right: under plain causal attention no real token sees the padding, so there is no mask,
+    and what the padding leaves behind is overwritten before it can be seen.
     """
     width = max(map(len, prompts))
-    ids = torch.tensor([[*prompt, *[pad] * (width - len(prompt))] for prompt in prompts])
+    ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts])
     cache: Any = DynamicCache(config=model.config)
     model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
     return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers))
 
 
 class _SlotLayer(DynamicLayer):
-    """One layer's keys and values; `SlotCache` says where to write and how much to show."""
+    """One layer's keys and values of all slots; `SlotCache` says where to write and how much to show."""
 
     def __init__(self, slots: SlotCache, keys: Tensor, values: Tensor) -> None:
         super().__init__()
         self._slots = slots
-        self.all_keys, self.all_values = keys, values
+        self.keys, self.values = keys, values
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+
+    def change(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Replace keys and values by a function of them."""
+        self.keys, self.values = function(self.keys), function(self.values)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write (slots, kv_heads, 1, width) at each row's length and return what the step may attend to."""
         del args, kwargs
         rows, positions, shown = self._slots.rows, self._slots.positions, self._slots.shown
-        self.all_keys[rows, :, positions] = key_states[:, :, 0]
-        self.all_values[rows, :, positions] = value_states[:, :, 0]
-        return self.all_keys[:, :, :shown], self.all_values[:, :, :shown]
+        self.keys[rows, :, positions] = key_states[:, :, 0]
+        self.values[rows, :, positions] = value_states[:, :, 0]
+        return self.keys[:, :, :shown], self.values[:, :, :shown]
 
     def get_seq_length(self, *args: Any) -> int:
         """Return the number of positions attended to."""
@@ -79,29 +81,23 @@ class _SlotLayer(DynamicLayer):
 class SlotCache:
     """Keys and values of `slots` attempts, made from the first `Prefix` that shows the shapes.
 
-    Capacity doubles when a row outgrows it, up to `max_length`.
+    Capacity doubles when a row outgrows it, up to `max_length`. `layers` hold what is cached.
     """
 
     def __init__(self, like: Prefix, slots: int, max_length: int) -> None:
         self.max_length = max_length
         self.capacity = min(max_length, 4 * BUCKET)
         self.shown = 0
-        shapes = [[(slots, t.shape[1], self.capacity, t.shape[3]) for t in pair] for pair in like.layers]
-        first = like.layers[0][0]
-        self.rows = torch.arange(slots, device=first.device)
-        self.positions = torch.zeros(slots, dtype=torch.long, device=first.device)
-        self._columns = torch.arange(max_length, device=first.device)
-        self._layers = [
-            _SlotLayer(self, pair[0].new_zeros(shape[0]), pair[1].new_zeros(shape[1]))
-            for pair, shape in zip(like.layers, shapes, strict=True)
+        device = like.layers[0][0].device
+        self.rows = torch.arange(slots, device=device)
+        self.positions = torch.zeros(slots, dtype=torch.long, device=device)
+        self._columns = torch.arange(max_length, device=device)
+        self.layers = [
+            _SlotLayer(self, *(t.new_zeros(slots, t.shape[1], self.capacity, t.shape[3]) for t in pair))
+            for pair in like.layers
         ]
-        self.cache: Any = DynamicCache()
-        self.cache.layers = list(self._layers)
-
-    @property
-    def slots(self) -> int:
-        """Number of rows."""
-        return len(self.rows)
+        self._cache: Any = DynamicCache()
+        self._cache.layers = list(self.layers)
 
     def fill(self, slots: Sequence[int], prefix: Prefix, sources: Sequence[int]) -> None:
         """Copy prompt `sources[i]` of `prefix` to the start of row `slots[i]`, and clear the rest of the row.
@@ -110,10 +106,9 @@ class SlotCache:
         """
         length = prefix.layers[0][0].shape[2]
         self.reserve(length)
-        to = torch.tensor(slots, device=self.rows.device)
-        source = torch.tensor(sources, device=self.rows.device)
-        for layer, (keys, values) in zip(self._layers, prefix.layers, strict=True):
-            for own, new in ((layer.all_keys, keys), (layer.all_values, values)):
+        to, source = (torch.tensor(index, device=self.rows.device) for index in (slots, sources))
+        for layer, (keys, values) in zip(self.layers, prefix.layers, strict=True):
+            for own, new in ((layer.keys, keys), (layer.values, values)):
                 own[to, :, :length] = new[source]
                 own[to, :, length:] = 0
 
@@ -121,23 +116,21 @@ class SlotCache:
         """Grow until rows can hold `length` positions."""
         if length <= self.capacity:
             return
-        self.capacity = min(self.max_length, max(_bucket(length), 2 * self.capacity))
-        for layer in self._layers:
-            layer.all_keys, layer.all_values = self._grown(layer.all_keys), self._grown(layer.all_values)
+        capacity = self.capacity = min(self.max_length, max(_bucket(length), 2 * self.capacity))
 
-    def _grown(self, old: Tensor) -> Tensor:
-        new = old.new_zeros(*old.shape[:2], self.capacity, old.shape[3])
-        new[:, :, : old.shape[2]] = old
-        return new
+        def grown(old: Tensor) -> Tensor:
+            new = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
+            new[:, :, : old.shape[2]] = old
+            return new
+
+        for layer in self.layers:
+            layer.change(grown)
 
     def keep(self, slots: Sequence[int], rows: int) -> None:
         """Become a cache of `rows` rows that begin with the present rows `slots`; the others are empty."""
         index = torch.tensor(slots, device=self.rows.device)
-        for layer in self._layers:
-            layer.all_keys, layer.all_values = (
-                torch.cat([old[index], old.new_zeros(rows - len(slots), *old.shape[1:])])
-                for old in (layer.all_keys, layer.all_values)
-            )
+        for layer in self.layers:
+            layer.change(lambda old: torch.cat([old[index], old.new_zeros(rows - len(slots), *old.shape[1:])]))
         self.rows = torch.arange(rows, device=self.rows.device)
 
     def step(self, model: Any, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
@@ -148,7 +141,7 @@ class SlotCache:
         self.reserve(longest + 1)
         self.shown = min(self.capacity, _bucket(longest + 1))
         self.positions = lengths
-        dtype = self._layers[0].all_keys.dtype
+        dtype = self.layers[0].keys.dtype
         hidden = self._columns[: self.shown] > lengths[:, None]
         mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
         mask.masked_fill_(hidden, torch.finfo(dtype).min)
@@ -156,7 +149,7 @@ class SlotCache:
             input_ids=tokens[:, None],
             attention_mask=mask[:, None, None],
             position_ids=lengths[:, None],
-            past_key_values=self.cache,
+            past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
         )

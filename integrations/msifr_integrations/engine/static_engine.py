@@ -1,12 +1,12 @@
 """The static engine: transformers' `generate()` with stopping criteria, for any model that can generate.
 
-**It saves tokens, not time.** A batch runs until its last attempt ends, and a stopped row is computed along
-until then: padding is all that is written for it. It stands in for `SlotEngine` only where a model's cache
-cannot be cut into slots (sliding windows, recurrent or hybrid layers), and as the base line of benchmarks.
+**It saves tokens, not time.** A batch runs until its last attempt ends, and a stopped row is computed along until then:
+padding is all that is written for it. It stands in for `SlotEngine` only where a model's cache cannot be cut into slots
+(sliding windows, recurrent or hybrid layers), and as the base line of benchmarks.
 
-Tokens are drawn by the same counter-based sampling as everywhere: a logits processor draws, and leaves
-`generate()` one token to choose from. Batches hold prompts of one length, so that nothing is padded; with
-`left_padding` they hold any, as is usual with `generate()`: a trap for models whose padded rows see nothing.
+Tokens are drawn by the same counter-based sampling as everywhere: a logits processor draws, and leaves `generate()` one
+token to choose from. Batches hold prompts of one length, so that nothing is padded; with `left_padding` they hold any,
+as is usual with `generate()`: a trap for models whose padded rows see nothing.
 """
 
 from __future__ import annotations
@@ -17,17 +17,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from msifr_integrations.engine.base import Attempt, Event
-from msifr_integrations.engine.sampling import Drawn, Sampling, Stream, draw, levels
-from msifr_integrations.engine.slot_engine import check_attempt, context_length
+from msifr_integrations.engine.base import Attempt, Event, Sampling, check_attempt, context_length
+from msifr_integrations.engine.sampling import Row, draw, levels
 from msifr_policy.errors import InputError
 
 __all__ = ["StaticEngine"]
@@ -36,8 +29,7 @@ __all__ = ["StaticEngine"]
 class StaticEngine:
     """`generate()` on batches of at most `slots` attempts; see the module's docstring for what it cannot do.
 
-    `cancelled` counts cancelled attempts by reason, `row_steps` the rows computed, stopped ones
-    included.
+    `cancelled` counts cancelled attempts by reason, `row_steps` the rows computed, stopped ones included.
     """
 
     name: Literal["static"] = "static"
@@ -50,6 +42,7 @@ class StaticEngine:
         self._model = model
         self._sampling = sampling
         self._end = end
+        self._context = context_length(model)
         self._slots = slots
         self._left_padding = left_padding
         self._queue: list[Attempt] = []
@@ -58,8 +51,8 @@ class StaticEngine:
         self.row_steps = 0
 
     def submit(self, attempt: Attempt) -> None:
-        """Queue an attempt. Raises `InputError` for a prompt that is empty or longer than the context."""
-        check_attempt(attempt, context_length(self._model))
+        """Queue an attempt. Raises `InputError` as `check_attempt` does."""
+        check_attempt(attempt, self._context)
         self._queue.append(attempt)
 
     def cancel(self, attempt_id: str, reason: str = "") -> None:
@@ -82,29 +75,29 @@ class StaticEngine:
     @torch.inference_mode()
     def _run(self, batch: list[Attempt], take: Callable[[Sequence[Event]], None]) -> None:
         width = max(len(attempt.prompt) for attempt in batch)
-        pad = min(self._end, default=0)
-        ids = torch.tensor([[pad] * (width - len(a.prompt)) + list(a.prompt) for a in batch])
+        padding = min(self._end, default=0)
+        ids = torch.tensor([[padding] * (width - len(a.prompt)) + list(a.prompt) for a in batch])
         mask = torch.tensor([[0] * (width - len(a.prompt)) + [1] * len(a.prompt) for a in batch])
-        room = context_length(self._model)
-        limits = [min(a.max_new_tokens, room - len(a.prompt) + 1) for a in batch]
         depth = levels(int(self._model.config.get_text_config().vocab_size))
-        sampler = _Sampler([Stream(attempt.key, depth) for attempt in batch], self._sampling)
+        rows = [Row(attempt, self._context, depth) for attempt in batch]
         done = [False] * len(batch)
+        drawn: list[tuple[float, float, float]] = []
 
-        def after_step() -> list[bool]:
+        def draw_tokens(_: Tensor, scores: Tensor) -> Tensor:
+            """Draw one token a row and forbid every other."""
+            uniforms = torch.tensor([row.uniforms() for row in rows], dtype=torch.float64, device=scores.device)
+            tokens = draw(scores, uniforms, self._sampling)
+            drawn[:] = tokens.rows()
+            return torch.full_like(scores, -torch.inf).scatter(-1, tokens.token[:, None], 0.0)
+
+        def after_step(ids: Tensor, *_: Any, **__: Any) -> Tensor:
+            """Hand out the step's events; say for each row whether it is done."""
             self.row_steps += len(batch)
-            events = []
-            for row, drawn in enumerate(zip(*sampler.last, strict=True)):
-                if done[row]:
-                    continue
-                token, logprob, sampled = int(drawn[0]), drawn[1], drawn[2]
-                finish: Any = "end" if token in self._end else "length" if sampler.step >= limits[row] else ""
-                events.append(Event(batch[row].id, token, logprob, sampled, finish))
-                done[row] = bool(finish)
+            events = [row.take(drawn[i], self._end) for i, row in enumerate(rows) if not done[i]]
+            ended = {event.id for event in events if event.finish}
             take(events)
-            for row, attempt in enumerate(batch):
-                done[row] |= attempt.id in self._stopped
-            return done
+            done[:] = [done[i] or row.attempt.id in ended | self._stopped for i, row in enumerate(rows)]
+            return torch.tensor(done, device=ids.device)
 
         # generate() fills gaps from the model's own settings (a repetition penalty, say): now it has none.
         own, self._model.generation_config = self._model.generation_config, GenerationConfig()
@@ -114,12 +107,12 @@ class StaticEngine:
                 attention_mask=mask.to(self._model.device),
                 generation_config=GenerationConfig(
                     do_sample=False,
-                    max_new_tokens=max(limits),
+                    max_new_tokens=max(row.limit for row in rows),
                     eos_token_id=sorted(self._end) or None,
-                    pad_token_id=pad,
+                    pad_token_id=padding,
                 ),
-                logits_processor=LogitsProcessorList([sampler]),
-                stopping_criteria=StoppingCriteriaList([_After(after_step)]),
+                logits_processor=LogitsProcessorList([draw_tokens]),
+                stopping_criteria=StoppingCriteriaList([after_step]),
             )
         finally:
             self._model.generation_config = own
@@ -127,33 +120,3 @@ class StaticEngine:
     def close(self) -> None:
         """Forget the queue."""
         self._queue.clear()
-
-
-class _Sampler(LogitsProcessor):
-    """Draws one token a row and forbids every other; keeps what it drew in `last` and counts steps."""
-
-    def __init__(self, streams: list[Stream], sampling: Sampling) -> None:
-        self._streams = streams
-        self._sampling = sampling
-        self.step = 0
-        self.last: list[list[float]] = []
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        del input_ids
-        numbers = [stream.uniforms(self.step) for stream in self._streams]
-        uniforms = torch.tensor(numbers, dtype=torch.float64, device=scores.device)
-        drawn: Drawn = draw(scores, uniforms, self._sampling)
-        self.last = torch.stack([drawn.token.double(), drawn.logprob, drawn.sampled_logprob]).tolist()
-        self.step += 1
-        return torch.full_like(scores, -torch.inf).scatter(-1, drawn.token[:, None], 0.0)
-
-
-class _After(StoppingCriteria):
-    """Calls a function after each step, which says for each row whether it is done."""
-
-    def __init__(self, after_step: Callable[[], list[bool]]) -> None:
-        self._after_step = after_step
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        del scores, kwargs
-        return torch.tensor(self._after_step(), device=input_ids.device)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from msifr_integrations.engine.base import Attempt, EngineKind, end_tokens
+from msifr_integrations.engine.base import Attempt, EngineKind, Sampling, end_tokens
 from msifr_integrations.generation.inputs import (
     check_prompts,
     encode_prompt,
@@ -114,7 +114,7 @@ def generate(
 
     # Only now: importing torch takes seconds.
     from msifr_integrations.engine.probe import make_engine
-    from msifr_integrations.engine.sampling import Sampling, stream_key
+    from msifr_integrations.engine.sampling import stream_key
 
     sampling = Sampling(temperature, top_k, top_p)
     if isinstance(model, str | os.PathLike):
