@@ -81,7 +81,7 @@ def test_every_section_of_theory_referred_to_exists():
 
 def test_links_between_documents_lead_somewhere():
     broken = []
-    for path in files(".md"):
+    for path in files(".md", ".ipynb"):
         for target in re.findall(r"\[[^\]\n]*\]\(([^)\s]+)\)", prose(path)):
             if re.match(r"[a-z]+:", target):
                 continue
