@@ -1,0 +1,10 @@
+from .chain import empirical_chain as empirical_chain
+from .hazard import simulate_hazard as simulate_hazard
+from .montecarlo import Agreement as Agreement
+from .montecarlo import agreement as agreement
+from .montecarlo import simulate_process as simulate_process
+from .outcomes import CheckpointCount as CheckpointCount
+from .outcomes import Outcomes as Outcomes
+from .outcomes import Summary as Summary
+from .outcomes import summarise as summarise
+from .replay import replay_policy as replay_policy
