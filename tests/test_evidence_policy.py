@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from makers import make_table, make_traces
 from msifr_calibration import fit_policy
-from msifr_policy.beliefs.linear import LinearStage, Posterior
+from msifr_policy.beliefs import Beliefs
+from msifr_policy.beliefs.linear import LinearModel, LinearStage
+from msifr_policy.checkpoints import first_rows
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps
 from msifr_policy.evidence.table import EvidenceTable, build_evidence
 from msifr_policy.policy import NEVER_DISCARD, Action
-from msifr_policy.policy_file import PolicyFile, first_rows
+from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Length, default_validators
 from msifr_sim import replay_policy
@@ -78,12 +80,24 @@ def test_parquet_gives_the_table_back(tmp_path):
     table = make_table(30, attempts=2)
     table.write(tmp_path / "t.parquet")
     back = EvidenceTable.read(tmp_path / "t.parquet")
-    for name in ("columns", "values", "verdicts", "k", "spent", "position", "start", "attempt_ids", "groups"):
+    for name in (
+        "columns",
+        "values",
+        "verdicts",
+        "k",
+        "spent",
+        "position",
+        "start",
+        "attempt_ids",
+        "groups",
+        "provenance",
+    ):
         assert same(getattr(table, name), getattr(back, name)), name
     for name in ("accepted", "schedule", "validators", "costing", "fingerprint"):
         assert same(getattr(table, name), getattr(back, name)), name
     prompts = np.asarray(table.prompt_ids)[table.prompt]
     assert np.array_equal(prompts, np.asarray(back.prompt_ids)[back.prompt])
+    assert np.array_equal(table.prompt_hash[table.prompt], back.prompt_hash[back.prompt])
     (tmp_path / "no.parquet").write_bytes(b"no")
     with pytest.raises(InputError, match="not an evidence table"):
         EvidenceTable.read(tmp_path / "no.parquet")
@@ -114,19 +128,21 @@ def test_first_rows_is_the_first_true_of_each_attempt(attempts):
 
 def test_one_row_is_predicted_to_the_last_bit_as_among_many(fitted):
     table = fitted.certifying
-    M = fitted.file.posterior.predict(table.k, table.values)
-    one_by_one = [fitted.file.posterior.predict(table.k[[i]], table.values[[i]])[0] for i in range(0, len(M), 37)]
-    assert M[::37].tolist() == one_by_one
+    M, r = fitted.file.beliefs.predict(table.k, table.values)
+    alone = [fitted.file.beliefs.predict(table.k[[i]], table.values[[i]]) for i in range(0, len(M), 37)]
+    assert M[::37].tolist() == [float(m[0]) for m, _ in alone]
+    assert r[::37].tolist() == [float(cost[0]) for _, cost in alone]
 
 
 def test_unknown_evidence_says_nothing():
     stage = LinearStage(0.3, [1.0, 2.0], [1.0, 2.0], [0.5, -0.5])
-    posterior = Posterior("logistic", ("a", "b"), [0], [stage])
+    model = LinearModel([0], [stage])
+    beliefs = Beliefs("logistic", ("a", "b"), 10.0, model, cost_to_go=model)
     centre = np.expm1([[1.0, 2.0]])
     unknown = np.asarray([[math.nan, math.nan]])
     one = np.ones(1, dtype=np.int64)
-    assert posterior.predict(one, unknown) == pytest.approx(posterior.predict(one, centre))
-    assert posterior.predict(one * 99, unknown) == posterior.predict(one, unknown)
+    assert np.asarray(beliefs.predict(one, unknown)) == pytest.approx(np.asarray(beliefs.predict(one, centre)))
+    assert beliefs.predict(one * 99, unknown) == beliefs.predict(one, unknown)
 
 
 def test_the_live_run_decides_as_the_replay_of_what_it_wrote(fitted):
@@ -163,8 +179,8 @@ def test_a_policy_file_comes_back_and_decides_the_same(fitted, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"schema_version": 2}, "schema version 2"),
-        ({"schema_version": "1"}, "not a policy file"),
+        ({"schema_version": 1}, "schema version 1"),
+        ({"schema_version": "2"}, "not a policy file"),
         ({"surprise": 1}, "surprise"),
         ({"thresholds": [2.0]}, r"thresholds"),
         ({"thresholds": [None]}, r"thresholds"),
@@ -172,7 +188,8 @@ def test_a_policy_file_comes_back_and_decides_the_same(fitted, tmp_path):
         ({"certificate": ...}, "certificate"),
         ({"schedule": {"kind": "every", "n": 0, "unit": "tokens"}}, "must be at least 1"),
         ({"schedule": {"kind": "sometimes"}}, "sometimes"),
-        ({"posterior": {"method": "logistic", "columns": [], "stage_of": [3], "stages": []}}, "posterior"),
+        ({"beliefs": {"method": "logistic", "columns": []}}, "beliefs"),
+        ({"beliefs": {"method": "guessed", "columns": []}}, "beliefs"),
     ],
 )
 def test_a_policy_file_that_does_not_validate_is_refused_with_the_reason(fitted, tmp_path, change, says):
@@ -213,14 +230,14 @@ def test_evidence_of_another_kind_is_refused(fitted):
     with pytest.raises(InputError, match="other columns, schedule or validators"):
         policy.stops(make_table(5, schedule=NewlineSteps()))
     short = msgspec.structs.replace(fitted.file, validators=fitted.file.validators[:-1])
-    with pytest.raises(InputError, match="columns of posterior"):
+    with pytest.raises(InputError, match="columns of the beliefs"):
         short.policy()
 
 
 def test_the_policy_that_never_discards_never_does(fitted):
-    never = msgspec.structs.replace(fitted.file, thresholds=[]).policy()
-    assert (never.stops(fitted.certifying) == -1).all()
-    assert never.file.never_discards
+    file = msgspec.structs.replace(fitted.file, thresholds=[])
+    assert (file.policy().stops(fitted.certifying) == -1).all()
+    assert file.never_discards
     run = NEVER_DISCARD.start("prompt")
     assert run.feed("anything", 3) is None
     assert run.failures == {}

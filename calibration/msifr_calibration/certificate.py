@@ -42,8 +42,8 @@ class Tested:
     """Outcome of fixed-sequence testing.
 
     n_certified: how many policies at the head of the path are certified. p_values, losses: of those tested, the last
-    being the first that failed, if one did. n_accepted: accepted samples the test counted; n_prompts: distinct prompts;
-    needed: how many accepted samples make a certificate possible at all. counted: `[N]` attempts the test counted.
+    being the first that failed, if one did. n_accepted: accepted samples the test counted, of accepted_in_all.
+    n_prompts: distinct prompts; needed: how many accepted samples make a certificate possible at all.
     """
 
     max_false_reject: float
@@ -53,9 +53,14 @@ class Tested:
     p_values: tuple[float, ...]
     losses: tuple[int, ...]
     n_accepted: int
+    accepted_in_all: int
     n_prompts: int
     needed: int
-    counted: NDArray[np.bool_]
+
+    @property
+    def method(self) -> Literal["exact binomial", "betting by prompt"]:
+        """Which test it was."""
+        return "exact binomial" if self.exact else "betting by prompt"
 
 
 def fixed_sequence_test(
@@ -76,36 +81,32 @@ def fixed_sequence_test(
 
     Raises `InputError` for a budget or confidence outside (0, 1).
     """
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence {confidence} must lie strictly between 0 and 1")
     alpha, delta = max_false_reject, 1 - confidence
+    least = accepted_needed(alpha, confidence)
     n_prompts, n_attempts = len(np.unique(prompt)), len(prompt)
     of_one_each = float(accepted.mean()) * n_prompts if n_attempts else 0.0
     exact = n_attempts <= _FEW_ATTEMPTS * n_prompts or of_one_each < _FEW_ACCEPTED
-    counted = np.ones(n_attempts, dtype=bool)
     if exact:
-        counted[:] = False
         order = np.random.default_rng(seed).permutation(n_attempts)
-        counted[order[np.unique(prompt[order], return_index=True)[1]]] = True
-        needed = accepted_needed(alpha, confidence)
+        counted = order[np.unique(prompt[order], return_index=True)[1]]
     else:
-        needed = math.ceil(betting_prompts_needed(alpha, confidence) * n_attempts / n_prompts)
-    n_accepted = int((accepted & counted).sum())
-    n_certified = 0
+        counted = np.arange(n_attempts)
+        least = math.ceil(betting_prompts_needed(alpha, confidence) * n_attempts / n_prompts)
+    good = counted[accepted[counted]]
     p_values: list[float] = []
     losses: list[int] = []
-    if n_accepted >= needed:
-        for gone in discarded:
-            losses.append(int((gone & accepted & counted).sum()))
-            if exact:
-                p_values.append(binomial_p_value(losses[-1], n_accepted, alpha))
-            else:
-                p_values.append(betting_p_value(prompt_scores(prompt, accepted, gone, alpha), alpha))
-            if p_values[-1] > delta:
-                break
-            n_certified += 1
+    for discards in discarded if len(good) >= least else ():
+        losses.append(int(discards[good].sum()))
+        if exact:
+            p_values.append(binomial_p_value(losses[-1], len(good), alpha))
+        else:
+            p_values.append(betting_p_value(prompt_scores(prompt, accepted, discards, alpha), alpha))
+        if p_values[-1] > delta:
+            break
+    n_certified = sum(p <= delta for p in p_values)
+    in_all = int(accepted.sum())
     return Tested(
-        alpha, confidence, exact, n_certified, tuple(p_values), tuple(losses), n_accepted, n_prompts, needed, counted
+        alpha, confidence, exact, n_certified, tuple(p_values), tuple(losses), len(good), in_all, n_prompts, least
     )
 
 
@@ -116,59 +117,63 @@ def certificate_of(
     discarded: NDArray[np.bool_],
     *,
     pool: Sequence[str] = (),
+    remedy: str = "add prompts",
 ) -> Certificate:
     """Return the certificate of the policy at `step` of the sequence (None: never discard) for one family.
 
     It discards `discarded` `[N]` of `table`, the family's held-out attempts. `pool` names the families that were tested
-    together, empty if this one was tested alone. Raises `InputError` if the step is not among the certified.
+    together, empty if this one was tested alone; `remedy` says what to do where accepted samples are too few. Raises
+    `InputError` if the step is not among the certified.
     """
     if step is not None and not 0 <= step < tested.n_certified:
         raise InputError(f"policy {step} is not among the {tested.n_certified} certified", where="certificate")
-    alpha, confidence = tested.max_false_reject, tested.confidence
-    method: Literal["exact binomial", "betting by prompt"] = "exact binomial" if tested.exact else "betting by prompt"
+    certified = step is not None
     return Certificate(
-        certified=step is not None,
-        max_false_reject=alpha,
-        confidence=confidence,
-        method="none" if step is None else method,
+        certified=certified,
+        max_false_reject=tested.max_false_reject,
+        confidence=tested.confidence,
+        method=tested.method if certified else "none",
         unit_of_independence="prompt",
         n_prompts=tested.n_prompts,
         n_accepted=tested.n_accepted,
         false_rejects=0 if step is None else tested.losses[step],
         accepted_needed=tested.needed,
         p_value=1.0 if step is None else tested.p_values[step],
-        bias_bound=0.0 if step is None else alpha,
+        bias_bound=tested.max_false_reject if certified else 0.0,
         tested=len(tested.p_values),
-        message=_message(tested, step, method, pool),
-        groups={} if step is None else _groups(table, discarded, confidence),
+        message=_promise(tested, pool) if certified else f"{_failure(tested, remedy)}; the policy never discards",
+        groups=_groups(table, discarded, tested.confidence) if certified else {},
         pool=list(pool),
     )
 
 
-def _message(tested: Tested, step: int | None, method: str, pool: Sequence[str]) -> str:
+def _promise(tested: Tested, pool: Sequence[str]) -> str:
+    alpha = tested.max_false_reject
+    whole = f" of {len(pool)} families taken together ({', '.join(pool)}), not of each" if len(pool) > 1 else ""
+    return (
+        f"with confidence {tested.confidence:g}, at most {alpha:.3g} of the good samples{whole} are discarded; the "
+        f"retained good samples differ from all good samples by at most {alpha:.3g} in total variation"
+    )
+
+
+def _failure(tested: Tested, remedy: str) -> str:
     alpha, confidence, n = tested.max_false_reject, tested.confidence, tested.n_accepted
-    if step is not None:
-        whole = f" of {len(pool)} families taken together ({', '.join(pool)}), not of each" if len(pool) > 1 else ""
-        return (
-            f"with confidence {confidence:g}, at most {alpha:.3g} of the good samples{whole} are discarded; the "
-            f"retained good samples differ from all good samples by at most {alpha:.3g} in total variation"
-        )
     if n < tested.needed:
+        counted = ""
+        if n < tested.accepted_in_all:
+            counted = f" ({tested.accepted_in_all} at {tested.n_prompts} prompts; one attempt of each is counted)"
         return (
-            f"nothing can be certified: {n} accepted samples to certify on, at least {tested.needed} are needed "
-            f"for a false-reject rate of {alpha:g} at confidence {confidence:g}; the policy never discards"
+            f"nothing can be certified: {n} accepted samples to certify on{counted}, at least {tested.needed} are "
+            f"needed for a false-reject rate of {alpha:g} at confidence {confidence:g}; {remedy}"
         )
     if tested.n_certified:
-        return (
-            f"{tested.n_certified} policies could be certified, but none of them clearly lowers the cost per accepted "
-            "sample; the policy never discards"
-        )
+        return f"{tested.n_certified} policies could be certified, but none clearly lowers the cost per accepted sample"
     if tested.p_values:
         return (
             f"nothing could be certified: the most conservative policy lost {tested.losses[0]} of {n} accepted "
-            f"samples ({method}); more accepted samples or better evidence are needed; the policy never discards"
+            f"samples ({tested.method}); more accepted samples or better evidence are needed"
         )
-    return "discarding would not lower the cost per accepted sample; the policy never discards"
+    return "discarding would not lower the cost per accepted sample"
 
 
 def _groups(table: EvidenceTable, discarded: NDArray[np.bool_], confidence: float) -> dict[str, GroupBound]:
@@ -176,9 +181,8 @@ def _groups(table: EvidenceTable, discarded: NDArray[np.bool_], confidence: floa
     names = np.asarray(table.groups)
     bounds: dict[str, GroupBound] = {}
     for name in sorted(set(table.groups) - {""}):
-        mine = np.flatnonzero((names == name) & table.accepted)
-        _, first = np.unique(table.prompt[mine], return_index=True)
-        one = mine[first]
-        losses = int(discarded[one].sum())
-        bounds[name] = GroupBound(len(one), losses, binomial_upper(losses, len(one), confidence))
+        good = np.flatnonzero((names == name) & table.accepted)
+        counted = good[np.unique(table.prompt[good], return_index=True)[1]]
+        losses = int(discarded[counted].sum())
+        bounds[name] = GroupBound(len(counted), losses, binomial_upper(losses, len(counted), confidence))
     return bounds

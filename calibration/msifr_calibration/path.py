@@ -1,4 +1,4 @@
-"""The path of policies from conservative to aggressive, by backward induction on the worth index ω_k [T8, T9].
+"""The path of policies from conservative to aggressive, by backward induction on the worth ω_k [T8, T9].
 
 At total price Λ = λ + μ it is worth going on from checkpoint k when Λ·E[U; R | F_k] exceeds the expected cost to go,
 both under the policy's own later decisions. By optional stopping [T4]
@@ -34,10 +34,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from msifr_policy.checkpoints import first_rows
 from msifr_policy.evidence.table import EvidenceTable
-from msifr_policy.policy_file import first_rows
 
-__all__ = ["Path", "fit_path", "threshold_stops", "thresholds_at_price"]
+__all__ = ["PolicyPath", "fit_path", "good_samples_lost", "thresholds_at_price"]
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 _MIN_ROWS = 30
 _MOST_BLOCKS = 40
@@ -47,7 +50,7 @@ _LEVELS = np.linspace(0.06, 0.85, 80) ** 2
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class PolicyPath:
     """Policies from conservative to aggressive.
 
     thresholds: `[J, K]`, one row per policy; J is 0 when no policy makes accepted samples cheaper. prices: `[J]` total
@@ -56,50 +59,44 @@ class Path:
     the path, on the fitting data.
     """
 
-    thresholds: NDArray[np.float64]
-    prices: NDArray[np.float64]
-    losses: NDArray[np.float64]
+    thresholds: Array
+    prices: Array
+    losses: Array
     rho_full: float
     rho_best: float
 
 
-def threshold_stops(
-    table: EvidenceTable, index: NDArray[np.float64], thresholds: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Return `[N]` the row where each attempt is discarded (−1: never), for worth index `[R]`, thresholds `[K]`."""
-    at = thresholds[np.minimum(table.k, len(thresholds)) - 1]
-    return first_rows((at > index) & table.is_checkpoint, table.start)
-
-
-def thresholds_at_price(
-    table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.float64], price: float
-) -> NDArray[np.float64]:
+def thresholds_at_price(table: EvidenceTable, M: Array, worth: Array, price: float) -> Array:
     """Return `[K]` the optimal thresholds at total price Λ = `price`, by the recursion of the module docstring.
 
-    M and index `[R]` are the cross-fitted posterior and worth index. Consecutive checkpoints share a threshold until
-    they have enough rows.
+    M and worth `[R]` are cross-fitted. Consecutive checkpoints share a threshold until they have enough rows.
     """
-    return _induct(table, M, _blocks(table, index), price)
+    return _induct(table, M, _blocks(table, worth), price)
+
+
+def good_samples_lost(table: EvidenceTable, M: Array, stop: Integers) -> Array:
+    """Return `[N]` good samples lost by discarding at rows `stop` `[N]`: half as observed, half M_τ [T4]."""
+    return np.where(stop >= 0, (table.accepted + M[np.maximum(stop, 0)]) / 2, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Rows of consecutive checkpoints that share a threshold, sorted; what the regression needs of their index.
+    """Rows of consecutive checkpoints that share a threshold, sorted; what the regression needs of their worth.
 
     An attempt may have several rows here: `owner` are the attempts, `first` where each begins in `rows`. `levels` are
-    the distinct values of the index `index`, `level` the one of each row, `counts` how often each occurs.
+    the distinct values of `worth`, `level` the one of each row, `counts` how often each occurs.
     """
 
-    rows: NDArray[np.int64]
-    owner: NDArray[np.int64]
-    first: NDArray[np.int64]
-    index: NDArray[np.float64]
-    levels: NDArray[np.float64]
-    level: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    rows: Integers
+    owner: Integers
+    first: Integers
+    worth: Array
+    levels: Array
+    level: Integers
+    counts: Integers
 
 
-def _blocks(table: EvidenceTable, index: NDArray[np.float64]) -> list[_Block]:
+def _blocks(table: EvidenceTable, worth: Array) -> list[_Block]:
     rows = np.flatnonzero(table.is_checkpoint)
     if len(rows) < _MIN_ROWS:
         return []
@@ -118,13 +115,13 @@ def _blocks(table: EvidenceTable, index: NDArray[np.float64]) -> list[_Block]:
     for number in range(block + 1):
         here = rows[block_of[table.k[rows]] == number]
         owner, first = np.unique(attempt[here], return_index=True)
-        levels, level, occurs = np.unique(index[here], return_inverse=True, return_counts=True)
-        blocks.append(_Block(here, owner, first, index[here], levels, level, occurs))
+        levels, level, occurs = np.unique(worth[here], return_inverse=True, return_counts=True)
+        blocks.append(_Block(here, owner, first, worth[here], levels, level, occurs))
     return blocks
 
 
-def _induct(table: EvidenceTable, M: NDArray[np.float64], blocks: list[_Block], price: float) -> NDArray[np.float64]:
-    thresholds = np.zeros(int(table.k[table.is_checkpoint].max()) if blocks else 1)
+def _induct(table: EvidenceTable, M: Array, blocks: list[_Block], price: float) -> Array:
+    thresholds = np.zeros(max(table.n_checkpoints, 1))
     # Burden of each attempt seen from the row where it had `paid`; at the end there is none.
     burden = np.zeros(table.n_attempts)
     paid = table.cost.copy()
@@ -135,17 +132,17 @@ def _induct(table: EvidenceTable, M: NDArray[np.float64], blocks: list[_Block], 
         threshold = _zero_crossing(block, price * M[rows] - onward)
         thresholds[table.k[rows].min() - 1 : table.k[rows].max()] = threshold
         # The first row below the threshold discards the attempt.
-        stop = first_rows(block.index < threshold, np.append(block.first, len(rows)))
-        entry, gone = rows[block.first], stop >= 0
+        stop = first_rows(block.worth < threshold, np.append(block.first, len(rows)))
+        entry, discarded = rows[block.first], stop >= 0
         at = rows[np.maximum(stop, 0)]
-        to_go = np.where(gone, table.spent[at], (burden + paid)[owner]) - table.spent[entry]
-        burden[owner] = to_go + np.where(gone, price * M[at], 0.0)
+        to_go = np.where(discarded, table.spent[at], (burden + paid)[owner]) - table.spent[entry]
+        burden[owner] = to_go + np.where(discarded, price * M[at], 0.0)
         paid[owner] = table.spent[entry]
     return thresholds
 
 
-def _zero_crossing(block: _Block, going_on: NDArray[np.float64]) -> float:
-    """Return where the isotonic regression of `going_on` `[n]` on the index becomes positive, in [0, 1]."""
+def _zero_crossing(block: _Block, going_on: Array) -> float:
+    """Return where the isotonic regression of `going_on` `[n]` on the worth becomes positive, in [0, 1]."""
     means = np.bincount(block.level, going_on) / block.counts
     worth = isotonic_regression(means, weights=block.counts).x > 0
     keeps = len(worth) - int(worth.sum())  # the regression increases: the first level worth going on from
@@ -157,43 +154,40 @@ def _zero_crossing(block: _Block, going_on: NDArray[np.float64]) -> float:
     return float(np.clip((block.levels[keeps - 1] + block.levels[keeps]) / 2, 0.0, 1.0))
 
 
-def fit_path(table: EvidenceTable, M: NDArray[np.float64], index: NDArray[np.float64]) -> Path:
-    """Return the path on `table` with cross-fitted posterior M and worth index, `[R]` each."""
+def fit_path(table: EvidenceTable, M: Array, worth: Array) -> PolicyPath:
+    """Return the path on `table` with cross-fitted posterior M and worth, `[R]` each."""
     n_accepted = table.n_accepted
-    blocks = _blocks(table, index)
+    blocks = _blocks(table, worth)
     if n_accepted in (0, table.n_attempts) or not blocks:
-        return Path(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
-    rho_full = float(table.cost.sum()) / n_accepted
+        return PolicyPath(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
+    rho_full = table.cost_per_accepted
     prices = rho_full * (1 - _LEVELS) / _LEVELS
-    caps = _caps(int(table.k[table.is_checkpoint].max()))
-    at_cap = [threshold_stops(table, index, cap) for cap in caps]
+    caps = _caps(table.n_checkpoints)
+    at_cap = [table.stops(worth, cap) for cap in caps]
     policies = []
     for level, price in zip(_LEVELS, prices, strict=True):
         thresholds = (level + _induct(table, M, blocks, float(price))) / 2
-        stop = threshold_stops(table, index, thresholds)
+        stop = table.stops(worth, thresholds)
         outcomes = np.asarray([_spent_and_lost(table, M, _earlier(stop, other)) for other in at_cap])
         policies.append(np.maximum(thresholds, caps[(outcomes @ [1.0, price]).argmin()]))
     nested = np.maximum.accumulate(policies)
-    spent, lost = np.asarray([_spent_and_lost(table, M, threshold_stops(table, index, each)) for each in nested]).T
+    spent, lost = np.asarray([_spent_and_lost(table, M, table.stops(worth, each)) for each in nested]).T
     with np.errstate(divide="ignore", invalid="ignore"):
         rho = np.append(rho_full, np.where(lost < n_accepted, spent / (n_accepted - lost), np.inf))
     end = int(rho.argmin())
-    return Path(nested[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]))
+    return PolicyPath(nested[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]))
 
 
-def _caps(K: int) -> NDArray[np.float64]:
+def _caps(K: int) -> Array:
     """Return `[C, K]` thresholds: of no cap, then of caps at up to `_N_CAPS` checkpoints."""
     starts = np.unique(np.linspace(0, K, min(K, _N_CAPS) + 1).round().astype(np.int64))[::-1]
     return (np.arange(K) >= starts[:, None]).astype(np.float64)
 
 
-def _earlier(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+def _earlier(one: Integers, other: Integers) -> Integers:
     """Return the earlier of two stopping rows, elementwise; −1 is never."""
     return np.where((one < 0) | ((other >= 0) & (other < one)), other, one)
 
 
-def _spent_and_lost(table: EvidenceTable, M: NDArray[np.float64], stop: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the cost of discarding at rows `stop` `[N]` and the good samples lost, half as observed, half as Σ M_τ."""
-    gone = stop >= 0
-    lost = (table.accepted[gone].sum() + M[stop[gone]].sum()) / 2
-    return float(table.spent[np.where(gone, stop, table.end)].sum()), float(lost)
+def _spent_and_lost(table: EvidenceTable, M: Array, stop: Integers) -> tuple[float, float]:
+    return float(table.cost_until(stop).sum()), float(good_samples_lost(table, M, stop).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 
-__all__ = ["folds", "prompt_uniform", "shared_folds", "split_by_prompt"]
-
-_SHARED_FOLDS = 5
+__all__ = ["folds", "prompt_uniform", "split_by_prompt"]
 
 
 def prompt_uniform(prompt_ids: Sequence[str], seed: int, use: str = "") -> NDArray[np.float64]:
@@ -44,11 +42,11 @@ def split_by_prompt(
     if table.n_prompts < 2:
         raise InputError(f"{table.n_prompts} prompts cannot be split", remedy="add prompts")
     u = prompt_uniform(table.prompt_ids, seed, use)
-    first = (u < share)[table.prompt]
+    first = u < share
     if first.all() or not first.any():
         # Few prompts may all fall on one side: the one nearest to the other side goes there.
-        first = (u < u.max() if first.any() else u <= u.min())[table.prompt]
-    return table.take(np.flatnonzero(first)), table.take(np.flatnonzero(~first))
+        first = u < u.max() if first.any() else u <= u.min()
+    return table.where(first), table.where(~first)
 
 
 def folds(prompt_ids: Sequence[str], n_folds: int, seed: int) -> NDArray[np.int64]:
@@ -57,18 +55,3 @@ def folds(prompt_ids: Sequence[str], n_folds: int, seed: int) -> NDArray[np.int6
     fold = np.empty(len(prompt_ids), dtype=np.int64)
     fold[order] = np.arange(len(prompt_ids)) % n_folds
     return fold
-
-
-def shared_folds(tables: Mapping[str, EvidenceTable], seed: int) -> NDArray[np.int64]:
-    """Return `[N]` a fold of five per attempt of all tables, end to end: a function of its prompt's id alone.
-
-    So no family tells about another's held-out prompts. Raises `InputError` if all prompts are in one fold.
-    """
-    every = [
-        (prompt_uniform(table.prompt_ids, seed, "fold") * _SHARED_FOLDS).astype(np.int64)[table.prompt]
-        for table in tables.values()
-    ]
-    result = np.concatenate(every)
-    if len(np.unique(result)) < 2:
-        raise InputError("too few prompts to learn from", where="learned posterior", remedy="add prompts")
-    return result

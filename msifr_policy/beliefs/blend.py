@@ -1,97 +1,137 @@
-"""A posterior that blends two: a network shared by many families, and a linear model of one family.
+"""What a policy believes at a checkpoint, in one record: the posterior M_k, the cost to go r_k, and their worth.
 
-The network learns what families have in common, the linear model what is peculiar to one; they err differently. With
-η = log(M/(1 − M)) of each, the blend is
+* **posterior** M_k = P(accepted | F_k), the conditional utility estimate [T4];
+* **cost to go** r_k = E[Σ_{j>k} C_j | F_k], the expected remaining cost [T3];
+* **worth** ω_k = M_k / (M_k + r_k/ρ), in [0, 1], with ρ the cost per accepted sample without a policy: at total price
+  Λ, going on to the end is worth Λ·M_k − r_k > 0 exactly when ω_k > ρ/(ρ + Λ) [T8].
 
-    M_k = 1/(1 + exp(−(a·η_network + b·η_linear)))
+Both are linear in the evidence, stage by stage (`linear`), or also by a network (`network`) that many families of
+traces share: it learns what they have in common, the linear model what is peculiar to one, and they err differently.
+With η = log(M/(1 − M)) of each,
+
+    M_k = 1/(1 + exp(−(a·η_network + b·η_linear))),    r_k as the network says,
 
 where a, b ≥ 0 are fitted to cross-fitted estimates (stacking: Wolpert 1992).
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal, cast
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
-from msifr_policy.beliefs.linear import CostToGo, Posterior
-from msifr_policy.beliefs.network import NetworkCostToGo, NetworkPosterior
+from msifr_policy.beliefs.linear import Array, Knots, LinearModel, Positive
+from msifr_policy.beliefs.network import Network
 from msifr_policy.errors import InputError
 
-__all__ = ["AnyCostToGo", "AnyPosterior", "BlendedPosterior", "blend", "log_odds", "predict_both"]
+__all__ = ["Beliefs", "Blend", "blended", "bounded", "calibrated", "cost_of", "worth_of"]
 
-Array = NDArray[np.float64]
 Share = Annotated[float, Meta(ge=0, le=10)]
 
-_CERTAIN = 1e-9  # closest to 0 or 1 that a blended estimate may be
+_MOST_LOG_ODDS = float(np.log(1e9))
+_LARGEST_COST = 1e9
 
 
-def blend(M_network: Array, M_linear: Array, a: float, b: float) -> Array:
-    """Return the blend of two estimates, elementwise, by the formula of the module docstring."""
-    result: Array = expit(a * log_odds(M_network) + b * log_odds(M_linear))
+def blended(eta_network: Array, eta_linear: Array, a: float, b: float) -> Array:
+    """Return M by the formula of the module docstring, elementwise; log-odds are kept within those of 10⁻⁹."""
+    result: Array = expit(a * bounded(eta_network) + b * bounded(eta_linear))
     return result
 
 
-def log_odds(M: Array) -> Array:
-    """Return η = log(M/(1 − M)), elementwise, of M kept away from 0 and 1."""
-    result: Array = logit(np.clip(M, _CERTAIN, 1 - _CERTAIN))
+def bounded(eta: Array) -> Array:
+    """Return log-odds kept within those of 10⁻⁹ and 1 − 10⁻⁹, elementwise."""
+    return np.clip(eta, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
+
+
+def calibrated(stage: NDArray[np.int64], eta: Array, knots: Sequence[Knots]) -> Array:
+    """Return `[R]` M from log-odds η `[R]`, passed through the map of each row's `stage` `[R]`, if there are maps."""
+    M: Array = expit(bounded(eta))
+    for i, each in enumerate(knots):
+        M[stage == i] = np.interp(M[stage == i], each.x, each.y)
+    return M
+
+
+def cost_of(log_cost: Array) -> Array:
+    """Return r in units of cost from its logarithm, elementwise, kept between 1 and 10⁹."""
+    result: Array = np.exp(np.clip(log_cost, 0.0, np.log(_LARGEST_COST)))
     return result
 
 
-class BlendedPosterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="blend", tag_field="kind"):
-    """M_k blended of a network and a linear posterior on the same columns; a, b as in the module docstring."""
+def worth_of(M: Array, cost_to_go: Array, cost_per_accepted: float) -> Array:
+    """Return ω = M / (M + r/ρ), elementwise; r = `cost_to_go` > 0 and ρ = `cost_per_accepted` in one unit."""
+    result: Array = M / (M + cost_to_go / cost_per_accepted)
+    return result
 
-    network: NetworkPosterior
-    linear: Posterior
+
+class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network with its share a, and b of the linear posterior."""
+
+    network: Network
     a: Share
     b: Share
 
+
+class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """M_k and r_k from evidence `columns` (D names).
+
+    method: how they were fitted. cost_per_accepted: ρ, in units of cost. posterior: η of M, linear; calibration: per
+    stage of it a map of M ("isotonic"), or empty. Either cost_to_go gives log r, or blend does, and M with it.
+    """
+
+    method: Literal["logistic", "isotonic", "learned"]
+    columns: tuple[str, ...]
+    cost_per_accepted: Positive
+    posterior: LinearModel
+    calibration: list[Knots] = []
+    cost_to_go: LinearModel | None = None
+    blend: Blend | None = None
+
     def __post_init__(self) -> None:
-        if self.network.columns != self.linear.columns:
-            raise InputError("network and linear model have different columns", where="posterior")
+        models = [self.posterior] if self.cost_to_go is None else [self.posterior, self.cost_to_go]
+        if {model.n_columns for model in models} != {len(self.columns)}:
+            raise InputError(f"the stages do not have {len(self.columns)} coefficients", where="beliefs")
+        if (self.cost_to_go is None) == (self.blend is None):
+            raise InputError("give the cost to go, or a network that gives it, not both", where="beliefs")
+        if self.calibration and (self.blend is not None or len(self.calibration) != len(self.posterior.stages)):
+            raise InputError("one list of knots per stage is needed, and no network", where="beliefs")
 
     @property
-    def method(self) -> str:
-        """`learned`."""
-        return "learned"
+    def weights(self) -> str | None:
+        """SHA-256 of the learned weights, None if there is no network."""
+        return None if self.blend is None else self.blend.network.weights
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the D evidence columns."""
-        return self.network.columns
+    def predict(self, k: NDArray[np.int64], values: Array) -> tuple[Array, Array]:
+        """Return (M_k in [0, 1], r_k in units of cost), `[R]` each, at checkpoints `k` `[R]`; values `[R, D]`.
 
-    @property
-    def weights(self) -> str:
-        """SHA-256 of the network's weights."""
-        return self.network.weights
+        Raises `InputError` if weights are not known or do not fit the columns.
+        """
+        eta = self.posterior.predict(k, values)
+        if self.blend is not None:
+            both = self.blend.network.predict(k, values)
+            return blended(both[:, 0], eta, self.blend.a, self.blend.b), cost_of(both[:, 1])
+        return calibrated(self.posterior.stage(k), eta, self.calibration), cost_of(cast(LinearModel, self.cost_to_go).predict(k, values))
 
-    def predict(self, k: NDArray[np.int64], values: Array) -> Array:
-        """Return `[R]` M_k in [0, 1] for checkpoints `k` `[R]` and evidence `values` `[R, D]`."""
-        return blend(self.network.predict(k, values), self.linear.predict(k, values), self.a, self.b)
+    def worth(self, k: NDArray[np.int64], values: Array) -> tuple[Array, Array]:
+        """Return (M_k, ω_k), `[R]` each; arguments as for `predict`."""
+        M, r = self.predict(k, values)
+        return M, worth_of(M, r, self.cost_per_accepted)
 
     def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
-        """Return `[R, V]` what each of V groups of columns adds to the log-odds; owner `[D]`."""
-        network, linear = self.network.contributions(k, values, owner), self.linear.contributions(k, values, owner)
-        return self.a * network + self.b * linear
+        """Return `[R, V]` what each of V groups of columns adds to log(odds of M / r); owner `[D]` is their group."""
+        result = _by_group(self.posterior.terms(k, values), owner)
+        if self.blend is not None:
+            of_network = self.blend.network.contributions(k, values, owner)
+            return self.blend.a * of_network[:, :, 0] + self.blend.b * result - of_network[:, :, 1]
+        return result - _by_group(cast(LinearModel, self.cost_to_go).terms(k, values), owner)
 
 
-AnyPosterior = Posterior | BlendedPosterior
-AnyCostToGo = CostToGo | NetworkCostToGo
-
-
-def predict_both(
-    posterior: AnyPosterior, cost_to_go: AnyCostToGo, k: NDArray[np.int64], values: Array
-) -> tuple[Array, Array]:
-    """Return (M_k, r_k), `[R]` each, as their `predict`; a network that gives both is evaluated once."""
-    if not (
-        isinstance(posterior, BlendedPosterior)
-        and isinstance(cost_to_go, NetworkCostToGo)
-        and posterior.weights == cost_to_go.weights
-    ):
-        return posterior.predict(k, values), cost_to_go.predict(k, values)
-    M, r = posterior.network.predict_with_cost(k, values)
-    return blend(M, posterior.linear.predict(k, values), posterior.a, posterior.b), r
+def _by_group(terms: Array, owner: NDArray[np.int64]) -> Array:
+    result = np.zeros((len(terms), int(owner.max(initial=-1)) + 1))
+    for d, group in enumerate(owner):
+        result[:, group] += terms[:, d]
+    return result

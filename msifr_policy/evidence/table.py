@@ -1,8 +1,8 @@
 """The evidence table: attempts x checkpoints x columns, the one thing calibration works on.
 
-Replays validators over traces exactly as they run in flight (`watch.Watch`) and keeps, for each attempt, one
-row per checkpoint and a last row for its end. Ragged, stored flat: rows `start[i]:start[i+1]` belong to
-attempt i.
+Replays validators over traces exactly as they run in flight (`watch.Watch`) and keeps, for each attempt, one row per
+checkpoint and a last row for its end. Ragged, stored flat: rows `start[i]:start[i+1]` belong to attempt i. The rule by
+which thresholds stop attempts, and what attempts cost until then, live here and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_policy.checkpoints import at_checkpoint, first_rows
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule, Unit
 from msifr_policy.evidence.watch import Watch, column_names
 from msifr_policy.files import replacing
+from msifr_policy.records.provenance import Provenance
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Validator, ValidatorSpec, Verdict, describe
 
-__all__ = ["Costing", "EvidenceTable", "build_evidence", "replay"]
+__all__ = ["Costing", "EvidenceTable", "build_evidence", "pieces"]
 
 TokenEnds = Callable[[str], Sequence[int]]
 """A tokenizer as far as costs go: the end offset in characters of each token of a text."""
@@ -34,9 +37,9 @@ TokenEnds = Callable[[str], Sequence[int]]
 class Costing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the cost of an attempt was measured.
 
-    `unit` is what one unit of cost is; `source` says where the numbers came from: recorded per token
-    ("recorded"), recorded totals spread evenly over the characters ("prorated"), counted by a tokenizer the
-    user named ("tokenizer"), or plain characters ("characters").
+    `unit` is what one unit of cost is; `source` says where the numbers came from: recorded per token ("recorded"),
+    recorded totals spread evenly over the characters ("prorated"), counted by a tokenizer the user named ("tokenizer"),
+    or plain characters ("characters").
     """
 
     unit: Unit
@@ -45,12 +48,12 @@ class Costing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceTable:
-    """Evidence, costs and outcomes of N attempts with R rows in all, D columns and V validators.
+    """Evidence, costs and outcomes of N attempts at P prompts with R rows in all, D columns and V validators.
 
     values: `[R, D]` float64, NaN = not known. verdicts: `[R, V]` int8 (`Verdict`). k: `[R]` checkpoint number, 1
     for the first. spent: `[R]` cost so far in `costing.unit`; the last row of an attempt holds its full cost N.
     position: `[R]` characters so far. start: `[N + 1]` row offsets. prompt: `[N]` index into `prompt_ids`.
-    accepted: `[N]` bool, the outcome A.
+    prompt_hash: `[P]` uint32 of id and text of each prompt. accepted: `[N]` bool, the outcome A.
     """
 
     columns: tuple[str, ...]
@@ -62,6 +65,7 @@ class EvidenceTable:
     start: NDArray[np.int64]
     attempt_ids: tuple[str, ...]
     prompt_ids: tuple[str, ...]
+    prompt_hash: NDArray[np.uint32]
     prompt: NDArray[np.int64]
     groups: tuple[str, ...]
     accepted: NDArray[np.bool_]
@@ -69,6 +73,7 @@ class EvidenceTable:
     validators: tuple[ValidatorSpec, ...]
     costing: Costing
     fingerprint: str
+    provenance: Provenance = field(default_factory=Provenance)
     failures: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -78,7 +83,7 @@ class EvidenceTable:
 
     @property
     def n_prompts(self) -> int:
-        """Number of distinct prompts."""
+        """Number of distinct prompts P."""
         return len(self.prompt_ids)
 
     @property
@@ -97,9 +102,24 @@ class EvidenceTable:
         return self.spent[self.end]
 
     @property
+    def cost_per_accepted(self) -> float:
+        """ρ without a policy: what all attempts cost per accepted one (or in all, where none was)."""
+        return float(self.cost.sum() / max(self.n_accepted, 1))
+
+    @property
     def attempt(self) -> NDArray[np.int64]:
         """`[R]` attempt of each row."""
         return np.repeat(np.arange(self.n_attempts), np.diff(self.start))
+
+    @property
+    def outcome(self) -> NDArray[np.bool_]:
+        """`[R]` outcome A of each row's attempt."""
+        return np.repeat(self.accepted, np.diff(self.start))
+
+    @property
+    def remaining(self) -> NDArray[np.float64]:
+        """`[R]` cost that was still ahead at each row."""
+        return np.repeat(self.cost, np.diff(self.start)) - self.spent
 
     @property
     def is_checkpoint(self) -> NDArray[np.bool_]:
@@ -107,6 +127,25 @@ class EvidenceTable:
         mask = np.ones(len(self.k), dtype=bool)
         mask[self.end] = False
         return mask
+
+    @property
+    def n_checkpoints(self) -> int:
+        """Largest checkpoint number K at which a decision is due, 0 if there is none."""
+        return int(self.k[self.is_checkpoint].max(initial=0))
+
+    def stops(self, worth: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return `[N]` the row where each attempt is discarded, −1 if it never is.
+
+        An attempt is discarded at the first checkpoint where its worth `[R]` is below the threshold `[K]` of that
+        checkpoint (the last one for those beyond); without thresholds none ever is.
+        """
+        if not len(thresholds):
+            return np.full(self.n_attempts, -1)
+        return first_rows((worth < at_checkpoint(thresholds, self.k)) & self.is_checkpoint, self.start)
+
+    def cost_until(self, stop: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return `[N]` what each attempt costs when it stops at row `stop` `[N]` (−1: at its end)."""
+        return self.spent[np.where(stop >= 0, stop, self.end)]
 
     def ever_dead(self) -> NDArray[np.bool_]:
         """Return `[N, V]`: did validator v say DEAD at any checkpoint of the attempt, or at its end?"""
@@ -124,32 +163,36 @@ class EvidenceTable:
         ids = tuple(self.attempt_ids[i] for i in attempts)
         return replace(
             self,
-            values=self.values[rows],
-            verdicts=self.verdicts[rows],
-            k=self.k[rows],
-            spent=self.spent[rows],
-            position=self.position[rows],
+            **{name: getattr(self, name)[rows] for name in _BY_ROW},
             start=start,
             attempt_ids=ids,
             prompt_ids=tuple(self.prompt_ids[p] for p in used),
+            prompt_hash=self.prompt_hash[used],
             prompt=prompt.astype(np.int64),
             groups=tuple(self.groups[i] for i in attempts),
             accepted=self.accepted[attempts],
             fingerprint=_digest([self.fingerprint, *ids]),
         )
 
+    def where(self, prompts: NDArray[np.bool_]) -> EvidenceTable:
+        """Return the table of all attempts at the prompts that are True in `prompts` `[P]`."""
+        return self.take(np.flatnonzero(prompts[self.prompt]))
+
+    def with_scores(self, columns: Sequence[str], scores: NDArray[np.float64]) -> EvidenceTable:
+        """Return the table with `scores` `[R, len(columns)]` as its last columns; `InputError` if it has them."""
+        if set(self.columns) & set(columns):
+            raise InputError("the table has these columns already", where="evidence table")
+        return replace(self, columns=(*self.columns, *columns), values=np.hstack([self.values, scores]))
+
     def join(self, other: EvidenceTable) -> EvidenceTable:
         """Return the table with the columns, verdicts and validators of `other` after its own.
 
         Raises `InputError` unless both are of the same attempts at the same checkpoints.
         """
-        same = self.attempt_ids == other.attempt_ids and np.array_equal(self.position, other.position)
-        if not same or set(self.columns) & set(other.columns):
-            raise InputError("the tables are not of the same checkpoints, or share columns", where="join")
+        if self.attempt_ids != other.attempt_ids or not np.array_equal(self.position, other.position):
+            raise InputError("the tables are not of the same checkpoints", where="evidence table")
         return replace(
-            self,
-            columns=self.columns + other.columns,
-            values=np.hstack([self.values, other.values]),
+            self.with_scores(other.columns, other.values),
             verdicts=np.hstack([self.verdicts, other.verdicts]),
             validators=self.validators + other.validators,
             failures={**self.failures, **other.failures},
@@ -164,25 +207,15 @@ class EvidenceTable:
         arrays: dict[str, pa.Array] = {
             "attempt_id": pa.array(self.attempt_ids).take(pa.array(attempt)),
             "prompt_id": pa.array(self.prompt_ids).take(pa.array(self.prompt[attempt])),
+            "prompt_hash": pa.array(self.prompt_hash[self.prompt[attempt]]),
             "group": pa.array(self.groups).take(pa.array(attempt)),
-            "accepted": pa.array(self.accepted[attempt]),
-            "k": pa.array(self.k),
+            "accepted": pa.array(self.outcome),
             "is_end": pa.array(~self.is_checkpoint),
-            "spent": pa.array(self.spent),
-            "position": pa.array(self.position),
         }
+        arrays |= {name: pa.array(getattr(self, name)) for name in ("k", "spent", "position")}
         arrays |= {name: pa.array(self.values[:, i]) for i, name in enumerate(self.columns)}
-        for i, spec in enumerate(self.validators):
-            arrays[f"{spec.name}.verdict"] = pa.array(self.verdicts[:, i])
-        header = _Header(
-            self.columns,
-            self.schedule,
-            self.validators,
-            self.costing,
-            self.fingerprint,
-            self.failures,
-            _FORMAT,
-        )
+        arrays |= {f"{v.name}.verdict": pa.array(self.verdicts[:, i]) for i, v in enumerate(self.validators)}
+        header = _Header(**{name: getattr(self, name) for name in _Header.__struct_fields__[:-1]})
         table = pa.table(arrays).replace_schema_metadata({_KEY: msgspec.json.encode(header)})
         with replacing(Path(path)) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -199,9 +232,8 @@ class EvidenceTable:
             data = {name: table.column(name).to_numpy() for name in table.column_names}
             end = np.flatnonzero(data["is_end"])
             first = np.concatenate(([0], end[:-1] + 1)) if len(end) else end
-            prompt_ids, prompt = np.unique(data["prompt_id"][first].astype(str), return_inverse=True)
+            ids, place, prompt = np.unique(data["prompt_id"][first].astype(str), return_index=True, return_inverse=True)
             return cls(
-                columns=header.columns,
                 values=np.column_stack([data[name] for name in header.columns]).astype(np.float64),
                 verdicts=np.column_stack([data[f"{s.name}.verdict"] for s in header.validators]).astype(np.int8),
                 k=data["k"].astype(np.int64),
@@ -209,15 +241,12 @@ class EvidenceTable:
                 position=data["position"].astype(np.int64),
                 start=np.concatenate(([0], end + 1)).astype(np.int64),
                 attempt_ids=tuple(data["attempt_id"][first].tolist()),
-                prompt_ids=tuple(prompt_ids.tolist()),
+                prompt_ids=tuple(ids.tolist()),
+                prompt_hash=data["prompt_hash"][first][place].astype(np.uint32),
                 prompt=prompt.astype(np.int64),
                 groups=tuple(data["group"][first].tolist()),
                 accepted=data["accepted"][first].astype(bool),
-                schedule=header.schedule,
-                validators=header.validators,
-                costing=header.costing,
-                fingerprint=header.fingerprint,
-                failures=header.failures,
+                **{name: getattr(header, name) for name in _Header.__struct_fields__[:-1]},
             )
         except (OSError, KeyError, msgspec.MsgspecError, pa.ArrowException) as error:
             raise InputError(
@@ -225,29 +254,31 @@ class EvidenceTable:
             ) from error
 
 
+_BY_ROW = ("values", "verdicts", "k", "spent", "position")
 _KEY = b"msifr_evidence"
-_FORMAT = 1
 
 
 class _Header(msgspec.Struct):
+    """What a table file holds beside its rows; `format` last."""
+
     columns: tuple[str, ...]
     schedule: Schedule
     validators: tuple[ValidatorSpec, ...]
     costing: Costing
     fingerprint: str
+    provenance: Provenance
     failures: dict[str, int]
-    format: int
+    format: Literal[2] = 2
 
 
 def _digest(parts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode("utf-8", "surrogatepass"))
-        digest.update(b"\0")
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
 
 
-def replay(trace: Trace, unit: Unit, token_ends: Sequence[int] | None) -> Iterator[tuple[str, int, Sequence[float]]]:
+def pieces(trace: Trace, unit: Unit, token_ends: Sequence[int] | None) -> Iterator[tuple[str, int, Sequence[float]]]:
     """Yield the pieces (text, tokens, logprobs) a trace was made of, as an engine would feed them.
 
     Token by token when the token ends are known, else the whole text at once (possible only for schedules
@@ -273,6 +304,37 @@ def replay(trace: Trace, unit: Unit, token_ends: Sequence[int] | None) -> Iterat
         yield trace.text[before:], 0, ()
 
 
+class _Rows(NamedTuple):
+    """Rows of one or more replayed traces: `[R·D]` values, `[R·V]` verdicts, `[R]` the others."""
+
+    values: NDArray[np.float64]
+    verdicts: NDArray[np.int8]
+    k: NDArray[np.int64]
+    position: NDArray[np.int64]
+    tokens: NDArray[np.float64]
+
+
+def _replay(watch: Watch, trace: Trace, unit: Unit, ends: Sequence[int] | None) -> _Rows:
+    """Return the rows of one trace; tokens are NaN where it records none."""
+    seen = [c for piece in pieces(trace, unit, ends) for c in watch.feed(*piece)]
+    seen.append(watch.finish())
+    position = np.asarray([c.position for c in seen], dtype=np.int64)
+    if ends is not None:
+        tokens = np.minimum(np.searchsorted(np.asarray(ends), position) + 1.0, len(ends))
+        tokens[-1] = len(ends)
+    else:
+        total = float("nan") if trace.tokens is None else float(trace.tokens)
+        tokens = total / max(len(trace.text), 1) * position
+        tokens[-1] = total
+    return _Rows(
+        np.asarray([score for c in seen for score in c.row], dtype=np.float64),
+        np.asarray([verdict for c in seen for verdict in c.verdicts], dtype=np.int8),
+        np.asarray([c.k for c in seen], dtype=np.int64),
+        position,
+        tokens,
+    )
+
+
 def build_evidence(
     traces: Iterable[Trace],
     schedule: Schedule,
@@ -280,95 +342,77 @@ def build_evidence(
     *,
     unit: Unit | None = None,
     tokenizer: TokenEnds | None = None,
+    provenance: Provenance | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EvidenceTable:
     """Replay `validators` at the checkpoints of `schedule` over `traces`.
 
     The cost unit: tokens when every trace records its tokens or a `tokenizer` is given, otherwise characters; pass
-    `unit` to insist on one. `progress` is called with the number of attempts done.
+    `unit` to insist on one. `provenance` adds to what the traces tell. `progress` is called with the number of attempts
+    done. Memory: one row of numbers per checkpoint; no text is kept.
 
     Raises `InputError` for duplicate trace ids, an empty input, or a unit the traces cannot give.
     """
     columns = column_names(validators)
     schedule_unit: Unit = getattr(schedule, "unit", "characters")
-    rows: list[tuple[float, ...]] = []
-    verdicts: list[tuple[int, ...]] = []
-    ks: list[int] = []
-    positions: list[int] = []
-    token_counts: list[float] = []
-    start = [0]
-    ids: dict[str, None] = {}
+    attempts: dict[str, tuple[int, str, bool]] = {}  # by id: its prompt, group and outcome
     prompts: dict[str, int] = {}
-    prompt: list[int] = []
-    groups: list[str] = []
-    accepted: list[bool] = []
-    failures: Counter[str] = Counter()
-    digest = hashlib.sha256()
+    hashes: list[int] = []
+    replayed: list[_Rows] = []
     sources: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    models: dict[str, None] = {}
+    datasets: dict[str, None] = {}
+    digest = hashlib.sha256()
     for trace in traces:
-        if trace.id in ids:
+        if trace.id in attempts:
             raise InputError(f"trace id {trace.id!r} occurs twice", remedy="give each attempt its own id")
-        ids[trace.id] = None
         ends: Sequence[int] | None = trace.token_ends
-        source = "recorded"
+        source = "recorded" if ends is not None else "prorated" if trace.tokens is not None else "characters"
         if ends is None and tokenizer is not None:
             ends, source = tokenizer(trace.text), "tokenizer"
         watch = Watch(schedule, validators, trace.prompt)
-        seen = [c for piece in replay(trace, schedule_unit, ends) for c in watch.feed(*piece)]
-        seen.append(watch.finish())
-        failures.update(watch.failures)
-        if ends is not None:
-            edges = np.asarray(ends)
-            at = [min(float(np.searchsorted(edges, c.position)) + 1, float(len(edges))) for c in seen[:-1]]
-            at.append(float(len(edges)))
-        elif trace.tokens is not None:
-            source = "prorated"
-            share = trace.tokens / max(len(trace.text), 1)
-            at = [share * c.position for c in seen[:-1]] + [float(trace.tokens)]
-        else:
-            source = "characters"
-            at = [float("nan")] * len(seen)
+        replayed.append(_replay(watch, trace, schedule_unit, ends))
         sources[source] += 1
-        for c in seen:
-            rows.append(c.row)
-            verdicts.append(tuple(map(int, c.verdicts)))
-            ks.append(c.k)
-            positions.append(c.position)
-        token_counts += at
-        start.append(len(rows))
-        prompt.append(prompts.setdefault(trace.prompt_id, len(prompts)))
-        groups.append(trace.group_name)
-        accepted.append(trace.accepted)
+        failures += watch.failures
+        if trace.prompt_id not in prompts:
+            prompts[trace.prompt_id] = len(prompts)
+            hashes.append(int(_digest([trace.prompt_id, trace.prompt])[:8], 16))
+        attempts[trace.id] = (prompts[trace.prompt_id], trace.group_name, trace.accepted)
+        models |= {trace.model: None} if trace.model else {}
+        datasets |= {trace.dataset: None} if trace.dataset else {}
         for part in (trace.id, trace.prompt_id, trace.text, str(trace.accepted)):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
         if progress is not None:
-            progress(len(accepted))
-    if not accepted:
+            progress(len(attempts))
+    if not attempts:
         raise InputError("there are no traces", remedy="check the files named and --on-error skip counts")
-    if unit is None:
-        unit = "characters" if sources["characters"] else "tokens"
+    unit = unit or ("characters" if sources["characters"] else "tokens")
     if unit == "tokens" and sources["characters"]:
         raise InputError(
-            f"{sources['characters']} of {len(accepted)} traces record no token count",
+            f"{sources['characters']} of {len(attempts)} traces record no token count",
             remedy="name a tokenizer, or let costs be characters",
         )
-    position = np.asarray(positions, dtype=np.int64)
+    rows = _Rows(*map(np.concatenate, zip(*replayed, strict=True)))
+    prompt, groups, accepted = zip(*attempts.values(), strict=True)
     return EvidenceTable(
         columns=columns,
-        values=np.asarray(rows, dtype=np.float64).reshape(len(rows), len(columns)),
-        verdicts=np.asarray(verdicts, dtype=np.int8).reshape(len(rows), len(validators)),
-        k=np.asarray(ks, dtype=np.int64),
-        spent=np.asarray(token_counts) if unit == "tokens" else position.astype(np.float64),
-        position=position,
-        start=np.asarray(start, dtype=np.int64),
-        attempt_ids=tuple(ids),
+        values=rows.values.reshape(-1, len(columns)),
+        verdicts=rows.verdicts.reshape(-1, len(validators)),
+        k=rows.k,
+        spent=rows.tokens if unit == "tokens" else rows.position.astype(np.float64),
+        position=rows.position,
+        start=np.concatenate([[0], np.cumsum([len(one.k) for one in replayed])]).astype(np.int64),
+        attempt_ids=tuple(attempts),
         prompt_ids=tuple(prompts),
+        prompt_hash=np.asarray(hashes, dtype=np.uint32),
         prompt=np.asarray(prompt, dtype=np.int64),
-        groups=tuple(groups),
+        groups=groups,
         accepted=np.asarray(accepted, dtype=bool),
         schedule=schedule,
         validators=tuple(describe(v) for v in validators),
         costing=Costing(unit, "+".join(sorted(sources)) if unit == "tokens" else "characters"),
         fingerprint=digest.hexdigest(),
+        provenance=msgspec.structs.replace(provenance or Provenance(), models=tuple(models), datasets=tuple(datasets)),
         failures=dict(failures),
     )

@@ -8,3 +8,4 @@ from .outcomes import Outcomes as Outcomes
 from .outcomes import Summary as Summary
 from .outcomes import summarise as summarise
 from .replay import replay_policy as replay_policy
+from .simulate_policy import simulate_policy as simulate_policy

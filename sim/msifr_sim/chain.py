@@ -1,4 +1,4 @@
-"""A finite stage process compiled from evidence: states are ranges of the worth index, counts become transitions.
+"""A finite stage process compiled from evidence: states are ranges of the worth, counts become transitions.
 
 The empirical model of theory §4, as a process like any other, with attempts of random length: those that end before
 a checkpoint wait in a finished state. It is a Markov model: given its range of ω_k at checkpoint k, an attempt's future
@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_policy.checkpoints import at_checkpoint
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.exact.evaluation import StagePolicy
@@ -20,13 +21,13 @@ __all__ = ["empirical_chain"]
 
 
 def empirical_chain(
-    table: EvidenceTable, index: NDArray[np.float64], thresholds: NDArray[np.float64], *, n_ranges: int = 12
+    table: EvidenceTable, worth: NDArray[np.float64], thresholds: NDArray[np.float64], *, n_ranges: int = 12
 ) -> tuple[StageProcess, StagePolicy]:
     """Return the process of `table` and the threshold policy on it.
 
-    index `[R]` worth index per row; thresholds `[R]` the policy's threshold at each row (0: never discard). At each
-    checkpoint the states are up to `n_ranges` quantile ranges of ω, cut at the threshold too, then finished-rejected
-    and finished-accepted. Costs are mean costs per state, in the table's unit.
+    worth `[R]`; thresholds `[K]` of the policy (`EvidenceTable.stops`; none: never discard). At each checkpoint the
+    states are up to `n_ranges` quantile ranges of ω, cut at the threshold too, then finished and not accepted, and
+    finished and accepted. Costs are mean costs per state, in the table's unit.
 
     Raises `InputError` when no attempt was accepted or none has a checkpoint.
     """
@@ -36,7 +37,8 @@ def empirical_chain(
             f"{len(rows)} checkpoints and {table.n_accepted} accepted attempts make no model",
             remedy="add traces",
         )
-    last = int(table.k[rows].max())
+    last = table.n_checkpoints
+    threshold = at_checkpoint(thresholds, np.arange(1, last + 1)) if len(thresholds) else np.zeros(last)
     # state[i] of each attempt at the current checkpoint, from 0 (one state) to last + 1 (two states).
     A = table.accepted.astype(np.int64)
     state = np.zeros(table.n_attempts, dtype=np.int64)
@@ -48,10 +50,10 @@ def empirical_chain(
     for k in range(1, last + 2):
         here = rows[table.k[rows] == k]
         attempt = table.attempt[here]
-        edges = _edges(index[here], thresholds[here], n_ranges)
+        edges = _edges(worth[here], threshold[k - 1], n_ranges) if k <= last else np.zeros(0)
         n_open = len(edges) + 1 if len(here) else 0
         following = n_open + A  # finished, unless it has this checkpoint
-        following[attempt] = np.searchsorted(edges, index[here], side="right")
+        following[attempt] = np.searchsorted(edges, worth[here], side="right")
         next_size = n_open + 2
         counts = np.zeros((size, next_size))
         np.add.at(counts, (state, following), 1.0)
@@ -67,23 +69,23 @@ def empirical_chain(
         if k <= last:
             # A range lies on one side of the threshold, because the threshold is an edge where it separates.
             keep = np.ones(size)
-            keep[following[attempt[index[here] < thresholds[here]]]] = 0.0
+            keep[following[attempt[worth[here] < threshold[k - 1]]]] = 0.0
             continuing.append(keep)
     process = StageProcess(tuple(transitions), tuple(costs), utility=np.asarray([0.0, 1.0]), initial=np.ones(1))
     return process, StagePolicy(tuple(continuing))
 
 
-def _edges(index: NDArray[np.float64], thresholds: NDArray[np.float64], n_ranges: int) -> NDArray[np.float64]:
+def _edges(worth: NDArray[np.float64], threshold: float, n_ranges: int) -> NDArray[np.float64]:
     """Return the inner edges of the ranges: quantiles of ω, and the threshold where it separates attempts.
 
     A range is [edge, next edge); no range is empty.
     """
-    if not len(index):
+    if not len(worth):
         return np.zeros(0)
-    quantiles = np.quantile(index, np.linspace(0, 1, n_ranges + 1)[1:-1])
-    edges = np.unique(np.append(quantiles, thresholds[0]))
+    quantiles = np.quantile(worth, np.linspace(0, 1, n_ranges + 1)[1:-1])
+    edges = np.unique(np.append(quantiles, threshold))
     kept: list[float] = []
-    ordered = np.sort(index)
+    ordered = np.sort(worth)
     below = 0
     for edge in edges:
         at = int(np.searchsorted(ordered, edge, side="left"))

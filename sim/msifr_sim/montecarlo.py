@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Unit
-from msifr_policy.exact.evaluation import Evaluation, StagePolicy
-from msifr_policy.exact.hazard import HazardRates
+from msifr_policy.exact.evaluation import Headline, StagePolicy
 from msifr_policy.exact.process import Matrix, StageProcess
 from msifr_sim.outcomes import Outcomes, draw_outcomes
 
@@ -98,7 +97,7 @@ class Agreement:
     n_simulated: int
 
 
-def agreement(exact: Evaluation | HazardRates, outcomes: Outcomes) -> Agreement:
+def agreement(exact: Headline[Any], outcomes: Outcomes) -> Agreement:
     """Compare exact rates with a Monte Carlo run of independent attempts."""
     # s = 1 − ΣT/ΣN is a ratio: by the delta method its error is that of the mean of T − (1 − s)·N over the mean of N.
     full, paid = outcomes.cost_full, outcomes.cost_policy

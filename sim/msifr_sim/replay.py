@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from msifr_policy.evidence.table import EvidenceTable
-from msifr_policy.policy_file import FittedPolicy
+from msifr_policy.fitted_policy import FittedPolicy
 from msifr_sim.outcomes import Outcomes
 
 __all__ = ["replay_policy"]
@@ -18,20 +18,18 @@ def replay_policy(policy: FittedPolicy, table: EvidenceTable) -> Outcomes:
     """
     stop = policy.stops(table)
     discarded = stop >= 0
-    reason = [""] * table.n_attempts
     rows = stop[discarded]
-    words = policy.reasons(table.k[rows], table.values[rows], table.verdicts[rows])
-    for attempt, word in zip(np.flatnonzero(discarded), words, strict=True):
-        reason[attempt] = word
-    at = np.where(discarded, stop, table.end)
+    reason = np.full(table.n_attempts, "", dtype=object)
+    reason[discarded] = policy.reasons(table.k[rows], table.values[rows], table.verdicts[rows])
+    k = table.k[np.where(discarded, stop, table.end)]
     return Outcomes(
         unit=table.costing.unit,
         cost_full=table.cost,
-        cost_policy=table.spent[at],
+        cost_policy=table.cost_until(stop),
         accepted=table.accepted,
         discarded=discarded,
         prompt=table.prompt,
-        stop_k=np.where(discarded, table.k[at], 0),
-        reached=np.where(discarded, table.k[at], table.k[table.end] - 1),
-        reason=tuple(reason),
+        stop_k=np.where(discarded, k, 0),
+        reached=np.where(discarded, k, k - 1),
+        reason=tuple(reason.tolist()),
     )

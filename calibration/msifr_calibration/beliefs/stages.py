@@ -22,7 +22,7 @@ def prompt_folds(table: EvidenceTable, seed: int) -> NDArray[np.int64]:
 def stages_of(table: EvidenceTable) -> NDArray[np.int64]:
     """Return `[K]` the stage of each checkpoint: consecutive checkpoints merged until both outcomes are frequent."""
     rows = table.is_checkpoint
-    k, accepted = table.k[rows], table.accepted[table.attempt[rows]]
+    k, accepted = table.k[rows], table.outcome[rows]
     if not len(k):
         return np.zeros(1, dtype=np.int64)
     good = np.bincount(k[accepted], minlength=k.max() + 1)[1:]
@@ -32,10 +32,8 @@ def stages_of(table: EvidenceTable) -> NDArray[np.int64]:
     for i, (g, b) in enumerate(zip(good, bad, strict=True)):
         stage_of[i] = stage
         n_good, n_bad = n_good + g, n_bad + b
-        if min(n_good, n_bad) >= _MIN_PER_CLASS:
-            # Only close the stage if what is left can fill another one.
-            if min(good[i + 1 :].sum(), bad[i + 1 :].sum()) < _MIN_PER_CLASS:
-                continue
+        # Only close the stage if what is left can fill another one.
+        if min(n_good, n_bad, good[i + 1 :].sum(), bad[i + 1 :].sum()) >= _MIN_PER_CLASS:
             stage, n_good, n_bad = stage + 1, 0, 0
     return stage_of
 

@@ -17,26 +17,29 @@ each says of those is the cross-fitted score. New prompts are scored by the mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from msifr_calibration.split import shared_folds
+from msifr_calibration.beliefs.stack import Stack, stack_up
+from msifr_calibration.family import Family
 from msifr_policy.errors import InputError
-from msifr_policy.evidence.table import EvidenceTable
+from msifr_policy.evidence.table import EvidenceTable, build_evidence
 from msifr_policy.records.traces import Trace
+from msifr_policy.validators import Words
 from msifr_policy.validators.words import BUCKETS, SMOOTHING, prompt_buckets, text_buckets
 
-__all__ = ["WordOdds", "WordRows", "learn_word_odds", "read_words"]
+__all__ = ["Grams", "WordOdds", "WordRows", "fit_word_odds", "linked", "read_words", "with_words", "word_tensors"]
 
 _RIDGE = 1.0
 _OFFSET_RIDGE = 0.1
 _ITERATIONS = 60
+_LARGEST_UNIT = 2**15 - 1
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -84,7 +87,7 @@ def read_words(table: EvidenceTable, traces: Sequence[Trace]) -> WordRows:
     for i, attempt in enumerate(table.attempt_ids):
         trace = by_id.get(attempt)
         if trace is None:
-            raise InputError(f"no trace {attempt!r}", where="learned posterior", remedy="give the traces of the table")
+            raise InputError(f"no trace {attempt!r}", where="learned beliefs", remedy="give the traces of the table")
         words, ready = text_buckets(trace.text)
         seen = np.searchsorted(ready, table.position[table.start[i] : table.start[i + 1]], side="right")
         buckets.append(words[: seen[-1]])
@@ -103,32 +106,51 @@ def read_words(table: EvidenceTable, traces: Sequence[Trace]) -> WordRows:
     )
 
 
-def learn_word_odds(
-    tables: Mapping[str, EvidenceTable],
-    words: Mapping[str, WordRows],
+def with_words(table: EvidenceTable, traces: Sequence[Trace], words: Words) -> EvidenceTable:
+    """Return `table` with the columns of `words`, replayed as in flight over its traces."""
+    if not table.n_attempts:
+        columns = tuple(f"{words.name}.{column}" for column in words.columns)
+        return table.with_scores(columns, np.zeros((0, len(columns))))
+    by_id = {trace.id: trace for trace in traces}
+    scored = build_evidence([by_id[i] for i in table.attempt_ids], table.schedule, (words,), unit="characters")
+    if scored.failures:
+        # In flight a validator fails open; here it would only hide that nothing was learned.
+        raise InputError(f"words could not be read: {scored.failures}", where="learned beliefs")
+    return table.join(scored)
+
+
+def fit_word_odds(
+    families: Sequence[Family],
+    words: Sequence[WordRows],
     *,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
-) -> dict[str, WordOdds]:
-    """Learn the weights of all families together. `progress` is called with a line per regression.
+) -> list[WordOdds]:
+    """Learn the weights of all families together, from the `words` of each. `progress` gets a line per regression.
 
     Raises `InputError` if all prompts fall into one fold.
     """
-    grams = _Grams(tables, words)
-    fold = shared_folds(tables, seed)
-    scores = np.zeros((len(grams.attempt), 2))
+    grams = Grams(stack_up([family.table for family in families], seed), words)
+    scores = np.zeros((len(grams.stack.attempt), 2))
     fitted = []
-    for held in np.unique(fold).tolist():
-        progress(f"words {held + 1} of {fold.max() + 1}")
-        theta = _fit(grams, fold != held)
-        parts = grams.scores(theta)
-        mine = (fold == held)[grams.attempt]
-        scores[mine] = np.column_stack([parts.text, parts.prompt])[mine]
+    for fold, held_out in grams.stack.held_out:
+        progress(f"words {fold + 1} of {grams.stack.fold.max() + 1}")
+        theta = _fit(grams, ~held_out)
+        predicted = grams.scores(theta)
+        rows = held_out[grams.stack.attempt]
+        scores[rows] = np.column_stack([predicted.text, predicted.prompt])[rows]
         fitted.append(theta)
     mean = np.mean(fitted, axis=0)
+    return [WordOdds(*grams.weights(mean, f), scores[grams.stack.rows(f)]) for f in range(len(families))]
+
+
+def word_tensors(odds: WordOdds) -> dict[str, NDArray[Any]]:
+    """Return the tensors of the validator of words, in fixed point."""
+    unit = max(float(np.abs(odds.text).max()), float(np.abs(odds.prompt).max()), 1e-12) / _LARGEST_UNIT
     return {
-        name: WordOdds(*grams.weights(mean, f), scores[grams.first_row[f] : grams.first_row[f + 1]])
-        for f, name in enumerate(tables)
+        "words.text": np.rint(odds.text / unit).astype(np.int16),
+        "words.prompt": np.rint(odds.prompt / unit).astype(np.int16),
+        "words.scale": np.asarray(unit),
     }
 
 
@@ -139,22 +161,22 @@ class _Scores(NamedTuple):
 
 
 class _Vocabulary:
-    """Which parameters each of G grams has: its bucket's, and its bucket's among the families that share prompts."""
+    """Which parameters each of G grams has: its bucket's, and its bucket's among linked families (`linked`)."""
 
-    def __init__(self, buckets: Integers, kin: Integers, n_documents: int) -> None:
+    def __init__(self, buckets: Integers, group: Integers, n_documents: int) -> None:
         frequency = np.bincount(buckets, minlength=BUCKETS)
         idf = np.log((1 + n_documents) / (1 + frequency)) + 1
         # A mean of one keeps the meaning of the ridge penalty from depending on the language.
-        self.idf = idf / (idf[buckets].mean() if len(buckets) else 1.0)
+        idf = idf / (idf[buckets].mean() if len(buckets) else 1.0)
         self.shared, self.of_shared = np.unique(buckets, return_inverse=True)
-        self.own, self.of_own = np.unique(kin * BUCKETS + buckets, return_inverse=True)
+        self.own, self.of_own = np.unique(group * BUCKETS + buckets, return_inverse=True)
         self.size = len(self.shared) + len(self.own)
-        self._scale = np.concatenate([self.idf[self.shared], self.idf[self.own % BUCKETS]])
+        self._scale = np.concatenate([idf[self.shared], idf[self.own % BUCKETS]])
 
     def of_grams(self, theta: Array) -> Array:
         """Return `[G]` the weight of each gram; theta are the vocabulary's parameters."""
-        scaled = theta * self._scale
-        result: Array = scaled[: len(self.shared)][self.of_shared] + scaled[len(self.shared) :][self.of_own]
+        shared, own = np.split(theta * self._scale, [len(self.shared)])
+        result: Array = shared[self.of_shared] + own[self.of_own]
         return result
 
     def gradient(self, by_gram: Array) -> Array:
@@ -163,55 +185,50 @@ class _Vocabulary:
         own = np.bincount(self.of_own, by_gram, len(self.own))
         return np.concatenate([shared, own]) * self._scale
 
-    def of_buckets(self, theta: Array, kin: int) -> Array:
-        """Return `[65,536]` the weights of all buckets for families of one kin; 0 where none was seen."""
-        scaled = theta * self._scale
+    def of_buckets(self, theta: Array, group: int) -> Array:
+        """Return `[65,536]` the weights of all buckets for one group of linked families; 0 where none was seen."""
+        shared, own = np.split(theta * self._scale, [len(self.shared)])
         result = np.zeros(BUCKETS)
-        result[self.shared] = scaled[: len(self.shared)]
-        mine = self.own // BUCKETS == kin
-        result[self.own[mine] % BUCKETS] += scaled[len(self.shared) :][mine]
+        result[self.shared] = shared
+        here = self.own // BUCKETS == group
+        result[self.own[here] % BUCKETS] += own[here]
         return result
 
 
-class _Grams:
-    """All families end to end: rows, attempts, distinct prompts, each with their grams."""
+class Grams:
+    """The grams of a stack of families: of every text so far, and of every distinct prompt."""
 
-    def __init__(self, tables: Mapping[str, EvidenceTable], words: Mapping[str, WordRows]) -> None:
-        every, rows = list(tables.values()), [words[name] for name in tables]
-        kin = _kin(every)
-        n_attempts = [table.n_attempts for table in every]
-        self.first_row = np.cumsum([0, *(len(table.k) for table in every)])
-        self.start = np.concatenate([[0], *(t.start[1:] + o for t, o in zip(every, self.first_row, strict=False))])
-        self.attempt = np.concatenate([t.attempt + o for t, o in zip(every, np.cumsum([0, *n_attempts]), strict=False)])
-        self.family = np.repeat(np.arange(len(every)), n_attempts)
-        self.kin = kin
-        self.accepted = np.concatenate([table.accepted for table in every])
-        checks = np.concatenate([table.is_checkpoint for table in every]).astype(np.float64)
-        per_attempt = np.bincount(self.attempt, checks, len(self.accepted))
-        per_prompt = np.concatenate([np.bincount(table.prompt)[table.prompt] for table in every])
-        self.weight = checks / np.maximum(per_attempt, 1)[self.attempt] / np.sqrt(per_prompt)[self.attempt]
+    def __init__(self, stack: Stack, words: Sequence[WordRows]) -> None:
+        self.stack = stack
+        self.group = linked(stack.tables)
+        checks = stack.checks.astype(np.float64)
+        per_attempt = np.maximum(np.bincount(stack.attempt, checks, len(stack.accepted)), 1)
+        self.weight = checks / (per_attempt * np.sqrt(stack.per_prompt))[stack.attempt]
 
-        self.new = np.concatenate([w.new for w in rows])
+        self.new = np.concatenate([w.new for w in words])
         self.seen = np.cumsum(self.new)
-        self.before = (self.seen - self.new)[self.start[:-1]][self.attempt]
-        buckets = np.concatenate([w.buckets for w in rows]).astype(np.int64)
-        self.text = _Vocabulary(buckets, np.repeat(kin, [len(w.buckets) for w in rows]), len(self.accepted))
+        self.before = (self.seen - self.new)[stack.start[:-1]][stack.attempt]
+        buckets = np.concatenate([w.buckets for w in words]).astype(np.int64)
+        self.text = _Vocabulary(buckets, np.repeat(self.group, [len(w.buckets) for w in words]), len(stack.accepted))
         self.text_norm = np.sqrt(self.seen - self.before + SMOOTHING)
 
-        buckets = np.concatenate([w.prompt_buckets for w in rows]).astype(np.int64)
-        self.prompt_sizes = np.concatenate([np.diff(w.prompt_start) for w in rows])
+        buckets = np.concatenate([w.prompt_buckets for w in words]).astype(np.int64)
+        self.prompt_sizes = np.concatenate([np.diff(w.prompt_start) for w in words])
         self.prompt_ends = np.concatenate([[0], np.cumsum(self.prompt_sizes)])
-        n_prompts = np.cumsum([0, *(len(w.prompt_start) - 1 for w in rows)])
-        self.prompt_of = np.concatenate([w.prompt_of + o for w, o in zip(rows, n_prompts, strict=False)])
-        kin_of_gram = np.repeat(kin, [len(w.prompt_buckets) for w in rows])
-        self.prompt = _Vocabulary(buckets, kin_of_gram, len(self.prompt_sizes))
+        n_prompts = np.cumsum([0, *(len(w.prompt_start) - 1 for w in words)])
+        self.prompt_of = np.concatenate([w.prompt_of + o for w, o in zip(words, n_prompts, strict=False)])
+        group_of_gram = np.repeat(self.group, [len(w.prompt_buckets) for w in words])
+        self.prompt = _Vocabulary(buckets, group_of_gram, len(self.prompt_sizes))
         self.prompt_norm = np.sqrt(self.prompt_sizes + SMOOTHING)
 
-    def split(self, theta: Array) -> tuple[Array, Array, Array]:
+    @property
+    def size(self) -> int:
+        """Number of parameters: of text, of prompts, and an offset per family."""
+        return self.text.size + self.prompt.size + len(self.group)
+
+    def split(self, theta: Array) -> list[Array]:
         """Return the parameters of text, of prompts, and the offsets of families."""
-        a = self.text.size
-        b = a + self.prompt.size
-        return theta[:a], theta[a:b], theta[b:]
+        return np.split(theta, np.cumsum([self.text.size, self.prompt.size]))
 
     def scores(self, theta: Array) -> _Scores:
         """Return `[R]` each: score of the text so far, score of the prompt, offset."""
@@ -220,50 +237,48 @@ class _Grams:
         text = (sums[self.seen] - sums[self.before]) / self.text_norm
         sums = np.concatenate([[0.0], np.cumsum(self.prompt.of_grams(of_prompt))])
         prompt = np.diff(sums[self.prompt_ends]) / self.prompt_norm
-        return _Scores(text, prompt[self.prompt_of][self.attempt], offset[self.family][self.attempt])
+        attempt = self.stack.attempt
+        return _Scores(text, prompt[self.prompt_of][attempt], offset[self.stack.family][attempt])
 
     def gradient(self, by_row: Array) -> Array:
         """Return the gradient by theta from the gradient by the log-odds of each row."""
         # A gram counts from its row on: its gradient is the sum over the later rows of its attempt.
         by_text = by_row / self.text_norm
         sums = np.cumsum(by_text)
-        onward = sums[self.start[1:] - 1][self.attempt] - sums + by_text
-        by_attempt = np.bincount(self.attempt, by_row, len(self.accepted))
+        onward = sums[self.stack.start[1:] - 1][self.stack.attempt] - sums + by_text
+        by_attempt = np.bincount(self.stack.attempt, by_row, len(self.stack.accepted))
         by_prompt = np.bincount(self.prompt_of, by_attempt, len(self.prompt_sizes)) / self.prompt_norm
         return np.concatenate(
             [
                 self.text.gradient(np.repeat(onward, self.new)),
                 self.prompt.gradient(np.repeat(by_prompt, self.prompt_sizes)),
-                np.bincount(self.family, by_attempt, len(self.kin)),
+                np.bincount(self.stack.family, by_attempt, len(self.group)),
             ]
         )
 
     def weights(self, theta: Array, family: int) -> tuple[Array, Array]:
         """Return `[65,536]` the weights of text and prompt of one family."""
         of_text, of_prompt, _ = self.split(theta)
-        kin = int(self.kin[family])
-        return self.text.of_buckets(of_text, kin), self.prompt.of_buckets(of_prompt, kin)
+        group = int(self.group[family])
+        return self.text.of_buckets(of_text, group), self.prompt.of_buckets(of_prompt, group)
 
 
-def _kin(tables: Sequence[EvidenceTable]) -> Integers:
-    """Return `[F]` a number per family, the same for families connected by shared prompts."""
-    kin = list(range(len(tables)))
+def linked(tables: Sequence[EvidenceTable]) -> Integers:
+    """Return `[F]` a number per family, the same for families connected by shared prompts, also through others."""
+    group = np.arange(len(tables))
     first: dict[str, int] = {}
     for f, table in enumerate(tables):
         for prompt in table.prompt_ids:
-            other = kin[first.setdefault(prompt, f)]
-            if other != kin[f]:
-                mine = kin[f]
-                kin = [other if number == mine else number for number in kin]
-    return np.asarray(kin, dtype=np.int64)
+            group[group == group[f]] = group[first.setdefault(prompt, f)]
+    return group
 
 
-def _fit(grams: _Grams, use: NDArray[np.bool_]) -> Array:
+def _fit(grams: Grams, use: NDArray[np.bool_]) -> Array:
     """Fit on the attempts `use` `[N]` by L-BFGS."""
-    weight = grams.weight * use[grams.attempt]
-    sign = np.where(grams.accepted, 1.0, -1.0)[grams.attempt]
-    size = grams.text.size + grams.prompt.size
-    ridge = np.concatenate([np.full(size, _RIDGE), np.full(len(grams.kin), _OFFSET_RIDGE)])
+    weight = grams.weight * use[grams.stack.attempt]
+    sign = np.where(grams.stack.accepted, 1.0, -1.0)[grams.stack.attempt]
+    ridge = np.full(grams.size, _RIDGE)
+    ridge[-len(grams.group) :] = _OFFSET_RIDGE
 
     def loss(theta: Array) -> tuple[float, Array]:
         margin = sign * sum(grams.scores(theta))
@@ -272,5 +287,5 @@ def _fit(grams: _Grams, use: NDArray[np.bool_]) -> Array:
         return float(value), grams.gradient(by_row) + ridge * theta
 
     options = {"maxiter": _ITERATIONS, "maxcor": 6, "ftol": 1e-5}
-    result: Array = minimize(loss, np.zeros(len(ridge)), jac=True, method="L-BFGS-B", options=options).x
+    result: Array = minimize(loss, np.zeros(grams.size), jac=True, method="L-BFGS-B", options=options).x
     return result

@@ -1,0 +1,9 @@
+from .beliefs.network import NetworkOptions as NetworkOptions
+from .family import Family as Family
+from .fit import Fit as Fit
+from .fit import fit_families as fit_families
+from .fit import fit_policy as fit_policy
+from .length_cap import best_length_cap as best_length_cap
+from .options import FitOptions as FitOptions
+from .path import PolicyPath as PolicyPath
+from .split import split_by_prompt as split_by_prompt

@@ -1,0 +1,53 @@
+"""How a policy is fitted and certified: the one place of defaults for library and command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from msifr_calibration.beliefs.network import NetworkOptions
+from msifr_policy.errors import InputError
+
+__all__ = ["FitOptions", "Method"]
+
+Method = Literal["auto", "logistic", "isotonic", "learned"]
+"""How beliefs are fitted: linear ones by the shape named (auto: the better), or learned with words and a network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """How a policy is fitted and certified.
+
+    max_false_reject: α, the largest false-reject rate; confidence: 1 − δ of the certificate. certify_share: share of
+    the prompts held out to certify on, None for `default_certify_share`. method: of fitting beliefs; network: how the
+    network of learned ones is trained. certify_alone: from so many accepted samples to certify on, a family of a pool
+    is certified alone: losing 3 % of 300 certifies α = 5 % with confidence 90 %, nearly what a pool admits, and
+    promises more. Raises `InputError` for shares outside (0, 1), a negative seed or an unknown method.
+    """
+
+    max_false_reject: float = 0.05
+    confidence: float = 0.9
+    certify_share: float | None = None
+    method: Method = "auto"
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    certify_alone: int = 300
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_share("max_false_reject", self.max_false_reject)
+        _check_share("confidence", self.confidence)
+        if self.certify_share is not None:
+            _check_share("certify_share", self.certify_share)
+        if self.method not in ("auto", "logistic", "isotonic", "learned"):
+            raise InputError(f"unknown method {self.method!r}", remedy="known: auto, logistic, isotonic, learned")
+        if self.seed < 0:
+            raise InputError(f"seed = {self.seed} must not be negative")
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 < share < 1:
+        percent = share / 100
+        raise InputError(
+            f"{name} = {share:g} must lie strictly between 0 and 1",
+            remedy=f"did you mean {percent:g}?" if 0 < percent < 1 else "",
+        )

@@ -1,0 +1,30 @@
+"""Arithmetic over checkpoints: values that one checkpoint has, and the first checkpoint at which something fires."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["at_checkpoint", "first_rows"]
+
+Values = TypeVar("Values", bound=np.generic)
+
+
+def at_checkpoint(values: NDArray[Values], k: NDArray[np.int64]) -> NDArray[Values]:
+    """Return `[R, …]` the values of checkpoints `k` `[R]`, 1 for the first; beyond `values` `[K, …]` the last holds."""
+    result: NDArray[Values] = values[np.minimum(k, len(values)) - 1]
+    return result
+
+
+def first_rows(fires: NDArray[np.bool_], start: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return `[N]` the first row of each attempt where `fires` `[R]` is True, −1 if there is none.
+
+    `start` `[N + 1]` are row offsets: attempt i has the rows start[i] … start[i + 1] − 1.
+    """
+    rows = np.flatnonzero(fires)
+    at = np.searchsorted(rows, start[:-1])
+    found = np.append(rows, np.iinfo(np.int64).max)[at]
+    result: NDArray[np.int64] = np.where(found < start[1:], found, -1)
+    return result

@@ -1,0 +1,124 @@
+"""A fitted policy made ready: it decides live (`start`) and on tables (`stops`) by the same arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msifr_policy.beliefs import Beliefs
+from msifr_policy.checkpoints import at_checkpoint
+from msifr_policy.errors import InputError
+from msifr_policy.evidence.schedule import Schedule
+from msifr_policy.evidence.table import EvidenceTable
+from msifr_policy.evidence.watch import Checkpoint, Watch, column_names
+from msifr_policy.policy import Action, Decision
+from msifr_policy.records.provenance import Provenance
+from msifr_policy.validators import Validator, Verdict, describe
+
+__all__ = ["FittedPolicy", "FittedRun"]
+
+
+@dataclass(frozen=True)
+class FittedPolicy:
+    """Discard at the first checkpoint k whose worth ω_k is below thresholds[k − 1] (the last for those beyond).
+
+    thresholds: `[K]`, empty for the policy that never discards. fingerprint: what the settings of a run call it.
+    provenance: of the attempts it was certified on. Raises `InputError` if the columns of beliefs and validators are
+    not the same, or if any of them cannot work: live, a validator that fails says nothing, and nothing is discarded.
+    """
+
+    schedule: Schedule
+    validators: tuple[Validator, ...]
+    beliefs: Beliefs
+    thresholds: NDArray[np.float64]
+    fingerprint: str = ""
+    provenance: Provenance = Provenance()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        columns = column_names(self.validators)
+        if columns != self.beliefs.columns:
+            raise InputError(
+                f"the columns of the beliefs are {', '.join(self.beliefs.columns)}",
+                where="policy",
+                remedy=f"those of its validators are {', '.join(columns)}",
+            )
+        for validator in self.validators:
+            validator.start("")
+        self.beliefs.predict(np.ones(1, dtype=np.int64), np.full((1, len(columns)), np.nan))
+
+    @cached_property
+    def _owner(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(len(self.validators)), [len(v.columns) for v in self.validators])
+
+    def start(self, prompt: str) -> FittedRun:
+        """Return the run of a fresh attempt."""
+        return FittedRun(self, prompt)
+
+    def decide(self, checkpoint: Checkpoint) -> Decision:
+        """Return the decision at one checkpoint."""
+        k = np.asarray([checkpoint.k], dtype=np.int64)
+        values = np.asarray([checkpoint.row], dtype=np.float64)
+        M, worth = (float(x[0]) for x in self.beliefs.worth(k, values))
+        threshold = float(at_checkpoint(self.thresholds, k)[0]) if len(self.thresholds) else 0.0
+        action, reason = Action.CONTINUE, ""
+        if worth < threshold:
+            verdicts = np.asarray([checkpoint.verdicts], dtype=np.int8)
+            action, reason = Action.DISCARD, self.reasons(k, values, verdicts)[0]
+        return Decision(action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason, worth)
+
+    def reasons(self, k: NDArray[np.int64], values: NDArray[np.float64], verdicts: NDArray[np.int8]) -> list[str]:
+        """Return `[R]` the validator that spoke most against each row.
+
+        The first that says DEAD, else the one whose columns lower log(odds of M / r) most; one that knows nothing does
+        not speak.
+        """
+        by_validator = self.beliefs.contributions(k, values, self._owner)
+        known = np.isfinite(values)
+        for v in range(len(self.validators)):
+            by_validator[~known[:, self._owner == v].any(axis=1), v] = np.inf
+        dead = verdicts == Verdict.DEAD
+        worst = np.where(dead.any(axis=1), dead.argmax(axis=1), by_validator.argmin(axis=1))
+        return [self.validators[i].name for i in worst]
+
+    def worth(self, table: EvidenceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (M_k, ω_k), `[R]` each: posterior and worth for every row of a table.
+
+        Raises `InputError` if its evidence is of another kind.
+        """
+        made = (table.columns, table.schedule, table.validators)
+        if made != (self.beliefs.columns, self.schedule, tuple(map(describe, self.validators))):
+            raise InputError(
+                "the evidence table has other columns, schedule or validators than the policy",
+                remedy="build the table with the policy's own (msifr evaluate does)",
+            )
+        return self.beliefs.worth(table.k, table.values)
+
+    def stops(self, table: EvidenceTable) -> NDArray[np.int64]:
+        """Return `[N]` the row at which each attempt is discarded, −1 if it never is."""
+        return table.stops(self.worth(table)[1], self.thresholds)
+
+
+class FittedRun:
+    """A fitted policy along one attempt."""
+
+    def __init__(self, policy: FittedPolicy, prompt: str) -> None:
+        self._policy = policy
+        self._watch = Watch(policy.schedule, policy.validators, prompt)
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """Validators that failed on this attempt, and how often."""
+        return dict(self._watch.failures)
+
+    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
+        """Take new text; return the first DISCARD it leads to, else the last CONTINUE, else None."""
+        decision = None
+        for checkpoint in self._watch.feed(text, tokens, logprobs):
+            decision = self._policy.decide(checkpoint)
+            if decision.action is not Action.CONTINUE:
+                return decision
+        return decision
