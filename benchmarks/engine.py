@@ -28,8 +28,7 @@ import torch
 from benchmarks._records import Record, environment, print_records
 from msifr_integrations.embedded import embedded_model_path, problems
 from msifr_integrations.embedded.train import build_model, build_tokenizer
-from msifr_integrations.engine.base import Attempt, Engine, Event, Sampling, end_tokens
-from msifr_integrations.engine.sampling import stream_key
+from msifr_integrations.engine.base import Attempt, Engine, Event, Sampling, end_tokens, stream_key
 from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
 from msifr_integrations.generation.inputs import load_model

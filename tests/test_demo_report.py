@@ -1,6 +1,7 @@
 """The demo at a small size, the pairing of its runs, and the page it writes."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 
 import msgspec
@@ -51,6 +52,7 @@ def test_pairing_finds_what_differs(demo, tmp_path):
     records[kept]["text"] = "another text"
     records[kept]["token_ends"] = [12] * records[kept]["tokens"]
     records[gone]["text"] = "x" + records[gone]["text"][1:]
+    shutil.copy(out / "with_policy.ledger.jsonl", tmp_path / "broken.ledger.jsonl")
     (tmp_path / "broken.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n")
     broken = pair_runs(out / "full.jsonl", tmp_path / "broken.jsonl")
     assert (broken.changed, broken.not_prefix) == (1, 1)
@@ -65,7 +67,7 @@ def test_files_that_are_no_runs_are_refused(tmp_path):
     (tmp_path / "no.jsonl").write_text('{"id": 3}\n')
     with pytest.raises(InputError, match="line 1"):
         read_attempts(tmp_path / "no.jsonl")
-    with pytest.raises(InputError, match="not an output of generate"):
+    with pytest.raises(InputError, match="cannot be read"):
         read_attempts(tmp_path / "missing.jsonl")
 
 

@@ -6,32 +6,45 @@ import gzip
 import itertools
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
 from msifr_integrations.embedded import problems
-from msifr_integrations.engine.base import Event
-from msifr_integrations.generation.generate import Progress, conversion_efficiency, describe_policy, generate
+from msifr_integrations.engine.base import Attempt, Event
+from msifr_integrations.generation.generate import (
+    GenerateOptions,
+    Progress,
+    conversion_efficiency,
+    describe_policy,
+    generate,
+)
 from msifr_integrations.generation.inputs import load_model, read_prompts
 from msifr_integrations.generation.journal import AttemptRecord, Journal, ledger_path
-from msifr_integrations.generation.run import Run, Task
+from msifr_integrations.generation.live import Task
+from msifr_integrations.generation.paired import pair_runs
+from msifr_integrations.generation.run import Run
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps, Schedule
-from msifr_policy.evidence.table import replay
+from msifr_policy.evidence.table import pieces
 from msifr_policy.filters import NumericMatch, Prompt, final_filter
 from msifr_policy.policy import NEVER_DISCARD, Action
 from msifr_policy.records.ledger import Entry, encode_line, read_ledger, total
-from msifr_policy.records.traces import ReadReport, Trace, read_traces
+from msifr_policy.records.traces import Trace, read_traces
 from msifr_policy.validators import Length, Repetition, Verdict
 
 ROOT = Path(__file__).parents[1]
@@ -105,10 +118,9 @@ def test_finished_attempts_are_traces(full: Path, some: Path) -> None:
     for trace in traces:
         assert trace.token_ends is not None
         assert trace.token_ends[-1] == len(trace.text)
-    report = ReadReport()
-    finished = list(read_traces(some, on_error="skip", report=report))
-    assert len(finished) + report.skipped == 40
-    assert "a discarded attempt has none" in report.errors[0]
+    # What a policy let through does not stand for all attempts: refused, not skipped.
+    with pytest.raises(InputError, match="a discarded attempt"):
+        list(read_traces(some, on_error="skip"))
 
 
 @pytest.mark.parametrize("schedule", [EveryUnits(6, "tokens"), EveryUnits(9, "characters"), NewlineSteps()])
@@ -123,10 +135,10 @@ def test_replaying_what_was_written_gives_the_same_decisions(tmp_path: Path, sch
         trace = msgspec.convert({"correct": False} | record, Trace)
         run = again.start(trace.prompt)
         if record["status"] == "finished":
-            pieces = [piece[:2] for piece in replay(trace, "tokens", trace.token_ends)]
+            fed = [piece[:2] for piece in pieces(trace, "tokens", trace.token_ends)]
         else:  # its last token was not the end of it
-            pieces = [(trace.text[a:b], 1) for a, b in itertools.pairwise([0, *record["token_ends"]])]
-        decisions = [run.feed(*piece) for piece in pieces]
+            fed = [(trace.text[a:b], 1) for a, b in itertools.pairwise([0, *record["token_ends"]])]
+        decisions = [run.feed(*piece) for piece in fed]
         stops = [d for d in decisions if d is not None and d.action is Action.DISCARD]
         if record["status"] == "discarded":
             [stop] = stops
@@ -161,9 +173,7 @@ def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path
     assert back.conversion_efficiency == pytest.approx(expected)
     never = tiny.run(tmp_path / "never.jsonl", tiny.TextPolicy(lambda _: False), compare=full)
     assert never.conversion_efficiency is None
-    assert "conversion_efficiency" not in msgspec.to_builtins(
-        tiny.run(tmp_path / "plain.jsonl", prompts=tiny.prompts(1))
-    )
+    assert "conversion_efficiency" not in msgspec.to_builtins(tiny.run(tmp_path / "plain.jsonl", tasks=tiny.prompts(1)))
     assert conversion_efficiency(total([]), total([])) is None
 
 
@@ -175,7 +185,7 @@ def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path
             r"full.jsonl: has seed = 0, this run 1 \(compare runs that differ in their policy alone",
         ),
         ({"attempts": 3}, r"has attempts = 4, this run 3"),
-        ({"prompts": tiny.prompts(9)}, r"has prompts = '[0-9a-f]+', this run '[0-9a-f]+'"),
+        ({"tasks": tiny.prompts(9)}, r"has prompts = '[0-9a-f]+', this run '[0-9a-f]+'"),
         ({"slots": 4}, r"has slots = 8, this run 4"),
         (
             {"policy": None},
@@ -237,6 +247,14 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, some: Path) -> No
     assert out.read_bytes() == after
 
 
+@contextmanager
+def journal(out: Path, settings: dict[str, Any]) -> Iterator[Journal]:
+    """A run that is begun, or goes on."""
+    with Journal(out) as opened:
+        opened.begin(settings)
+        yield opened
+
+
 ATTEMPTS = [
     (
         AttemptRecord(
@@ -258,23 +276,23 @@ def test_a_kill_at_any_byte_loses_no_finished_attempt_and_doubles_none(
     tmp_path_factory: pytest.TempPathFactory, whole: int, cut: int
 ) -> None:
     out = tmp_path_factory.mktemp("journal") / "out.jsonl"
-    with Journal(out, {"seed": 0}) as journal:
+    with journal(out, {"seed": 0}) as files:
         for pair in ATTEMPTS[:whole]:
-            journal.write(*pair)
+            files.write(*pair)
     # What the next attempt would append, in the order of writing; the kill falls after `cut` bytes.
     done_out, done_ledger = out.read_bytes(), ledger_path(out).read_bytes()
-    with Journal(out, {"seed": 0}) as journal:
-        journal.write(*ATTEMPTS[whole])
+    with journal(out, {"seed": 0}) as files:
+        files.write(*ATTEMPTS[whole])
     line, account = out.read_bytes()[len(done_out) :], ledger_path(out).read_bytes()[len(done_ledger) :]
     cut = min(cut, len(line) + len(account))
     out.write_bytes(done_out + line[:cut])
     ledger_path(out).write_bytes(done_ledger + account[: max(0, cut - len(line))])
-    with Journal(out, {"seed": 0}) as journal:
+    with journal(out, {"seed": 0}) as files:
         complete = whole + (cut == len(line) + len(account))
-        assert journal.done == {f"a{i}" for i in range(complete)}
+        assert files.done == {f"a{i}" for i in range(complete)}
         assert out.read_bytes() == (done_out if complete == whole else done_out + line)
         for pair in ATTEMPTS[complete:]:
-            journal.write(*pair)
+            files.write(*pair)
     assert [record["id"] for record in records(out).values()] == [f"a{i}" for i in range(5)]
     assert [entry.id for entry in read_ledger(ledger_path(out)).entries] == [f"a{i}" for i in range(5)]
 
@@ -283,20 +301,20 @@ def test_a_run_killed_before_its_header_was_whole_begins_anew(tmp_path: Path) ->
     out = tmp_path / "out.jsonl"
     ledger_path(out).write_bytes(b'{"kind":"run","sett')
     for seed in (2, 3):  # with other settings too, as long as no attempt was done
-        with Journal(out, {"seed": seed}) as journal:
-            assert journal.done == set()
+        with journal(out, {"seed": seed}) as files:
+            assert files.done == set()
         out.write_bytes(encode_line(ATTEMPTS[1][0]))
-    with Journal(out, {"seed": 3}) as journal:
-        journal.write(*ATTEMPTS[1])
+    with journal(out, {"seed": 3}) as files:
+        files.write(*ATTEMPTS[1])
     assert read_ledger(ledger_path(out)).settings == {"seed": 3}
     assert list(records(out)) == ["a1"]
 
 
 def test_files_that_are_no_pair_are_refused_and_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    with Journal(out, {"seed": 0}) as journal:
+    with journal(out, {"seed": 0}) as files:
         for pair in ATTEMPTS:
-            journal.write(*pair)
+            files.write(*pair)
     good, ledger = out.read_bytes(), ledger_path(out).read_bytes()
     first, second, *rest = good.splitlines(keepends=True)
     for content, message in [
@@ -307,29 +325,29 @@ def test_files_that_are_no_pair_are_refused_and_left_alone(tmp_path: Path) -> No
     ]:
         out.write_bytes(content)
         with pytest.raises(InputError, match=message):
-            Journal(out, {"seed": 0})
+            Journal(out)
         assert (out.read_bytes(), ledger_path(out).read_bytes()) == (content, ledger)
     out.unlink()
     with pytest.raises(InputError, match="is missing, but its ledger"):
-        Journal(out, {"seed": 0})
+        Journal(out)
     ledger_path(out).write_bytes(ledger.splitlines(keepends=True)[0])
     out.write_bytes(good)
     with pytest.raises(InputError, match="has attempts, but its ledger has none"):
-        Journal(out, {"seed": 0})
+        Journal(out)
     stranger = tmp_path / "stranger.jsonl"
     stranger.write_bytes(good)
     with pytest.raises(InputError, match="exists, but its ledger"):
-        Journal(stranger, {"seed": 0})
+        Journal(stranger)
     assert stranger.read_bytes() == good
-    with pytest.raises(InputError, match="cannot be written"):
-        Journal(stranger / "inside.jsonl", {})
+    with pytest.raises(InputError, match="is below a file"):
+        Journal(stranger / "inside.jsonl")
 
 
 def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    with Journal(out, {"seed": 0}), pytest.raises(InputError, match="another run is writing"):
-        Journal(out, {"seed": 0})
-    Journal(out, {"seed": 0}).close()
+    with journal(out, {"seed": 0}), pytest.raises(InputError, match="another run is writing"):
+        Journal(out)
+    Journal(out).close()
 
 
 @pytest.mark.parametrize(
@@ -340,7 +358,7 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
         ({"max_new_tokens": 41}, r"max_new_tokens = 40, not 41"),
         ({"final_filter": "numeric"}, r"filter = 'function even_length', not 'numeric'"),
         ({"policy": None}, r"policy = 'text policy', not 'none'"),
-        ({"prompts": [*tiny.prompts(9), Prompt(prompt_id="p9", prompt="Other", gold="9")]}, r"prompts = "),
+        ({"tasks": [*tiny.prompts(9), Prompt(prompt_id="p9", prompt="Other", gold="9")]}, r"prompts = "),
     ],
 )
 def test_a_resume_with_other_settings_is_refused_and_named(
@@ -397,7 +415,7 @@ def test_a_validator_that_raises_never_discards(tmp_path: Path, full: Path) -> N
 
 def test_a_run_says_aloud_what_did_not_happen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options: dict[str, Any] = {
-        "prompts": tiny.prompts(2),
+        "tasks": tiny.prompts(2),
         "attempts": 1,
         "final_filter": "numeric",
         "tell": None,
@@ -418,7 +436,7 @@ class Late:
     name = "late"
 
     def submit(self, attempt: Any) -> None:
-        raise NotImplementedError
+        del attempt
 
     def cancel(self, attempt_id: str, reason: str = "") -> None:
         del attempt_id, reason
@@ -433,23 +451,19 @@ class Late:
 
 def test_a_token_after_a_decision_is_counted(tmp_path: Path) -> None:
     """An engine that samples a token too many is found out, and one that does not stop is an error."""
-    prompt = tiny.prompts(1)[0]
-    policy = tiny.TextPolicy(lambda _: True, EveryUnits(6, "tokens"))
-    with Journal(tmp_path / "out.jsonl", {}) as journal:
-        run = Run(
-            Late(), {"p0/0/0": Task(prompt, 3)}, policy, final_filter("numeric"), tiny.tokenizer(), journal,
-            seed=0, model_name="m",
-        )  # fmt: skip
-        run.drain()
-        assert total(journal.entries).tokens_wasted_after_decision == 1
+    tasks = [Task(tiny.prompts(1)[0], Attempt("p0/0/0", (1, 2, 3), b"0" * 16, 10))]
+
+    def late(policy: Any, files: Journal) -> Run:
+        return Run(Late(), tasks, policy, final_filter("numeric"), tiny.tokenizer(), files, GenerateOptions())
+
+    with journal(tmp_path / "out.jsonl", {}) as files:
+        late(tiny.TextPolicy(lambda _: True, EveryUnits(6, "tokens")), files).drain()
+        assert total(files.entries).tokens_wasted_after_decision == 1
     with (
-        Journal(tmp_path / "more.jsonl", {}) as journal,
+        journal(tmp_path / "more.jsonl", {}) as files,
         pytest.raises(MsifrError, match="after it was cancelled"),
     ):
-        Run(
-            Late(), {"p0/0/0": Task(prompt, 3)}, tiny.TextPolicy(lambda _: True, EveryUnits(3, "tokens")),
-            final_filter("numeric"), tiny.tokenizer(), journal, seed=0, model_name="m",
-        ).drain()  # fmt: skip
+        late(tiny.TextPolicy(lambda _: True, EveryUnits(3, "tokens")), files).drain()
 
 
 def test_progress_is_told_and_ends_with_everything_done(tmp_path: Path) -> None:
@@ -466,7 +480,7 @@ def test_progress_is_told_and_ends_with_everything_done(tmp_path: Path) -> None:
 
 def test_log_probabilities_are_written_when_asked_for(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    tiny.run(out, prompts=tiny.prompts(2), logprobs=True)
+    tiny.run(out, tasks=tiny.prompts(2), logprobs=True)
     for trace in read_traces(out):
         assert trace.logprobs is not None
         assert len(trace.logprobs) == trace.tokens
@@ -523,14 +537,14 @@ def test_other_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         list(read_prompts(half))
     for options, message in [
-        ({"prompts": []}, "there are no prompts"),
+        ({"tasks": []}, "there are no prompts"),
         ({"attempts": 0}, "attempts = 0 must be at least 1"),
         ({"slots": 0}, "slots = 0"),
         ({"temperature": -1}, "temperature = -1"),
         ({"final_filter": "x"}, "unknown final filter 'x'"),
         ({"engine": "x"}, "unknown engine 'x'"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0"),
-        ({"prompts": [Prompt(prompt_id="long", prompt="x" * 300)]}, r"long/0/0.* 300 tokens, the context"),
+        ({"tasks": [Prompt(prompt_id="long", prompt="x" * 300)]}, r"long/0/0.* 300 tokens, the context"),
         ({"chat": True}, "no chat template"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=message):
@@ -565,12 +579,12 @@ def test_the_chat_template_wraps_the_prompt(tmp_path: Path) -> None:
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{{ messages[0]['content'] }}!"
     try:
-        tiny.run(tmp_path / "chat.jsonl", chat=True, prompts=tiny.prompts(1))
+        tiny.run(tmp_path / "chat.jsonl", chat=True, tasks=tiny.prompts(1))
     finally:
         tokenizer.chat_template = None
     [prompt] = tiny.prompts(1)
     shouted = [msgspec.structs.replace(prompt, prompt=prompt.prompt + "!")]
-    tiny.run(tmp_path / "plain.jsonl", prompts=shouted)
+    tiny.run(tmp_path / "plain.jsonl", tasks=shouted)
     chat, plain = records(tmp_path / "chat.jsonl"), records(tmp_path / "plain.jsonl")
     assert [r["text"] for r in chat.values()] == [r["text"] for r in plain.values()]
     assert {r["prompt"] for r in chat.values()} == {prompt.prompt}
@@ -610,13 +624,15 @@ def test_the_embedded_model_end_to_end(tmp_path: Path) -> None:
     ]
     lines = [json.dumps(msgspec.to_builtins(task)) for task in tasks]
     path = write_lines(tmp_path / "prompts.jsonl", *lines)
-    options: dict[str, Any] = {"attempts": 2, "slots": 8, "max_new_tokens": 120, "tell": lambda _: None}
-    full = generate(tiny.embedded_model_path(), path, None, tmp_path / "full.jsonl", device="cpu", **options)
+    options = GenerateOptions(attempts=2, slots=8, max_new_tokens=120, device="cpu")
+    full = generate(tiny.embedded_model_path(), path, None, tmp_path / "full.jsonl", options, tell=print)
     assert full.attempts == 24
     assert full.accepted > 8
     policy = tiny.TextPolicy(tiny.unwanted, NewlineSteps())
-    options |= {"model_name": os.fspath(tiny.embedded_model_path()), "compare": tmp_path / "full.jsonl"}
-    some = generate(model, tasks, policy, tmp_path / "some.jsonl", tokenizer=tokenizer, **options)
+    options = msgspec.structs.replace(
+        options, model_name=os.fspath(tiny.embedded_model_path()), compare=tmp_path / "full.jsonl"
+    )
+    some = generate(model, tasks, policy, tmp_path / "some.jsonl", options, tokenizer=tokenizer, tell=print)
     assert 0 < some.discarded < 24
     assert some.tokens < full.tokens
     assert isinstance(some.conversion_efficiency, float)
@@ -641,3 +657,141 @@ def test_the_static_engine_writes_the_same_file(tmp_path: Path, some: Path) -> N
     assert records(tmp_path / "out.jsonl") == records(some)
     assert read_ledger(ledger_path(tmp_path / "out.jsonl")).settings["engine"] == "static"
     assert said == []
+
+
+def test_the_number_of_checkpoints_passed_is_that_of_a_replay(full: Path, some: Path) -> None:
+    """Of survivors too, whose last token may or may not reach a checkpoint."""
+    whole, survived = records(full), [record["id"] for record in records(some).values() if "correct" in record]
+    expected = []
+    for record in whole.values():
+        policy = tiny.TextPolicy(tiny.unwanted)
+        trace = msgspec.convert(record, Trace)
+        run = policy.start(trace.prompt)
+        for piece in pieces(trace, "tokens", trace.token_ends):
+            if (decision := run.feed(*piece[:2])) is not None and decision.action is Action.DISCARD:
+                break
+        expected.append(len(policy.decisions[trace.prompt][0]))
+    paired = pair_runs(full, some)
+    assert paired.outcomes.reached.tolist() == expected
+    assert {whole[name]["tokens"] % 6 == 0 for name in survived} == {True, False}
+    assert (paired.survivors, paired.changed, paired.not_prefix) == (len(survived), 0, 0)
+
+
+# What goes wrong outside, in one line.
+
+
+def one_line(error: BaseException) -> str:
+    message = str(error)
+    assert "\n" not in message
+    return message
+
+
+def test_output_that_cannot_be_written_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "device.jsonl").symlink_to("/dev/full")
+    (tmp_path / "ledger.ledger.jsonl").mkdir()
+    (tmp_path / "file").touch()
+    for out in ("folder.jsonl", "device.jsonl", "ledger.jsonl", "file/out.jsonl"):
+        with pytest.raises(InputError, match=r"folder|regular file") as caught:
+            generate("no model is needed to see this", tiny.prompts(1), None, tmp_path / out)
+        assert str(tmp_path) in one_line(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"folder.jsonl", "device.jsonl", "ledger.ledger.jsonl", "file"}
+
+
+@pytest.mark.parametrize("library", ["torch", "transformers"])
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(InputError, match=rf"needs {library} \(pip install 'msifr-policy\[transformers\]'\)"):
+        generate(tiny.embedded_model_path(), tiny.prompts(1), None, tmp_path / "out.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / "model"
+    shutil.copytree(tiny.embedded_model_path(), broken)
+    (broken / "model.safetensors").write_bytes(b"no tensors")
+    for name, device, message in [
+        (broken, "auto", r"model '.*model': cannot be loaded: "),
+        (tmp_path, "auto", r"cannot be loaded: "),
+        (tiny.embedded_model_path(), "abacus", r"device 'abacus': cannot be used: .*\(use cpu\)"),
+    ]:
+        with pytest.raises(InputError, match=message) as caught:
+            load_model(name, device=device)
+        one_line(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said() -> None:
+    with pytest.raises(InputError, match=r"device 'cuda': cannot be used: ") as caught:
+        load_model(tiny.embedded_model_path(), device="cuda")
+    one_line(caught.value)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, some: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(
+            InputError, match=r"\d+ attempts are done and kept \(make room .*goes on from there\)"
+        ) as caught:
+            tiny.run(out, tiny.TextPolicy(tiny.unwanted))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    one_line(caught.value)
+    assert 0 < len(read_ledger(ledger_path(out)).entries) < 40
+    tiny.run(out, tiny.TextPolicy(tiny.unwanted))
+    assert records(out) == records(some)
+
+
+def test_an_interrupted_run_says_what_is_kept_and_goes_on(tmp_path: Path, full: Path) -> None:
+    out, said = tmp_path / "out.jsonl", []
+
+    def even_length(prompt: Prompt, text: str) -> bool:
+        if prompt.prompt_id == "p7":
+            raise KeyboardInterrupt
+        return tiny.even_length(prompt, text)
+
+    even_length.__qualname__ = "even_length"
+    with pytest.raises(KeyboardInterrupt):
+        tiny.run(out, final_filter=even_length, tell=said.append)
+    done = len(read_ledger(ledger_path(out)).entries)
+    assert 0 < done < 40
+    assert said == [
+        f"interrupted: {done} of 40 attempts are done and kept in {out}; start again with the same command to go on"
+    ]
+    tiny.run(out)
+    assert records(out) == records(full)
+
+
+def test_a_finished_run_is_returned_without_loading_the_model(full: Path, some: Path) -> None:
+    options = GenerateOptions(
+        attempts=4, slots=8, max_new_tokens=40, final_filter=tiny.even_length, model_name="LlamaForCausalLM",
+        compare=full,
+    )  # fmt: skip
+    absent, policy = "there is no such model", tiny.TextPolicy(tiny.unwanted)
+    before, said = some.read_bytes(), []
+    result = generate(absent, tiny.prompts(), policy, some, options, tell=said.append)
+    assert said[0] == f"{some} is already finished: nothing was generated, and no model was loaded"
+    assert result.tokens == sum(record["tokens"] for record in records(some).values())
+    assert isinstance(result.conversion_efficiency, float)
+    assert some.read_bytes() == before
+    # Other settings are another run: refused as early.
+    other = msgspec.structs.replace(options, seed=1)
+    with pytest.raises(InputError, match="was begun with seed = 0, not 1"):
+        generate(absent, tiny.prompts(), policy, some, other)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": -1}, "seed = -1 must be at least 0"),
+        ({"top_p": 0.0}, "top_p = 0"),
+        ({"top_k": -3}, "top_k = -3"),
+        ({"dtype": "int8"}, "unknown dtype 'int8'"),
+    ],
+)
+def test_options_that_no_run_can_have_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        GenerateOptions(**given)
+    one_line(caught.value)

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from msifr_integrations.embedded import embedded_model_path
-from msifr_integrations.generation.generate import generate
+from msifr_integrations.generation.generate import GenerateOptions, generate
 from msifr_policy.evidence.schedule import EveryUnits, Schedule
 from msifr_policy.evidence.watch import Checkpoint, Watch
 from msifr_policy.filters import Prompt
@@ -135,13 +135,18 @@ def prompts(count: int = 10) -> list[Prompt]:
     ]
 
 
-def run(out: Path | str, policy: Any = None, **options: Any) -> Any:
+def run(
+    out: Path | str,
+    policy: Any = None,
+    *,
+    tasks: Sequence[Prompt] | None = None,
+    tell: Any = lambda _: None,
+    progress: Any = None,
+    **options: Any,
+) -> Any:
     """Run `generate` on the tiny Llama, a short run unless `options` say otherwise."""
-    options = {
-        "attempts": 4,
-        "slots": 8,
-        "max_new_tokens": 40,
-        "final_filter": even_length,
-        "tell": lambda _: None,
-    } | options
-    return generate(llama(), options.pop("prompts", prompts()), policy, out, tokenizer=tokenizer(), **options)
+    usual = {"attempts": 4, "slots": 8, "max_new_tokens": 40, "final_filter": even_length}
+    return generate(
+        llama(), prompts() if tasks is None else tasks, policy, out, GenerateOptions(**usual | options),
+        tokenizer=tokenizer(), tell=tell, progress=progress,
+    )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, Protocol
 
 from msifr_policy.errors import InputError
@@ -19,6 +20,7 @@ __all__ = [
     "check_attempt",
     "context_length",
     "end_tokens",
+    "stream_key",
 ]
 
 EngineKind = Literal["auto", "slots", "static"]
@@ -34,7 +36,7 @@ class Attempt:
 
     id: unique among the attempts of an engine.
     prompt: token ids, at least one; attempts of one prompt, submitted in a row, share its prefill.
-    key: 16 bytes that seed the attempt's own random stream (`sampling.stream_key`).
+    key: 16 bytes that seed the attempt's own random stream (`stream_key`).
     max_new_tokens: the attempt ends after so many sampled tokens, or at the model's longest context.
     """
 
@@ -42,6 +44,12 @@ class Attempt:
     prompt: tuple[int, ...]
     key: bytes
     max_new_tokens: int
+
+
+def stream_key(seed: int, prompt_id: str, attempt: int) -> bytes:
+    """Return the 16-byte key of an attempt's random stream."""
+    # Decimal numbers hold no newline, so that no two triples give the same text.
+    return blake2b(f"{seed}\n{attempt}\n{prompt_id}".encode(), digest_size=16, person=b"msifr-stream").digest()
 
 
 @dataclass(frozen=True, slots=True)

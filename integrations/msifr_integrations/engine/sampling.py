@@ -14,7 +14,6 @@ moves by no more than the logits do, so a token changes with probability of abou
 from __future__ import annotations
 
 import math
-from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -25,15 +24,9 @@ from torch.nn.functional import pad
 from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling
 from msifr_policy.errors import MsifrError
 
-__all__ = ["Drawn", "Row", "Stream", "draw", "levels", "stream_key"]
+__all__ = ["Drawn", "Row", "Stream", "draw", "levels"]
 
 _BLOCK = 32  # steps whose numbers are made at a time: a generator costs more to make than they do
-
-
-def stream_key(seed: int, prompt_id: str, attempt: int) -> bytes:
-    """Return the 16-byte key of an attempt's random stream."""
-    # Decimal numbers hold no newline, so that no two triples give the same text.
-    return blake2b(f"{seed}\n{attempt}\n{prompt_id}".encode(), digest_size=16, person=b"msifr-stream").digest()
 
 
 def levels(vocabulary: int) -> int:

@@ -54,6 +54,9 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
 class _SlotLayer(DynamicLayer):
     """One layer's keys and values of all slots; `SlotCache` says where to write and how much to show."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, slots: SlotCache, keys: Tensor, values: Tensor) -> None:
         super().__init__()
         self._slots = slots

@@ -1,9 +1,9 @@
 """Generate attempts at prompts under a policy, and account for every token.
 
-`generate` is one **run**: it reads prompts, runs a number of attempts at each in an engine, asks the policy
-between two steps, puts finished attempts to the final filter, and writes `out.jsonl` with its ledger beside
-it. A killed run goes on where it stopped when it is started again with the same settings; attempts that were
-in flight begin anew and come out the same, since each has its own random stream.
+`generate` is one **run**: it reads prompts, runs a number of attempts at each in an engine, asks the policy between two
+steps, puts finished attempts to the final filter, and writes `out.jsonl` with its ledger beside it. A killed run goes
+on where it stopped when it is started again with the same settings; attempts that were in flight begin anew and come
+out the same, since each has its own random stream.
 """
 
 from __future__ import annotations
@@ -11,36 +11,40 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from typing import Any
 
 import msgspec
 
-from msifr_integrations.engine.base import Attempt, EngineKind, Sampling, end_tokens
+from msifr_integrations.engine.base import Attempt, end_tokens, stream_key
 from msifr_integrations.generation.inputs import (
     check_prompts,
     encode_prompt,
     fingerprint,
     load_model,
+    needing,
     read_prompts,
     weights_fingerprint,
 )
-from msifr_integrations.generation.journal import Journal, ledger_path
-from msifr_integrations.generation.run import FILTER_FAILURE, Progress, Run, Task
+from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path
+from msifr_integrations.generation.live import Task
+from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
+from msifr_integrations.generation.run import Progress, Run
 from msifr_policy import filters
 from msifr_policy.errors import InputError
-from msifr_policy.filters import FinalFilter, Judgement, Prompt
+from msifr_policy.filters import Prompt
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import Totals, read_ledger, total
 
-__all__ = ["Progress", "Result", "conversion_efficiency", "describe_policy", "generate"]
+__all__ = ["GenerateOptions", "Progress", "Result", "conversion_efficiency", "describe_policy", "generate"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to, over all its sessions.
 
-    `tokens` were sampled; `tokens_per_accepted` is None when nothing was accepted; `seconds` is wall time
-    from the first step on, without loading the model. `conversion_efficiency`, only present in a comparison,
-    is (1 - time/time_full) / (1 - tokens/tokens_full), None when both runs sampled equally many tokens.
+    `tokens` were sampled; `tokens_per_accepted` is None when nothing was accepted; `seconds` is wall time from the
+    first step on, without loading the model. `conversion_efficiency`, only present in a comparison, is
+    (1 - time/time_full) / (1 - tokens/tokens_full), None when both runs sampled equally many tokens.
     """
 
     attempts: int
@@ -58,115 +62,74 @@ def generate(
     prompts: str | os.PathLike[str] | Iterable[Prompt],
     policy: Policy | None,
     out: str | os.PathLike[str],
+    options: GenerateOptions = DEFAULTS,
     *,
     tokenizer: Any = None,
-    attempts: int = 1,
-    seed: int = 0,
-    slots: int = 16,
-    max_new_tokens: int = 512,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    final_filter: str | FinalFilter | Callable[[Prompt, str], bool | Judgement] = "numeric",
-    engine: EngineKind = "auto",
-    device: str = "auto",
-    dtype: str = "auto",
-    chat: bool = False,
-    logprobs: bool = False,
-    compare: str | os.PathLike[str] | None = None,
-    model_name: str | None = None,
-    policy_name: str | None = None,
     progress: Callable[[Progress], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Result:
-    """Make `attempts` attempts at every prompt under `policy` (None: never discard) and return the account.
+    """Make attempts at every prompt under `policy` (None: never discard) and return the account.
 
-    model: a folder or name for transformers (safetensors only), or a loaded model in eval mode with its
-        `tokenizer`.
-    prompts: a JSON-lines file (plain or gzip) with `prompt_id`, `prompt` and, where the filter or the reports
-        need them, `gold`, `tests`, `schema` and `group`; or records.
-    out: `….jsonl`, appended to; its ledger is `….ledger.jsonl`. If the files exist the run is resumed.
-    seed: with the prompt id and the attempt's number it fixes the attempt's tokens, whoever shares the batch.
-    max_new_tokens: tokens; temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out.
-    final_filter: "numeric", "exact", "math", "json-schema", "tests", a filter or a function of (prompt, text). What it
-        cannot judge is not accepted, counted in the ledger, and remarked at the end.
-    engine: "slots", "static", or "auto": slots if the model can run in them.
-    device, dtype: as torch names them, for a model that is loaded here; "auto" is float32 on a CPU, and
-        bfloat16 on a GPU, if there is one.
-    chat: wrap the prompt as a user's message in the tokenizer's chat template.
-    logprobs: also write each token's log-probability (the last digits may differ between equal runs).
-    compare: output of a run with the same settings, one of the two without a policy; gives
-        `conversion_efficiency`.
-    model_name, policy_name: what the files call them; by default the model's path and
-        `describe_policy(policy)`.
+    model: a folder or name for transformers (safetensors only), or a loaded model in eval mode with its `tokenizer`.
+    prompts: a JSON-lines file with `prompt_id`, `prompt` and, where the filter or the reports need them, `gold`,
+        `tests`, `schema` and `group`; or records.
+    out: `….jsonl`, appended to; its ledger is `….ledger.jsonl`. If the files exist the run is resumed; a run that is
+        finished is returned as it is, without loading the model.
     progress: called about five times a second. tell: given remarks, by default printed to standard error.
 
-    Raises `InputError` for bad input (before a token is spent where possible), for a resume or a comparison
-    with other settings, and for a policy that asks for early exits.
+    Raises `InputError` for bad input (before the model is loaded where possible, else before a token is spent), for a
+    resume or a comparison with other settings, for a full disk, and for a policy that asks for early exits. After any
+    error or interrupt the run can be resumed.
     """
     say = tell or (lambda remark: print(remark, file=sys.stderr))
-    accept = filters.final_filter(final_filter)
+    accept = filters.final_filter(options.final_filter)
     todo = check_prompts(read_prompts(prompts) if isinstance(prompts, str | os.PathLike) else prompts, accept)
-    if attempts < 1:
-        raise InputError(f"attempts = {attempts} must be at least 1", where="generate")
     if not os.fspath(out).endswith(".jsonl"):
         raise InputError("the output's name must end in .jsonl", where=os.fspath(out))
-
-    # Only now: importing torch takes seconds.
-    from msifr_integrations.engine.probe import make_engine
-    from msifr_integrations.engine.sampling import stream_key
-
-    sampling = Sampling(temperature, top_k, top_p)
-    if isinstance(model, str | os.PathLike):
-        model_name = model_name or os.fspath(model)
-        model, tokenizer = load_model(model, device=device, dtype=dtype)
-    elif tokenizer is None:
+    to_load = isinstance(model, str | os.PathLike)
+    if not to_load and tokenizer is None:
         raise InputError("a loaded model needs its tokenizer", where="generate", remedy="give tokenizer=")
-    model_name = model_name or getattr(model.config, "name_or_path", "") or type(model).__name__
-    runner, why = make_engine(model, kind=engine, slots=slots, sampling=sampling, end=end_tokens(model, tokenizer))
-    try:
-        if why and engine == "auto":
-            say(f"the model cannot run in slots ({why}): generate() saves tokens, but hardly time")
-        settings: dict[str, Any] = {
-            "prompts": fingerprint(map(msgspec.json.encode, todo)),
-            "prompt_count": len(todo),
-            "attempts": attempts,
-            "seed": seed,
-            "model": model_name,
-            "weights": weights_fingerprint(model),
-            "chat": chat,
-            "temperature": float(temperature),
-            "top_k": top_k,
-            "top_p": float(top_p),
-            "max_new_tokens": max_new_tokens,
-            "engine": runner.name,
-            "slots": slots,
-            "device": model.device.type,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "logprobs": logprobs,
-            "filter": accept.name,
-            "policy": policy_name or describe_policy(policy),
-        }
-        other = None if compare is None else _reference(compare, settings)
-        encoded = [encode_prompt(tokenizer, prompt.prompt, chat) for prompt in todo]
-        with Journal(out, settings) as journal:
-            done = journal.done
-            tasks: dict[str, Task] = {}
-            for prompt, ids in zip(todo, encoded, strict=True):
-                for number in range(attempts):
-                    name = f"{prompt.prompt_id}/{seed}/{number}"
-                    if name not in done:
-                        tasks[name] = Task(prompt, len(ids))
-                        runner.submit(Attempt(name, ids, stream_key(seed, prompt.prompt_id, number), max_new_tokens))
-            run = Run(
-                runner, tasks, policy or NEVER_DISCARD, accept, tokenizer, journal,
-                seed=seed, model_name=model_name, logprobs=logprobs, progress=progress,
-            )  # fmt: skip
-            run.drain()
-            totals = total(journal.entries)
-    finally:
-        runner.close()
+    options = msgspec.structs.replace(options, model_name=options.model_name or _name(model))
+    settings = _settings(todo, options) | {"filter": accept.name, "policy": describe_policy(policy)}
+    if not to_load:
+        settings |= _model_settings(model)
+    with Journal(out) as journal:
+        known = {name: value for name, value in settings.items() if value not in (None, "auto")}
+        journal.check(known)
+        full = None if options.compare is None else _reference(options.compare, known)
+        if journal.settings is not None and len(journal.entries) == len(todo) * options.attempts:
+            say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
+            settings = journal.settings
+        else:
+            with needing("generating"):
+                # Only now: importing torch takes seconds.
+                from msifr_integrations.engine.probe import make_engine
+            if to_load:
+                model, tokenizer = load_model(model, device=options.device, dtype=options.dtype)
+            engine, why_static = make_engine(
+                model,
+                kind=options.engine,
+                slots=options.slots,
+                sampling=options.sampling,
+                end=end_tokens(model, tokenizer),
+            )
+            with closing(engine):
+                if why_static and options.engine == "auto":
+                    say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
+                settings |= _model_settings(model) | {"engine": engine.name}
+                if options.compare is not None:
+                    full = _reference(options.compare, settings)
+                tasks = _tasks(todo, tokenizer, options)
+                journal.begin(settings)
+                try:
+                    Run(engine, tasks, policy or NEVER_DISCARD, accept, tokenizer, journal, options, progress).drain()
+                except KeyboardInterrupt:
+                    done = f"{len(journal.entries)} of {len(tasks)} attempts are done and kept in {os.fspath(out)}"
+                    say(f"interrupted: {done}; start again with the same command to go on")
+                    raise
+        totals = total(journal.entries)
     _remark(totals, settings["policy"], say)
+    compared = (totals, full) if settings["policy"] != "none" else (full, totals)
     return Result(
         attempts=totals.attempts,
         accepted=totals.accepted,
@@ -175,10 +138,61 @@ def generate(
         tokens_wasted_after_decision=totals.tokens_wasted_after_decision,
         tokens_per_accepted=totals.tokens / totals.accepted if totals.accepted else None,
         seconds=totals.seconds,
-        conversion_efficiency=msgspec.UNSET
-        if other is None
-        else conversion_efficiency(*((totals, other) if settings["policy"] != "none" else (other, totals))),
+        conversion_efficiency=msgspec.UNSET if full is None else conversion_efficiency(*compared),
     )
+
+
+def _name(model: Any) -> str:
+    if isinstance(model, str | os.PathLike):
+        return os.fspath(model)
+    return getattr(model.config, "name_or_path", "") or type(model).__name__
+
+
+def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]:
+    """Return the settings that a run shares with its resumes, as far as they are known before the model is loaded."""
+    return {
+        "prompts": fingerprint(map(msgspec.json.encode, prompts)),
+        "prompt_count": len(prompts),
+        "attempts": options.attempts,
+        "seed": options.seed,
+        "model": options.model_name,
+        "weights": None,
+        "chat": options.chat,
+        "temperature": options.sampling.temperature,
+        "top_k": options.top_k,
+        "top_p": options.sampling.top_p,
+        "max_new_tokens": options.max_new_tokens,
+        "engine": options.engine,
+        "slots": options.slots,
+        "device": options.device.partition(":")[0],
+        "dtype": options.dtype,
+        "logprobs": options.logprobs,
+    }
+
+
+def _model_settings(model: Any) -> dict[str, Any]:
+    return {
+        "weights": weights_fingerprint(model),
+        "device": model.device.type,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def _tasks(prompts: list[Prompt], tokenizer: Any, options: GenerateOptions) -> list[Task]:
+    return [
+        Task(
+            prompt,
+            Attempt(
+                id=f"{prompt.prompt_id}/{options.seed}/{number}",
+                prompt=ids,
+                key=stream_key(options.seed, prompt.prompt_id, number),
+                max_new_tokens=options.max_new_tokens,
+            ),
+        )
+        for prompt in prompts
+        for ids in [encode_prompt(tokenizer, prompt.prompt, options.chat)]
+        for number in range(options.attempts)
+    ]
 
 
 def describe_policy(policy: Policy | None) -> str:

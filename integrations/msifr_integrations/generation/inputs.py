@@ -2,55 +2,53 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
-from typing import IO, Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from msifr_integrations.generation.options import DTYPES
 from msifr_policy.errors import InputError
+from msifr_policy.files import read_lines
 from msifr_policy.filters import FinalFilter, Prompt
 
 __all__ = [
     "check_prompts",
     "encode_prompt",
     "fingerprint",
+    "first_line",
     "load_model",
+    "needing",
     "read_prompts",
+    "read_records",
     "weights_fingerprint",
 ]
 
-_decoder = msgspec.json.Decoder(Prompt)
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def read_records(path: str | os.PathLike[str], kind: type[T], remedy: str) -> Iterator[T]:
+    """Yield the records of a JSON-lines file, packed or not; empty lines and unknown keys are ignored.
+
+    Raises `InputError` with file, line, field and the remedy for a line that is no such record.
+    """
+    decoder = msgspec.json.Decoder(kind)
+    for where, line in read_lines(path):
+        try:
+            if isinstance(line, InputError):
+                raise line
+            yield decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InputError(str(error), where=where, remedy=remedy) from None
 
 
 def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
-    """Yield the prompts of a JSON-lines file, plain or gzip; empty lines and unknown keys are ignored.
-
-    Raises `InputError` with file, line, field and remedy for a line that is no prompt.
-    """
-    number = 0
-    try:
-        with open(path, "rb") as plain:
-            packed = plain.read(2) == b"\x1f\x8b"
-            plain.seek(0)
-            stream: IO[bytes] = gzip.GzipFile(fileobj=plain) if packed else plain  # type: ignore[assignment]
-            for number, line in enumerate(stream, 1):
-                if line.isspace():
-                    continue
-                try:
-                    yield _decoder.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    raise InputError(
-                        str(error),
-                        where=f"{os.fspath(path)}, line {number}",
-                        remedy='a prompt is {"prompt_id": "…", "prompt": "…", "gold": "…", "group": "…"}; '
-                        "the last two may be left out",
-                    ) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"cannot be read: {error}", where=f"{os.fspath(path)}, line {number + 1}") from error
+    """Yield the prompts of a file. Raises `InputError` as `read_records` does."""
+    example = '{"prompt_id": "…", "prompt": "…", "gold": "…", "group": "…"}'
+    return read_records(path, Prompt, f"a prompt is {example}; the last two may be left out")
 
 
 def check_prompts(prompts: Iterable[Prompt], accept: FinalFilter) -> list[Prompt]:
@@ -76,31 +74,52 @@ def encode_prompt(tokenizer: Any, prompt: str, chat: bool) -> tuple[int, ...]:
     if not tokenizer.chat_template:
         raise InputError("the tokenizer has no chat template", remedy="leave chat off")
     message = [{"role": "user", "content": prompt}]
-    encoded = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)
-    return tuple(encoded["input_ids"])
+    return tuple(tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+
+@contextmanager
+def needing(what: str) -> Iterator[None]:
+    """Turn a library that is not installed into an `InputError` that says what needs it and how to get it."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"{what} needs {error.name or first_line(error)}", remedy="pip install 'msifr-policy[transformers]'"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error of another library says, in one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def load_model(name: str | os.PathLike[str], *, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
     """Load a model in eval mode and its tokenizer, from a folder or by name; safetensors only, no code.
 
     Device "auto" is the GPU if there is one; dtype "auto" is float32 on a CPU and bfloat16 on a GPU.
-    Raises `InputError` if there is no such model, device or dtype.
+    Raises `InputError` if there is no such model, device or dtype, or if a library is missing.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+    if dtype not in DTYPES:
+        raise InputError(f"unknown dtype {dtype!r}", remedy=f"known: {', '.join(DTYPES)}")
+    with needing("running a model"):
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise InputError(f"unknown dtype {dtype!r}", remedy="known: auto, float32, bfloat16, float16")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # RuntimeError, AssertionError, …: each backend has its own
+        raise InputError(
+            f"cannot be used: {first_line(error)}", where=f"device {device!r}", remedy="use cpu"
+        ) from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), use_safetensors=True)
         return model.eval().to(device), tokenizer
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"cannot be loaded: {error}", where=f"model {os.fspath(name)!r}") from error
+    except Exception as error:  # a broken file raises whatever the library that reads it knows
+        raise InputError(f"cannot be loaded: {first_line(error)}", where=f"model {os.fspath(name)!r}") from error
 
 
 def fingerprint(parts: Iterable[bytes]) -> str:

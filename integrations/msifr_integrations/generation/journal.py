@@ -1,25 +1,34 @@
 """The two files of a run, written so that killing it at any moment loses nothing that was finished.
 
-`out.jsonl` has one record per attempt, `out.ledger.jsonl` beside it the run's settings and the account of
-each attempt. Both only grow. An attempt's record is written before its account, one line each and unbuffered,
-and an attempt is done when both lines are whole. Opening the files again cuts off what a killed run left
-half-done: half a line at the end of either, and a record without an account.
+`out.jsonl` has one record per attempt, `out.ledger.jsonl` beside it the run's settings and the account of each attempt.
+Both only grow. An attempt's record is written before its account, one line each and unbuffered, and an attempt is done
+when both lines are whole. Opening the files again cuts off what a killed run left half-done: half a line at the end of
+either, and a record without an account.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
 import msgspec
 
+from msifr_integrations.generation.live import Live, Task
+from msifr_integrations.generation.options import GenerateOptions
 from msifr_policy.errors import InputError
-from msifr_policy.records.ledger import Entry, Header, encode_line, read_ledger
+from msifr_policy.files import check_writable
+from msifr_policy.filters import Judgement
+from msifr_policy.records.ledger import Entry, Header, Outcome, encode_line, read_ledger
 
-__all__ = ["AttemptRecord", "Journal", "ledger_path"]
+__all__ = ["FILTER_FAILURE", "AttemptRecord", "Journal", "entry_of", "ledger_path", "record_of"]
+
+FILTER_FAILURE = "final filter: "
+"""What the ledger's name of a failure begins with if it was the final filter that failed."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +62,55 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     score: float | None = None
 
 
+def record_of(task: Task, live: Live, judgement: Judgement | None, options: GenerateOptions) -> AttemptRecord:
+    """Return the record of an attempt that has left; there is no judgement of one that was discarded."""
+    prompt, stop = task.prompt, live.decision
+    decision: dict[str, Any] = {}
+    if stop is not None:
+        decision = {name: getattr(stop, name) for name in ("k", "position", "posterior", "threshold", "reason")}
+        decision["worth"] = None if math.isnan(stop.worth) else stop.worth
+    return AttemptRecord(
+        id=task.attempt.id,
+        prompt_id=prompt.prompt_id,
+        prompt=prompt.prompt,
+        text=live.text,
+        status="finished" if judgement is not None else "discarded",
+        correct=judgement.accepted if judgement is not None else None,
+        score=judgement.score if judgement is not None else None,
+        gold=prompt.gold,
+        group=prompt.group,
+        model=options.model_name,
+        seed=options.seed,
+        tokens=live.tokens,
+        prompt_tokens=len(task.attempt.prompt),
+        token_ends=live.token_ends,
+        logprobs=live.logprobs if options.logprobs else None,
+        **decision,
+    )
+
+
+def entry_of(task: Task, live: Live, judgement: Judgement | None, seconds: float) -> Entry:
+    """Return the account of an attempt that left `seconds` after the run began."""
+    outcome: Outcome = "accepted" if judgement else "discarded" if live.decision else "rejected"
+    failures = dict(live.failures)
+    if judgement is not None and judgement.failure:
+        failures[FILTER_FAILURE + judgement.failure] = 1
+    reason = live.decision.reason if live.decision else "length" if live.finish == "length" else "filter"
+    return Entry(
+        id=task.attempt.id,
+        prompt_id=task.prompt.prompt_id,
+        group=task.prompt.group,
+        outcome=outcome,
+        reason="" if judgement else reason,
+        tokens=live.tokens,
+        prompt_tokens=len(task.attempt.prompt),
+        stages=live.stages,
+        wasted=live.wasted,
+        failures=failures,
+        seconds=round(seconds, 6),
+    )
+
+
 def ledger_path(out: str | os.PathLike[str]) -> Path:
     """Return the path of the ledger beside `out`: `a.jsonl` has `a.ledger.jsonl`."""
     out = Path(out)
@@ -62,50 +120,86 @@ def ledger_path(out: str | os.PathLike[str]) -> Path:
 class Journal:
     """Output and ledger of a run, opened to append.
 
-    `done` are the ids of the attempts that earlier sessions of the run completed, `entries` their accounts.
+    `settings` are those the run was begun with, None before an attempt is done; `entries` are the accounts of the
+    attempts that are, by earlier sessions too.
     """
 
-    def __init__(self, out: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        """Open the files, or begin them.
+    def __init__(self, out: str | os.PathLike[str]) -> None:
+        """Open the files, and cut off what a killed run left half-done.
 
-        Raises `InputError` if the files are another run's (the first setting that differs is named), are no
-        pair, cannot be written, or are being written by another process.
+        Raises `InputError` if they cannot be written, are no pair, or are being written by another process.
         """
-        self._out_path, self._ledger_path = Path(out), ledger_path(out)
+        self.path, self._ledger_path = Path(out), ledger_path(out)
+        for path in (self.path, self._ledger_path):
+            check_writable(path)
+            if path.exists() and not path.is_file():
+                raise InputError("is no regular file, which a run needs to go on with", where=str(path))
+        self.settings: dict[str, Any] | None = None
         self.entries: list[Entry] = []
-        try:
-            self._out_path.parent.mkdir(parents=True, exist_ok=True)
-            self._ledger: IO[bytes] = open(self._ledger_path, "ab", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise InputError(f"cannot be written: {error}", where=str(self._ledger_path)) from error
-        try:
+        self._out: IO[bytes]
+        with ExitStack() as files:
+            self._ledger: IO[bytes] = files.enter_context(open(self._ledger_path, "ab", buffering=0))
             _lock(self._ledger, self._ledger_path)
-            _cut_to_lines(self._ledger_path)
-            if self._ledger_path.read_bytes().count(b"\n") > 1:
-                self._resume(settings)
-            else:
-                self._begin(settings)
-            self._out: IO[bytes] = open(self._out_path, "ab", buffering=0)  # noqa: SIM115
-        except BaseException:
-            self._ledger.close()
-            raise
+            self._read()
+            self._files = files.pop_all()
 
     @property
     def done(self) -> set[str]:
         """Ids of the attempts that are complete."""
         return {entry.id for entry in self.entries}
 
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise `InputError` with the first of these settings that the run was begun with otherwise."""
+        # Compared as the file would hold them: tuples are lists there.
+        now: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(settings)))
+        before = now if self.settings is None else self.settings
+        for name, value in now.items():
+            if value != before.get(name):
+                raise InputError(
+                    f"was begun with {name} = {before.get(name)!r}, not {value!r}",
+                    where=str(self.path),
+                    remedy="resume with the same settings, or name another output file",
+                )
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Begin the run, or go on with it. Raises `InputError` as `check` does.
+
+        A run killed before its first attempt was done may change its settings.
+        """
+        self.check(dict.fromkeys(self.settings or ()) | dict(settings))
+        if self.settings is None:
+            self._ledger.truncate(0)
+            self._append(self._ledger, Header(settings=dict(settings)))
+        mode = "wb" if self.settings is None else "ab"
+        self._out = self._files.enter_context(open(self.path, mode, buffering=0))  # noqa: SIM115
+        self.settings = dict(settings)
+
     def write(self, record: AttemptRecord, entry: Entry) -> None:
-        """Append an attempt. Whole lines, unbuffered: the operating system has them when this returns."""
-        for stream, line in ((self._out, encode_line(record)), (self._ledger, encode_line(entry))):
-            while line:
-                line = line[stream.write(line) :]
+        """Append an attempt; `begin` comes first. Whole lines, unbuffered: the system has them when this returns.
+
+        Raises `InputError` if the disk is full; then too the run can go on later.
+        """
+        self._append(self._out, record)
+        self._append(self._ledger, entry)
         self.entries.append(entry)
 
+    def _append(self, stream: IO[bytes], record: msgspec.Struct) -> None:
+        line = encode_line(record)
+        try:
+            while line:
+                line = line[stream.write(line) :]
+        except OSError as error:
+            raise InputError(
+                f"cannot be written: {error.strerror or error}; {len(self.entries)} attempts are done and kept",
+                where=str(self.path),
+                remedy="make room and start the run again: it goes on from there",
+            ) from error
+
     def close(self) -> None:
-        """Close both files."""
-        self._out.close()
-        self._ledger.close()
+        """Close both files; a run that was not begun leaves none."""
+        if not self._ledger.closed and self._ledger_path.stat().st_size == 0:
+            self._ledger_path.unlink()
+        self._files.close()
 
     def __enter__(self) -> Self:
         return self
@@ -113,80 +207,62 @@ class Journal:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _begin(self, settings: Mapping[str, Any]) -> None:
-        """Write the header; a run killed before its first attempt was done may change its settings."""
-        begun = self._ledger_path.stat().st_size > 0
-        if self._out_path.exists() and self._out_path.stat().st_size:
-            if not begun:
-                raise InputError(
-                    f"exists, but its ledger {self._ledger_path.name} does not",
-                    where=str(self._out_path),
-                    remedy="name another output file",
-                )
-            if self._out_path.read_bytes().count(b"\n") > 1:
-                raise InputError(
-                    "has attempts, but its ledger has none",
-                    where=str(self._out_path),
-                    remedy="the files are no pair: name another output file",
-                )
-            os.truncate(self._out_path, 0)
-        self._ledger.truncate(0)
-        self._ledger.write(encode_line(Header(settings=dict(settings))))
+    def _read(self) -> None:
+        ends = _line_ends(self._ledger_path)
+        if ends:
+            ledger = read_ledger(self._ledger_path)
+            if ledger.entries:
+                self.settings, self.entries = ledger.settings, ledger.entries
+                self._cut_to_pairs(ends)
+                return
+        if not self.path.exists() or not self.path.stat().st_size:
+            return
+        if not self._ledger_path.stat().st_size:
+            raise InputError(
+                f"exists, but its ledger {self._ledger_path.name} does not",
+                where=str(self.path),
+                remedy="name another output file",
+            )
+        if len(_line_ends(self.path)) > 1:
+            raise self._no_pair("has attempts, but its ledger has none")
 
-    def _resume(self, settings: Mapping[str, Any]) -> None:
-        ledger = read_ledger(self._ledger_path)
-        # Compared as the file would hold them: tuples are lists there.
-        now: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(settings)))
-        for name in [*now, *ledger.settings]:
-            if now.get(name) != ledger.settings.get(name):
-                raise InputError(
-                    f"was begun with {name} = {ledger.settings.get(name)!r}, not {now.get(name)!r}",
-                    where=str(self._out_path),
-                    remedy="resume with the same settings, or name another output file",
-                )
-        if not self._out_path.exists() and ledger.entries:
+    def _cut_to_pairs(self, ledger_ends: list[int]) -> None:
+        """Cut whichever file is one attempt ahead; anything but a common beginning is not this run's work."""
+        if not self.path.exists():
             raise InputError(
                 f"is missing, but its ledger {self._ledger_path.name} is not",
-                where=str(self._out_path),
+                where=str(self.path),
                 remedy="bring it back, or name another output file",
             )
-        self._out_path.touch()
-        _cut_to_lines(self._out_path)
-        self.entries = ledger.entries
-        self._cut_to_pairs()
-
-    def _cut_to_pairs(self) -> None:
-        """Cut whichever file is one attempt ahead; anything but a common beginning is not this run's work."""
         ends = [0]
-        with open(self._out_path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    found = _id_decoder.decode(line).id
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    raise InputError(
-                        f"not an attempt: {error}",
-                        where=f"{self._out_path}, line {number}",
-                        remedy="the file was changed: name another output file",
-                    ) from None
-                if number <= len(self.entries) and found != self.entries[number - 1].id:
-                    raise InputError(
-                        f"attempt {found!r} where the ledger has {self.entries[number - 1].id!r}",
-                        where=f"{self._out_path}, line {number}",
-                        remedy="the files are no pair: name another output file",
-                    )
-                ends.append(ends[-1] + len(line))
-        pairs = min(len(ends) - 1, len(self.entries))
-        if max(len(ends) - 1, len(self.entries)) > pairs + 1:
+        with open(self.path, "rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    self._check_pair(line, len(ends))
+                    ends.append(ends[-1] + len(line))
+        written, accounted = len(ends) - 1, len(self.entries)
+        if abs(written - accounted) > 1:
+            raise self._no_pair(f"has {written} attempts, its ledger {accounted}")
+        pairs = min(written, accounted)
+        os.truncate(self.path, ends[pairs])
+        os.truncate(self._ledger_path, ledger_ends[pairs])  # the first line is the header
+        self.entries = self.entries[:pairs]
+
+    def _check_pair(self, line: bytes, number: int) -> None:
+        try:
+            found = _id_decoder.decode(line).id
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(
-                f"has {len(ends) - 1} attempts, its ledger {len(self.entries)}",
-                where=str(self._out_path),
-                remedy="the files are no pair: name another output file",
-            )
-        os.truncate(self._out_path, ends[pairs])
-        if len(self.entries) > pairs:
-            whole = self._ledger_path.read_bytes()
-            os.truncate(self._ledger_path, whole.rindex(b"\n", 0, len(whole) - 1) + 1)
-            self.entries = self.entries[:pairs]
+                f"not an attempt: {error}",
+                where=f"{self.path}, line {number}",
+                remedy="the file was changed: name another output file",
+            ) from None
+        if number <= len(self.entries) and found != self.entries[number - 1].id:
+            raise self._no_pair(f"attempt {found!r} where the ledger has {self.entries[number - 1].id!r}", number)
+
+    def _no_pair(self, what: str, line: int = 0) -> InputError:
+        where = f"{self.path}, line {line}" if line else str(self.path)
+        return InputError(what, where=where, remedy="the files are no pair: name another output file")
 
 
 class _Id(msgspec.Struct):
@@ -196,20 +272,10 @@ class _Id(msgspec.Struct):
 _id_decoder = msgspec.json.Decoder(_Id)
 
 
-def _cut_to_lines(path: Path) -> None:
-    """Cut off what follows the last newline."""
-    with open(path, "rb+") as file:
-        end = size = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            file.truncate(end)
+def _line_ends(path: Path) -> list[int]:
+    """Return the offset at which each line ends; half a line at the end has none."""
+    with open(path, "rb") as lines:
+        return list(accumulate(len(line) for line in lines if line.endswith(b"\n")))
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

@@ -1,12 +1,12 @@
 """One attempt while it is generated: its text so far, and the policy that watches it.
 
-Every token goes to the policy with the piece of text it completes, but for a last one that completes none
-(end of sequence): the attempt is over then. A decision to stop counts whenever it falls. A replay that feeds
-`text[token_ends[i - 1]:token_ends[i]]` with one token each, by the same rule, sees what the policy saw, so it
-decides the same at the same checkpoints.
+Every token goes to the policy with the piece of text it completes, but for a last one that completes none (end of
+sequence): the attempt is over then. A decision to stop counts whenever it falls. A replay that feeds
+`text[token_ends[i - 1]:token_ends[i]]` with one token each, by the same rule, sees what the policy saw, so it decides
+the same at the same checkpoints.
 
-**Fail open.** A policy that raises, or that discards on a posterior that is no number, is not asked again on
-this attempt: the attempt runs to its end, and the failure is counted.
+**Fail open.** A policy that raises, or that discards on a posterior that is no number, is not asked again on this
+attempt: the attempt runs to its end, and the failure is counted.
 """
 
 from __future__ import annotations
@@ -14,14 +14,22 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from msifr_integrations.engine.base import Event, Finish
+from msifr_integrations.engine.base import Attempt, Event, Finish
 from msifr_integrations.generation.text import Pieces
 from msifr_policy.errors import InputError
+from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
 
-__all__ = ["Live"]
+__all__ = ["Live", "Task"]
+
+
+class Task(NamedTuple):
+    """An attempt to be made, and at which prompt."""
+
+    prompt: Prompt
+    attempt: Attempt
 
 
 class Live:
@@ -61,14 +69,18 @@ class Live:
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """Tokens sampled in stage 1, 2, …; they sum to `tokens`."""
+        """Tokens sampled in stage 1, 2, …; they sum to `tokens`.
+
+        An attempt that ended by itself has one stage more than it passed checkpoints, though perhaps of 0 tokens.
+        """
         stages: list[int] = []
         before = 0
         for k, tokens in self._checkpoints:
             stages += [0] * (k - 1 - len(stages))  # checkpoints that the same token passed
             stages.append(tokens - before)
             before = tokens
-        return (*stages, self.tokens - before) if self.tokens > before else tuple(stages)
+        over = self.finish and self.decision is None
+        return (*stages, self.tokens - before) if over or self.tokens > before else tuple(stages)
 
     @property
     def failures(self) -> Mapping[str, int]:

@@ -1,7 +1,7 @@
 """Two runs with the same seeds, with and without a policy, compared attempt by attempt.
 
-The coupling contract makes this exact: the run without the policy shows what every discarded attempt would have
-become, so the realised saving and false-reject rate need no estimate of either.
+The coupling contract makes this exact: the run without the policy shows what every discarded attempt would have become,
+so the realised saving and false-reject rate need no estimate of either.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 
-from msifr_integrations.generation.journal import AttemptRecord
+from msifr_integrations.generation.inputs import read_records
+from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_policy.errors import InputError
+from msifr_policy.records.ledger import read_ledger
 from msifr_sim.outcomes import Outcomes
 
 __all__ = ["Paired", "pair_runs", "read_attempts"]
@@ -21,18 +22,7 @@ __all__ = ["Paired", "pair_runs", "read_attempts"]
 
 def read_attempts(path: str | os.PathLike[str]) -> dict[str, AttemptRecord]:
     """Return the attempts of an output file of `generate` by id. Raises `InputError` for any other file."""
-    decoder = msgspec.json.Decoder(AttemptRecord)
-    attempts: dict[str, AttemptRecord] = {}
-    try:
-        with open(path, "rb") as lines:
-            for line in lines:
-                attempt = decoder.decode(line)
-                attempts[attempt.id] = attempt
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"not an output of generate: {error}", where=f"{os.fspath(path)}, line {len(attempts) + 1}"
-        ) from error
-    return attempts
+    return {record.id: record for record in read_records(path, AttemptRecord, "name an output of generate")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +41,10 @@ class Paired:
 
 
 def pair_runs(full: str | os.PathLike[str], with_policy: str | os.PathLike[str]) -> Paired:
-    """Pair the outputs of two runs. Raises `InputError` if they do not hold the same attempts."""
+    """Pair the outputs of two runs; the ledger of the one with a policy must lie beside it.
+
+    Raises `InputError` if they do not hold the same attempts, or if the first discarded any.
+    """
     complete, partial = read_attempts(full), read_attempts(with_policy)
     if complete.keys() != partial.keys() or not complete:
         raise InputError(
@@ -59,35 +52,35 @@ def pair_runs(full: str | os.PathLike[str], with_policy: str | os.PathLike[str])
             where=f"{os.fspath(full)} and {os.fspath(with_policy)}",
             remedy="compare finished runs of the same prompts, seeds and attempts",
         )
-    prompts: dict[str, int] = {}
-    rows = []
-    survivors = changed = not_prefix = 0
+    entries = {entry.id: entry for entry in read_ledger(ledger_path(with_policy)).entries}
+    pairs = []
     for name, a in complete.items():
-        b = partial[name]
         if a.correct is None:
             raise InputError(f"attempt {name!r} was discarded", where=os.fspath(full), remedy="name the full run first")
-        discarded = b.status == "discarded"
-        if discarded:
-            not_prefix += a.token_ends[: b.tokens] != b.token_ends or not a.text.startswith(b.text)
-        else:
-            survivors += 1
-            changed += (a.text, a.token_ends, a.correct) != (b.text, b.token_ends, b.correct)
-        prompt = prompts.setdefault(a.prompt_id, len(prompts))
-        rows.append((a.tokens, b.tokens, a.correct, discarded, prompt, b.k or 0))
-    cost_full, cost_policy, accepted, gone, prompt_index, k = map(np.asarray, zip(*rows, strict=True))
+        if name not in entries:
+            raise InputError(f"attempt {name!r} is not in the ledger", where=os.fspath(ledger_path(with_policy)))
+        pairs.append((a, partial[name]))
+    prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(a.prompt_id for a, _ in pairs))}
+    stop_k = np.asarray([b.k or 0 for _, b in pairs], dtype=np.int64)
+    # The last stage of a survivor ends with the attempt, at no checkpoint.
+    passed = np.asarray([len(entries[b.id].stages) - 1 for _, b in pairs], dtype=np.int64)
+    discarded = np.asarray([b.status == "discarded" for _, b in pairs])
+    same = [(a.text, a.token_ends, a.correct) == (b.text, b.token_ends, b.correct) for a, b in pairs]
+    prefix = [a.token_ends[: b.tokens] == b.token_ends and a.text.startswith(b.text) for a, b in pairs]
+    outcomes = Outcomes(
+        unit="tokens",
+        cost_full=np.asarray([a.tokens for a, _ in pairs], dtype=np.float64),
+        cost_policy=np.asarray([b.tokens for _, b in pairs], dtype=np.float64),
+        accepted=np.asarray([a.correct for a, _ in pairs], dtype=np.bool_),
+        discarded=discarded,
+        prompt=np.asarray([prompts[a.prompt_id] for a, _ in pairs], dtype=np.int64),
+        stop_k=stop_k,
+        reached=np.where(discarded, stop_k, passed),
+        reason=tuple(b.reason or "" for _, b in pairs),
+    )
     return Paired(
-        Outcomes(
-            unit="tokens",
-            cost_full=cost_full.astype(np.float64),
-            cost_policy=cost_policy.astype(np.float64),
-            accepted=accepted.astype(bool),
-            discarded=gone.astype(bool),
-            prompt=prompt_index.astype(np.int64),
-            stop_k=k.astype(np.int64),
-            reached=k.astype(np.int64),
-            reason=tuple(partial[name].reason or "" for name in complete),
-        ),
-        survivors,
-        changed,
-        not_prefix,
+        outcomes,
+        survivors=int((~discarded).sum()),
+        changed=int((~discarded & ~np.asarray(same)).sum()),
+        not_prefix=int((discarded & ~np.asarray(prefix)).sum()),
     )
