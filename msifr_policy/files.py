@@ -1,21 +1,126 @@
-"""Files that appear whole or not at all."""
+"""Files that are read line by line, whatever they are packed in, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
+import codecs
+import errno
+import gzip
+import io
 import os
+import shutil
+import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO, cast
 
-__all__ = ["replacing"]
+from msifr_policy.errors import InputError
+
+LONGEST_LINE = 64 * 2**20
+"""Bytes: no record of one attempt is longer, and a hostile file must not fill the memory."""
+
+
+def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> Iterator[tuple[str, bytes]]:
+    """Yield each line that is not blank, after its place; the text is UTF-8, plain or packed by gzip or Zstandard.
+
+    A line longer than `longest` bytes is cut one byte later. Memory: one line.
+    Raises `InputError` for a file that cannot be read, is cut short, or is in another encoding.
+    """
+    number = 0
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            stream: IO[bytes] = file
+            if file.peek(4).startswith(b"\x1f\x8b"):
+                stream = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=file)))
+            elif file.peek(4).startswith(b"\x28\xb5\x2f\xfd"):
+                import pyarrow as pa
+
+                stream = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, "zstd")))
+            while line := stream.readline(longest + 1):
+                number += 1
+                where = f"{os.fspath(path)}, line {number}"
+                if number == 1:
+                    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                        remedy = "save it as UTF-8, for instance with iconv -f UTF-16 -t UTF-8"
+                        raise InputError("the text is encoded in UTF-16", where=where, remedy=remedy)
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if line and not line.isspace():
+                    yield where, line
+                while len(line) >= longest and not line.endswith(b"\n"):
+                    line = stream.readline(longest)
+    except (OSError, EOFError, zlib.error) as error:
+        where = f"{os.fspath(path)}, line {number + 1}"
+        raise InputError(f"cannot be read: {error}", where=where, remedy="the file may be cut short") from error
+
+
+def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Path:
+    """Return where writing to `path` ends up, links followed; make the folders that are missing, and nothing else.
+
+    A file may also be a character device or a pipe. Raises `InputError` for what cannot be written: call it before
+    work is done for `path`.
+    """
+    place, where = Path(path), os.fspath(path)
+    try:
+        if place.exists() and place.is_dir() != folder:
+            wanted, found = ("folder", "file") if folder else ("file", "folder")
+            raise InputError(f"is a {found}, where a {wanted} is meant", where=where, remedy=f"name a {wanted}")
+        if not _is_stream(place):
+            # Not for streams: what a link in /proc leads to has no name.
+            place = Path(os.path.realpath(place))
+            home = place if folder else place.parent
+            home.mkdir(parents=True, exist_ok=True)
+            # Only trying tells: the superuser has every permission, and yet a disk may be read-only.
+            tempfile.TemporaryFile(dir=home).close()
+        if place.exists() and not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _cannot_write(where, error) from error
+    return place
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of `path` that replaces it when the block ends well, and vanishes otherwise."""
-    temporary = path.with_name(f".{path.name}.part")
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a file to write that becomes `path` when the block ends well; otherwise `path` stays as it was.
+
+    Links are followed, missing folders made, and permission bits kept. A character device or a pipe is given as it is,
+    to be written directly. Raises `InputError`, also for an OSError in the block (a full disk, most often).
+    """
+    place = check_writable(path)
+    whole = not _is_stream(place)
+    written = place.with_name(f".{place.name}.part") if whole else place
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield written
+        if whole:
+            if place.exists():
+                shutil.copymode(place, written)
+            os.replace(written, place)
+    except OSError as error:
+        raise _cannot_write(os.fspath(path), error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if whole:
+            written.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether `path` is to be written itself: a character device, a pipe, or the file that is our own standard output.
+
+    Raises `InputError` for what can be neither written nor replaced, such as a disk.
+    """
+    if path.is_char_device() or path.is_fifo():
+        return True
+    if path.is_block_device() or path.is_socket():
+        raise InputError("is neither a file nor a stream", where=str(path), remedy="name a file")
+    for descriptor in (1, 2):
+        with suppress(OSError):  # no such file, or that stream is closed
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return True
+    return False
+
+
+def _cannot_write(path: str, error: OSError) -> InputError:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return InputError("is below a file, not below a folder", where=path, remedy="name another place")
+    remedy = "make room there, or name another place" if error.errno == errno.ENOSPC else "name another place"
+    return InputError(f"cannot be written: {error.strerror or error}", where=path, remedy=remedy)

@@ -2,15 +2,28 @@
 
 import gzip
 import json
+import math
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
-from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces, write_traces
+from msifr_policy.files import LONGEST_LINE
+from msifr_policy.records.traces import (
+    EXAMPLE,
+    SCHEMA_HELP,
+    ReadReport,
+    Trace,
+    find_trace_files,
+    read_traces,
+    write_traces,
+)
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+ENDINGS = [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"]
+TEXT = st.text(max_size=40)  # halves of surrogate pairs as well
 
 
 @st.composite
@@ -18,7 +31,7 @@ def traces(draw):
     text = draw(TEXT)
     ends = draw(st.none() | st.lists(st.integers(0, len(text)), max_size=6).map(sorted))
     return Trace(
-        id=draw(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)),
+        id=draw(st.text(min_size=1, max_size=8)),
         prompt_id=draw(st.text("abc:", min_size=1, max_size=8)),
         text=text,
         accepted=draw(st.booleans()),
@@ -27,16 +40,54 @@ def traces(draw):
         gold=draw(st.none() | TEXT),
         tokens=None if ends is None else len(ends),
         token_ends=ends,
-        logprobs=None if ends is None else [-0.5] * len(ends),
+        logprobs=None if ends is None else draw(st.lists(st.floats(), min_size=len(ends), max_size=len(ends))),
+        stages=draw(st.none() | st.lists(st.integers(0, len(text)), max_size=6).map(sorted)),
+        step_labels=draw(st.none() | st.lists(st.sampled_from([1, -1, 0]), max_size=3)),
     )
 
 
-@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".parquet"])
-@given(records=st.lists(traces(), max_size=5, unique_by=lambda t: t.id))
+def readable(value):
+    """A value as it can be read again: half of a surrogate pair is no text, and NaN must equal itself here."""
+    if isinstance(value, str):
+        return "".join("\ufffd" if 0xD800 <= ord(c) < 0xE000 else c for c in value)
+    return [str(v) if isinstance(v, float) else v for v in value] if isinstance(value, list) else value
+
+
+def fields(trace):
+    return {name: readable(getattr(trace, name)) for name in Trace.__struct_fields__}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@given(records=st.lists(traces(), max_size=5, unique_by=lambda t: readable(t.id)))
 def test_what_is_written_is_read_back(tmp_path_factory, ending, records):
     path = tmp_path_factory.mktemp("traces") / f"t{ending}"
     assert write_traces(path, iter(records)) == len(records)
-    assert list(read_traces(path)) == records
+    assert list(map(fields, read_traces(path))) == list(map(fields, records))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_could_not_be_read_back_is_not_written(tmp_path, ending):
+    path = tmp_path / f"t{ending}"
+    good = Trace(id="a", prompt_id="p", text="", accepted=True)
+    broken = Trace(id="b", prompt_id="p", text="ab", accepted=True, stages=[1])
+    broken.stages.append(9)  # after the check of a new trace
+    for wrong, says in [
+        (Trace(id="a", prompt_id="p", text="", accepted=False), "record 2: id 'a' occurs twice"),
+        (Trace(id="b", prompt_id="p", text="x" * LONGEST_LINE, accepted=False), "record 2: longer than"),
+        (Trace(id="b", prompt_id="p", text="", accepted=None), "record 2: no `correct`"),
+        (broken, "record 2: `stages`"),
+    ]:
+        with pytest.raises(InputError, match=says):
+            write_traces(path, [good, wrong])
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_same_traces_give_the_same_bytes(tmp_path, ending):
+    records = [Trace(id=str(i), prompt_id="p", text="x" * i, accepted=True) for i in range(50)]
+    for name in ("one", "other"):
+        write_traces(tmp_path / f"{name}{ending}", records)
+    assert (tmp_path / f"one{ending}").read_bytes() == (tmp_path / f"other{ending}").read_bytes()
 
 
 def test_parquet_spans_batches(tmp_path):
@@ -82,6 +133,78 @@ def test_hostile_bytes_are_an_input_error(tmp_path, line):
     path.write_bytes(line + b"\n")
     with pytest.raises(InputError, match="line 1"):
         list(read_traces(path))
+
+
+def lines(tmp_path, *records):
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def as_parquet(tmp_path, *records):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.Table.from_pylist(list(records)), path)
+    return path
+
+
+@pytest.mark.parametrize("write", [lines, as_parquet])
+def test_other_usual_spellings_are_read(tmp_path, write):
+    """Integers as ids, 1 and 0 as outcomes, null for a log-probability that is not known, and what Python writes."""
+    first = GOOD | {"id": 7, "prompt_id": 10**15, "group": 3, "gold": 72, "correct": 1, "logprobs": [None, -math.inf]}
+    second = GOOD | {"id": 8, "prompt_id": 0, "group": None, "gold": 1, "correct": 0, "logprobs": [math.nan, -1.0]}
+    one, other = read_traces(write(tmp_path, first, second))
+    assert (one.id, one.prompt_id, one.group, one.gold) == ("7", str(10**15), "3", "72")
+    assert one.accepted is True
+    assert other.accepted is False
+    assert list(map(str, one.logprobs)) == ["nan", "-inf"]
+    assert list(map(str, other.logprobs)) == ["nan", "-1.0"]
+
+
+def test_half_of_a_surrogate_pair_is_read_as_one_replacement_character(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text(
+        r'{"id": "a", "prompt_id": "p", "text": "a\ud83d\ud83c\udf78b\udf78", "correct": true, "stages": [5]}'
+    )
+    assert [trace.text for trace in read_traces(path)] == ["a\ufffd\U0001f378b\ufffd"]
+
+
+@pytest.mark.parametrize("correct", ["yes", 2, -1, 0.5, "true", [1], {}])
+def test_what_values_of_the_outcome_count_is_said(tmp_path, correct):
+    with pytest.raises(InputError, match=r"`correct` is .*, must be true or false \(or 1 or 0\)"):
+        list(read_traces(lines(tmp_path, GOOD | {"correct": correct})))
+
+
+def test_all_that_is_missing_is_said_at_once_with_an_example(tmp_path):
+    with pytest.raises(InputError, match="line 1: no `prompt_id`, `text`, `correct`") as caught:
+        list(read_traces(lines(tmp_path, {"id": "a", "output": "hello"})))
+    assert EXAMPLE in caught.value.remedy
+    assert [trace.id for trace in read_traces(lines(tmp_path, json.loads(EXAMPLE)))] == ["a1"]
+    assert EXAMPLE in SCHEMA_HELP
+    for field in Trace.__struct_encode_fields__:
+        assert field in SCHEMA_HELP
+
+
+@pytest.mark.parametrize("write", [lines, as_parquet])
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_the_survivors_of_a_run_with_a_policy_are_refused_whatever_is_skipped(tmp_path, write, on_error):
+    """A discarded attempt is not malformed: nobody knows its outcome, and the others do not stand for it."""
+    finished = GOOD | {"status": "finished"}
+    discarded = {name: value for name, value in GOOD.items() if name != "correct"} | {"id": "b", "status": "discarded"}
+    path = write(tmp_path, finished, discarded)
+    with pytest.raises(InputError, match=r"(line|row) 2: a discarded attempt: .*survivors.*--policy none"):
+        list(read_traces(path, on_error=on_error))
+    audited = discarded | {"correct": True}  # finished in spite of the policy
+    assert [trace.id for trace in read_traces(write(tmp_path, finished, audited), on_error=on_error)] == ["a", "b"]
+
+
+def test_a_line_that_is_too_long_is_malformed(tmp_path):
+    path = tmp_path / "t.jsonl.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        for name, size in (("a", 1), ("b", LONGEST_LINE), ("c", 1)):
+            file.write(json.dumps(GOOD | {"id": name, "text": "x" * size}) + "\n")
+    report = ReadReport()
+    assert [trace.id for trace in read_traces(path, on_error="skip", report=report)] == ["a", "c"]
+    assert "line 2: longer than" in report.errors[0]
 
 
 def test_a_truncated_gzip_file_says_so(tmp_path):

@@ -1,44 +1,48 @@
-"""Traces: finished attempts, read and written as JSON lines (plain or gzip) and Parquet, streaming.
+"""Traces: finished attempts, read and written as JSON lines and Parquet, streaming.
 
-One trace is one finished attempt: its prompt, text, and outcome. The JSON keys are those of common
-public trace files: `id, prompt_id, text, correct` are required, the rest is optional and unknown keys
-are ignored. `correct` becomes `Trace.accepted`, the outcome A of the **final filter**.
+The keys are those of common public trace files; `correct` becomes `Trace.accepted`, the outcome A of the **final
+filter**. Only finished attempts are traces: of a discarded one nobody knows the outcome.
 """
 
 from __future__ import annotations
 
 import gzip
+import json
+import math
 import os
-import zlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 import msgspec
 
 from msifr_policy.errors import InputError
-from msifr_policy.files import replacing
-
-__all__ = ["OnError", "ReadReport", "Trace", "find_trace_files", "read_traces", "write_traces"]
+from msifr_policy.files import LONGEST_LINE, read_lines, replacing
 
 OnError = Literal["raise", "skip"]
 
-MAX_LINE_BYTES = 64 * 2**20
-"""A longer line is refused: no attempt is that long, and a hostile file must not fill the memory."""
+EXAMPLE = """\
+{"id": "a1", "prompt_id": "p1", "prompt": "What is 2 + 3?",
+ "text": "2 + 3 = 5.", "correct": true}"""
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+SCHEMA_HELP = f"""\
+A trace is one finished attempt: a line of JSON (.jsonl, also .gz or .zst), or a row of Parquet, such as
+{EXAMPLE}
+required: id (unique in its file), prompt_id, text; correct: the final filter's outcome, true or false (or 1 or 0)
+optional: prompt, group, dataset, model, gold: text; tokens (sampled, end of sequence included), prompt_tokens: counts;
+  logprobs: one natural log-probability per token; token_ends: characters of the text complete after each token;
+  stages: end offsets of its steps in characters; step_labels: one per stage, 1 before the first error, -1 at it,
+  0 after it. Other keys are ignored."""
+
+_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _PARQUET_BATCH = 512
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"accepted": "correct"}):
-    """One finished attempt.
-
-    Fields with units: `tokens` counts the sampled tokens (end-of-sequence included); `token_ends[i]` is
-    the number of characters of `text` complete after i + 1 tokens; `stages` are end offsets of recorded
-    steps in characters (exclusive); `step_labels` holds one label per stage: 1 before the first error, -1 the
-    first erroneous step, 0 after it; `logprobs` one natural log-probability per token.
-    """
+    """One finished attempt; `SCHEMA_HELP` says what each field holds."""
 
     id: str
     prompt_id: str
@@ -64,10 +68,9 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
             raise ValueError(f"`tokens` is {self.tokens}, must not be negative")
         _check_offsets("token_ends", self.token_ends, len(self.text))
         _check_offsets("stages", self.stages, len(self.text))
-        if self.token_ends is not None and self.tokens is not None and len(self.token_ends) != self.tokens:
-            raise ValueError(f"`token_ends` has {len(self.token_ends)} entries for {self.tokens} `tokens`")
-        if self.logprobs is not None and self.tokens is not None and len(self.logprobs) != self.tokens:
-            raise ValueError(f"`logprobs` has {len(self.logprobs)} entries for {self.tokens} `tokens`")
+        for name, values in (("token_ends", self.token_ends), ("logprobs", self.logprobs)):
+            if values is not None and self.tokens is not None and len(values) != self.tokens:
+                raise ValueError(f"`{name}` has {len(values)} entries for {self.tokens} `tokens`")
 
     @property
     def group_name(self) -> str:
@@ -79,10 +82,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
 
 
 def _check_offsets(name: str, offsets: Sequence[int] | None, length: int) -> None:
-    if offsets is None:
-        return
     previous = 0
-    for offset in offsets:
+    for offset in offsets or ():
         if not previous <= offset <= length:
             raise ValueError(f"`{name}` must increase within 0..{length} characters, got {offset} after {previous}")
         previous = offset
@@ -110,9 +111,9 @@ def find_trace_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES) and p.is_file())
+            inside = sorted(p for p in path.iterdir() if p.name.endswith(_ENDINGS) and p.is_file())
             if not inside:
-                raise InputError("no trace files", where=str(path), remedy=f"name files ending in {_SUFFIXES}")
+                raise InputError("no trace files", where=str(path), remedy=f"name files ending in {_ENDINGS}")
             files += inside
         elif path.is_file():
             files.append(path)
@@ -131,145 +132,157 @@ def read_traces(
 ) -> Iterator[Trace]:
     """Yield the traces of files or folders, one at a time (memory: one record, or one Parquet batch).
 
-    A malformed record raises `InputError` with file, line, field and remedy; with `on_error="skip"`
-    it is counted in `report` instead. Duplicate ids within one file are malformed.
+    Integers are read as ids, 1 and 0 as outcomes, null as a log-probability that is not known (NaN), and half of a
+    surrogate pair, which no encoding can hold, as U+FFFD.
+
+    A malformed record raises `InputError` with file, line, field and remedy; with `on_error="skip"` it is counted in
+    `report` instead. Duplicate ids within one file are malformed. An attempt that a run's policy discarded raises in
+    any case: it is not malformed, and to fit on the survivors alone would mislead.
     """
     report = ReadReport() if report is None else report
-    if isinstance(paths, str | os.PathLike):
-        paths = [paths]
-    for path in find_trace_files(paths):
-        seen: set[str] = set()
-        for where, raw in _records(path):
-            try:
-                if isinstance(raw, InputError):
-                    raise raw
-                trace = _decode(raw, where)
-                if trace.id in seen:
-                    raise InputError(f"id {trace.id!r} occurs twice", where=where, remedy="make ids unique per file")
-            except InputError as error:
-                if on_error == "raise":
-                    raise
-                report.skip(error)
-                continue
-            seen.add(trace.id)
-            report.read += 1
-            yield trace
+    for path in find_trace_files([paths] if isinstance(paths, str | os.PathLike) else paths):
+        records = _parquet_rows(path) if path.name.endswith(".parquet") else read_lines(path)
+        yield from _traces(records, on_error, report)
+
+
+def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadReport) -> Iterator[Trace]:
+    """Yield the traces among the records of one file: lines or rows."""
+    seen: set[str] = set()
+    for where, record in records:
+        try:
+            trace = _decode(record, where) if isinstance(record, bytes) else _convert(record, where)
+            if trace.id in seen:
+                raise InputError(f"id {trace.id!r} occurs twice", where=where, remedy="make ids unique per file")
+        except InputError as error:
+            if on_error == "raise" or isinstance(error, _DiscardedError):
+                raise
+            report.skip(error)
+            continue
+        seen.add(trace.id)
+        report.read += 1
+        yield trace
+
+
+class _DiscardedError(InputError):
+    """Where a trace should be there is a discarded attempt."""
 
 
 _decoder = msgspec.json.Decoder(Trace)
-_REMEDY = "see --help for the schema; --on-error skip counts and skips such records"
+_REMEDY = f"a trace is a line such as\n{EXAMPLE}\n--on-error skip counts and skips what is none"
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
-def _decode(raw: bytes | dict[str, Any], where: str) -> Trace:
+def _decode(line: bytes, where: str) -> Trace:
+    if len(line) > LONGEST_LINE:
+        raise InputError(f"longer than {LONGEST_LINE} bytes", where=where, remedy=_REMEDY)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decoder.decode(line)
     try:
-        if isinstance(raw, bytes):
-            return _decoder.decode(raw)
-        return msgspec.convert({k: v for k, v in raw.items() if v is not None}, Trace)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if "`$.correct`" in str(error) or "field `correct`" in str(error):
-            raise InputError(
-                f"no outcome: {error}",
-                where=where,
-                remedy="only finished attempts with `correct` true or false can be used; a discarded attempt has none",
-            ) from None
-        raise InputError(str(error), where=where, remedy=_REMEDY) from None
+        record = json.loads(line.decode())  # slower, but it knows NaN and Infinity
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON: {error}", where=where, remedy=_REMEDY) from None
+    return _convert(record, where)
 
 
-def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, Any] | InputError]]:
-    """Yield (place, raw record) of a file; what cannot even be cut into records raises."""
-    if path.name.endswith(".parquet"):
-        yield from _parquet_records(path)
-        return
-    number = 0
-    try:
-        with open(path, "rb") as plain, ExitStack() as stack:
-            stream: IO[bytes] = plain
-            if plain.read(2) == b"\x1f\x8b":
-                plain.seek(0)
-                stream = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=plain, mode="rb")))
-            else:
-                plain.seek(0)
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                where = f"{path}, line {number}"
-                if len(line) > MAX_LINE_BYTES:
-                    yield where, InputError(f"line longer than {MAX_LINE_BYTES} bytes", where=where)
-                    while line and not line.endswith(b"\n"):
-                        line = stream.readline(MAX_LINE_BYTES)
-                elif not line.isspace():
-                    yield where, line
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"cannot be read: {error}", where=f"{path}, line {number + 1}", remedy="the file may be cut short"
-        ) from error
+def _convert(record: Any, where: str) -> Trace:
+    """Return the trace that a record usually means; raises `InputError`."""
+    if not isinstance(record, dict):
+        raise InputError("not a JSON object", where=where, remedy=_REMEDY)
+    record = {
+        name: _HALF_PAIR.sub("\ufffd", value) if isinstance(value, str) else value
+        for name, value in record.items()
+        if value is not None
+    }
+    correct = record.get("correct")
+    if correct is None and record.get("status") == "discarded":
+        raise _DiscardedError(
+            "a discarded attempt: a run with a policy wrote this file, and its survivors do not stand for all attempts",
+            where=where,
+            remedy="use the output of a run with --policy none",
+        )
+    for name in ("id", "prompt_id", "group", "gold"):
+        if type(record.get(name)) is int:
+            record[name] = str(record[name])
+    if isinstance(record.get("logprobs"), list):
+        record["logprobs"] = [math.nan if value is None else value for value in record["logprobs"]]
+    missing = [f"`{name}`" for name in ("id", "prompt_id", "text", "correct") if name not in record]
+    if missing == ["`correct`"]:
+        what = "no `correct`: only finished attempts have an outcome, a discarded attempt has none"
+    elif missing:
+        what = f"no {', '.join(missing)}"
+    elif correct not in (0, 1):
+        what = f"`correct` is {correct!r:.40}, must be true or false (or 1 or 0)"
+    else:
+        try:
+            return msgspec.convert(record | {"correct": bool(correct)}, Trace)
+        except msgspec.ValidationError as error:
+            what = str(error)
+    raise InputError(what, where=where, remedy=_REMEDY)
 
 
-def _parquet_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
+    known = {field.encode_name for field in msgspec.structs.fields(Trace)} | {"status"}
     try:
         with pq.ParquetFile(path) as file:
-            known = {field.encode_name for field in msgspec.structs.fields(Trace)}
             columns = [name for name in file.schema_arrow.names if name in known]
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}, row {number}", row
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", where=f"{path}, row {number + 1}") from error
 
 
 def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
-    """Write traces to `.jsonl`, `.jsonl.gz` or `.parquet` by the name's ending; return how many.
+    """Write traces in the format that the name's ending says; return how many.
 
-    The file appears whole or not at all. Raises `InputError` for another ending.
+    The file appears whole or not at all, and `read_traces` reads it. Raises `InputError` for another ending, a place
+    that cannot be written, and a trace that could not be read again (its id occurs twice, it is too long).
     """
     path = Path(path)
-    if not path.name.endswith(_SUFFIXES):
-        raise InputError("unknown ending", where=str(path), remedy=f"use one of {', '.join(_SUFFIXES)}")
-    with replacing(path) as temporary:
+    if not path.name.endswith(_ENDINGS):
+        raise InputError("unknown ending", where=str(path), remedy=f"use one of {', '.join(_ENDINGS)}")
+    report = ReadReport()
+    lines = ((f"{path}, record {number}", _encode(trace)) for number, trace in enumerate(traces, 1))
+    readable = _traces(lines, "raise", report)
+    with replacing(path) as written, ExitStack() as stack:
         if path.name.endswith(".parquet"):
-            return _write_parquet(temporary, traces)
-        count = 0
-        with ExitStack() as stack:
-            raw = stack.enter_context(open(temporary, "wb"))
-            stream: IO[bytes] = raw
-            if path.name.endswith(".gz"):
-                # mtime 0 and no name: the same traces always give the same bytes.
-                zipped = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
-                stream = cast(IO[bytes], stack.enter_context(zipped))
-            for trace in traces:
-                stream.write(msgspec.json.encode(trace) + b"\n")
-                count += 1
-        return count
+            _write_parquet(written, readable)
+            return report.read
+        stream: IO[bytes] = stack.enter_context(open(written, "wb"))
+        if path.name.endswith(".gz"):
+            # mtime 0 and no name: the same traces always give the same bytes.
+            zipped = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
+            stream = cast(IO[bytes], stack.enter_context(zipped))
+        elif path.name.endswith(".zst"):
+            import pyarrow as pa
+
+            stream = stack.enter_context(pa.CompressedOutputStream(stream, "zstd"))
+        for trace in readable:
+            stream.write(_encode(trace))
+    return report.read
 
 
-def _write_parquet(path: Path, traces: Iterable[Trace]) -> int:
+def _encode(trace: Trace) -> bytes:
+    """Return a trace as a line of JSON; NaN and infinities are spelled as Python spells them."""
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair
+        if all(map(math.isfinite, trace.logprobs or ())):
+            return msgspec.json.encode(trace) + b"\n"
+    return json.dumps(msgspec.to_builtins(trace)).encode() + b"\n"
+
+
+def _write_parquet(path: Path, traces: Iterator[Trace]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    integers, numbers = pa.list_(pa.int64()), pa.list_(pa.float64())
-    types = {
-        "correct": pa.bool_(),
-        "tokens": pa.int64(),
-        "prompt_tokens": pa.int64(),
-        "token_ends": integers,
-        "logprobs": numbers,
-        "stages": integers,
-        "step_labels": integers,
-    }
+    integer, integers, numbers = pa.int64(), pa.list_(pa.int64()), pa.list_(pa.float64())
+    types = {bool: pa.bool_(), int | None: integer, list[int] | None: integers, list[float] | None: numbers}
     fields = msgspec.structs.fields(Trace)
-    schema = pa.schema([(f.encode_name, types.get(f.encode_name, pa.string())) for f in fields])
-    count = 0
-    batch: list[dict[str, Any]] = []
+    schema = pa.schema([(field.encode_name, types.get(field.type, pa.string())) for field in fields])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for trace in traces:
-            batch.append({f.encode_name: getattr(trace, f.name) for f in fields})
-            count += 1
-            if len(batch) == _PARQUET_BATCH:
-                writer.write_table(pa.Table.from_pylist(batch, schema))
-                batch = []
-        writer.write_table(pa.Table.from_pylist(batch, schema))
-    return count
+        while batch := [msgspec.to_builtins(trace) for trace in islice(traces, _PARQUET_BATCH)]:
+            writer.write_table(pa.Table.from_pylist(batch, schema))
