@@ -20,7 +20,7 @@ def entries(draw: st.DrawFn) -> list[Entry]:
     made = []
     for i in range(draw(st.integers(0, 8))):
         stages = tuple(draw(st.lists(st.integers(0, 50), max_size=5)))
-        outcome = draw(st.sampled_from(["accepted", "rejected", "discarded"]))
+        outcome = draw(st.sampled_from(["accepted", "unaccepted", "discarded"]))
         made.append(
             Entry(
                 id=f"a{i}",
@@ -50,8 +50,8 @@ def test_every_way_of_cutting_the_tokens_gives_the_same_sum(records: list[Entry]
     assert sums.tokens == sum(entry.tokens for entry in records)
     assert sums.tokens == sum(spent.tokens for spent in sums.by_stage.values())
     assert sums.tokens == sum(spent.tokens for spent in sums.by_outcome.values())
-    assert sums.attempts == len(records) == sums.accepted + sums.rejected + sums.discarded
-    assert sum((spent for spent in sums.by_reason.values()), Spent()).attempts == sums.rejected + sums.discarded
+    assert sums.attempts == len(records) == sums.accepted + sums.unaccepted + sums.discarded
+    assert sum((spent for spent in sums.by_reason.values()), Spent()).attempts == sums.unaccepted + sums.discarded
     assert sums.tokens_wasted_after_decision == sum(entry.wasted for entry in records)
     assert sums.prompt_tokens == sum(entry.prompt_tokens for entry in records)
     assert sum(sums.failures.values()) == sum(sum(entry.failures.values()) for entry in records)
@@ -71,11 +71,11 @@ def test_totals_by_hand() -> None:
               seconds=1.0),
         Entry(id="b", prompt_id="p", outcome="discarded", tokens=4, prompt_tokens=3, stages=(4,),
               reason="arithmetic", seconds=2.0),
-        Entry(id="c", prompt_id="q", outcome="rejected", tokens=7, prompt_tokens=2, stages=(0, 7),
+        Entry(id="c", prompt_id="q", outcome="unaccepted", tokens=7, prompt_tokens=2, stages=(0, 7),
               reason="filter", seconds=1.5),
     ]  # fmt: skip
     sums = total(records)
-    assert (sums.attempts, sums.accepted, sums.rejected, sums.discarded) == (3, 1, 1, 1)
+    assert (sums.attempts, sums.accepted, sums.unaccepted, sums.discarded) == (3, 1, 1, 1)
     assert (sums.tokens, sums.prompt_tokens, sums.seconds) == (20, 8, 2.0)
     assert sums.by_stage == {1: Spent(2, 8), 2: Spent(2, 12)}
     assert sums.by_reason == {"arithmetic": Spent(1, 4), "filter": Spent(1, 7)}

@@ -1,8 +1,8 @@
 """The ledger: every token spent, by attempt, stage, outcome and reason.
 
-A ledger is a file of JSON lines that only ever grows. Its first line is a `Header` with the settings of the
-run; each further line is an `Entry`, the account of one attempt. A killed run may leave half a line at the
-end: readers ignore it, since an attempt whose line is not whole is not in the ledger.
+A ledger is a file of JSON lines that only ever grows: first a `Header` with the settings of the run, then an `Entry`
+for each attempt. A killed run may leave half a line at the end: readers ignore it, since an attempt whose line is not
+whole is not in the ledger.
 
 **Stage** k = 1, 2, … ends at checkpoint k; the last stage ends with the attempt. The tokens of an attempt's
 stages sum to its tokens, and the tokens of all attempts to the run's, in whatever way they are cut.
@@ -11,19 +11,22 @@ stages sum to its tokens, and the tokens of all attempts to the run's, in whatev
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from msifr_policy.errors import InputError
 
-__all__ = ["Entry", "Header", "Ledger", "Outcome", "Spent", "Totals", "encode_line", "read_ledger", "total"]
+Ending = Literal["accepted", "unaccepted", "discarded"]
+"""Finished and accepted by the final filter, finished and not accepted, or discarded by the policy."""
 
-Outcome = Literal["accepted", "rejected", "discarded"]
-"""Accepted by the final filter, finished and rejected by it, or discarded by the policy before its end."""
+Outcome = Any  # the former name of `Ending`, until nothing uses it
+
+_FORMER_WORD = b'"outcome":"rejected"', b'"outcome":"unaccepted"'
+"""What the filter did not accept was once called rejected. Within a string of JSON the quotes would be escaped."""
 
 VERSION = 1
 
@@ -40,14 +43,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
     `tokens` were sampled, `wasted` of them after the decision to discard; `stages[k - 1]` of them in stage k.
     `prompt_tokens` are counted for every attempt, although attempts of one prompt may share its prefill.
-    `reason`: the evidence that spoke most against a discarded attempt; for a rejected one "filter", or
+    `reason`: the evidence that spoke most against a discarded attempt; for an unaccepted one "filter", or
     "length" if it never came to an end. `failures` counts validator failures by `name: error type`.
     `seconds` is the wall time of the run, over all its sessions, when the attempt ended.
     """
 
     id: str
     prompt_id: str
-    outcome: Outcome
+    outcome: Ending
     tokens: int
     prompt_tokens: int
     seconds: float
@@ -59,6 +62,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
     def __post_init__(self) -> None:
         """Check that the account adds up; msgspec turns a ValueError into a validation error."""
+        if str(self.outcome) == "rejected":  # until nothing writes the former word
+            msgspec.structs.force_setattr(self, "outcome", "unaccepted")
         if sum(self.stages) != self.tokens:
             raise ValueError(f"`stages` sum to {sum(self.stages)}, not to {self.tokens} `tokens`")
         if min(self.tokens, self.prompt_tokens, self.wasted, *self.stages) < 0 or self.wasted > self.tokens:
@@ -91,12 +96,12 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over a ledger, in attempts, tokens and seconds.
 
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers
-    rejected and discarded attempts.
+    unaccepted and discarded attempts.
     """
 
     attempts: int
     accepted: int
-    rejected: int
+    unaccepted: int
     discarded: int
     tokens: int
     prompt_tokens: int
@@ -110,38 +115,34 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 def total(entries: Iterable[Entry]) -> Totals:
     """Sum up `entries`."""
-    stages: dict[int, Spent] = {}
-    outcomes: dict[str, Spent] = {}
-    reasons: dict[str, Spent] = {}
+    entries = list(entries)
     failures: Counter[str] = Counter()
-    prompt_tokens = wasted = 0
-    seconds = 0.0
     for entry in entries:
-        prompt_tokens += entry.prompt_tokens
-        wasted += entry.wasted
-        seconds = max(seconds, entry.seconds)
         failures.update(entry.failures)
-        one = Spent(1, entry.tokens)
-        outcomes[entry.outcome] = outcomes.get(entry.outcome, Spent()) + one
-        if entry.outcome != "accepted":
-            reasons[entry.reason] = reasons.get(entry.reason, Spent()) + one
-        for k, tokens in enumerate(entry.stages, 1):
-            if tokens:
-                stages[k] = stages.get(k, Spent()) + Spent(1, tokens)
+    by_outcome = _sums((entry.outcome, entry.tokens) for entry in entries)
+    accepted, unaccepted, discarded = (by_outcome.get(ending, Spent()).attempts for ending in get_args(Ending))
     return Totals(
-        attempts=sum(spent.attempts for spent in outcomes.values()),
-        accepted=outcomes.get("accepted", Spent()).attempts,
-        rejected=outcomes.get("rejected", Spent()).attempts,
-        discarded=outcomes.get("discarded", Spent()).attempts,
-        tokens=sum(spent.tokens for spent in outcomes.values()),
-        prompt_tokens=prompt_tokens,
-        tokens_wasted_after_decision=wasted,
-        seconds=seconds,
-        by_stage=dict(sorted(stages.items())),
-        by_outcome=dict(sorted(outcomes.items())),
-        by_reason=dict(sorted(reasons.items())),
+        attempts=len(entries),
+        accepted=accepted,
+        unaccepted=unaccepted,
+        discarded=discarded,
+        tokens=sum(entry.tokens for entry in entries),
+        prompt_tokens=sum(entry.prompt_tokens for entry in entries),
+        tokens_wasted_after_decision=sum(entry.wasted for entry in entries),
+        seconds=max((entry.seconds for entry in entries), default=0.0),
+        by_stage=_sums((k, tokens) for entry in entries for k, tokens in enumerate(entry.stages, 1) if tokens),
+        by_outcome=by_outcome,
+        by_reason=_sums((entry.reason, entry.tokens) for entry in entries if entry.outcome != "accepted"),
         failures=dict(sorted(failures.items())),
     )
+
+
+def _sums(tokens: Iterable[tuple[Any, int]]) -> dict[Any, Spent]:
+    """Return, by key in order, how many tokens are listed under it, and how often."""
+    sums: defaultdict[Any, Spent] = defaultdict(Spent)
+    for key, count in tokens:
+        sums[key] += Spent(1, count)
+    return dict(sorted(sums.items()))
 
 
 def encode_line(record: msgspec.Struct) -> bytes:
@@ -158,17 +159,16 @@ def read_ledger(path: str | os.PathLike[str]) -> Ledger:
     Raises `InputError`, with file and line, if the file cannot be read, does not begin with a header of this
     version, holds a whole line that is no ledger line, or the same attempt twice.
     """
-    path = Path(path)
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is not whole
+        lines = Path(path).read_bytes().split(b"\n")[:-1]  # what follows the last newline is not whole
     except OSError as error:
-        raise InputError(f"cannot be read: {error}", where=str(path)) from error
-    settings: dict[str, Any] | None = None
+        raise InputError(f"cannot be read: {error}", where=os.fspath(path)) from error
+    settings: dict[str, Any] = {}
     entries: dict[str, Entry] = {}
     for number, line in enumerate(lines, 1):
-        where = f"{path}, line {number}"
+        where = f"{os.fspath(path)}, line {number}"
         try:
-            record = _decoder.decode(line)
+            record = _decoder.decode(line.replace(*_FORMER_WORD))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(f"not a ledger line: {error}", where=where, remedy="was the file edited?") from None
         if isinstance(record, Header) != (number == 1):
@@ -181,6 +181,6 @@ def read_ledger(path: str | os.PathLike[str]) -> Ledger:
             raise InputError(f"attempt {record.id!r} is in the ledger twice", where=where)
         else:
             entries[record.id] = record
-    if settings is None:
-        raise InputError("no header: not a ledger, or a run killed before it began", where=str(path))
+    if not lines:
+        raise InputError("no header: not a ledger, or a run killed before it began", where=os.fspath(path))
     return Ledger(settings, list(entries.values()))
