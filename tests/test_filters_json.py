@@ -130,7 +130,7 @@ def test_nesting_too_deep_is_refused_by_a_process_that_lives_on(depth: int, sche
         assert accept(PROMPT, "[" * depth + "]" * depth) is False
         assert accept(PROMPT, '{"a":' * depth) is False
         assert accept(PROMPT, "[]") is True
-        assert accept._worker.starts == 1
+        assert accept.worker.starts == 1
 
 
 @pytest.mark.parametrize(

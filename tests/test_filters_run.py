@@ -36,7 +36,7 @@ def outputs(path: Path) -> list[dict[str, Any]]:
 
 
 def test_what_the_filter_could_not_judge_is_counted_and_said(tmp_path: Path) -> None:
-    """Six of forty attempts: rejected, in the ledger, and in the last words of the run, after a resume too."""
+    """Six of forty attempts: not accepted, in the ledger, and in the last words of the run, after a resume too."""
 
     def sometimes(prompt: Prompt, text: str) -> bool | Judgement:
         if prompt.prompt_id == "p7":
@@ -50,7 +50,7 @@ def test_what_the_filter_could_not_judge_is_counted_and_said(tmp_path: Path) -> 
     count = sum(entry.prompt_id == "p7" for entry in entries)
     assert count > 1
     assert total(entries).failures == {"final filter: timed out": count}
-    assert {entry.outcome for entry in entries if entry.failures} == {"rejected"}
+    assert {entry.outcome for entry in entries if entry.failures} == {"unaccepted"}
     remark = (
         f"attempts that the final filter could not judge, and that were therefore not accepted: timed out ({count}×)"
     )

@@ -378,7 +378,7 @@ def test_where_a_program_cannot_be_confined_that_is_said_at_once(
     """A system call that fails is named, and no program is run."""
     source = Path(module.sandbox.__file__).read_text()
     broken = tmp_path / "sandbox.py"
-    broken.write_text(source.replace('"pivot_root", b"/tmp"', '"pivot_root", b"/nowhere"'))
+    broken.write_text(source.replace('"pivot_root", "/tmp"', '"pivot_root", "/nowhere"'))
     assert broken.read_text() != source
     monkeypatch.setattr(module.sandbox, "__file__", str(broken))
     with pytest.raises(InputError, match=r"cannot be confined on this system: .*unconfined"):

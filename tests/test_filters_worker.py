@@ -15,11 +15,10 @@ import pytest
 
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import Judgement
-from msifr_policy.filters.worker import NoAnswerError, Worker, require
+from msifr_policy.filters.worker import Worker, require
 
 MODULE = """
 import os, subprocess, sys, time
-from msifr_policy.filters.serving import serve
 
 def load():
     seen = []
@@ -55,9 +54,6 @@ def load():
             return len(os.listdir("/proc/self/fd")) > 6
         return request.get("answer", len(seen) == request.get("nth"))
     return answer
-
-if __name__ == "__main__":
-    serve(load)
 """
 
 
@@ -76,7 +72,7 @@ def worker(module: str) -> Any:
     with_limits.close()
 
 
-def gone(pid: int, within: float = 5.0) -> bool:
+def has_ended(pid: int, within: float = 5.0) -> bool:
     """Whether a process ends within so many seconds (a zombie has ended)."""
     until = time.monotonic() + within
     while time.monotonic() < until:
@@ -90,8 +86,8 @@ def gone(pid: int, within: float = 5.0) -> bool:
 
 
 def running(worker: Worker) -> int:
-    assert worker._process is not None
-    return worker._process.end.peek()[2][0].pid  # type: ignore[no-any-return,index]
+    assert worker.pid is not None
+    return worker.pid
 
 
 def test_one_process_answers_many_requests(worker: Worker) -> None:
@@ -109,9 +105,9 @@ def test_long_requests_and_odd_characters_arrive(worker: Worker) -> None:
 def test_a_request_that_takes_too_long_is_killed_in_time_and_the_next_is_answered(worker: Worker) -> None:
     worker.ask({"do": "count"})
     first, started = running(worker), time.monotonic()
-    assert worker.judge({"do": "loop"}) == Judgement(accepted=False, failure="timed out")
+    assert worker.ask({"do": "loop"}) == Judgement(accepted=False, failure="timed out")
     assert 1.0 <= time.monotonic() - started < 2.0
-    assert gone(first)
+    assert has_ended(first)
     assert worker.ask({"do": "count", "nth": 1})  # a new process: it has seen nothing yet
     assert worker.starts == 2
 
@@ -121,9 +117,9 @@ def test_what_a_killed_process_started_is_killed_with_it(worker: Worker, tmp_pat
     told: list[str] = []
     reader = threading.Thread(target=lambda: told.append((tmp_path / "fifo").read_text()))
     reader.start()
-    assert not worker.judge({"do": "spawn", "at": str(tmp_path / "fifo")})
+    assert not worker.ask({"do": "spawn", "at": str(tmp_path / "fifo")})
     reader.join(10)
-    assert gone(int(told[0]))
+    assert has_ended(int(told[0]))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +139,7 @@ def test_what_fails_is_not_accepted_and_says_why(
     request_ |= {"answer": True}
     if "at" in request_:
         request_["at"] = str(tmp_path / request_["at"])
-    verdict = worker.judge(request_)
+    verdict = worker.ask(request_)
     assert verdict == Judgement(accepted=False, failure=failure)
     assert worker.ask({"do": "count", "nth": 1})
 
@@ -191,7 +187,7 @@ def test_a_pickled_copy_and_a_forked_process_have_their_own(worker: Worker) -> N
         # Neither asking nor ending here may reach the process of the other.
         wrong = worker.ask({"do": "pid", "pid": ours})
         worker.close()
-        os._exit(int(wrong))
+        os._exit(int(wrong is not False))
     assert os.waitpid(child, 0)[1] == 0
     assert worker.ask({"do": "pid", "pid": ours}) is True
 
@@ -200,11 +196,11 @@ def test_the_process_ends_with_the_worker(module: str) -> None:
     worker = Worker(module, seconds=1.0, memory=1 << 29)
     worker.ask({"do": "count"})
     worker.close()
-    assert worker._process is None
+    assert worker.pid is None
     worker.ask({"do": "count"})
     pid = running(worker)
     del worker  # not closed
-    assert gone(pid)
+    assert has_ended(pid)
 
 
 @pytest.mark.parametrize("ending", ["pass", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
@@ -215,16 +211,16 @@ import threading, time
 from msifr_policy.filters.worker import Worker
 worker = Worker({module!r}, seconds=1.0, memory=1 << 29)
 worker.ask({{"do": "count"}})
-threading.Thread(target=worker.judge, args=({{"do": "loop"}},), daemon=True).start()
+threading.Thread(target=worker.ask, args=({{"do": "loop"}},), daemon=True).start()
 time.sleep(0.2)
-print(worker._process.end.peek()[2][0].pid, flush=True)
+print(worker.pid, flush=True)
 {ending}
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )
-    assert gone(int(result.stdout), within=10)
+    assert has_ended(int(result.stdout), within=10)
 
 
 def test_an_interrupt_leaves_no_late_answer_behind(worker: Worker) -> None:
@@ -262,8 +258,3 @@ def test_limits_are_positive_and_finite(seconds: float, memory: int) -> None:
 def test_a_missing_package_is_named_with_its_extra() -> None:
     with pytest.raises(InputError, match=r"no-such-package is not installed .*msifr-policy\[math\]"):
         require("no-such-package", "math")
-
-
-def test_no_answer_is_an_error_of_ours(worker: Worker) -> None:
-    with pytest.raises(NoAnswerError, match="KeyError"):
-        worker.ask({})

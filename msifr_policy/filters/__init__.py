@@ -10,28 +10,17 @@ process of its own, within limits. A filter fails closed: a text that it cannot 
 `Judgement` says why.
 """
 
-from msifr_policy.filters.answers import MARKERS, REACH, ExactMatch, NumericMatch, parse_number
-from msifr_policy.filters.base import FinalFilter, Judgement, Prompt
-from msifr_policy.filters.function import FunctionFilter
-from msifr_policy.filters.json_schema import JsonSchema
-from msifr_policy.filters.mathematics import MathVerify
-from msifr_policy.filters.names import final_filter
-from msifr_policy.filters.score import ScoreThreshold
-from msifr_policy.filters.unit_tests import UnitTests
-
-__all__ = [
-    "MARKERS",
-    "REACH",
-    "ExactMatch",
-    "FinalFilter",
-    "FunctionFilter",
-    "JsonSchema",
-    "Judgement",
-    "MathVerify",
-    "NumericMatch",
-    "Prompt",
-    "ScoreThreshold",
-    "UnitTests",
-    "final_filter",
-    "parse_number",
-]
+from msifr_policy.filters.answers import MARKERS as MARKERS
+from msifr_policy.filters.answers import REACH as REACH
+from msifr_policy.filters.answers import ExactMatch as ExactMatch
+from msifr_policy.filters.answers import NumericMatch as NumericMatch
+from msifr_policy.filters.answers import parse_number as parse_number
+from msifr_policy.filters.base import FinalFilter as FinalFilter
+from msifr_policy.filters.base import Judgement as Judgement
+from msifr_policy.filters.base import Prompt as Prompt
+from msifr_policy.filters.functions import FunctionFilter as FunctionFilter
+from msifr_policy.filters.functions import ScoreThreshold as ScoreThreshold
+from msifr_policy.filters.json_schema import JsonSchema as JsonSchema
+from msifr_policy.filters.mathematics import MathVerify as MathVerify
+from msifr_policy.filters.names import final_filter as final_filter
+from msifr_policy.filters.unit_tests import UnitTests as UnitTests

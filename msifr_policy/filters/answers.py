@@ -14,14 +14,11 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Prompt
 
-__all__ = ["MARKERS", "REACH", "ExactMatch", "NumericMatch", "parse_number"]
-
 MARKERS: Final = ("####", "\\boxed{", "answer is")
 """What stands before a final answer; upper and lower case are alike."""
 
 REACH: Final = 200
 """Characters read after a marker."""
-
 
 # Possessive quantifiers: no backtracking.
 _NUMBER = re.compile(
@@ -56,10 +53,8 @@ def parse_number(text: str, *, whole: bool = False) -> Fraction | None:
 
 def _after_last(text: str, markers: tuple[str, ...]) -> str | None:
     """Return up to `REACH` characters of the line that the last marker begins; None without a marker."""
-    end = -1
-    for marker in markers:
-        for found in re.finditer(re.escape(marker), text, re.IGNORECASE):
-            end = max(end, found.end())
+    found = (hit.end() for marker in markers for hit in re.finditer(re.escape(marker), text, re.IGNORECASE))
+    end = max(found, default=-1)
     if end < 0:
         return None
     # The answer may stand on the next line, but nothing after the answer's line counts.
@@ -79,11 +74,8 @@ class NumericMatch(msgspec.Struct, frozen=True):
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt's gold answer is not a number."""
         if prompt.gold is None or _gold_number(prompt.gold) is None:
-            raise InputError(
-                f"gold answer {prompt.gold!r} is not a number",
-                where=f"prompt {prompt.prompt_id!r}, field gold",
-                remedy="give a number, or use the exact filter",
-            )
+            where, remedy = f"prompt {prompt.prompt_id!r}, field gold", "give a number, or use the exact filter"
+            raise InputError(f"gold answer {prompt.gold!r} is not a number", where=where, remedy=remedy)
 
     def __call__(self, prompt: Prompt, text: str) -> bool:
         """Compare the answers."""

@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["FinalFilter", "Judgement", "Prompt"]
-
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt as read from a file, with what its final filter compares an answer with.

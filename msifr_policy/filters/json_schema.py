@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
+from functools import lru_cache
 from hashlib import blake2b
-from types import TracebackType
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.worker import Worker, require
-
-__all__ = ["Find", "JsonSchema"]
+from msifr_policy.filters.blocks import last_block
+from msifr_policy.filters.worker import Answerer, AsksWorker, Worker, require
 
 Find = Literal["whole", "fence", "object"]
 """Where the document is: the whole text, its last closed block fenced as json, or what its first `{` begins."""
@@ -20,7 +21,7 @@ Find = Literal["whole", "fence", "object"]
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
-class JsonSchema:
+class JsonSchema(AsksWorker):
     """Accepts a text whose JSON document satisfies `schema`, or the prompt's own schema if none is given.
 
     find: "whole", "fence" or "object": where in the text the document is.
@@ -37,21 +38,15 @@ class JsonSchema:
     """
 
     def __init__(
-        self,
-        schema: dict[str, Any] | None = None,
-        *,
-        find: Find = "whole",
-        seconds: float = 5.0,
-        memory: int = 1 << 30,
+        self, schema: dict[str, Any] | None = None, *, find: Find = "whole", seconds: float = 5.0, memory: int = 1 << 30
     ) -> None:
         package = f"jsonschema {require('jsonschema', 'json-schema')}"
         if find not in get_args(Find):
-            raise InputError(
-                f"unknown place {find!r}", where="json-schema", remedy=f"known: {', '.join(get_args(Find))}"
-            )
+            known = ", ".join(get_args(Find))
+            raise InputError(f"unknown place {find!r}", where="json-schema filter", remedy=f"known: {known}")
         self._schema = None if schema is None else _encode(schema, where="json-schema filter")
         self._find = find
-        self._worker = Worker("msifr_policy.filters.json_worker", seconds=seconds, memory=memory)
+        self.worker = Worker(__name__, seconds=seconds, memory=memory)
         which = "the prompt's" if self._schema is None else blake2b(self._schema.encode(), digest_size=8).hexdigest()
         self.name = f"json-schema[{which}, {find}, {package}, {seconds:g} s, {memory} bytes]"
         """`json-schema`, with a fingerprint of the schema, the options, and the version that decides."""
@@ -71,17 +66,7 @@ class JsonSchema:
             if prompt.schema is None:
                 return False
             schema = msgspec.json.encode(prompt.schema).decode()
-        return self._worker.judge({"schema": schema, "find": self._find, "text": text})
-
-    def close(self) -> None:
-        """End the worker process."""
-        self._worker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        return self.worker.ask({"schema": schema, "find": self._find, "text": text})
 
 
 def _encode(schema: dict[str, Any], *, where: str) -> str:
@@ -96,3 +81,51 @@ def _encode(schema: dict[str, Any], *, where: str) -> str:
     except (SchemaError, TypeError) as error:
         reason = error.message if isinstance(error, SchemaError) else str(error)
         raise InputError(f"not a schema of Draft 2020-12: {reason}", where=where) from error
+
+
+def load() -> Answerer:
+    """Import jsonschema and return what answers {schema, find, text}; the schema is JSON text."""
+    from jsonschema import Draft202012Validator
+    from jsonschema_specifications import REGISTRY
+
+    @lru_cache(maxsize=256)
+    def validator(schema: str) -> Draft202012Validator:
+        # With a registry of its own nothing is ever fetched from the network.
+        return Draft202012Validator(json.loads(schema), registry=REGISTRY)
+
+    def answer(request: dict[str, Any]) -> bool:
+        try:
+            document = _read_document(request["text"], request["find"])
+            return bool(validator(request["schema"]).is_valid(document))
+        except (ValueError, RecursionError):
+            return False  # no document, or one nested too deeply to be of use
+
+    return answer
+
+
+def _read_document(text: str, find: str) -> Any:
+    """Return the document in `text`; raises ValueError or RecursionError where there is none."""
+    if find == "object":
+        start = text.find("{")
+        if start < 0:
+            raise ValueError("no object")
+        return _decoder.raw_decode(text, start)[0]
+    document = last_block(text, frozenset({"json"})) if find == "fence" else text
+    if document is None:
+        raise ValueError("no fenced block")
+    return _decoder.decode(document)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(members := dict(pairs)) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return members
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise ValueError("a number is not finite")
+    return value
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)

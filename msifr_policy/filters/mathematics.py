@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
+import logging
+from functools import lru_cache
+from itertools import product
+from typing import Any
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.worker import NoAnswerError, Worker, require
+from msifr_policy.filters.worker import Answerer, AsksWorker, Worker, require
 
-__all__ = ["MathVerify"]
+_SET_OFF = ("$", "\\(", "\\[", "\\boxed")
 
 
-class MathVerify:
+class MathVerify(AsksWorker):
     r"""Accepts a text whose final answer equals the prompt's `gold` as mathematics: `\frac{1}{2}` is `0.5`.
 
     math-verify finds the answer (in a box, after "final answer is", the last formula or number) and decides equality
@@ -24,9 +26,6 @@ class MathVerify:
     Of a text only the last `tail` characters are read, from the beginning of a line if there is one: what stands
     before is not the final answer, and math-verify takes more than linear time in texts that repeat themselves.
 
-    The process is started by the first use (about a second). Use the filter as a context, or `close` it, to end the
-    process at once; otherwise it ends when the filter is no longer used.
-
     Raises `InputError` if math-verify is not installed, or an option is not positive.
     """
 
@@ -36,7 +35,7 @@ class MathVerify:
         packages = ("math-verify", "latex2sympy2-extended", "sympy")
         versions = ", ".join(f"{package} {require(package, 'math')}" for package in packages)
         self._tail = tail
-        self._worker = Worker("msifr_policy.filters.math_worker", seconds=seconds, memory=memory)
+        self.worker = Worker(__name__, seconds=seconds, memory=memory)
         self.name = f"math[{versions}, last {tail} characters, {seconds:g} s, {memory} bytes]"
         """`math`, with the versions that decide and the options."""
 
@@ -45,33 +44,57 @@ class MathVerify:
         where = f"prompt {prompt.prompt_id!r}, field gold"
         if prompt.gold is None:
             raise InputError("no gold answer", where=where, remedy="add one")
-        try:
-            understood = self._worker.ask({"gold": prompt.gold})
-        except NoAnswerError as why:
-            raise InputError(f"gold answer {prompt.gold!r} cannot be read: {why}", where=where) from why
+        understood = self.worker.ask({"gold": prompt.gold})
         if not understood:
-            raise InputError(
-                f"gold answer {prompt.gold!r} is not mathematics", where=where, remedy="or use the exact filter"
-            )
+            why = f"cannot be read: {understood.failure}" if isinstance(understood, Judgement) else "is not mathematics"
+            raise InputError(f"gold answer {prompt.gold!r} {why}", where=where, remedy="or use the exact filter")
 
     def __call__(self, prompt: Prompt, text: str) -> bool | Judgement:
         """Compare the answers."""
         text = _last(text, self._tail)
-        return prompt.gold is not None and self._worker.judge({"gold": prompt.gold, "text": text})
-
-    def close(self) -> None:
-        """End the worker process."""
-        self._worker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        return prompt.gold is not None and self.worker.ask({"gold": prompt.gold, "text": text})
 
 
 def _last(text: str, size: int) -> str:
     """Return at most the last `size` characters, from the beginning of a line if one is in the first half of them."""
-    text = text[-size:] if len(text) > size else text
+    text = text[-size:]
     line = text.find("\n", 0, size // 2) + 1 if len(text) == size else 0
     return text[line:]
+
+
+def load() -> Answerer:
+    """Import math-verify and return what answers {gold, text}, or {gold} alone: can it be read at all?"""
+    from math_verify import parse, verify
+
+    logging.disable()  # it logs what it cannot read, text and all
+
+    def read(text: str) -> list[Any]:
+        try:
+            # The caller's clock is the only one: signals would be a second.
+            return list(parse(text, parsing_timeout=None, raise_on_error=True))
+        except MemoryError:
+            raise
+        except Exception:
+            return []
+
+    @lru_cache(maxsize=4096)
+    def reference(gold: str) -> list[Any]:
+        # A bare formula is read as one; a worked solution may end in a marked answer.
+        gold = gold.rpartition("####")[2].strip()
+        return read(gold if any(mark in gold for mark in _SET_OFF) else f"${gold}$")
+
+    def same(gold: Any, answer: Any) -> bool:
+        try:
+            return bool(verify(gold, answer, timeout_seconds=None, raise_on_error=True))
+        except MemoryError:
+            raise
+        except Exception:
+            return False
+
+    def answer(request: dict[str, Any]) -> bool:
+        golds = reference(request["gold"])
+        if "text" not in request:
+            return bool(golds)
+        return any(same(gold, said) for gold, said in product(golds, read(request["text"])))
+
+    return answer

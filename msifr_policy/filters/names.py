@@ -8,12 +8,10 @@ from typing import Final, cast
 from msifr_policy.errors import InputError
 from msifr_policy.filters.answers import ExactMatch, NumericMatch
 from msifr_policy.filters.base import FinalFilter, Judgement, Prompt
-from msifr_policy.filters.function import FunctionFilter
+from msifr_policy.filters.functions import FunctionFilter
 from msifr_policy.filters.json_schema import JsonSchema
 from msifr_policy.filters.mathematics import MathVerify
 from msifr_policy.filters.unit_tests import UnitTests
-
-__all__ = ["final_filter"]
 
 _KNOWN: Final[dict[str, Callable[[], FinalFilter]]] = {
     "numeric": NumericMatch,

@@ -24,8 +24,7 @@ _NOBODY = 65534
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
     0x00020000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
-_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
-_MNT_DETACH = 2
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 2, 4, 4096, 16384, 1 << 18, 2
 _SYS_MOUNT_SETATTR = 442  # the same on every architecture
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID = 1, 2
@@ -43,23 +42,29 @@ def main() -> None:
     """Run what the arguments (seconds, memory and disk in bytes, processes, whether to confine) and fd 0 say."""
     seconds = float(sys.argv[1])
     memory, disk, processes, confine = (int(word) for word in sys.argv[2:6])
-    libc = ctypes.CDLL(None, use_errno=True)
     as_root = os.geteuid() == 0
     if confine:
-        _unshare(libc, as_root)
+        _unshare(as_root)
     # A user id of its own, so that limits on the number of processes do not add up over programs that run together.
     user = (1 << 30) + os.getpid()
     folder = os.getcwd()
     child = os.fork()
     if child == 0:
         if confine:
-            _hide(libc, disk)
+            _hide(disk)
         else:
             os.setsid()
             os.environ["HOME"] = os.environ["TMPDIR"] = folder
-        _limit(seconds, memory, disk, processes + (0 if as_root else 1))  # not as root, the keeper counts as well
+        limit(
+            RLIMIT_CPU=int(seconds) + 1,
+            RLIMIT_AS=memory,
+            RLIMIT_FSIZE=disk,
+            RLIMIT_NPROC=processes + (0 if as_root else 1),  # not as root, the keeper counts as well
+            RLIMIT_NOFILE=64,
+            RLIMIT_CORE=0,
+        )
         if confine:
-            _drop(libc, user if as_root else None)
+            _drop(user if as_root else None)
         _run()
     late = []
 
@@ -78,49 +83,41 @@ def main() -> None:
     os._exit(TIMED_OUT if late else 0)
 
 
-def _call(libc: ctypes.CDLL, function: str, *arguments: object) -> None:
-    """Call the system; raises OSError that names the function."""
-    if getattr(libc, function)(*arguments) != 0:
+def _call(function: str, *arguments: object) -> None:
+    """Call the C library, with a null pointer for an empty text; raises OSError that names the function."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    words = [word.encode() or None if isinstance(word, str) else word for word in arguments]
+    if getattr(libc, function)(*words) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"{function}: {os.strerror(error)}")
 
 
-def _unshare(libc: ctypes.CDLL, as_root: bool) -> None:
+def _unshare(as_root: bool) -> None:
     """Leave the caller's namespaces of mounts, processes, network, and the rest."""
-    namespaces = _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS
-    if as_root:
-        _call(libc, "unshare", namespaces)
-        return
     user, group = os.geteuid(), os.getegid()
-    _call(libc, "unshare", namespaces | _NEWUSER)
-    for name, line in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{_NOBODY} {user} 1"),
-        ("gid_map", f"{_NOBODY} {group} 1"),
-    ):
+    namespaces = _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS
+    _call("unshare", namespaces if as_root else namespaces | _NEWUSER)
+    ids = {"setgroups": "deny", "uid_map": f"{_NOBODY} {user} 1", "gid_map": f"{_NOBODY} {group} 1"}
+    for name, line in () if as_root else ids.items():
         with open(f"/proc/self/{name}", "w") as file:
             file.write(line)
 
 
-def _hide(libc: ctypes.CDLL, disk: int) -> None:
+def _hide(disk: int) -> None:
     """Make the root an empty file system in memory that shows, read-only, what Python needs, and has a /tmp."""
 
     def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-        words = [word.encode() or None for word in (source, target, kind)]
-        _call(libc, "mount", *words, ctypes.c_ulong(flags), options.encode() or None)
+        _call("mount", source, target, kind, ctypes.c_ulong(flags), options)
+
+    def protect(path: str, flags: int) -> None:
+        attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY | _ATTR_NOSUID, 0, 0, 0)
+        _call("syscall", _SYS_MOUNT_SETATTR, _AT_FDCWD, path, flags, attributes, ctypes.sizeof(attributes))
 
     mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     mount("none", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=1m")  # noqa: S108
     os.mkdir("/tmp/old")  # noqa: S108
-    _call(libc, "pivot_root", b"/tmp", b"/tmp/old")
+    _call("pivot_root", "/tmp", "/tmp/old")  # noqa: S108
     os.chdir("/")
-
-    def protect(path: str, flags: int) -> None:
-        attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY | _ATTR_NOSUID, 0, 0, 0)
-        _call(
-            libc, "syscall", _SYS_MOUNT_SETATTR, _AT_FDCWD, path.encode(), flags, attributes, ctypes.sizeof(attributes)
-        )
-
     for path in (*_SHOWN, *map(os.path.realpath, sys.path)):
         source = f"/old{path}"
         if os.path.lexists(path) or not os.path.exists(source):
@@ -135,7 +132,7 @@ def _hide(libc: ctypes.CDLL, disk: int) -> None:
             os.close(os.open(path, os.O_CREAT, 0o644))
         mount(source, path, "", _MS_BIND | _MS_REC)
         protect(path, _AT_RECURSIVE)
-    _call(libc, "umount2", b"/old", _MNT_DETACH)
+    _call("umount2", "/old", _MNT_DETACH)
     os.rmdir("/old")
     os.mkdir("/tmp")  # noqa: S108
     protect("/", 0)
@@ -144,27 +141,22 @@ def _hide(libc: ctypes.CDLL, disk: int) -> None:
     os.environ["HOME"] = "/tmp"  # noqa: S108
 
 
-def _limit(seconds: float, memory: int, disk: int, processes: int) -> None:
+def limit(**most: int) -> None:
+    """Lower limits of this process, named as in `resource`, and keep it from raising them again."""
     import resource
 
-    for limit, most in (
-        (resource.RLIMIT_CPU, int(seconds) + 1),
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_FSIZE, disk),
-        (resource.RLIMIT_NPROC, processes),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(limit)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    for name, value in most.items():
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         try:
-            resource.setrlimit(limit, (most, most))
+            resource.setrlimit(kind, (value, value))
         except (OSError, ValueError):
             if sys.platform == "linux":
                 raise  # elsewhere a limit may be known and yet not be settable
 
 
-def _drop(libc: ctypes.CDLL, user: int | None) -> None:
+def _drop(user: int | None) -> None:
     """Give up every privilege for good: root becomes `user`, which owns nothing, anyone else loses capabilities."""
     if user is not None:
         os.setgroups([])
@@ -177,9 +169,9 @@ def _drop(libc: ctypes.CDLL, user: int | None) -> None:
                 if own == _NOBODY:
                     raise
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _call(libc, "capset", header, (ctypes.c_uint32 * 6)())
-    _call(libc, "prctl", _PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), *(ctypes.c_ulong(0),) * 3)
-    _call(libc, "prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *(ctypes.c_ulong(0),) * 3)
+    _call("capset", header, (ctypes.c_uint32 * 6)())
+    _call("prctl", _PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), *(ctypes.c_ulong(0),) * 3)
+    _call("prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *(ctypes.c_ulong(0),) * 3)
 
 
 def _run() -> None:

@@ -1,6 +1,7 @@
 """The far side of `worker`: a process that answers one request at a time, and bounds itself.
 
-Requests and answers are JSON, one a line, over the socket that is the process's standard input.
+Run with the name of a module, whose `load()` gives what answers, the seconds an answer may take, and the bytes of
+address space that may be used. Requests and answers are JSON, one a line, over the socket that is standard input.
 """
 
 from __future__ import annotations
@@ -10,22 +11,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from typing import Any
+from importlib import import_module
 
-__all__ = ["Answerer", "serve"]
-
-Answerer = Callable[[dict[str, Any]], bool]
-"""Answers a request with yes or no; what it raises is reported by its type."""
+from msifr_policy.filters.sandbox import limit
 
 
-def serve(load: Callable[[], Answerer]) -> None:
+def main(module: str, seconds: float, memory: int) -> None:
     """Load what is needed, say so, and answer requests until the caller hangs up.
 
-    The arguments of the process are the seconds an answer may take and the bytes of address space it may use. The
-    caller enforces the seconds; the process ends by itself a second later, should there be no caller any more.
+    The caller enforces the seconds; this process ends by itself a second later, should there be no caller any more.
     """
-    seconds, memory = float(sys.argv[1]), int(sys.argv[2])
     channel = socket.socket(fileno=os.dup(0)).makefile("rwb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -35,8 +30,8 @@ def serve(load: Callable[[], Answerer]) -> None:
         channel.flush()
 
     try:
-        answer = load()
-        _limit(memory)
+        answer = import_module(module).load()
+        limit(RLIMIT_AS=memory, RLIMIT_FSIZE=0, RLIMIT_CORE=0)
     except Exception as error:
         say(0, failed=f"{type(error).__name__}: {error}"[:500])
         return
@@ -51,16 +46,5 @@ def serve(load: Callable[[], Answerer]) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _limit(memory: int) -> None:
-    """Bound address space, files written and core dumps, where the system can."""
-    try:
-        import resource
-    except ImportError:
-        return
-    for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        hard = resource.getrlimit(limit)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
-            resource.setrlimit(limit, (most, most))
-        except (OSError, ValueError):
-            continue  # some systems know a limit but do not let it be set
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))

@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -19,24 +18,18 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.errors import InputError
 from msifr_policy.filters import sandbox
 from msifr_policy.filters.base import Judgement, Prompt
 from msifr_policy.filters.blocks import last_block
-
-__all__ = ["FindProgram", "UnitTests"]
+from msifr_policy.filters.worker import kill, receive
 
 FindProgram = Literal["fence", "whole"]
 """Where the program is: the last closed block fenced as python (or py, python3), or the whole text."""
 
 _LANGUAGES: Final = frozenset({"python", "py", "python3"})
-
 _FUNCTION: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
-_QUIET: Final = (*_FUNCTION, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Pass)
-"""Statements that test nothing by being run."""
-
-_GRACE_SECONDS: Final = 5.0
-"""What starting and ending the processes may take beside the program's own time, on a busy machine."""
+_GRACE_SECONDS: Final = 5.0  # for starting and ending the processes, on a busy machine
 
 
 class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,17 +45,17 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
     The tests are Python code that runs after the program, in its module, which is also importable as `solution`. They
     pass if nothing is raised; functions `test…` without parameters and `unittest` cases that they define are run too.
     The program is not the main module: what stands under `if __name__ == "__main__"` does not run. There is the
-    standard library of this interpreter, without installed packages (`python -I -S`). Standard input is empty, and
-    output goes nowhere. A program that fails, or ends the process, is not accepted; one that is not done in time is
-    not accepted and counts as a failure, since a busy machine may be to blame.
+    standard library, without installed packages; standard input is empty, and output goes nowhere. A program that
+    fails, or ends the process, is not accepted; one that is not done in time counts as a failure besides, since a busy
+    machine may be to blame.
 
     Confined (Linux, as root or where unprivileged user namespaces are allowed) a program has no network, sees no
     process but its own and no file but the standard library and system libraries (read-only) and an empty folder in
-    memory, has no environment, open files or privileges of ours, and is killed with everything that it started,
-    daemons too. What this does not guard against: a fault of the kernel; and a program that is written to deceive its
-    tests. Program and tests share an interpreter, so a program can return objects that claim to equal anything,
-    replace what the tests import, or search the process for the socket on which success is reported. Printing words
-    of success, exiting early with any status, closing files and forking do not deceive.
+    memory, has no environment, open files or privileges of ours, and is killed with all that it started, daemons too.
+    This does not guard against a fault of the kernel, nor against a program that is written to deceive its tests: in
+    their interpreter it can return objects that claim to equal anything, replace what the tests import, or search the
+    process for the socket on which success is reported. Printing words of success, exiting early with any status,
+    closing files and forking do not deceive.
 
     `unconfined` gives up namespaces: a program then reads and writes what we can, uses the network, may kill our
     processes, and a daemon of its own session outlives it; limits of address space, file size, CPU and wall time
@@ -104,13 +97,13 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                body = ast.parse(prompt.tests).body
+                tree = ast.parse(prompt.tests)
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 raise InputError(f"the tests are not Python: {error}", where=where) from error
-        _check_tests(body, where)
+        _check_tests(tree, where)
 
     def __call__(self, prompt: Prompt, text: str) -> bool | Judgement:
-        """Run the program with the tests; raises `MsifrError` if no program can be run at all."""
+        """Run the program with the tests; raises `InputError` if none can be run at all."""
         program = last_block(text, _LANGUAGES) if self.find == "fence" else text
         return program is not None and prompt.tests is not None and self._passes(program, prompt.tests)
 
@@ -134,19 +127,22 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
                 cwd=folder,
                 start_new_session=True,
             )
+            told: bytes | None = None
             try:
                 verdict_there.close()
                 trouble_there.close()
                 with suppress(OSError):  # a keeper that is gone already says why
                     verdict.sendall(secret)
-                told = _read_all(trouble, self.seconds + _GRACE_SECONDS)
+                with suppress(TimeoutError):
+                    told = b"".join(receive(trouble, time.monotonic() + self.seconds + _GRACE_SECONDS))
             finally:
-                # The keeper is not yet waited for, so the number is its own, dead or alive.
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(keeper.pid, signal.SIGKILL)
-                keeper.wait()
+                kill(keeper)
             if told:
-                raise _cannot_run(told)
+                raise InputError(
+                    f"a program cannot be confined on this system: {told[-500:].decode(errors='replace')}",
+                    where="tests filter",
+                    remedy="allow unprivileged user namespaces, or run in a container and give unconfined",
+                )
             if told is None or keeper.returncode == sandbox.TIMED_OUT:
                 return Judgement(accepted=False, failure="timed out")
             verdict.setblocking(False)
@@ -156,63 +152,32 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
                 return False
 
 
-def _read_all(channel: socket.socket, seconds: float) -> bytes | None:
-    """Return what a process that we trust says until it ends, or None if it does not end in time."""
-    deadline = time.monotonic() + seconds
-    said = b""
-    while (left := deadline - time.monotonic()) > 0:
-        channel.settimeout(left)
-        try:
-            part = channel.recv(4096)
-        except TimeoutError:
-            return None
-        if not part:
-            return said
-        said += part
-    return None
-
-
-def _cannot_run(told: bytes) -> MsifrError:
-    return InputError(
-        f"a program cannot be confined on this system: {told[-500:].decode(errors='replace')}",
-        where="tests filter",
-        remedy="allow unprivileged user namespaces, or run in a container and give unconfined",
-    )
-
-
-def _check_tests(body: list[ast.stmt], where: str) -> None:
+def _check_tests(tree: ast.Module, where: str) -> None:
     """Raise `InputError` for tests that run nothing, or need what there is not."""
-    tests = [node for node in body if isinstance(node, _FUNCTION) and node.name.startswith("test")]
+    tests = _test_functions(tree.body)
     for test in tests:
-        if isinstance(test, ast.AsyncFunctionDef) or _needs_arguments(test.args):
-            raise InputError(
-                f"test function {test.name!r} is asynchronous or has parameters", where=where, remedy="call it yourself"
-            )
-    cases = [node for node in body if isinstance(node, ast.ClassDef) and _has_tests(node)]
+        required = len(test.args.posonlyargs) + len(test.args.args) - len(test.args.defaults)
+        if isinstance(test, ast.AsyncFunctionDef) or required > 0 or None in test.args.kw_defaults:
+            what = f"test function {test.name!r} is asynchronous or has parameters"
+            raise InputError(what, where=where, remedy="call it yourself")
+    cases = [node for node in tree.body if isinstance(node, ast.ClassDef) and _test_functions(node.body)]
     for case in cases:
         if not any(ast.unparse(base).endswith("TestCase") for base in case.bases):
             raise InputError(f"class {case.name!r} has tests, but is no unittest.TestCase", where=where)
-    if not tests and not cases and all(isinstance(node, _QUIET) or _is_comment(node) for node in body):
+    if not tests and not cases and all(map(_runs_nothing, tree.body)):
         raise InputError("the tests define things, but run none", where=where, remedy="call what is defined")
-    for node in (part for statement in body for part in ast.walk(statement)):
-        modules = [name.name for name in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            modules.append(node.module or "")
-        for module in modules:
-            if module.partition(".")[0] not in {*sys.stdlib_module_names, "solution"}:
-                raise InputError(
-                    f"the tests import {module!r}", where=where, remedy="only the standard library is there"
-                )
+    nodes = list(ast.walk(tree))
+    imported = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    imported += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    for module in imported:
+        if module.partition(".")[0] not in {*sys.stdlib_module_names, "solution"}:
+            raise InputError(f"the tests import {module!r}", where=where, remedy="only the standard library is there")
 
 
-def _needs_arguments(parameters: ast.arguments) -> bool:
-    required = len(parameters.posonlyargs) + len(parameters.args) - len(parameters.defaults)
-    return required > 0 or any(default is None for default in parameters.kw_defaults)
+def _test_functions(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in body if isinstance(node, _FUNCTION) and node.name.startswith("test")]
 
 
-def _has_tests(node: ast.ClassDef) -> bool:
-    return any(isinstance(part, _FUNCTION) and part.name.startswith("test") for part in node.body)
-
-
-def _is_comment(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+def _runs_nothing(node: ast.stmt) -> bool:
+    quiet = (*_FUNCTION, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Pass)
+    return isinstance(node, quiet) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))

@@ -1,4 +1,4 @@
-"""A process that judges in our stead, and is killed when it takes too long.
+"""Processes that judge in our stead, and are killed when they take too long.
 
 Libraries that simplify formulas or match patterns can be made to run for ever by a text, and cannot be interrupted
 from within. A `Worker` runs them in a process of its own, started once, that is asked over a socket in lines of JSON.
@@ -17,38 +17,35 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters.base import Judgement
 
-__all__ = ["NoAnswerError", "Worker", "require"]
+Answerer = Callable[[dict[str, Any]], bool]
+"""Answers a request with yes or no; what it raises is reported by its type."""
 
-_START_SECONDS: Final = 120.0
-"""How long a worker may take to import what it needs; a cold disk is slow."""
+_START_SECONDS: Final = 120.0  # to import what is needed: a cold disk is slow
 
-_LONGEST_ANSWER: Final = 4096
-"""Bytes: an answer is a yes, a no, or a few words."""
-
-
-class NoAnswerError(MsifrError):
-    """A worker could not answer; the message says why, in words that do not depend on the request."""
+_LONGEST_ANSWER: Final = 4096  # bytes: an answer is a yes, a no, or a few words
 
 
 class Worker:
-    """Asks `module`, run as a process, for a yes or no; safe to share between threads, which then take turns.
+    """Asks what `module.load()`, called in a process of its own, returns; threads may share it, and take turns.
 
     seconds: what one answer may take, from the request on. A request returns within this and what killing the process
         takes (milliseconds); starting it (about a second) is not counted.
     memory: bytes of address space of the process, enforced where the system can (Linux can, macOS cannot).
 
-    The process gets no environment, standard streams or open files of ours. It ends with the worker: on `close`, at
-    the end of a `with` block, when the worker is no longer used, and at exit. A worker copied to another process, by
-    pickling or forking, starts its own.
+    The process gets no environment, standard streams or open files of ours. It ends with the worker: on `close`, when
+    the worker is no longer used, and at exit. A worker copied to another process, by pickling or forking, starts its
+    own.
 
     Raises `InputError` for limits that are not positive.
     """
@@ -66,8 +63,13 @@ class Worker:
         self._lock = threading.Lock()
         self._process: _Process | None = None
 
-    def ask(self, request: dict[str, Any]) -> bool:
-        """Return the answer; raises `NoAnswerError` if there is none, and `MsifrError` if the process cannot start."""
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None if none runs."""
+        return self._process.pid if self._process else None
+
+    def ask(self, request: dict[str, Any]) -> bool | Judgement:
+        """Return the answer, or a judgement that says why there is none; `MsifrError` if the process cannot start."""
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
             process = self._process
@@ -77,24 +79,16 @@ class Worker:
             answer = None
             try:
                 answer = process.exchange(line, self.seconds)
+                failure = answer.failed
             except TimeoutError:
-                raise NoAnswerError("timed out") from None
+                failure = "timed out"
             except (OSError, msgspec.DecodeError):
-                raise NoAnswerError("the worker died") from None
+                failure = "the worker died"
             finally:
                 # Whatever else went wrong, an interrupt too: a late answer must not meet the next request.
                 if answer is None or answer.failed:
                     self._end()
-            if answer.failed:
-                raise NoAnswerError(answer.failed)
-            return answer.yes
-
-    def judge(self, request: dict[str, Any]) -> bool | Judgement:
-        """Return the answer, or a judgement that says why there is none."""
-        try:
-            return self.ask(request)
-        except NoAnswerError as why:
-            return Judgement(accepted=False, failure=str(why))
+            return answer.yes if answer and not failure else Judgement(accepted=False, failure=failure)
 
     def close(self) -> None:
         """End the process, if there is one; another request would start another."""
@@ -107,11 +101,26 @@ class Worker:
             self._process = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _copy, (self.module, self.seconds, self.memory)
+        return partial(Worker, self.module, seconds=self.seconds, memory=self.memory), ()
 
 
-def _copy(module: str, seconds: float, memory: int) -> Worker:
-    return Worker(module, seconds=seconds, memory=memory)
+class AsksWorker:
+    """What filters that judge by a `worker` share: its process, which the first use starts, ends with the filter.
+
+    Use the filter as a context, or `close` it, to end the process at once.
+    """
+
+    worker: Worker
+
+    def close(self) -> None:
+        """End the worker's process."""
+        self.worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -123,7 +132,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class _Process:
-    """One run of a worker's module. Raises `MsifrError` if it does not start."""
+    """One run of a worker's process. Raises `MsifrError` if it does not start."""
 
     def __init__(self, worker: Worker) -> None:
         self.owner = os.getpid()
@@ -131,21 +140,21 @@ class _Process:
         # The process must find the modules that we would; the rest of our environment is none of its business. A
         # fixed hash seed makes verdicts that hang on the order of a set the same in every run.
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        command = [sys.executable, "-P", "-s", "-m", worker.module, str(worker.seconds), str(worker.memory)]
+        what = (worker.module, str(worker.seconds), str(worker.memory))
         self._channel, theirs = socket.socketpair()
         with theirs:
             popen = subprocess.Popen(  # noqa: S603
-                command,
+                [sys.executable, "-P", "-s", "-m", "msifr_policy.filters.serving", *what],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={"PYTHONPATH": path, "PYTHONHASHSEED": "0"},
                 start_new_session=True,
             )
-        self.end = weakref.finalize(self, _kill, popen, self._channel, self.owner)
+        self.pid = popen.pid
+        self.end = weakref.finalize(self, _let_go, popen, self._channel, self.owner)
         try:
-            greeting = self.exchange(b"", _START_SECONDS)
-            failed = greeting.failed
+            failed = self.exchange(b"", _START_SECONDS).failed
         except (OSError, msgspec.DecodeError) as error:
             failed = str(error)
         if failed:
@@ -159,30 +168,41 @@ class _Process:
         self._channel.settimeout(seconds)
         self._channel.sendall(line)
         said = b""
-        while not said.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._channel.settimeout(left)
-            part = self._channel.recv(_LONGEST_ANSWER)
+        for part in receive(self._channel, deadline):
             said += part
-            if not part or len(said) > _LONGEST_ANSWER:
-                raise ConnectionError("it hung up")
+            if said.endswith(b"\n") or len(said) > _LONGEST_ANSWER:
+                break
+        if not said.endswith(b"\n"):
+            raise ConnectionError("it hung up")
         answer = msgspec.json.decode(said, type=_Answer)
         if answer.number != self._number:
             raise ConnectionError("it answers another request")
         return answer
 
 
-def _kill(popen: subprocess.Popen[bytes], channel: socket.socket, owner: int) -> None:
-    """Kill a process with all its group, and wait for it; a forked copy of us only lets go of its socket."""
+def _let_go(popen: subprocess.Popen[bytes], channel: socket.socket, owner: int) -> None:
     channel.close()
-    if os.getpid() != owner:
-        return
+    if os.getpid() == owner:  # a forked copy of us leaves the process to us
+        kill(popen)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads its group, with all the group, and wait for it."""
     # Not yet waited for, so the number is still its own, dead or alive.
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(popen.pid, signal.SIGKILL)
-    popen.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def receive(channel: socket.socket, deadline: float) -> Iterator[bytes]:
+    """Yield what comes until the other side hangs up; raises TimeoutError at the deadline (of the monotonic clock)."""
+    while (left := deadline - time.monotonic()) > 0:
+        channel.settimeout(left)
+        part = channel.recv(4096)
+        if not part:
+            return
+        yield part
+    raise TimeoutError
 
 
 def require(package: str, extra: str) -> str:

@@ -1,4 +1,4 @@
-"""A filter that compares a score, of a reward model or a judge, with a threshold."""
+"""Filters that ask a function of the user's: whether to accept, or for a score, of a reward model or a judge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,20 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
 
-__all__ = ["ScoreThreshold"]
+
+class FunctionFilter(msgspec.Struct, frozen=True):
+    """Accepts what a function of (prompt, text) returns true for."""
+
+    function: Callable[[Prompt, str], bool | Judgement]
+    name: str
+
+    def check(self, prompt: Prompt) -> None:
+        """Do nothing: what the function needs is the function's to know."""
+
+    def __call__(self, prompt: Prompt, text: str) -> bool | Judgement:
+        """Ask the function; what it raises is raised."""
+        verdict = self.function(prompt, text)
+        return verdict if isinstance(verdict, Judgement) else bool(verdict)
 
 
 class ScoreThreshold(msgspec.Struct, frozen=True):
@@ -39,8 +52,7 @@ class ScoreThreshold(msgspec.Struct, frozen=True):
         return f"score[{self.scorer} >= {float(self.threshold)!r}]"
 
     def check(self, prompt: Prompt) -> None:
-        """Do nothing: what a score needs is the score's to know."""
-        del prompt
+        """Do nothing: what the score needs is the score's to know."""
 
     def __call__(self, prompt: Prompt, text: str) -> Judgement:
         """Ask for the score and compare."""
