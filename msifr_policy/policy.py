@@ -7,12 +7,10 @@ step, and the `Decision` it returns at checkpoints (None in between).
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
-
-__all__ = ["NEVER_DISCARD", "Action", "Decision", "NeverDiscard", "Policy", "PolicyRun"]
 
 
 class Action(StrEnum):
@@ -64,24 +62,22 @@ class Policy(Protocol):
 
 
 class NeverDiscard:
-    """The policy that never discards: what runs when nothing was certified, and the base line."""
+    """The policy that never discards, along any attempt: what runs when nothing was certified, and the base line."""
+
+    failures: Mapping[str, int] = MappingProxyType({})
 
     def start(self, prompt: str) -> PolicyRun:
         """Return a run without checkpoints."""
         del prompt
-        return _NEVER_RUN
+        return self
+
+    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
+        """Reach no checkpoint."""
+        del text, tokens, logprobs
+        return None
 
     def __repr__(self) -> str:
         return "NEVER_DISCARD"
 
 
-class _NeverRun:
-    failures: Mapping[str, int] = Counter()
-
-    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
-        del text, tokens, logprobs
-        return None
-
-
-_NEVER_RUN = _NeverRun()
 NEVER_DISCARD = NeverDiscard()

@@ -16,17 +16,14 @@ from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
 
-__all__ = ["MAX_WEIGHTS_BYTES", "recall", "remember", "to_bytes", "weights_bytes"]
-
 MAX_WEIGHTS_BYTES = 256 * 2**20
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_ARRAYS: dict[str, Arrays] = {}
-_BYTES: dict[str, bytes] = {}
+_KNOWN: dict[str, tuple[bytes, Arrays]] = {}
 
 
-def to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def to_bytes(arrays: Arrays) -> bytes:
     """Return `arrays` in the safetensors format."""
     from safetensors.numpy import save
 
@@ -42,7 +39,7 @@ def remember(raw: bytes, *, where: str = "weights") -> str:
     if len(raw) > MAX_WEIGHTS_BYTES:
         raise InputError(f"larger than {MAX_WEIGHTS_BYTES} bytes", where=where)
     sha256 = hashlib.sha256(raw).hexdigest()
-    if sha256 not in _ARRAYS:
+    if sha256 not in _KNOWN:
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -52,26 +49,24 @@ def remember(raw: bytes, *, where: str = "weights") -> str:
             raise InputError(f"not a safetensors file: {error}", where=where) from None
         for array in arrays.values():
             array.flags.writeable = False
-        _BYTES[sha256] = raw
-        _ARRAYS[sha256] = MappingProxyType(arrays)
+        _KNOWN[sha256] = raw, MappingProxyType(arrays)
     return sha256
 
 
 def recall(sha256: str) -> Arrays:
     """Return the arrays of remembered weights. Raises `InputError` if they are not known."""
-    _check_known(sha256)
-    return _ARRAYS[sha256]
+    return _known(sha256)[1]
 
 
 def weights_bytes(sha256: str) -> bytes:
     """Return the bytes of remembered weights. Raises `InputError` if they are not known."""
-    _check_known(sha256)
-    return _BYTES[sha256]
+    return _known(sha256)[0]
 
 
-def _check_known(sha256: str) -> None:
-    if sha256 not in _ARRAYS:
+def _known(sha256: str) -> tuple[bytes, Arrays]:
+    if sha256 not in _KNOWN:
         raise InputError(
             f"learned weights {sha256[:12] or '(unnamed)'} are not known",
             remedy="load the policy file that lies beside them",
         )
+    return _KNOWN[sha256]
