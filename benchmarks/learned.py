@@ -25,21 +25,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from benchmarks._records import Record, environment, print_records, save_records
 from benchmarks.real_traces import Family, read_family
-from msifr_calibration import (
-    LearnedBeliefs,
-    LearnOptions,
-    WordRows,
-    fit_posterior,
-    learn_beliefs,
-    read_words,
-    with_words,
-)
-from msifr_calibration.beliefs.linear import log_loss
+from msifr_calibration import NetworkOptions
+from msifr_calibration.beliefs.blend import fit_learned_beliefs
+from msifr_calibration.beliefs.fitted import FittedBeliefs, log_loss
+from msifr_calibration.beliefs.linear import fit_linear_beliefs
+from msifr_calibration.beliefs.words import WordRows, read_words
+from msifr_calibration.family import Family as Fitting
 from msifr_calibration.split import prompt_uniform
 from msifr_integrations.embedded import embedded_samples_path
 from msifr_policy.beliefs.linear import signed_log1p
@@ -69,7 +66,7 @@ def main() -> None:
 def run(families: list[Family], epochs: int) -> list[Record]:
     """Return the records of every method."""
     base = {f.name: np.full(len(f.judging.k), f.design.accepted.mean()) for f in families}
-    options = LearnOptions(epochs=epochs)
+    options = NetworkOptions(epochs=epochs)
     started = time.perf_counter()
     beliefs = learn({f.name: f.design for f in families}, families, options)
     seconds = time.perf_counter() - started
@@ -115,7 +112,7 @@ def mean(
 def loss(table: EvidenceTable, M: NDArray[np.float64]) -> float:
     """Return the mean log loss per checkpoint in nats."""
     rows = table.is_checkpoint
-    return log_loss(M[rows], table.accepted[table.attempt][rows])
+    return log_loss(M[rows], table.outcome[rows])
 
 
 def area(table: EvidenceTable, M: NDArray[np.float64]) -> float:
@@ -123,7 +120,7 @@ def area(table: EvidenceTable, M: NDArray[np.float64]) -> float:
     areas = []
     for k in (1, 4, 8, 12):
         rows = table.is_checkpoint & (table.k == k)
-        y = table.accepted[table.attempt][rows]
+        y = table.outcome[rows]
         if 5 <= y.sum() <= len(y) - 5:
             areas.append(roc_auc_score(y, M[rows]))
     return float(np.mean(areas)) if areas else float("nan")
@@ -141,7 +138,7 @@ def drift(table: EvidenceTable, M: NDArray[np.float64]) -> float:
 
 def logistic(fitting: EvidenceTable, judging: EvidenceTable) -> NDArray[np.float64]:
     """Fit the posterior `logistic` and predict."""
-    return fit_posterior(fitting, method="logistic").posterior.predict(judging.k, judging.values)
+    return fit_linear_beliefs(fitting, shape="logistic").beliefs.predict(judging.k, judging.values)[0]
 
 
 def boosted(tables: Mapping[str, tuple[EvidenceTable, EvidenceTable]]) -> Predictions:
@@ -154,7 +151,7 @@ def boosted(tables: Mapping[str, tuple[EvidenceTable, EvidenceTable]]) -> Predic
     for number, (table, _) in enumerate(tables.values()):
         checks = table.is_checkpoint
         X.append(rows(table, number)[checks])
-        y.append(table.accepted[table.attempt][checks])
+        y.append(table.outcome[checks])
         per_attempt = 1 / np.diff(table.start) / np.sqrt(table.n_attempts)
         w.append(per_attempt[table.attempt][checks])
     weights, evidence = np.concatenate(w), np.concatenate(X)
@@ -176,11 +173,13 @@ def boosted(tables: Mapping[str, tuple[EvidenceTable, EvidenceTable]]) -> Predic
 
 
 def learn(
-    tables: Mapping[str, EvidenceTable], families: list[Family], options: LearnOptions, *, words: bool = True
-) -> dict[str, LearnedBeliefs]:
+    tables: Mapping[str, EvidenceTable], families: list[Family], options: NetworkOptions, *, words: bool = True
+) -> dict[str, FittedBeliefs]:
     """Learn the beliefs of all families together, from texts with words or as if they had none."""
-    read = {f.name: read_words(tables[f.name], f.traces) for f in families}
-    return learn_beliefs(tables, read if words else {n: without_words(r) for n, r in read.items()}, options=options)
+    fitting = [Fitting(f.name, tables[f.name], f.traces) for f in families]
+    read = [read_words(f.table, f.traces) for f in fitting]
+    fits = fit_learned_beliefs(fitting, read if words else list(map(without_words, read)), options=options)
+    return {f.name: fit for f, fit in zip(families, fits, strict=True)}
 
 
 def half(table: EvidenceTable) -> EvidenceTable:
@@ -188,25 +187,26 @@ def half(table: EvidenceTable) -> EvidenceTable:
     return table.take(np.flatnonzero((prompt_uniform(table.prompt_ids, 0, "half") < 0.5)[table.prompt]))
 
 
-def judged(family: Family, beliefs: LearnedBeliefs) -> EvidenceTable:
+def judged(family: Family, beliefs: FittedBeliefs) -> EvidenceTable:
     """Return the judging half with the scores of words, replayed as in flight."""
-    return with_words(family.judging, family.traces, beliefs.words)
+    return beliefs.extend(family.judging, family.traces)
 
 
 def network(
-    families: list[Family], beliefs: Mapping[str, LearnedBeliefs], judging: Mapping[str, EvidenceTable]
+    families: list[Family], beliefs: Mapping[str, FittedBeliefs], judging: Mapping[str, EvidenceTable]
 ) -> Predictions:
     """Predict with the networks alone."""
     return {
-        f.name: beliefs[f.name].posterior.network.predict(judging[f.name].k, judging[f.name].values) for f in families
+        f.name: expit(beliefs[f.name].beliefs.blend.network.predict(judging[f.name].k, judging[f.name].values)[:, 0])
+        for f in families
     }
 
 
 def blended(
-    families: list[Family], beliefs: Mapping[str, LearnedBeliefs], judging: Mapping[str, EvidenceTable]
+    families: list[Family], beliefs: Mapping[str, FittedBeliefs], judging: Mapping[str, EvidenceTable]
 ) -> Predictions:
     """Predict as a policy does."""
-    return {f.name: beliefs[f.name].posterior.predict(judging[f.name].k, judging[f.name].values) for f in families}
+    return {f.name: beliefs[f.name].beliefs.predict(judging[f.name].k, judging[f.name].values)[0] for f in families}
 
 
 def without_words(rows: WordRows) -> WordRows:
@@ -220,14 +220,14 @@ def without_words(rows: WordRows) -> WordRows:
     )
 
 
-def speed(family: Family, beliefs: Mapping[str, LearnedBeliefs]) -> list[Record]:
+def speed(family: Family, beliefs: Mapping[str, FittedBeliefs]) -> list[Record]:
     """Time the words and the posterior on the judging half: what a policy does at its checkpoints."""
-    mine = beliefs[family.name]
+    fitted = beliefs[family.name]
     started = time.process_time()
-    table = judged(family, mine)
+    table = judged(family, fitted)
     reading = time.process_time() - started
     started = time.process_time()
-    mine.posterior.predict(table.k, table.values)
+    fitted.beliefs.predict(table.k, table.values)
     evaluating = time.process_time() - started
     thousands = len(table.k) / 1000
     size = int(table.position[table.end].sum())

@@ -52,10 +52,10 @@ def _trace_rows(families: tuple[str, ...]) -> list[tuple[str, str, str]]:
     records = _records("real_traces")
     rows = []
     for family in families:
-        factor, low, high, cap, oracle, f = (
+        factor, low, high, cap, share, f = (
             records[f"{family} {what}"]["value"]
             for what in (
-                "net cost factor", "interval low", "interval high", "length cap factor", "oracle factor",
+                "net cost factor", "interval low", "interval high", "length cap factor", "accepted cost share",
                 "false-reject rate",
             )
         )  # fmt: skip
@@ -63,7 +63,7 @@ def _trace_rows(families: tuple[str, ...]) -> list[tuple[str, str, str]]:
             (
                 f"{family}: net cost factor",
                 f"{factor:.3f} [{low:.3f}, {high:.3f}], f = {f:.1%}",
-                f"{cap:.3f} best length cap, {oracle:.3f} oracle",
+                f"{cap:.3f} best length cap; accepted attempts cost {share:.3f} of all",
             )
         )
     return rows
@@ -82,7 +82,7 @@ def _mean_rows() -> list[tuple[str, str, str]]:
             f"{value['hindsight bound: mean net cost factor']:.3f} in hindsight",
         ),
         (
-            f"{n} families: mean captured share of what an oracle saves",
+            f"{n} families: mean captured share of what attempts not accepted cost",
             f"{value['learned: mean captured share']:.3f}",
             f"{value['length cap: mean captured share']:.3f} best length cap",
         ),
@@ -122,8 +122,8 @@ def all_results() -> str:
         "bounds for the learned posterior, with f ≤ 5 % observed on the judged prompts: the best policy of its path",
         "(uncertified), and of a path made on the judged prompts (hindsight).",
         "",
-        "| family | accepted | learned | interval | f | rules | length cap | oracle | share | uncertified "
-        "| hindsight |",
+        "| family | accepted | learned | interval | f | rules | length cap | accepted cost share | captured "
+        "| uncertified | hindsight |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in families:
@@ -131,7 +131,7 @@ def all_results() -> str:
         lines.append(
             f"| {name} | {row['judged accepted']:.0f} | {row['net cost factor']:.3f} "
             f"| {row['interval low']:.3f}–{row['interval high']:.3f} | {row['false-reject rate']:.1%} "
-            f"| {row['rules together']:.3f} | {row['length cap factor']:.3f} | {row['oracle factor']:.3f} "
+            f"| {row['rules together']:.3f} | {row['length cap factor']:.3f} | {row['accepted cost share']:.3f} "
             f"| {_share(row['captured share'])} | {row['uncertified factor']:.3f} | {row['hindsight factor']:.3f} |"
         )
     lines += ["", "## Means over families", "", "| method | net cost factor | captured share |", "| --- | --- | --- |"]
@@ -200,7 +200,7 @@ def _what_stands_in_the_way(value: dict[str, float]) -> list[str]:
 
 _COLUMNS = (
     "judged accepted", "net cost factor", "interval low", "interval high", "false-reject rate", "rules together",
-    "length cap factor", "oracle factor", "captured share", "uncertified factor", "hindsight factor",
+    "length cap factor", "accepted cost share", "captured share", "uncertified factor", "hindsight factor",
 )  # fmt: skip
 
 

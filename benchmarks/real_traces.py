@@ -7,8 +7,9 @@ Families with 300 accepted samples to certify on are certified alone, the others
 where the model has no other), see `pool_of`.
 
 Per family: net cost factor with its interval by prompt, against never discarding (1), the best plain length cap with
-the same budget (observed, not certified), each rule alone, the rules together, the learned posterior, and the oracle
-that discards every bad attempt before it begins; and the captured share (1 − factor)/(1 − oracle). Two upper bounds on
+the same budget (observed, not certified), each rule alone, the rules together, the learned posterior, and the
+cost share of accepted attempts, the factor of a policy that would discard exactly the others before they begin; and the
+captured share (1 − factor)/(1 − cost share). Two upper bounds on
 what the learned posterior could give: **uncertified**, its path's best policy with an observed f ≤ α on the judged
 prompts, and **hindsight**, where the path too is made on the judged prompts. Without FOLDER the traces recorded from
 the embedded model are used.
@@ -21,7 +22,7 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,20 +31,14 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks._records import Record, environment, print_records, save_records
-from msifr_calibration import (
-    Learned,
-    best_length_cap,
-    certify_pools,
-    fit_path,
-    learn,
-    learn_families,
-    threshold_stops,
-)
+from msifr_calibration import FitOptions, best_length_cap
+from msifr_calibration.certify import certify_pools
+from msifr_calibration.family import Family as Fitting
+from msifr_calibration.learn import Candidates, fit_candidates
+from msifr_calibration.path import fit_path
 from msifr_calibration.split import folds
 from msifr_integrations.cli.options import auto_schedule
 from msifr_integrations.embedded import embedded_samples_path
-from msifr_policy.beliefs.blend import predict_both
-from msifr_policy.beliefs.linear import worth_index
 from msifr_policy.evidence.table import EvidenceTable, build_evidence
 from msifr_policy.rates import rates
 from msifr_policy.records.traces import Trace, find_trace_files, read_traces
@@ -123,30 +118,27 @@ def parts(families: Mapping[str, Family], n_parts: int, seed: int) -> Iterator[d
 
 def judge(
     families: Mapping[str, Family],
-    learned: Mapping[str, Learned],
+    candidates: Mapping[str, Candidates],
     tables: Mapping[str, EvidenceTable],
     *,
     n_parts: int,
     seed: int,
 ) -> dict[str, Judged]:
     """Certify on all parts but one and replay on that one, in turn; `tables`: judging halves with all columns."""
-    pools = pool_of(list(families))
+    options = FitOptions(max_false_reject=ALPHA, confidence=CONFIDENCE, seed=seed)
     outcomes: dict[str, list[Outcomes]] = {name: [] for name in families}
     certified = dict.fromkeys(families, 0)
     for judged in parts(families, n_parts, seed):
         fits = certify_pools(
-            learned,
-            {name: tables[name].take(np.flatnonzero(~judged[name])) for name in families},
-            pools,
-            max_false_reject=ALPHA,
-            confidence=CONFIDENCE,
-            seed=seed,
+            [candidates[name] for name in families],
+            [tables[name].take(np.flatnonzero(~judged[name])) for name in families],
+            options,
         )
-        for name in families:
+        for name, fit in zip(families, fits, strict=True):
             if judged[name].any():
                 table = tables[name].take(np.flatnonzero(judged[name]))
-                outcomes[name].append(replay_policy(fits[name].file.policy(), table))
-                certified[name] += fits[name].file.certificate.certified
+                outcomes[name].append(replay_policy(fit.file.policy(), table))
+                certified[name] += fit.file.certificate.certified
     result = {}
     for name, runs in outcomes.items():
         whole = joined(runs)
@@ -171,20 +163,30 @@ def joined(runs: Sequence[Outcomes]) -> Outcomes:
     )
 
 
-def hindsight(learned: Learned, table: EvidenceTable, *, own_path: bool) -> float:
+def fit_all(
+    families: Mapping[str, Family],
+    tables: Mapping[str, EvidenceTable],
+    options: FitOptions,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Candidates]:
+    """Fit beliefs and path of every family on `tables`."""
+    pools = pool_of(list(families))
+    fitting = [Fitting(name, tables[name], family.traces, pools[name]) for name, family in families.items()]
+    return dict(zip(families, fit_candidates(fitting, options, progress=progress), strict=True))
+
+
+def hindsight(candidates: Candidates, table: EvidenceTable, *, own_path: bool) -> float:
     """Return the least factor with observed f ≤ α when the choice sees the judged prompts: nothing is certified.
 
     Among the policies of the path that was learned, or of the judged prompts' own path.
     """
-    M, r = predict_both(learned.posterior, learned.cost_to_go, table.k, table.values)
-    index = worth_index(M, r, learned.cost_to_go.cost_per_accepted)
-    path = fit_path(table, M, index) if own_path else learned.path
+    M, worth = candidates.fitted.beliefs.worth(table.k, table.values)
+    path = fit_path(table, M, worth) if own_path else candidates.path
     best = 1.0
     for thresholds in path.thresholds:
-        stop = threshold_stops(table, index, thresholds)
-        spent = table.spent[np.where(stop >= 0, stop, table.end)].sum()
+        stop = table.stops(worth, thresholds)
         lost = (table.accepted & (stop >= 0)).sum()
-        _, f, factor = rates(np.asarray([table.cost.sum(), spent, table.n_accepted, lost], dtype=float))
+        _, f, factor = rates([table.cost.sum(), table.cost_until(stop).sum(), table.n_accepted, lost])
         best = min(best, float(factor)) if f <= ALPHA else best
     return best
 
@@ -227,17 +229,17 @@ def factor_of(run: Judged) -> float:
     return 1.0 if run.summary.net_cost_factor is None else run.summary.net_cost_factor
 
 
-def captured(factor: float, oracle: float | None) -> float:
-    """Return (1 − factor)/(1 − oracle); NaN where there is nothing to save."""
-    return (1 - factor) / (1 - oracle) if oracle is not None and oracle < 1 else float("nan")
+def captured(factor: float, share: float | None) -> float:
+    """Return (1 − factor)/(1 − share); NaN where there is nothing to save."""
+    return (1 - factor) / (1 - share) if share is not None and share < 1 else float("nan")
 
 
 def mean_records(method: str, runs: Sequence[Mapping[str, Judged]], *, targets: bool) -> list[Record]:
     """Return the means over families of one method, each family's numbers averaged over the seeds."""
     names = list(runs[0])
     factors = np.asarray([np.mean([factor_of(run[name]) for run in runs]) for name in names])
-    oracles = [runs[0][name].summary.oracle_factor for name in names]
-    shares = [captured(f, o) for f, o in zip(factors, oracles, strict=True)]
+    cost_shares = [runs[0][name].summary.accepted_cost_share for name in names]
+    shares = [captured(f, o) for f, o in zip(factors, cost_shares, strict=True)]
     f = np.asarray([np.mean([run[name].summary.false_reject_rate or 0.0 for run in runs]) for name in names])
     allowed = int(binom.ppf(0.95, len(names), 1 - CONFIDENCE))
     above, mean, share = int((f > ALPHA).sum()), float(factors.mean()), float(np.nanmean(shares))
@@ -299,7 +301,8 @@ def run_ablation(families: Mapping[str, Family], seeds: int, n_parts: int) -> li
     started = time.perf_counter()
     records = []
     for validator in [spec.name for spec in next(iter(families.values())).design.validators]:
-        alone = {name: learn(columns_of(f.design, validator), method="logistic") for name, f in families.items()}
+        design = {name: columns_of(f.design, validator) for name, f in families.items()}
+        alone = fit_all(families, design, FitOptions(method="logistic"))
         tables = {name: columns_of(f.judging, validator) for name, f in families.items()}
         runs = [judge(families, alone, tables, n_parts=n_parts, seed=seed) for seed in range(seeds)]
         records += mean_records(f"{validator} alone", runs, targets=False)
@@ -313,8 +316,9 @@ def run_ablation(families: Mapping[str, Family], seeds: int, n_parts: int) -> li
 def run(families: Mapping[str, Family], seeds: int, n_parts: int, *, learned: bool) -> list[Record]:
     """Return all records: per family, then per method."""
     started = time.perf_counter()
-    rules = {name: learn(family.design, method="logistic") for name, family in families.items()}
+    design = {name: family.design for name, family in families.items()}
     judging = {name: family.judging for name, family in families.items()}
+    rules = fit_all(families, design, FitOptions(method="logistic"))
     say(started, "rules: fitted")
     by_rules = [judge(families, rules, judging, n_parts=n_parts, seed=seed) for seed in range(seeds)]
     say(started, "rules: judged")
@@ -322,12 +326,8 @@ def run(families: Mapping[str, Family], seeds: int, n_parts: int, *, learned: bo
     bounds: dict[str, dict[str, float]] = {}
     records: list[Record] = []
     if learned:
-        nets = learn_families(
-            {name: family.design for name, family in families.items()},
-            {name: family.traces for name, family in families.items()},
-            progress=lambda step: say(started, step),
-        )
-        extended = {name: nets[name].extend(family.judging, family.traces) for name, family in families.items()}
+        nets = fit_all(families, design, FitOptions(method="learned"), lambda step: say(started, step))
+        extended = {name: nets[name].fitted.extend(f.judging, f.traces) for name, f in families.items()}
         best = [judge(families, nets, extended, n_parts=n_parts, seed=seed) for seed in range(seeds)]
         for bound, own_path in (("uncertified", False), ("hindsight", True)):
             bounds[bound] = {name: hindsight(nets[name], extended[name], own_path=own_path) for name in families}
@@ -339,11 +339,11 @@ def run(families: Mapping[str, Family], seeds: int, n_parts: int, *, learned: bo
     if learned:
         records += mean_records("learned", best, targets=True)
     for bound, factors in bounds.items():
-        shares = [captured(factors[name], best[0][name].summary.oracle_factor) for name in families]
+        shares = [captured(factors[name], best[0][name].summary.accepted_cost_share) for name in families]
         records.append(Record(f"{bound} bound: mean net cost factor", float(np.mean(list(factors.values())))))
         records.append(Record(f"{bound} bound: mean captured share", float(np.nanmean(shares))))
     caps = [run.summary.length_cap_factor or 1.0 for run in best[0].values()]
-    cap_shares = [captured(c, run.summary.oracle_factor) for c, run in zip(caps, best[0].values(), strict=True)]
+    cap_shares = [captured(c, run.summary.accepted_cost_share) for c, run in zip(caps, best[0].values(), strict=True)]
     records += [
         Record("length cap: mean net cost factor", float(np.mean(caps)), "", "", "observed budget, not certified"),
         Record("length cap: mean captured share", float(np.nanmean(cap_shares))),
@@ -366,15 +366,15 @@ def family_records(name: str, by_rules: Sequence[Judged], best: Sequence[Judged]
     low = float(np.mean([(run.summary.net_cost_factor_ci or (1, 1))[0] for run in best]))
     high = float(np.mean([(run.summary.net_cost_factor_ci or (1, 1))[1] for run in best]))
     summary = best[0].summary
-    cap, oracle = summary.length_cap_factor or 1.0, summary.oracle_factor
+    cap, share = summary.length_cap_factor or 1.0, summary.accepted_cost_share
     return [
         Record(f"{name} net cost factor", factor, "", "<= 1 in its interval", f"length cap {cap:.3f}", low <= 1),
         Record(f"{name} interval low", low),
         Record(f"{name} interval high", high),
         Record(f"{name} rules together", float(np.mean([factor_of(run) for run in by_rules]))),
         Record(f"{name} length cap factor", cap),
-        Record(f"{name} oracle factor", 1.0 if oracle is None else oracle),
-        Record(f"{name} captured share", captured(factor, oracle)),
+        Record(f"{name} accepted cost share", 1.0 if share is None else share),
+        Record(f"{name} captured share", captured(factor, share)),
         Record(f"{name} false-reject rate", mean(best, "false_reject_rate"), "", f"<= {ALPHA}"),
         Record(f"{name} parts certified", float(np.mean([run.certified for run in best]))),
         Record(f"{name} judged accepted", float(summary.n_accepted)),
