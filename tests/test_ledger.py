@@ -122,6 +122,22 @@ def test_what_is_no_ledger_is_refused_with_its_line(tmp_path: Path) -> None:
         read_ledger(tmp_path / "absent")
 
 
+def test_the_former_word_for_what_was_not_accepted_is_read(tmp_path: Path) -> None:
+    """Nothing but the outcome changes, whatever the other fields say."""
+    path = tmp_path / "run.ledger.jsonl"
+    says = '"outcome":"rejected"'
+    one = Entry(
+        id=says, prompt_id="p", outcome="unaccepted", tokens=1, prompt_tokens=1, stages=(1,), seconds=0.0, reason=says
+    )
+    now = encode_line(Header(settings={"filter": says})) + encode_line(one)
+    path.write_bytes(now.replace(b'"outcome":"unaccepted"', b'"outcome":"rejected"'))
+    assert path.read_bytes() != now
+    ledger = read_ledger(path)
+    assert ledger.entries == [one]
+    assert ledger.settings == {"filter": says}
+    assert total(ledger.entries).unaccepted == 1
+
+
 def test_an_entry_that_does_not_add_up_cannot_be_made() -> None:
     good = {
         "id": "a",

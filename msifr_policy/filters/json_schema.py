@@ -62,11 +62,9 @@ class JsonSchema(AsksWorker):
     def __call__(self, prompt: Prompt, text: str) -> bool | Judgement:
         """Read the document and validate it."""
         schema = self._schema
-        if schema is None:
-            if prompt.schema is None:
-                return False
+        if schema is None and prompt.schema is not None:
             schema = msgspec.json.encode(prompt.schema).decode()
-        return self.worker.ask({"schema": schema, "find": self._find, "text": text})
+        return schema is not None and self.worker.ask({"schema": schema, "find": self._find, "text": text})
 
 
 def _encode(schema: dict[str, Any], *, where: str) -> str:

@@ -60,7 +60,7 @@ class Worker:
         self.memory = memory
         self.starts = 0
         """How many processes were started."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._process: _Process | None = None
 
     @property
@@ -87,18 +87,15 @@ class Worker:
             finally:
                 # Whatever else went wrong, an interrupt too: a late answer must not meet the next request.
                 if answer is None or answer.failed:
-                    self._end()
+                    self.close()
             return answer.yes if answer and not failure else Judgement(accepted=False, failure=failure)
 
     def close(self) -> None:
         """End the process, if there is one; another request would start another."""
         with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.end()
-            self._process = None
+            if self._process is not None:
+                self._process.end()
+                self._process = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Worker, self.module, seconds=self.seconds, memory=self.memory), ()

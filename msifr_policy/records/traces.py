@@ -169,16 +169,20 @@ class _DiscardedError(InputError):
 
 _decoder = msgspec.json.Decoder(Trace)
 _REMEDY = f"a trace is a line such as\n{EXAMPLE}\n--on-error skip counts and skips what is none"
+_LONGEST_MENDED = 2**24  # bytes: of other lines Python's own reader could make objects of twenty times their size
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def _decode(line: bytes, where: str) -> Trace:
     if len(line) > LONGEST_LINE:
         raise InputError(f"longer than {LONGEST_LINE} bytes", where=where, remedy=_REMEDY)
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decoder.decode(line)
     try:
-        record = json.loads(line.decode())  # slower, but it knows NaN and Infinity
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if len(line) > _LONGEST_MENDED:
+            raise InputError(str(error), where=where, remedy=_REMEDY) from None
+    try:
+        record = json.loads(line.decode())  # it knows NaN and Infinity
     except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON: {error}", where=where, remedy=_REMEDY) from None
     return _convert(record, where)
