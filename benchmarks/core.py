@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from benchmarks._records import Record, environment, print_records, save_records
-from msifr_policy.exact.optimum import frontier, path, solve
+from msifr_policy.exact.optimum import frontier, solve, solve_prices
 from msifr_policy.exact.process import StageProcess, markov_chain, pull
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def bandwidth(process: StageProcess) -> list[Record]:
         lambda: [array.sum() for array in flat],
         lambda: [pull(P, one) for P in process.transitions],
         lambda: [pull(P, both) for P in process.transitions],
-        lambda: path(process, [10.0]),
+        lambda: solve_prices(process, [10.0]),
         repeats=10,
     )
     plain = fastest(lambda: [P @ both for P in process.transitions])  # apart: BLAS threads spin on after it
@@ -97,7 +97,7 @@ def frontier_cost(process: StageProcess, points: int) -> list[Record]:
     single, seconds, grid = race(
         lambda: solve(process),
         lambda: frontier(process, max_points=points),
-        lambda: path(process, prices),
+        lambda: solve_prices(process, prices),
         repeats=2,
     )
     return [
@@ -148,11 +148,11 @@ def compare(
     """One fixed price: seconds and values, ours and the peer's."""
     from quantecon.markov.ddp import backward_induction
 
-    ours = path(process, [PRICE])
+    ours = solve_prices(process, [PRICE])
     value = PRICE * ours.utility_kept[0] - ours.tokens[0] + process.prompt_cost
     values, _ = backward_induction(problem, process.K, terminal)
     seconds, peer = race(
-        lambda: path(process, [PRICE]), lambda: backward_induction(problem, process.K, terminal), repeats=3
+        lambda: solve_prices(process, [PRICE]), lambda: backward_induction(problem, process.K, terminal), repeats=3
     )
     gap = float(abs(value - process.initial @ values[0][: process.initial.size]))
     ratio, by = peer / seconds, f"quantecon, {name}"

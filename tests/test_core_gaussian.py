@@ -18,7 +18,7 @@ from msifr_policy.exact.gaussian import (
     sprt_boundaries,
     sprt_rates,
 )
-from msifr_policy.exact.optimum import CHOICES, path, solve
+from msifr_policy.exact.optimum import CHOICES, solve, solve_prices
 from msifr_policy.policy import Action
 
 MODEL = GaussianModel(0.3, (0.25,) * 12, (10.0,) * 12, 5.0, exit_cost=2.0)
@@ -126,7 +126,7 @@ def test_the_optimum_is_a_sequential_probability_ratio_test() -> None:
     process = gaussian_process(model)
     rising = [CHOICES.index(action) for action in (Action.DISCARD, Action.CONTINUE, Action.EXIT)]
     used = set()
-    for choice in path(process, [2 * solve(process).price]).choices:
+    for choice in solve_prices(process, [2 * solve(process).price]).choices:
         ranks = np.argsort(rising)[choice[:, 0]]
         assert (np.diff(ranks) >= 0).all()
         used |= set(ranks.tolist())
@@ -157,7 +157,7 @@ def test_bad_models_and_boundaries_are_refused_with_the_place() -> None:
         sprt(MODEL, 1, 2)
     with pytest.raises(InputError, match="upper boundary 2 without EXIT"):
         sprt(replace(MODEL, exit_cost=None), -1, 2)
-    assert not sprt(replace(MODEL, exit_cost=None), -1).exiting
+    assert not sprt(replace(MODEL, exit_cost=None), -1).exits
     with pytest.raises(InputError, match="finite, drift > 0"):
         sprt_rates(0.0, -1, 1)
     with pytest.raises(InputError, match="error rates"):

@@ -9,7 +9,6 @@ from msifr_policy.exact.evaluation import StagePolicy, never_discard
 from msifr_policy.exact.hazard import (
     HazardModel,
     fit_hazard,
-    fit_hazard_labelled,
     hazard_flags,
     hazard_process,
     hazard_rates,
@@ -43,8 +42,8 @@ def test_the_sample_follows_the_recursion() -> None:
     rates = hazard_rates(MODEL)
     assert abs(paid.mean() - rates.tokens) < 6 * paid.std() / np.sqrt(n)
     kept = sample.accepted & (stop == 4)
-    assert abs(kept.mean() - rates.kept) < 6 * 0.5 / np.sqrt(n)
-    assert abs(sample.accepted.mean() - rates.accepted) < 6 * 0.5 / np.sqrt(n)
+    assert abs(kept.mean() - rates.utility_kept) < 6 * 0.5 / np.sqrt(n)
+    assert abs(sample.accepted.mean() - rates.utility_full) < 6 * 0.5 / np.sqrt(n)
     assert sample.costs.shape == (n, 5)
     again = sample_hazard(MODEL, n, np.random.default_rng(1))
     np.testing.assert_array_equal(again.flags, sample.flags)
@@ -52,9 +51,7 @@ def test_the_sample_follows_the_recursion() -> None:
 
 def test_counting_recovers_the_model() -> None:
     sample = sample_hazard(MODEL, 200_000, np.random.default_rng(2))
-    fit = fit_hazard_labelled(
-        sample.flags, sample.accepted, sample.fault_stage, stage_costs=MODEL.stage_costs, prompt_cost=50
-    )
+    fit = fit_hazard(sample.flags, sample.accepted, sample.fault_stage, stage_costs=MODEL.stage_costs, prompt_cost=50)
     for name in ("hazard", "detection", "false_alarm"):
         np.testing.assert_allclose(getattr(fit.model, name), getattr(MODEL, name), atol=0.015)
     np.testing.assert_allclose([fit.model.accept_clean, fit.model.accept_faulty], [0.8, 0.1], atol=0.01)
@@ -67,9 +64,7 @@ def test_em_climbs_and_recovers_tied_rates() -> None:
         np.testing.assert_allclose(getattr(fit.model, name), getattr(TIED, name), atol=0.03)
     np.testing.assert_allclose([fit.model.accept_clean, fit.model.accept_faulty], [0.9, 0.2], atol=0.05)
     assert (np.diff(fit.log_likelihood) > -1e-3).all()  # the penalised likelihood climbs; the plain one almost
-    labelled = fit_hazard_labelled(
-        sample.flags, sample.accepted, sample.fault_stage, stage_costs=TIED.stage_costs, tied=True
-    )
+    labelled = fit_hazard(sample.flags, sample.accepted, sample.fault_stage, stage_costs=TIED.stage_costs, tied=True)
     assert hazard_rates(fit.model).saving_rate == pytest.approx(hazard_rates(labelled.model).saving_rate, abs=0.01)
 
 
@@ -95,7 +90,7 @@ def test_bad_models_and_data_are_refused_with_the_place() -> None:
     with pytest.raises(InputError, match=r"flags of shape \(2, 3\)"):
         fit_hazard(np.zeros((2, 3)), [True, False], stage_costs=[1, 1])
     with pytest.raises(InputError, match="fault stages"):
-        fit_hazard_labelled(np.zeros((1, 2)), [True], [7], stage_costs=[1, 1])
+        fit_hazard(np.zeros((1, 2)), [True], [7], stage_costs=[1, 1])
 
 
 def process_of_beliefs() -> StageProcess:

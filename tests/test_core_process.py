@@ -12,7 +12,7 @@ from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.evidence.table import Costing, EvidenceTable
 from msifr_policy.exact.evaluation import StagePolicy, evaluate, never_discard
 from msifr_policy.exact.hidden import hide
-from msifr_policy.exact.optimum import frontier, keep_checkpoints, path, solve, solve_budget
+from msifr_policy.exact.optimum import frontier, keep_checkpoints, solve, solve_budget, solve_prices
 from msifr_policy.exact.prices import Prices, charge_checkpoints
 from msifr_policy.exact.process import StageProcess, markov_chain, mixture, pad, prospects, random_lengths, reach
 from msifr_policy.exact.tree import Branch, Node
@@ -44,14 +44,14 @@ NAN = float("nan")
             "cost of stage 2, state 1: value -4",
         ),
         ({"stage_costs": (np.array([NAN, 2.0]), np.ones(2))}, "cost of stage 1, state 0: value nan"),
-        ({"stage_costs": (np.ones(2),)}, "1 stage cost vectors for 2 checkpoints"),
-        ({"stage_costs": (np.ones(2), np.ones(3))}, "checkpoint 1: stage cost has shape"),
+        ({"stage_costs": (np.ones(2),)}, "stage_costs: 1 vectors for 2 checkpoints"),
+        ({"stage_costs": (np.ones(2), np.ones(3))}, "checkpoint 1: stage_costs of shape"),
         ({"utility": np.array([0.0, -1.0])}, "utility at checkpoint 2, state 1: value -1"),
         ({"utility": np.zeros(2)}, "checkpoint 2, state 0: acceptance cannot be reached"),
         ({"initial": np.array([0.5, 0.4])}, "initial distribution: probabilities sum to 0.9"),
         ({"initial": np.array([1.5, -0.5])}, "initial distribution, state 1: value -0.5"),
         ({"prompt_cost": -1.0}, "prompt cost -1"),
-        ({"exit_costs": (np.ones(2), np.ones(2))}, "0 exit utility vectors"),
+        ({"exit_costs": (np.ones(2), np.ones(2))}, "exit_utilities: 0 vectors"),
         (
             {"exit_costs": (np.ones(2), np.array([1.0, NAN])), "exit_utilities": (np.ones(2), np.ones(2))},
             "exit cost at checkpoint 1, state 1: value nan",
@@ -67,7 +67,7 @@ def test_bad_policies_are_refused_with_the_place() -> None:
     process = StageProcess(**GOOD)
     with pytest.raises(InputError, match=r"checkpoint 1, state 0: probabilities 1.5"):
         StagePolicy((np.ones(2), np.array([1.5, 0.0])))
-    with pytest.raises(InputError, match="policy of shape"):
+    with pytest.raises(InputError, match="policy: 1 vectors for 2"):
         evaluate(process, StagePolicy((np.ones(2),)))
     with pytest.raises(InputError, match="checkpoint 0, state 1: EXIT is not available"):
         evaluate(process, StagePolicy((np.zeros(2), np.ones(2)), (np.array([0.0, 0.5]), np.zeros(2))))
@@ -75,15 +75,15 @@ def test_bad_policies_are_refused_with_the_place() -> None:
 
 def test_bad_questions_are_refused() -> None:
     process = StageProcess(**GOOD)
-    with pytest.raises(InputError, match="price -1"):
-        path(process, [1.0, -1.0])
+    with pytest.raises(InputError, match="price 1: value -1"):
+        solve_prices(process, [1.0, -1.0])
     with pytest.raises(InputError, match=r"checkpoints \[2\]"):
         solve(process, checkpoints=[2])
     with pytest.raises(InputError, match=r"budget 1.5"):
         solve_budget(process, 1.5)
     with pytest.raises(InputError, match="checkpoint costs"):
         keep_checkpoints(process, [1.0])
-    with pytest.raises(InputError, match="labels of shapes"):
+    with pytest.raises(InputError, match="labels: 1 vectors for 3"):
         hide(process, [np.zeros(2)])
     with pytest.raises(InputError, match="weights"):
         mixture([1.0], [process, process])
@@ -91,7 +91,7 @@ def test_bad_questions_are_refused() -> None:
         pad(process, 1)
     with pytest.raises(InputError, match=r"checkpoint 1, state 1: probability 1\.5 of finishing"):
         random_lengths(process, [[0.5, 1.5]])
-    with pytest.raises(InputError, match="1 finishing vectors"):
+    with pytest.raises(InputError, match="finishing: 1 vectors"):
         random_lengths(process, [])
     with pytest.raises(InputError, match="checkpoint 1: value -1"):
         charge_checkpoints(process, [1.0, -1.0])
@@ -159,15 +159,14 @@ def test_sparse_is_dense_and_is_never_densified(monkeypatch: pytest.MonkeyPatch)
     assert all(sp.issparse(matrix) for matrix in sparse.transitions)
 
 
-def test_prices_in_one_sweep_are_prices_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prices_in_one_sweep_are_prices_one_by_one() -> None:
     process = random_process(np.random.default_rng(4), sparse=False)
     prices = np.array([np.inf, *np.linspace(20, 1, 11)])
-    together = path(process, prices)
-    monkeypatch.setattr("msifr_policy.exact.optimum._PRICES_AT_ONCE", 4)
-    apart = path(process, prices)
+    together = solve_prices(process, prices)
+    apart = solve_prices(process, prices, at_once=4)
     np.testing.assert_allclose(apart.tokens, together.tokens, rtol=1e-12)
     for i, price in enumerate(prices):
-        alone = path(process, [price])
+        alone = solve_prices(process, [price])
         np.testing.assert_allclose(alone.tokens[0], together.tokens[i], rtol=1e-12)
         for k in range(process.K):
             np.testing.assert_array_equal(alone.choices[k][:, 0], together.choices[k][:, i])
@@ -231,6 +230,7 @@ def test_a_chain_compiled_from_recorded_evidence_by_hand() -> None:
         start=np.array([0, 3, 6, 8, 9]),
         attempt_ids=tuple("abcd"),
         prompt_ids=("p",),
+        prompt_hash=np.zeros(1, np.uint32),
         prompt=np.zeros(4, np.int64),
         groups=("",),
         accepted=np.array([True, False, True, False]),
@@ -274,7 +274,7 @@ def test_a_frontier_ends_at_the_vertex_of_least_loss() -> None:
 def test_stages_share_their_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """A homogeneous chain holds one matrix, dense or sparse, and checks it once."""
     checked = []
-    monkeypatch.setattr("msifr_policy.exact.process._check_rows", lambda _, k: checked.append(k))
+    monkeypatch.setattr("msifr_policy.exact.process.check_rows", lambda _, k: checked.append(k))
     for matrix in (P, sp.csr_array(P)):
         chain = markov_chain(matrix, [1, 1], [0, 1], [1, 0], stages=5)
         assert len({id(each) for each in chain.transitions}) == 1
@@ -286,7 +286,7 @@ def test_a_finished_attempt_is_never_discarded() -> None:
     matrix = np.array([[0.5, 0.3, 0.2], [0, 1, 0], [0, 0, 1.0]])
     process = markov_chain(matrix, [1, 0, 0], [0.5, 0, 1], [1, 0, 0], stages=3)
     for price in (0.1, 1.0, np.inf):
-        choices = path(process, [price]).choices
+        choices = solve_prices(process, [price]).choices
         assert all((choice[1:] == 0).all() for choice in choices)
 
 
@@ -307,7 +307,7 @@ def test_values_agree_with_quantecon() -> None:
     with pytest.warns(UserWarning, match="infinite horizon"):  # it says what beta = 1 rules out
         problem = quantecon.markov.DiscreteDP(R, Q, beta=1.0)
     values, choices = quantecon.markov.ddp.backward_induction(problem, stages, np.append(price * utility, 0.0))
-    found = path(process, [price])
+    found = solve_prices(process, [price])
     value = price * found.utility_kept[0] - found.tokens[0]
     assert value == pytest.approx(values[0][:S].mean(), abs=1e-12)
     for k in range(stages):

@@ -40,7 +40,7 @@ from scipy.special import expit
 
 from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy
-from msifr_policy.exact.process import Matrix, StageProcess, Vector
+from msifr_policy.exact.process import Matrix, StageProcess, Vector, check_number
 
 __all__ = [
     "OVERSHOOT",
@@ -86,20 +86,16 @@ class GaussianModel:
         if not 0 < self.prior < 1:
             raise InputError(f"prior {self.prior}", where="GaussianModel", remedy="a probability in (0, 1)")
         if not 0 < self.spacing <= self.bound < np.inf:
-            raise InputError(
-                f"spacing {self.spacing}, bound {self.bound}", where="GaussianModel", remedy="0 < spacing <= bound"
-            )
+            grid = f"spacing {self.spacing}, bound {self.bound}"
+            raise InputError(grid, where="GaussianModel", remedy="0 < spacing <= bound")
         for k, (delta, cost) in enumerate(zip(self.drift, self.stage_costs, strict=True), start=1):
-            if not 0 <= delta < np.inf:
-                raise InputError(f"drift {delta}", where=f"stage {k}", remedy="finite and >= 0")
+            check_number(delta, "drift", where=f"stage {k}")
+            check_number(cost, "cost", where=f"stage {k}")
             if 0 < 2 * delta < self.spacing:
                 raise InputError(f"spacing {self.spacing}", where=f"stage {k}", remedy=f"at most 2·drift = {2 * delta}")
-            if not 0 <= cost < np.inf:
-                raise InputError(f"cost {cost}", where=f"stage {k}", remedy="tokens, finite and >= 0")
-        for name in ("prompt_cost", "exit_cost"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < np.inf:
-                raise InputError(f"{name} {value}", where="GaussianModel", remedy="tokens, finite and >= 0")
+        check_number(self.prompt_cost, "prompt_cost", where="GaussianModel")
+        if self.exit_cost is not None:
+            check_number(self.exit_cost, "exit_cost", where="GaussianModel")
 
     @property
     def K(self) -> int:  # noqa: N802
@@ -148,8 +144,7 @@ def sprt(model: GaussianModel, lower: float, upper: float = np.inf) -> StagePoli
         raise InputError(f"upper boundary {upper} without EXIT", where="sprt", remedy="give the model an exit_cost")
     grid = gaussian_grid(model)
     going_on, exiting = (grid > lower) & (grid < upper), grid >= upper
-    with_exit = model.K if exiting.any() else 0
-    return StagePolicy((going_on.astype(float),) * model.K, (exiting.astype(float),) * with_exit)
+    return StagePolicy((going_on.astype(float),) * model.K, (exiting.astype(float),) * model.K)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +169,8 @@ def sprt_rates(drift: float, lower: float, upper: float, *, overshoot: float = O
     """
     _check_boundaries(lower, upper)
     if not (0 < drift < np.inf and np.isfinite([lower, upper]).all()):
-        raise InputError(
-            f"drift {drift}, boundaries {lower} and {upper}", where="sprt_rates", remedy="finite, drift > 0"
-        )
+        numbers = f"drift {drift}, boundaries {lower} and {upper}"
+        raise InputError(numbers, where="sprt_rates", remedy="finite, drift > 0")
     a, b = lower - 2 * drift * overshoot, upper + 2 * drift * overshoot
     information = 2 * drift**2
     f = np.expm1(-b) / (np.expm1(-b) - np.expm1(-a))

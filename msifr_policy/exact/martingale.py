@@ -1,23 +1,22 @@
-"""What the martingale of conditional utility says about a policy, exactly, on a finite process [T4]-[T6],
-[T12].
+"""What the martingale of conditional utility says about a policy, exactly, on a finite process [T4]-[T6], [T12].
 
 M_k = E[U | F_k] is a Doob martingale and the stopping time τ ≤ K is bounded, so for every policy
 
     E[U] = E[U; finished] + E[M_τ; exited] + E[M_τ; discarded]                                       [T4]
 
-and lost utility can be read off at the moment of each discard. This does **not** say that retained attempts
-look like all attempts: with R the retention of a policy that never exits,
+and lost utility can be read off at the moment of each discard. This does **not** say that retained attempts look like
+all attempts: with R the retention of a policy that never exits,
 
     E[U | R] − E[U] = (E[U] − E[M_τ | discarded]) P(discarded)/P(R),                                 [T5]
 
-positive whenever the policy discards poor prospects. Nor does it say that what is accepted and retained looks
-like what is accepted: for the finished sample Y,
+positive whenever the policy discards poor prospects. Nor does it say that what is accepted and retained looks like what
+is accepted: for the finished sample Y,
 
     TV(L(Y | A, R), L(Y | A)) = f · TV(L(Y | A, R), L(Y | A, discarded)) ≤ f,                        [T6]
 
-which bounds the bias of every statistic with values in [0, 1], overall and in each group. All this is about
-the true M_k. Where an *estimate* M̂ stands in for it, it has to be calibrated, which can be tested: the
-increments of a calibrated M̂ have conditional mean zero, and any bet ν_k(F_k) on them has
+which bounds the bias of every statistic with values in [0, 1], overall and in each group. All this is about the true
+M_k. Where an *estimate* M̂ stands in for it, it has to be calibrated, which can be tested: the increments of a
+calibrated M̂ have conditional mean zero, and any bet ν_k(F_k) on them has
 
     E[Π_k (1 + ν_k (M̂_{k+1} − M̂_k))] = 1.                                                            [T12]
 
@@ -35,7 +34,7 @@ import numpy.typing as npt
 
 from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy, evaluate
-from msifr_policy.exact.process import StageProcess, Vector, prospects, pull, reach
+from msifr_policy.exact.process import StageProcess, Vector, check_vectors, prospects, pull, reach
 
 __all__ = [
     "BiasBound",
@@ -73,27 +72,24 @@ def optional_stopping(
 ) -> OptionalStopping:
     """Return the optional-stopping decomposition of E[U] [T4].
 
-    estimate: K vectors `[S_k]`, an M̂_k to read lost utility with; default the true M_k. A gap other than
-    zero shows a miscalibrated estimate where this policy stops; no gap under one policy does not show
-    calibration (see `drift`).
+    estimate: K vectors `[S_k]`, an M̂_k to read lost utility with; default the true M_k. A gap other than zero shows a
+    miscalibrated estimate where this policy stops; no gap under one policy does not show calibration (see `drift`).
     """
     result = evaluate(process, policy)
+    M = _as_vectors(process, prospects(process).utility[:-1] if estimate is None else estimate, "estimate")
+
+    def stopped(shares: tuple[Vector, ...]) -> float:
+        return float(sum((D * share) @ M_k for D, share, M_k in zip(result.arriving, shares, M, strict=False)))
+
     finished = float(result.arriving[-1] @ process.utility)
-    M = prospects(process).utility[:-1] if estimate is None else _as_vectors(process, estimate, process.K)
-    discarded = exited = 0.0
-    for k, discarding in enumerate(policy.discarding):
-        discarded += float((result.arriving[k] * discarding) @ M[k])
-        if policy.exiting:
-            exited += float((result.arriving[k] * policy.exiting[k]) @ M[k])
-    return OptionalStopping(result.utility_full, finished, exited, discarded)
+    return OptionalStopping(result.utility_full, finished, stopped(policy.exiting), stopped(policy.discarding))
 
 
 @dataclass(frozen=True, slots=True)
 class RetainedShift:
     """How far the retained differ from all attempts in mean utility [T5].
 
-    utility_full: E[U]. utility_retained: E[U | R]. utility_discarded: E[M_τ | discarded], NaN if nothing is
-    discarded.
+    utility_full: E[U]. utility_retained: E[U | R]. utility_discarded: E[M_τ | discarded], NaN if nothing is discarded.
     discarded: P(discarded).
     """
 
@@ -129,10 +125,9 @@ def retained_shift(process: StageProcess, policy: StagePolicy) -> RetainedShift:
 class BiasBound:
     """The bias of retained accepted samples, exactly, and its bound [T6].
 
-    false_reject_rate: f, the bound on |E[h(Y) | A, R] − E[h(Y) | A]| for every h with values in [0, 1].
-    bias: TV(L(Y | A, R), L(Y | A)), the largest such difference. contrast: TV(L(Y | A, R), L(Y | A,
-    discarded)). bias = f · contrast; where one of the laws does not exist (f = 0 or f = 1) the contrast is
-    counted as 1.
+    false_reject_rate: f, the bound on |E[h(Y) | A, R] − E[h(Y) | A]| for every h with values in [0, 1]. bias:
+    TV(L(Y | A, R), L(Y | A)), the largest such difference. contrast: TV(L(Y | A, R), L(Y | A, discarded)). bias =
+    f · contrast; where one of the laws does not exist (f = 0 or f = 1) the contrast is counted as 1.
     """
 
     false_reject_rate: float
@@ -141,13 +136,12 @@ class BiasBound:
 
 
 def bias_bound(process: StageProcess, policy: StagePolicy, groups: npt.ArrayLike | None = None) -> dict[str, BiasBound]:
-    """Return the bias of a policy that never exits, under the key "" overall and under each group's name
-    [T6].
+    """Return the bias of a policy that never exits, under the key "" overall and under each group's name [T6].
 
-    The finished sample Y is the state at checkpoint K (of a tree: the whole history). groups: `[S_K]` labels
-    of that state; within a group everything is conditional on it, so f_G protects the group's own diversity
-    while f alone does not. Groups that are never accepted are left out. Laws are weighted by U, which is P(A
-    | Y) when U = A. Says nothing about rejected samples, and nothing about the bias of an estimated f.
+    The finished sample Y is the state at checkpoint K (of a tree: the whole history). groups: `[S_K]` labels of that
+    state; within a group everything is conditional on it, so f_G protects the group's own diversity while f alone does
+    not. Groups that are never accepted are left out. Laws are weighted by U, which is P(A | Y) when U = A. Says nothing
+    about rejected samples, and nothing about the bias of an estimated f.
     """
     _must_not_exit(policy, "bias_bound")
     retained = evaluate(process, policy).arriving[-1] * process.utility
@@ -155,8 +149,7 @@ def bias_bound(process: StageProcess, policy: StagePolicy, groups: npt.ArrayLike
     bounds = {"": _bound(accepted, retained)}
     if groups is not None:
         names = np.asarray(groups).astype(str)
-        if names.shape != process.utility.shape:
-            raise InputError(f"groups of shape {names.shape}", where="bias_bound", remedy="a label per final state")
+        check_vectors((names,), process.sizes[-1:], "groups")
         for name in np.unique(names):
             inside = names == name
             if accepted[inside].sum() > 0:
@@ -173,20 +166,19 @@ def total_variation(first: npt.ArrayLike, second: npt.ArrayLike) -> Any:
 def drift(process: StageProcess, estimate: Sequence[npt.ArrayLike]) -> tuple[Vector, ...]:
     """Return K vectors `[S_k]`, E[M̂_{k+1} | F_k] − M̂_k [T12].
 
-    estimate: K + 1 vectors `[S_k]`; give U itself as the last. All zero iff M̂ is calibrated; else the
-    entries name the checkpoints and states where it is not, positive where M̂_k is too low.
+    estimate: K + 1 vectors `[S_k]`; give U itself as the last. All zero iff M̂ is calibrated; else the entries name the
+    checkpoints and states where it is not, positive where M̂_k is too low.
     """
-    M = _as_vectors(process, estimate, process.K + 1)
+    M = _as_vectors(process, estimate, "estimate", end=True)
     return tuple(pull(P, M[k + 1][:, None])[:, 0] - M[k] for k, P in enumerate(process.transitions))
 
 
 def bet_expectation(process: StageProcess, estimate: Sequence[npt.ArrayLike], bets: Sequence[npt.ArrayLike]) -> float:
     """Return E[Π_k (1 + ν_k (M̂_{k+1} − M̂_k))] over finished attempts [T12]; one if M̂ is calibrated.
 
-    estimate: K + 1 vectors `[S_k]`. bets: K vectors `[S_k]`, ν_k as a function of what is known at k
-    (predictable).
+    estimate: K + 1 vectors `[S_k]`. bets: K vectors `[S_k]`, ν_k as a function of what is known at k (predictable).
     """
-    M, nu = _as_vectors(process, estimate, process.K + 1), _as_vectors(process, bets, process.K)
+    M, nu = _as_vectors(process, estimate, "estimate", end=True), _as_vectors(process, bets, "bets")
     G = np.ones(process.utility.size)
     for k in reversed(range(process.K)):
         both = pull(process.transitions[k], np.column_stack([G, M[k + 1] * G]))
@@ -204,16 +196,14 @@ def _bound(accepted: Vector, retained: Vector) -> BiasBound:
     return BiasBound(f, float(total_variation(kept, law)), float(total_variation(kept, lost / lost.sum())))
 
 
-def _as_vectors(process: StageProcess, given: Sequence[npt.ArrayLike], n: int) -> tuple[Vector, ...]:
+def _as_vectors(
+    process: StageProcess, given: Sequence[npt.ArrayLike], name: str, *, end: bool = False
+) -> tuple[Vector, ...]:
     vectors = tuple(np.asarray(v, dtype=float) for v in given)
-    if [v.shape for v in vectors] != [(size,) for size in process.sizes[:n]]:
-        raise InputError(
-            f"vectors of shapes {[v.shape for v in vectors]} for {process!r}",
-            remedy=f"checkpoints 0 … {n - 1}",
-        )
+    check_vectors(vectors, process.sizes[: process.K + end], name)
     return vectors
 
 
 def _must_not_exit(policy: StagePolicy, where: str) -> None:
-    if any(x.any() for x in policy.exiting):
+    if policy.exits:
         raise InputError("the policy exits", where=where, remedy="the statement is about discarding only")

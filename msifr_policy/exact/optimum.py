@@ -5,17 +5,17 @@ For a price λ (tokens that one unit of utility is worth) backward induction [T8
 
     V_K = λU,    V_k = max{ 0 [DISCARD],  λe_k − X_k [EXIT],  P_k V_{k+1} − c_k [CONTINUE] }
 
-and F(λ) = π·V_0 − C_0 = max_π (λ E[U; R_π] − E[T_π]) is convex, increasing and piecewise linear in λ. Its
-root λ* is the least cost per accepted ρ any policy can reach. Dinkelbach's update λ ← ρ(π_λ) is Newton's
-method on F: it falls monotonically to λ* and ends there after finitely many steps; F(λ*) = 0 is the proof,
-and may be checked by one more induction. Values are carried as pairs (u, t) of utility and tokens, V = λu −
-t, so that one pass over the transitions gives the policy and its ρ.
+and F(λ) = π·V_0 − C_0 = max_π (λ E[U; R_π] − E[T_π]) is convex, increasing and piecewise linear in λ. Its root λ* is
+the least cost per accepted ρ any policy can reach. Dinkelbach's update λ ← ρ(π_λ) is Newton's method on F: it falls
+monotonically to λ* and ends there after finitely many steps; F(λ*) = 0 is the proof, and may be checked by one more
+induction. Values are carried as pairs (u, t) of utility and tokens, V = λu − t, so that one pass over the transitions
+gives the policy and its ρ.
 
 **Tie rule.** DISCARD iff going on is worth ≤ 0 and there is cost ahead (r_k > 0); a finished attempt is never
 discarded. EXIT only if it is worth more than both.
 
-Prices Λ = λ* + μ with a multiplier μ ≥ 0 on lost utility sweep the frontier [T9]: the vertices of F are the
-vertices of the lower convex hull of all achievable (f, s).
+Prices Λ = λ* + μ with a multiplier μ ≥ 0 on lost utility sweep the frontier [T9]: the vertices of F are the vertices of
+the lower convex hull of all achievable (f, s).
 
 References: Dinkelbach (1967), *On nonlinear fractional programming*; Puterman (2005), chapter 4; Eisner and
 Severance (1976), *Mathematical techniques for efficient record segmentation* (the search for vertices).
@@ -32,34 +32,42 @@ import numpy.typing as npt
 
 from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy, mix
-from msifr_policy.exact.process import StageProcess, Vector, prospects, pull
+from msifr_policy.exact.process import (
+    StageProcess,
+    Vector,
+    at_end,
+    check_number,
+    check_values,
+    check_vectors,
+    go_on,
+    prospects,
+)
 from msifr_policy.policy import Action
 
 __all__ = [
     "BudgetOptimum",
     "KeptCheckpoints",
     "Optimum",
-    "Path",
+    "PricedPolicies",
     "frontier",
     "keep_checkpoints",
-    "path",
     "solve",
     "solve_budget",
+    "solve_prices",
 ]
 
 Codes = npt.NDArray[np.int8]
 
 ALL_ACTIONS = frozenset(Action)
 CHOICES = (Action.CONTINUE, Action.DISCARD, Action.EXIT)
-"""What the codes 0, 1, 2 in `Path.choices` stand for."""
+"""What the codes 0, 1, 2 in `PricedPolicies.choices` stand for."""
 
 _CONTINUE, _DISCARD, _EXIT = 0, 1, 2
-_PRICES_AT_ONCE = 256
 _ROUNDING = 1e-13  # relative size of what is taken for rounding error in F
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Path:
+class PricedPolicies:
     """Optimal policies for L prices, from conservative (high price) to aggressive (low) when the prices fall.
 
     prices: `[L]` tokens per unit of utility, Λ = λ* + μ; `inf` asks to lose nothing first and to save second.
@@ -93,9 +101,8 @@ class Path:
 class Optimum:
     """The least cost per accepted, with its proof [T8].
 
-    price: λ* = min ρ in tokens per unit of utility, a lower bound for every policy that sees the same
-    evidence.
-    policy: a policy with ρ = λ*. residual: F(λ*) = π·V_0(λ*) − C_0 in tokens, which the optimum makes zero.
+    price: λ* = min ρ in tokens per unit of utility, a lower bound for every policy that sees the same evidence.
+    policy: a policy with ρ = λ*. residual: F(λ*) in tokens, which the optimum makes zero.
     prices: the iterates λ_0 > λ_1 > … > λ*; each cost one backward induction.
     """
 
@@ -114,15 +121,10 @@ class Optimum:
 class BudgetOptimum:
     """The policy of least cost per accepted whose utility loss stays within a budget α [T9].
 
-    policy: follows the vertex `aggressive` with probability `weight` and the vertex `conservative` otherwise.
-    price: Λ at which both are optimal, λ* if the budget does not bind. saving_rate, utility_loss: of
-    `policy`.
+    price: Λ at which `policy` is optimal, λ* if the budget does not bind. saving_rate, utility_loss: of `policy`.
     """
 
     policy: StagePolicy
-    conservative: StagePolicy
-    aggressive: StagePolicy
-    weight: float
     price: float
     saving_rate: float
     utility_loss: float
@@ -132,15 +134,13 @@ class BudgetOptimum:
 class KeptCheckpoints:
     """The checkpoints worth their cost.
 
-    checkpoints: those kept, in order. price: least cost per accepted in tokens, the checkpoints' own cost
-    included.
-    policy: attains it. price_without: ρ with no checkpoint at all.
+    checkpoints: those kept, in order. price: least cost per accepted in tokens, the checkpoints' own cost included.
+    policy: attains it.
     """
 
     checkpoints: tuple[int, ...]
     price: float
     policy: StagePolicy
-    price_without: float
 
 
 class _Vertex(NamedTuple):
@@ -163,24 +163,24 @@ class _Problem(NamedTuple):
     full: _Vertex
 
 
-def path(
+def solve_prices(
     process: StageProcess,
     prices: npt.ArrayLike,
     *,
     actions: Collection[Action] = ALL_ACTIONS,
     checkpoints: Collection[int] | None = None,
-) -> Path:
-    """Return the optimal policy for each price Λ, all by one sweep of backward induction [T8], [T9].
+    at_once: int = 256,
+) -> PricedPolicies:
+    """Return the optimal policy for each price Λ, by one sweep of backward induction for `at_once` of them [T8], [T9].
 
     prices: `[L]` tokens per unit of utility, in any order; `inf` allowed.
     actions: which of DISCARD and EXIT may be used. checkpoints: where they may be used, default 0 … K − 1.
     Raises `InputError` for a price that is negative or NaN and for checkpoints outside 0 … K − 1.
     """
     grid = np.atleast_1d(np.asarray(prices, dtype=float))
-    if not (grid >= 0).all():
-        raise InputError(f"price {grid[~(grid >= 0)][0]:g}", where="path", remedy="tokens per utility, >= 0")
+    check_values(grid, "price {}", infinite=True)
     problem = _problem(process, actions, checkpoints)
-    return _as_path(problem, _induct(problem, grid))
+    return _priced(problem, _induct(problem, grid, at_once))
 
 
 def solve(
@@ -192,9 +192,9 @@ def solve(
 ) -> Optimum:
     """Return the policy of least cost per accepted ρ, by Dinkelbach's method [T8].
 
-    actions, checkpoints: as in `path`. start: a price to begin with (that of a similar process), default
-    ρ_full. Where the value of going on is exactly zero at λ*, discarding and continuing are both optimal; the
-    policy returned is the one that attained λ*, never the empty one that keeps nothing.
+    actions, checkpoints: as in `solve_prices`. start: a price to begin with (that of a similar process), default
+    ρ_full. Where the value of going on is exactly zero at λ*, discarding and continuing are both optimal; the policy
+    returned is the one that attained λ*, never the empty one that keeps nothing.
 
     Checkpoint 0 is the start: where it tells prompts apart, the optimum may give whole prompts up. Pass
     `checkpoints=range(1, K)` to decide within attempts only.
@@ -209,20 +209,20 @@ def frontier(
     max_points: int | None = None,
     actions: Collection[Action] = ALL_ACTIONS,
     checkpoints: Collection[int] | None = None,
-) -> Path:
+) -> PricedPolicies:
     """Return the frontier of saving against lost utility [T9]: its vertices, from losing nothing to λ*.
 
-    Between neighbours the frontier is the straight line that `mix` reaches by randomising. The search solves
-    at the price where two neighbours tie; a better policy there is a new vertex between them, and none proves
-    the edge. All open edges are solved in one sweep. With `max_points` it stops at that many vertices, having
-    searched the widest edges first: every point is on the frontier, but an edge may hide vertices above it.
+    Between neighbours the frontier is the straight line that `mix` reaches by randomising. The search solves at the
+    price where two neighbours tie; a better policy there is a new vertex between them, and none proves the edge. All
+    open edges are solved in one sweep. With `max_points` it stops at that many vertices, having searched the widest
+    edges first: every point is on the frontier, but an edge may hide vertices above it.
 
-    Entry i of `prices` is a price at which policy i is optimal. actions, checkpoints: as in `path`.
+    Entry i of `prices` is a price at which policy i is optimal. actions, checkpoints: as in `solve_prices`.
     """
     problem = _problem(process, actions, checkpoints)
     first, last = _ends(problem)
     if first is last:
-        return _as_path(problem, [first])
+        return _priced(problem, [first])
     vertices, edges = [first, last], [(first, last)]
     while edges and (max_points is None or len(vertices) < max_points):
         edges.sort(key=_width, reverse=True)
@@ -236,7 +236,7 @@ def frontier(
     # Where several policies attain λ*, they lie on one line through nothing at all: its vertex loses least.
     while len(vertices) > 1 and vertices[-2].tokens <= last.price * vertices[-2].utility * (1 + _ROUNDING):
         vertices.pop()
-    return _as_path(problem, vertices)
+    return _priced(problem, vertices)
 
 
 def solve_budget(
@@ -248,12 +248,11 @@ def solve_budget(
 ) -> BudgetOptimum:
     """Return the policy of least cost per accepted with utility loss ≤ α, exactly [T9].
 
-    alpha: in [0, 1]; the budget on 1 − E[U; R]/E[U], the false-reject rate f of policies that never EXIT. If
-    λ*'s own policy is within the budget it is the answer; else the budget binds, and the answer randomises
-    between the two vertices of the frontier around it. Raises `InputError` for alpha outside [0, 1].
+    alpha: in [0, 1]; the budget on 1 − E[U; R]/E[U], the false-reject rate f of policies that never EXIT. If λ*'s own
+    policy is within the budget it is the answer; else the budget binds, and the answer randomises between the two
+    vertices of the frontier around it. Raises `InputError` for alpha outside [0, 1].
     """
-    if not 0 <= alpha <= 1:
-        raise InputError(f"budget {alpha}", where="solve_budget", remedy="a share of utility between 0 and 1")
+    check_number(alpha, "budget", where="solve_budget", most=1)
     problem = _problem(process, actions, checkpoints)
     target = (1 - alpha) * problem.full.utility
     above, below = _ends(problem)
@@ -276,27 +275,25 @@ def keep_checkpoints(
 ) -> KeptCheckpoints:
     """Return which checkpoints to keep when looking costs something, for the least cost per accepted.
 
-    checkpoint_costs: `[K]` tokens that checkpoint k = 0 … K − 1 costs each attempt that arrives there with
-    cost still ahead, if it is kept; elsewhere the attempt continues unseen. The set is fixed in advance, so
-    the choice is
-    combinatorial: depth-first from the last checkpoint, with the value of getting all earlier ones for
-    nothing as upper bound, inside Dinkelbach's method. Exact; at worst 2^K inductions, in practice few.
+    checkpoint_costs: `[K]` tokens that checkpoint k = 0 … K − 1 costs each attempt that arrives there with cost still
+    ahead, if it is kept; elsewhere the attempt continues unseen. The set is fixed in advance, so the choice is
+    combinatorial: depth-first from the last checkpoint, with the value of getting all earlier ones for nothing as upper
+    bound, inside Dinkelbach's method. Exact; at worst 2^K inductions, in practice few.
     """
     costs = np.asarray(checkpoint_costs, dtype=float)
-    if costs.shape != (process.K,) or not (np.isfinite(costs) & (costs >= 0)).all():
-        raise InputError(f"checkpoint costs {costs}", where="keep_checkpoints", remedy=f"{process.K} costs >= 0")
+    check_vectors((costs,), (process.K,), "checkpoint costs")
+    check_values(costs, "checkpoint {}")
     problem = _problem(process, actions, None)
-    leaf = np.column_stack([process.utility, np.zeros(process.utility.size)])
-    root = _Branch(process.K, leaf, (), frozenset())
+    root = _Partial(process.K, at_end(process), (), frozenset())
     full = np.array([[problem.full.utility, problem.full.tokens - process.prompt_cost]])
-    best = _Branch(0, np.repeat(full, process.initial.size, axis=0), problem.full.choices, frozenset())
-    price = without = problem.full.tokens / problem.full.utility
+    best = _Partial(0, np.repeat(full, process.initial.size, axis=0), problem.full.choices, frozenset())
+    price = problem.full.tokens / problem.full.utility
     while True:
-        found = _best_branch(problem, price, costs, root, best)
+        found = _best_choice(problem, price, costs, root, best)
         u, t = process.initial @ found.both
         # At λ* the policy that keeps nothing is worth as much as the best one, and may win by rounding.
         if not (u > 0 and process.prompt_cost + t < u * price * (1 - _ROUNDING)):
-            return KeptCheckpoints(tuple(sorted(best.kept)), price, _policy(best.codes), without)
+            return KeptCheckpoints(tuple(sorted(best.kept)), price, _policy(best.codes))
         best, price = found, float((process.prompt_cost + t) / u)
 
 
@@ -321,35 +318,30 @@ def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Co
     )
 
 
-def _induct(problem: _Problem, prices: Vector) -> list[_Vertex]:
-    """Backward induction for every price at once: the recursion of the module docstring, in pairs (u, t)."""
-    found: list[_Vertex] = []
-    for start in range(0, prices.size, _PRICES_AT_ONCE):
-        batch = prices[start : start + _PRICES_AT_ONCE]
-        size, L = problem.process.utility.size, batch.size
-        both = np.concatenate([np.repeat(problem.process.utility[:, None], L, axis=1), np.zeros((size, L))], axis=1)
-        codes: list[Codes] = []
-        for k in reversed(range(problem.process.K)):
-            both, code = _step(problem, k, both, batch)
-            codes.append(code)
-        kept, tokens = np.split(problem.process.initial @ both, 2)
-        found += [
-            _Vertex(
-                float(batch[i]),
-                float(kept[i]),
-                float(problem.process.prompt_cost + tokens[i]),
-                tuple(code[:, i] for code in reversed(codes)),
-            )
-            for i in range(L)
-        ]
-    return found
+def _induct(problem: _Problem, prices: Vector, at_once: int = 256) -> list[_Vertex]:
+    """Backward induction for every price: the recursion of the module docstring, in pairs (u, t)."""
+    if prices.size > at_once:
+        parts = np.split(prices, range(at_once, prices.size, at_once))
+        return [vertex for part in parts for vertex in _induct(problem, part, at_once)]
+    process, L = problem.process, prices.size
+    both = np.repeat(at_end(process), L, axis=1)
+    codes: list[Codes] = []
+    for k in reversed(range(process.K)):
+        both, code = _step(problem, k, both, prices)
+        codes.append(code)
+    codes.reverse()
+    kept, tokens = np.split(process.initial @ both, 2)
+    tokens += process.prompt_cost
+    return [
+        _Vertex(float(prices[i]), float(kept[i]), float(tokens[i]), tuple(code[:, i] for code in codes))
+        for i in range(L)
+    ]
 
 
 def _step(problem: _Problem, k: int, onward: Vector, prices: Vector) -> tuple[Vector, Codes]:
     """One step from checkpoint k + 1 to k at L prices; onward: `[S_{k+1}, 2L]`, utilities then tokens."""
     process, L = problem.process, prices.size
-    both = pull(process.transitions[k], onward)
-    both[:, L:] += process.stage_costs[k][:, None]
+    both = go_on(process, k, onward)
     code = np.zeros((both.shape[0], L), np.int8)
     if k not in problem.checkpoints:
         return both, code
@@ -362,8 +354,7 @@ def _step(problem: _Problem, k: int, onward: Vector, prices: Vector) -> tuple[Ve
         better = value > weight * u - t
         worth = value > 0 if problem.discard else better
         better[:, lexicographic] = ((e > u) | ((e == u) & (t > X)))[:, lexicographic] & np.isfinite(X)
-        worth = np.where(lexicographic, e > 0, worth)
-        exiting = better & worth
+        exiting = better & np.where(lexicographic, e > 0, worth)
         code[exiting] = _EXIT
         u[:] = np.where(exiting, e, u)
         t[:] = np.where(exiting, X, t)
@@ -371,8 +362,7 @@ def _step(problem: _Problem, k: int, onward: Vector, prices: Vector) -> tuple[Ve
         worthless = np.where(lexicographic, u <= 0, weight * u - t <= 0)
         discarding = worthless & problem.ahead[k][:, None]
         code[discarding] = _DISCARD
-        u[discarding] = 0.0
-        t[discarding] = 0.0
+        u[discarding] = t[discarding] = 0.0
     return both, code
 
 
@@ -415,7 +405,7 @@ def _is_above(problem: _Problem, new: _Vertex, end: _Vertex) -> bool:
     return gain > _ROUNDING * (problem.full.tokens + new.price * problem.full.utility)
 
 
-class _Branch(NamedTuple):
+class _Partial(NamedTuple):
     """A node of the search in `keep_checkpoints`: checkpoints k … K − 1 are decided, `kept` of them kept.
 
     both: `[S_k, 2]`, utility and tokens from checkpoint k on; codes: the policy there.
@@ -427,7 +417,7 @@ class _Branch(NamedTuple):
     kept: frozenset[int]
 
 
-def _best_branch(problem: _Problem, price: float, costs: Vector, node: _Branch, best: _Branch) -> _Branch:
+def _best_choice(problem: _Problem, price: float, costs: Vector, node: _Partial, best: _Partial) -> _Partial:
     """Return the better of `best` and all that can grow from `node`, by depth-first branch and bound."""
     if _bound(problem, price, node) <= _bound(problem, price, best):
         return best
@@ -437,13 +427,13 @@ def _best_branch(problem: _Problem, price: float, costs: Vector, node: _Branch, 
     seen, code = _step(problem, k, node.both, at)
     if code.any():  # a checkpoint that never acts is not worth looking at
         seen[:, 1] += costs[k] * problem.ahead[k]
-        child = _Branch(k, seen, (code[:, 0], *node.codes), node.kept | {k})
-        best = _best_branch(problem, price, costs, child, best)
+        child = _Partial(k, seen, (code[:, 0], *node.codes), node.kept | {k})
+        best = _best_choice(problem, price, costs, child, best)
     unseen, code = _step(problem._replace(checkpoints=frozenset()), k, node.both, at)
-    return _best_branch(problem, price, costs, _Branch(k, unseen, (code[:, 0], *node.codes), node.kept), best)
+    return _best_choice(problem, price, costs, _Partial(k, unseen, (code[:, 0], *node.codes), node.kept), best)
 
 
-def _bound(problem: _Problem, price: float, node: _Branch) -> float:
+def _bound(problem: _Problem, price: float, node: _Partial) -> float:
     """Return F at the price if every undecided checkpoint were free."""
     both = node.both
     for k in reversed(range(node.k)):
@@ -453,15 +443,11 @@ def _bound(problem: _Problem, price: float, node: _Branch) -> float:
 
 
 def _budget(problem: _Problem, above: _Vertex, below: _Vertex, weight: float, price: float) -> BudgetOptimum:
-    conservative, aggressive = _policy(above.choices), _policy(below.choices)
     tokens = (1 - weight) * above.tokens + weight * below.tokens
     utility = (1 - weight) * above.utility + weight * below.utility
     full = problem.full
     return BudgetOptimum(
-        policy=conservative if above is below else mix(problem.process, conservative, aggressive, weight),
-        conservative=conservative,
-        aggressive=aggressive,
-        weight=weight,
+        policy=mix(problem.process, _policy(above.choices), _policy(below.choices), weight),
         price=price,
         saving_rate=1 - tokens / full.tokens if full.tokens else 0.0,
         utility_loss=1 - utility / full.utility,
@@ -469,15 +455,14 @@ def _budget(problem: _Problem, above: _Vertex, below: _Vertex, weight: float, pr
 
 
 def _policy(choices: tuple[Codes, ...]) -> StagePolicy:
-    exits = any((choice == _EXIT).any() for choice in choices)
     return StagePolicy(
         tuple((choice == _CONTINUE).astype(float) for choice in choices),
-        tuple((choice == _EXIT).astype(float) for choice in choices) if exits else (),
+        tuple((choice == _EXIT).astype(float) for choice in choices),
     )
 
 
-def _as_path(problem: _Problem, vertices: list[_Vertex]) -> Path:
-    return Path(
+def _priced(problem: _Problem, vertices: list[_Vertex]) -> PricedPolicies:
+    return PricedPolicies(
         prices=np.array([vertex.price for vertex in vertices]),
         tokens=np.array([vertex.tokens for vertex in vertices]),
         utility_kept=np.array([vertex.utility for vertex in vertices]),

@@ -12,14 +12,14 @@ puts that into the stage that ends there; `optimum.keep_checkpoints` weighs it a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.process import StageProcess, prospects, pull
+from msifr_policy.exact.process import StageProcess, check_number, check_values, check_vectors, prospects, pull
 
 __all__ = ["Prices", "charge_checkpoints"]
 
@@ -37,8 +37,7 @@ class Prices:
 
     def __post_init__(self) -> None:
         for name in ("prefill_token", "decode_token", "second"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise InputError(f"{name} {getattr(self, name)}", where="Prices", remedy="finite and >= 0")
+            check_number(getattr(self, name), name, where="Prices")
         if not self.decode_token > 0:
             raise InputError("decode tokens are free", where="Prices", remedy="they are the unit: give them a price")
 
@@ -48,13 +47,10 @@ class Prices:
         Numbers, or arrays that broadcast (one entry per stage, state or checkpoint). Raises `InputError`, naming the
         first place, for amounts that are negative or not finite.
         """
-        amounts = {"prefill": prefill, "decode": decode, "seconds": seconds}
-        paid = {name: np.asarray(amount, float) for name, amount in amounts.items()}
-        for name, values in paid.items():
-            _check_costs(name, values)
-        total = (
-            paid["decode"] + (self.prefill_token * paid["prefill"] + self.second * paid["seconds"]) / self.decode_token
-        )
+        paid = [np.asarray(amount, float) for amount in (prefill, decode, seconds)]
+        for name, amounts in zip(("prefill", "decode", "seconds"), paid, strict=True):
+            check_values(amounts, f"{name} {{}}" if amounts.ndim else name)
+        total = paid[1] + (self.prefill_token * paid[0] + self.second * paid[2]) / self.decode_token
         return total if total.ndim else float(total)
 
 
@@ -68,29 +64,12 @@ def charge_checkpoints(process: StageProcess, checkpoint_costs: npt.ArrayLike) -
     for costs that are negative or not finite.
     """
     costs = np.asarray(checkpoint_costs, dtype=float)
-    if costs.shape != (process.K,):
-        raise InputError(
-            f"checkpoint costs of shape {costs.shape}", where="charge_checkpoints", remedy=f"[{process.K}]"
-        )
-    _check_costs("checkpoint", costs)
+    check_vectors((costs,), (process.K,), "checkpoint costs")
+    check_values(costs, "checkpoint {}")
     ahead = [(r > 0).astype(float) for r in prospects(process).remaining_cost]
     stage_costs = list(process.stage_costs)
     for k in range(1, process.K):
         arriving = pull(process.transitions[k - 1], ahead[k][:, None])[:, 0]
         stage_costs[k - 1] = stage_costs[k - 1] + costs[k] * arriving
-    return StageProcess(
-        transitions=process.transitions,
-        stage_costs=tuple(stage_costs),
-        utility=process.utility,
-        initial=process.initial,
-        prompt_cost=process.prompt_cost + float(costs[0] * (process.initial @ ahead[0])),
-        exit_costs=process.exit_costs,
-        exit_utilities=process.exit_utilities,
-    )
-
-
-def _check_costs(name: str, values: npt.NDArray[np.float64]) -> None:
-    wrong = np.flatnonzero(~((values >= 0) & np.isfinite(values)))
-    if wrong.size:
-        where = f"{name} {wrong[0]}" if values.ndim else name
-        raise InputError(f"value {values.flat[wrong[0]]:g}", where=where, remedy="must be finite and >= 0")
+    prompt_cost = process.prompt_cost + float(costs[0] * (process.initial @ ahead[0]))
+    return replace(process, stage_costs=tuple(stage_costs), prompt_cost=prompt_cost)

@@ -1,13 +1,13 @@
 """Finite stage processes: the model every exact computation of the decision core works on.
 
-Model (theory §1). An attempt passes K stages. At **checkpoint** k = 0 … K (0 is the start, K the end) it is
-in one of S_k states; a state stands for all that is known then, F_k. With
+Model (theory §1). An attempt passes K stages. At **checkpoint** k = 0 … K (0 is the start, K the end) it is in one of
+S_k states; a state stands for all that is known then, F_k. With
 
 - P_k `[S_k, S_{k+1}]` the transition from checkpoint k to k + 1,
 - c_k `[S_k]` = E[C_{k+1} | F_k], the expected cost of stage k + 1 in token-equivalents,
 - C_0 the prompt cost, π `[S_0]` the initial distribution,
 - U `[S_K]` the expected **utility** of a finished attempt (P(accepted | F_K) when U = A),
-- X_k, e_k `[S_k]` the cost of EXIT at checkpoint k and the utility of what it forces out (optional),
+- X_k, e_k `[S_k]` the cost of EXIT at checkpoint k and the utility of what it forces out,
 
 the two quantities that need no policy follow by backward recursion over checkpoints:
 
@@ -15,16 +15,17 @@ the two quantities that need no policy follow by backward recursion over checkpo
     r_K = 0,   r_k = c_k + P_k r_{k+1}      expected remaining cost, E[Σ_{j>k} C_j | F_k]
 
 Attempts that finish early sit in a state that leads to itself at zero cost (`pad`, `random_lengths`). Processes are
-compiled from a Markov chain (`markov_chain`), a mixture over prompt difficulty (`mixture`), a tree
-(`exact.tree`), the hazard model (`exact.hazard`), Gaussian evidence (`exact.gaussian`) and
-recorded evidence (`msifr_sim.empirical_chain`); `exact.hidden` hides part of a state, `exact.prices`
-gives costs their unit. Reference: Puterman (2005), *Markov Decision Processes*, chapter 4 (finite horizon).
+compiled from a Markov chain (`markov_chain`), a mixture over prompt difficulty (`mixture`), a tree (`exact.tree`), the
+hazard model (`exact.hazard`), Gaussian evidence (`exact.gaussian`) and recorded evidence (`msifr_sim.empirical_chain`);
+`exact.hidden` hides part of a state, `exact.prices` gives costs their unit. Reference: Puterman (2005), *Markov
+Decision Processes*, chapter 4 (finite horizon).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,7 +34,24 @@ import scipy.sparse as sp
 
 from msifr_policy.errors import InputError
 
-__all__ = ["Prospects", "StageProcess", "markov_chain", "mixture", "pad", "prospects", "random_lengths", "reach"]
+__all__ = [
+    "Prospects",
+    "StageProcess",
+    "at_end",
+    "check_number",
+    "check_rows",
+    "check_values",
+    "check_vectors",
+    "go_on",
+    "markov_chain",
+    "mixture",
+    "pad",
+    "prospects",
+    "pull",
+    "push",
+    "random_lengths",
+    "reach",
+]
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 Matrix: TypeAlias = Any  # a dense float64 array or a scipy.sparse CSR array (scipy ships no types)
@@ -41,7 +59,7 @@ Matrix: TypeAlias = Any  # a dense float64 array or a scipy.sparse CSR array (sc
 SUM_TOLERANCE = 1e-9
 """How far probabilities may be from adding up to one."""
 
-_BLOCK_BYTES = 2**18
+BLOCK_BYTES = 2**18
 """Rows read together in `pull` and `push`: they stay in a core's cache, and BLAS does not split them over threads."""
 
 
@@ -49,18 +67,16 @@ _BLOCK_BYTES = 2**18
 class StageProcess:
     """A finite process of states × stages; see the module docstring for the symbols.
 
-    transitions: K matrices `[S_k, S_{k+1}]`, rows summing to one; dense or sparse (kept as they are, never
-        densified; CSR for sparse ones).
+    transitions: K matrices `[S_k, S_{k+1}]`, rows summing to one; dense or sparse (kept so, as CSR).
     stage_costs: K vectors `[S_k]`, expected tokens of stage k + 1 from each state.
     utility: `[S_K]` ≥ 0, utility of a finished attempt.
     initial: `[S_0]`, distribution over states at checkpoint 0.
     prompt_cost: tokens paid before checkpoint 0.
-    exit_costs, exit_utilities: empty (no EXIT), or K vectors `[S_k]` each: tokens and utility of EXIT. Where
-        EXIT is not available its cost is `inf`.
+    exit_costs, exit_utilities: K vectors `[S_k]` each, tokens and utility of EXIT; a cost of `inf` where EXIT is not
+        available, which is everywhere if both are left out.
 
-    Raises `InputError`, naming stage, state and value: no stages or states, shapes that do not chain, rows
-    that do not sum to one, negative or NaN probabilities, costs or utilities, acceptance that cannot be
-    reached.
+    Raises `InputError`, naming stage, state and value: no stages or states, shapes that do not chain, rows that do not
+    sum to one, negative or NaN probabilities, costs or utilities, acceptance that cannot be reached.
     """
 
     transitions: tuple[Matrix, ...]
@@ -78,13 +94,16 @@ class StageProcess:
 
         matrices = {id(P): _matrix(P) for P in self.transitions}  # stages that share a matrix go on sharing it
         put("transitions", tuple(matrices[id(P)] for P in self.transitions))
-        put("stage_costs", tuple(_vector(c) for c in self.stage_costs))
         put("utility", _vector(self.utility))
         put("initial", _vector(self.initial))
         put("prompt_cost", float(self.prompt_cost))
-        put("exit_costs", tuple(_vector(x) for x in self.exit_costs))
-        put("exit_utilities", tuple(_vector(e) for e in self.exit_utilities))
         _check_shapes(self)
+        if not (self.exit_costs or self.exit_utilities):
+            put("exit_costs", tuple(np.full(size, np.inf) for size in self.sizes[:-1]))
+            put("exit_utilities", tuple(np.zeros(size) for size in self.sizes[:-1]))
+        for name in ("stage_costs", "exit_costs", "exit_utilities"):
+            put(name, tuple(_vector(values) for values in getattr(self, name)))
+            check_vectors(getattr(self, name), self.sizes[:-1], name)
         _check_values(self)
         put("_finished", _finish(self))
         _check_acceptance(self)
@@ -102,7 +121,7 @@ class StageProcess:
     @property
     def has_exit(self) -> bool:
         """Whether EXIT is available anywhere."""
-        return bool(self.exit_costs)
+        return any(np.isfinite(x).any() for x in self.exit_costs)
 
     def __repr__(self) -> str:
         sizes = "×".join(map(str, self.sizes))
@@ -134,16 +153,16 @@ def reach(process: StageProcess) -> tuple[Vector, ...]:
     return tuple(masses)
 
 
-def pull(P: Matrix, values: Vector) -> Vector:
+def pull(P: Matrix, values: Vector, *, block_bytes: int = BLOCK_BYTES) -> Vector:
     """Return P @ values for values `[S_{k+1}, L]`: expectations at checkpoint k of what is known at k + 1.
 
-    Few columns are limited by reading P from memory, so a dense P is read once, in blocks of rows small
-    enough to stay in cache while each column is multiplied: the blocks are the outer axis of one product.
+    Few columns are limited by reading P from memory, so a dense P is read once, in blocks of rows small enough to stay
+    in cache while each column is multiplied: the blocks are the outer axis of one product.
     """
-    if sp.issparse(P) or values.shape[1] > 4 or P.nbytes <= _BLOCK_BYTES:
+    if sp.issparse(P) or values.shape[1] > 4 or P.nbytes <= block_bytes:
         return np.asarray(P @ values)
     n, size = P.shape
-    rows = _rows_per_block(P)
+    rows = max(1, block_bytes // (size * P.itemsize))
     whole = n - n % rows
     columns = np.ascontiguousarray(values.T)[:, :, None]
     products = P[:whole].reshape(-1, 1, rows, size) @ columns  # [blocks, columns, rows, 1]
@@ -153,17 +172,27 @@ def pull(P: Matrix, values: Vector) -> Vector:
     return out
 
 
-def push(mass: Vector, P: Matrix) -> Vector:
+def push(mass: Vector, P: Matrix, *, block_bytes: int = BLOCK_BYTES) -> Vector:
     """Return mass @ P for mass `[S_k]`: where the attempts at checkpoint k are at checkpoint k + 1."""
     if sp.issparse(P):
         return np.asarray(P.T @ mass)
-    if P.nbytes <= _BLOCK_BYTES:
-        return np.asarray(mass @ P)
-    out, step = np.zeros(P.shape[1]), _rows_per_block(P)
+    out, step = np.zeros(P.shape[1]), max(1, block_bytes // (P.shape[1] * P.itemsize))
     for start in range(0, P.shape[0], step):
         rows = slice(start, start + step)
         out += mass[rows] @ P[rows]
     return out
+
+
+def at_end(process: StageProcess) -> Vector:
+    """Return `[S_K, 2]`, utility and cost of what is finished: where backward recursions with `go_on` begin."""
+    return np.column_stack([process.utility, np.zeros(process.utility.size)])
+
+
+def go_on(process: StageProcess, k: int, onward: Vector) -> Vector:
+    """Return `[S_k, 2L]`, L utilities and then L costs in tokens of CONTINUE at k; onward: the same from k + 1 on."""
+    both = pull(process.transitions[k], onward)
+    both[:, both.shape[1] // 2 :] += process.stage_costs[k][:, None]
+    return both
 
 
 def markov_chain(
@@ -177,8 +206,8 @@ def markov_chain(
 ) -> StageProcess:
     """Return the process that runs one Markov chain for a number of stages (theory §4).
 
-    transition: `[S, S]`, the same in every stage. stage_cost: `[S]` tokens. utility, initial: `[S]`. All
-    stages share the one matrix; nothing is copied. Raises `InputError` as `StageProcess` does.
+    transition: `[S, S]`, the one matrix of all stages. stage_cost: `[S]` tokens. utility, initial: `[S]`. Raises
+    `InputError` as `StageProcess` does.
     """
     if stages < 1:
         raise InputError(f"{stages} stages", where="markov_chain", remedy="give at least one stage")
@@ -187,13 +216,11 @@ def markov_chain(
 
 
 def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageProcess:
-    """Return the process that draws a class (a prompt difficulty, say) and then runs the process of that
-    class.
+    """Return the process that draws a class (a prompt difficulty, say) and then runs the process of that class.
 
-    weights: `[n]`, probabilities of the classes. The state is (class, state of that class), in blocks in the
-    order given, so the class is **observed**. To hide it, pass the result to `msifr_policy.exact.hidden.hide` with
-    labels that do not tell classes apart. Processes of fewer stages are padded; the prompt cost is the weighted
-    mean.
+    weights: `[n]`, probabilities of the classes. The state is (class, state of that class), in blocks in the order
+    given, so the class is **observed**. To hide it, pass the result to `msifr_policy.exact.hidden.hide` with labels
+    that do not tell classes apart. Processes of fewer stages are padded; the prompt cost is the weighted mean.
 
     Raises `InputError` for weights that are no distribution and processes that do not fit together.
     """
@@ -202,25 +229,21 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
         raise InputError(f"{w.size} weights for {len(processes)} processes", where="mixture")
     _check_distribution(w, "mixture weights")
     K = max(process.K for process in processes)
-    processes = [pad(process, K) for process in processes]
-    blocks = [sp.block_diag([process.transitions[k] for process in processes], format="csr") for k in range(K)]
-    with_exit = any(process.has_exit for process in processes)
+    padded = [pad(process, K) for process in processes]
 
-    def exits(name: str, missing: float) -> tuple[Vector, ...]:
-        rows = [
-            getattr(process, name) or tuple(np.full(size, missing) for size in process.sizes[:-1])
-            for process in processes
-        ]
-        return tuple(np.concatenate(parts) for parts in zip(*rows, strict=True)) if with_exit else ()
+    def joined(name: str) -> tuple[Vector, ...]:
+        return tuple(map(np.concatenate, zip(*(getattr(process, name) for process in padded), strict=True)))
 
     return StageProcess(
-        transitions=tuple(sp.csr_array(block) for block in blocks),
-        stage_costs=tuple(np.concatenate([process.stage_costs[k] for process in processes]) for k in range(K)),
-        utility=np.concatenate([process.utility for process in processes]),
-        initial=np.concatenate([p * process.initial for p, process in zip(w, processes, strict=True)]),
-        prompt_cost=float(sum(p * process.prompt_cost for p, process in zip(w, processes, strict=True))),
-        exit_costs=exits("exit_costs", np.inf),
-        exit_utilities=exits("exit_utilities", 0.0),
+        transitions=tuple(
+            sp.block_diag([process.transitions[k] for process in padded], format="csr") for k in range(K)
+        ),
+        stage_costs=joined("stage_costs"),
+        utility=np.concatenate([process.utility for process in padded]),
+        initial=np.concatenate([p * process.initial for p, process in zip(w, padded, strict=True)]),
+        prompt_cost=float(sum(p * process.prompt_cost for p, process in zip(w, padded, strict=True))),
+        exit_costs=joined("exit_costs"),
+        exit_utilities=joined("exit_utilities"),
     )
 
 
@@ -233,16 +256,13 @@ def pad(process: StageProcess, stages: int) -> StageProcess:
     if more < 0:
         raise InputError(f"{stages} stages for a process of {process.K}", where="pad", remedy="at least as many")
     size = process.utility.size
-    stay = sp.eye_array(size, format="csr")
     nothing, never = (np.zeros(size),) * more, (np.full(size, np.inf),) * more
-    return StageProcess(
-        transitions=process.transitions + (stay,) * more,
+    return replace(
+        process,
+        transitions=process.transitions + (sp.eye_array(size, format="csr"),) * more,
         stage_costs=process.stage_costs + nothing,
-        utility=process.utility,
-        initial=process.initial,
-        prompt_cost=process.prompt_cost,
-        exit_costs=process.exit_costs + never if process.has_exit else (),
-        exit_utilities=process.exit_utilities + nothing if process.has_exit else (),
+        exit_costs=process.exit_costs + never,
+        exit_utilities=process.exit_utilities + nothing,
     )
 
 
@@ -259,41 +279,58 @@ def random_lengths(process: StageProcess, finishing: Sequence[npt.ArrayLike]) ->
     """
     start, *_, end = process.sizes
     shares = (np.zeros(start), *(_vector(share) for share in finishing), np.zeros(end))
-    _check_lengths("finishing", shares[:-1], process.sizes[:-1])
+    check_vectors(shares[:-1], process.sizes[:-1], "finishing")
     best = process.utility.max()
     transitions: list[Matrix] = []
-    for k, (P, share, M) in enumerate(
-        zip(process.transitions, shares[1:], prospects(process).utility[1:], strict=True)
-    ):
+    M = prospects(process).utility
+    for k, (P, share) in enumerate(zip(process.transitions, shares[1:], strict=True)):
         wrong = ~((share >= 0) & (share <= 1))
         if wrong.any():
             s = int(np.argmax(wrong))
             raise InputError(f"probability {share[s]:g} of finishing", where=f"checkpoint {k + 1}, state {s}")
-        accepted = share * np.minimum(1.0, M / best)  # M is at most the best up to rounding
+        accepted = share * np.minimum(1.0, M[k + 1] / best)  # M is at most the best up to rounding
         ends = pull(P, np.column_stack([share - accepted, accepted]))
         waiting = [] if k == 0 else [[np.zeros((2, P.shape[1])), np.eye(2)]]
-        if sp.issparse(P):
-            rows = [[P @ sp.diags_array(1 - share), ends], *waiting]
-            transitions.append(sp.block_array([[sp.csr_array(block) for block in row] for row in rows], format="csr"))
-        else:
-            transitions.append(np.block([[P * (1 - share), ends], *waiting]))
+        join = partial(sp.block_array, format="csr") if sp.issparse(P) else np.block
+        transitions.append(join([[P * (1 - share), ends], *waiting]))
 
     def longer(vectors: tuple[Vector, ...], fill: float) -> tuple[Vector, ...]:
         return tuple(v if k == 0 else np.append(v, [fill, fill]) for k, v in enumerate(vectors))
 
-    return StageProcess(
+    return replace(
+        process,
         transitions=tuple(transitions),
         stage_costs=longer(process.stage_costs, 0.0),
         utility=np.append(process.utility, [0.0, best]),
-        initial=process.initial,
-        prompt_cost=process.prompt_cost,
         exit_costs=longer(process.exit_costs, np.inf),
         exit_utilities=longer(process.exit_utilities, 0.0),
     )
 
 
-def _rows_per_block(P: Matrix) -> int:
-    return max(1, _BLOCK_BYTES // int(P.shape[1] * P.itemsize))
+def check_number(value: Any, name: str, *, where: str, most: float | None = None) -> None:
+    """Raise `InputError` unless 0 ≤ value ≤ `most`, or the value is finite and ≥ 0."""
+    if not (0 <= value < np.inf if most is None else 0 <= value <= most):
+        raise InputError(f"{name} {value}", where=where, remedy="finite and >= 0" if most is None else f"0 … {most}")
+
+
+def check_values(values: Vector, where: str, *, infinite: bool = False) -> None:
+    """Raise `InputError` unless all values are ≥ 0, and finite unless they may be `infinite`.
+
+    where: what to call the i-th value, a template for i.
+    """
+    wrong = np.flatnonzero(~((values >= 0) & (infinite | np.isfinite(values))))
+    if wrong.size:
+        place = where.format(wrong[0])
+        raise InputError(f"value {values.flat[wrong[0]]:g}", where=place, remedy="must be finite and >= 0")
+
+
+def check_vectors(vectors: Sequence[Any], sizes: Sequence[int], name: str) -> None:
+    """Raise `InputError` unless there is a vector of each of these sizes, one per checkpoint."""
+    if len(vectors) != len(sizes):
+        raise InputError(f"{len(vectors)} vectors for {len(sizes)} checkpoints", where=name)
+    for k, (vector, size) in enumerate(zip(vectors, sizes, strict=True)):
+        if vector.shape != (size,):
+            raise InputError(f"{name} of shape {vector.shape}, expected ({size},)", where=f"checkpoint {k}")
 
 
 def _matrix(P: Matrix) -> Matrix:
@@ -316,44 +353,27 @@ def _check_shapes(process: StageProcess) -> None:
     for k, P in enumerate(process.transitions):
         if P.ndim != 2:
             raise InputError(f"a transition of shape {P.shape}", where=f"stage {k + 1}", remedy="[S_k, S_{k+1}]")
-    sizes = process.sizes
-    for k, P in enumerate(process.transitions):
+    for k, (P, following) in enumerate(zip(process.transitions, process.sizes[1:], strict=True)):
         if 0 in P.shape:
             raise InputError("no states", where=f"checkpoint {k if P.shape[0] == 0 else k + 1}")
-        if P.shape[1] != sizes[k + 1]:
+        if P.shape[1] != following:
             raise InputError(
-                f"leads to {P.shape[1]} states but checkpoint {k + 1} has {sizes[k + 1]}",
-                where=f"stage {k + 1}",
+                f"leads to {P.shape[1]} states but checkpoint {k + 1} has {following}", where=f"stage {k + 1}"
             )
-    _check_lengths("initial", (process.initial,), sizes[:1])
-    _check_lengths("stage cost", process.stage_costs, sizes[:-1])
-    if process.exit_costs or process.exit_utilities:
-        _check_lengths("exit cost", process.exit_costs, sizes[:-1])
-        _check_lengths("exit utility", process.exit_utilities, sizes[:-1])
-
-
-def _check_lengths(name: str, vectors: tuple[Vector, ...], sizes: tuple[int, ...]) -> None:
-    if len(vectors) != len(sizes):
-        raise InputError(f"{len(vectors)} {name} vectors for {len(sizes)} checkpoints", where="StageProcess")
-    for k, (vector, size) in enumerate(zip(vectors, sizes, strict=True)):
-        if vector.shape != (size,):
-            raise InputError(f"{name} has shape {vector.shape}, expected ({size},)", where=f"checkpoint {k}")
+    check_vectors((process.initial,), process.sizes[:1], "initial")
 
 
 def _check_values(process: StageProcess) -> None:
     _check_distribution(process.initial, "initial distribution")
-    if not 0 <= process.prompt_cost < np.inf:
-        raise InputError(f"prompt cost {process.prompt_cost}", where="StageProcess", remedy="tokens, finite and >= 0")
-    checked: set[int] = set()
-    for k, (P, c) in enumerate(zip(process.transitions, process.stage_costs, strict=True)):
-        if id(P) not in checked:
-            _check_rows(P, k)
-            checked.add(id(P))
-        _check_nonnegative(c, f"cost of stage {k + 1}")
-    _check_nonnegative(process.utility, f"utility at checkpoint {process.K}")
-    for k, (x, e) in enumerate(zip(process.exit_costs, process.exit_utilities, strict=True)):
-        _check_nonnegative(x, f"exit cost at checkpoint {k}", infinite=True)
-        _check_nonnegative(e, f"exit utility at checkpoint {k}")
+    check_number(process.prompt_cost, "prompt cost", where="StageProcess")
+    stages = {id(P): k for k, P in reversed(list(enumerate(process.transitions)))}  # each matrix is checked once
+    for k, P in enumerate(process.transitions):
+        if stages[id(P)] == k:
+            check_rows(P, k)
+        check_values(process.stage_costs[k], f"cost of stage {k + 1}, state {{}}")
+        check_values(process.exit_costs[k], f"exit cost at checkpoint {k}, state {{}}", infinite=True)
+        check_values(process.exit_utilities[k], f"exit utility at checkpoint {k}, state {{}}")
+    check_values(process.utility, f"utility at checkpoint {process.K}, state {{}}")
 
 
 def _check_acceptance(process: StageProcess) -> None:
@@ -368,44 +388,31 @@ def _check_acceptance(process: StageProcess) -> None:
 
 
 def _finish(process: StageProcess) -> Prospects:
-    both = np.column_stack([process.utility, np.zeros(process.utility.size)])
-    backward = [both]
-    for P, c in zip(reversed(process.transitions), reversed(process.stage_costs), strict=True):
-        both = pull(P, both)
-        both[:, 1] += c
-        backward.append(both)
+    backward = [at_end(process)]
+    for k in reversed(range(process.K)):
+        backward.append(go_on(process, k, backward[-1]))
     backward.reverse()
     return Prospects(tuple(b[:, 0] for b in backward), tuple(b[:, 1] for b in backward))
 
 
-def _check_rows(P: Matrix, k: int) -> None:
+def check_rows(P: Matrix, k: int) -> None:
+    """Raise `InputError`, naming stage k + 1 and the state, unless the rows of P are distributions."""
     lowest = P.data.min(initial=0.0) if sp.issparse(P) else P.min()
     sums = np.asarray(P.sum(axis=1)).ravel()
     wrong = ~(np.abs(sums - 1) <= SUM_TOLERANCE)
     if wrong.any():
         s = int(np.argmax(wrong))
-        raise InputError(
-            f"transition probabilities sum to {sums[s]:g}",
-            where=f"stage {k + 1}, state {s}",
-            remedy="must be 1",
-        )
+        where = f"stage {k + 1}, state {s}"
+        raise InputError(f"transition probabilities sum to {sums[s]:g}", where=where, remedy="must be 1")
     if lowest < 0:
         negative = sp.coo_array(P) if sp.issparse(P) else sp.coo_array(np.minimum(P, 0))
         i = int(np.argmin(negative.data))
         s, target = (int(index[i]) for index in negative.coords)
-        raise InputError(
-            f"probability {negative.data[i]:g} of reaching state {target}", where=f"stage {k + 1}, state {s}"
-        )
+        where = f"stage {k + 1}, state {s}"
+        raise InputError(f"probability {negative.data[i]:g} of reaching state {target}", where=where)
 
 
 def _check_distribution(p: Vector, name: str) -> None:
-    _check_nonnegative(p, name)
+    check_values(p, f"{name}, state {{}}")
     if not abs(p.sum() - 1) <= SUM_TOLERANCE:
         raise InputError(f"probabilities sum to {p.sum():g}", where=name, remedy="must be 1")
-
-
-def _check_nonnegative(values: Vector, name: str, *, infinite: bool = False) -> None:
-    wrong = ~(values >= 0) if infinite else ~((values >= 0) & np.isfinite(values))
-    if wrong.any():
-        s = int(np.argmax(wrong))
-        raise InputError(f"value {values[s]:g}", where=f"{name}, state {s}", remedy="must be finite and >= 0")

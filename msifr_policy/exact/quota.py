@@ -1,16 +1,14 @@
 """Quotas: n accepted samples per prompt from at most m attempts, and when to give a prompt up.
 
-Attempts of one prompt are accepted independently with a probability p that differs by prompt, p ~ Beta(a, b).
-After i attempts with j accepted the next one is accepted with probability p̂ = (a + j)/(a + b + i). An
-attempt costs t_1 tokens if it is accepted and t_0 if not (discarded ones are cheap), starting a prompt costs
-c. For a price λ per accepted sample
+Attempts of one prompt are accepted independently with a probability p that differs by prompt, p ~ Beta(a, b). After i
+attempts with j accepted the next one is accepted with probability p̂ = (a + j)/(a + b + i). An attempt costs t_1 tokens
+if it is accepted and t_0 if not (discarded ones are cheap), starting a prompt costs c. For a price λ per sample
 
-    V(i, n) = V(m, j) = 0,    V(i, j) = max{ 0 [give up],  p̂ (λ − t_1 + V(i+1, j+1)) + (1 − p̂)(−t_0 + V(i+1,
-    j)) }
+    V(i, n) = V(m, j) = 0,    V(i, j) = max{ 0 [give up],  p̂ (λ − t_1 + V(i+1, j+1)) + (1 − p̂)(−t_0 + V(i+1, j)) }
 
-and the least cost per accepted sample over prompts is the λ* with V(0, 0) = c, found by Dinkelbach's method
-as in [T8]. Perfectly correlated attempts are the limit a + b → 0: one failure says it all. Reference: DeGroot
-(1970), *Optimal Statistical Decisions*, chapter 12.
+and the least cost per accepted sample over prompts is the λ* with V(0, 0) = c, found by Dinkelbach's method as in [T8].
+Perfectly correlated attempts are the limit a + b → 0: one failure says it all. Reference: DeGroot (1970), *Optimal
+Statistical Decisions*, chapter 12.
 """
 
 from __future__ import annotations
@@ -29,9 +27,8 @@ __all__ = ["Quota", "fill_quota"]
 class Quota:
     """When to give a prompt up, and what that gives per prompt.
 
-    price: λ in tokens per accepted sample. give_up: `[m, n]` bool, whether to give up after i attempts with j
-    accepted (False where j > i). tokens, accepted: expected per prompt. filled: probability that the quota is
-    met.
+    price: λ in tokens per accepted sample. give_up: `[m, n]` bool, whether to give up after i attempts with j accepted
+    (False where j > i). tokens, accepted: expected per prompt. filled: probability that the quota is met.
     """
 
     price: float
@@ -58,11 +55,9 @@ def fill_quota(
 ) -> Quota:
     """Return when to give prompts up, for `wanted` samples n from at most `attempts` m.
 
-    prior: (a, b) of the Beta law of acceptance over prompts, both > 0. cost_accepted, cost_rejected: t_1, t_0
-    tokens.
-    start_cost: c tokens, paid once per prompt. price: λ tokens per accepted sample; by default the least cost
-    per accepted sample that any rule can reach. The first attempt is always made. Raises `InputError` for bad
-    numbers.
+    prior: (a, b) of the Beta law of acceptance over prompts, both > 0. cost_accepted, cost_rejected: t_1, t_0 tokens.
+    start_cost: c tokens, paid once per prompt. price: λ tokens per accepted sample; by default the least cost per
+    accepted sample that any rule can reach. The first attempt is always made. Raises `InputError` for bad numbers.
     """
     numbers = (cost_accepted, cost_rejected, start_cost, 0.0 if price is None else price)
     if wanted < 1 or attempts < 1:

@@ -1,24 +1,23 @@
-"""Roulette: discard at random, weight what survives, and stay exactly unbiased whatever the validator knows
-[T7].
+"""Roulette: discard at random, weight what survives, and stay exactly unbiased whatever the validator knows [T7].
 
-At checkpoint k the attempt goes on with probability q_k and is discarded otherwise; what passes carries the
-weight W = Π 1/q_k. For any h, E[W·1{R}·h(Y)·A] = E[h(Y)·A], calibrated or not. The price is variance. With
-D_k of `msifr_policy.exact.evaluation` and U = A, the moments follow by forward recursion:
+At checkpoint k the attempt goes on with probability q_k and is discarded otherwise; what passes carries the weight
+W = Π 1/q_k. For any h, E[W·1{R}·h(Y)·A] = E[h(Y)·A], calibrated or not. The price is variance. With D_k of
+`msifr_policy.exact.evaluation` and U = A, the moments follow by forward recursion:
 
     D_{k+1} = (q_k D_k) P_k                 P(alive, state)
     B_{k+1} = (B_k / q_k) P_k               E[W²; alive, state]
     C = E[T],   E[W A; R] = E[A],   S = E[W² A; R] = B_K·U
 
-By Kish's (ΣW)²/ΣW², n attempts are worth n E[A]²/S accepted samples, at C·S/E[A]² tokens each. C and S are
-sums of exponentials of the numbers log q_k, so log C + log S is convex in them: **a stationary point is the
-optimum**. With r_k the expected remaining cost after continuing and m_k the downstream second-moment factor,
+By Kish's (ΣW)²/ΣW², n attempts are worth n E[A]²/S accepted samples, at C·S/E[A]² tokens each. C and S are sums of
+exponentials of the numbers log q_k, so log C + log S is convex in them: **a stationary point is the optimum**. With r_k
+the expected remaining cost after continuing and m_k the downstream second-moment factor,
 
     r_k = c_k + P_k (q_{k+1} r_{k+1}),    m_k = P_k (m_{k+1} / q_{k+1}),    with q_K = 1, r_K = 0, m_K = U,
 
-it is q_k = min(1, sqrt(B_k m_k C / (D_k r_k S))) in every state. Where each state has one history, B_k/D_k =
-w² and this is the rule min(1, w/w*) with the target weight w* = sqrt(r_k S / (m_k C)); elsewhere it is the
-best rule that looks at the state only. References: Kahn and Marshall (1953) for roulette; Kish (1965),
-*Survey Sampling*; Boyd et al. (2007), *A tutorial on geometric programming*.
+it is q_k = min(1, sqrt(B_k m_k C / (D_k r_k S))) in every state. Where each state has one history, B_k/D_k = w² and
+this is the rule min(1, w/w*) with the target weight w* = sqrt(r_k S / (m_k C)); elsewhere it is the best rule that
+looks at the state only. References: Kahn and Marshall (1953) for roulette; Kish (1965), *Survey Sampling*; Boyd et al.
+(2007), *A tutorial on geometric programming*.
 """
 
 from __future__ import annotations
@@ -32,12 +31,13 @@ import numpy.typing as npt
 
 from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy
-from msifr_policy.exact.process import StageProcess, Vector, prospects, pull, push
+from msifr_policy.exact.process import StageProcess, Vector, at_end, go_on, prospects, push
 
 __all__ = [
     "CappedMoments",
     "RouletteMoments",
     "RouletteOptimum",
+    "arrivals",
     "audit",
     "capped_moments",
     "kish",
@@ -82,8 +82,8 @@ class RouletteMoments:
 class RouletteOptimum:
     """The roulette of least tokens per effective sample among those that look at the state only.
 
-    policy, moments: it and what it gives. steps: descent steps. residual: the largest derivative of log C +
-    log S that is still downhill; zero proves the optimum.
+    policy, moments: it and what it gives. steps: descent steps. residual: the largest derivative of log C + log S that
+    is still downhill; zero proves the optimum.
     """
 
     policy: StagePolicy
@@ -135,14 +135,33 @@ def audit(policy: StagePolicy, epsilon: float) -> StagePolicy:
     return StagePolicy(tuple(np.minimum(1.0, q) for q in continuing), policy.exiting)
 
 
+def arrivals(process: StageProcess, policy: StagePolicy) -> tuple[list[Vector], list[Vector]]:
+    """Return D_k and B_k of the module docstring, K + 1 vectors `[S_k]` each; raises as `roulette_moments` does."""
+    if policy.exits:
+        raise InputError("the policy exits", where="roulette", remedy="the weights are about discarding only")
+    M = prospects(process).utility
+    D, B = [process.initial], [process.initial]
+    for k, (P, q) in enumerate(zip(process.transitions, policy.continuing, strict=True)):
+        lost = (q == 0) & (D[k] > 0) & (M[k] > 0)
+        if lost.any():
+            s = int(np.argmax(lost))
+            raise InputError(
+                f"survival probability 0 though accepted with probability {M[k][s]:g}",
+                where=f"checkpoint {k}, state {s}",
+                remedy="give every attempt that may be accepted a chance, see `audit`",
+            )
+        D.append(push(q * D[k], P))
+        B.append(push(_divide(B[k], q), P))
+    return D, B
+
+
 def roulette_moments(process: StageProcess, policy: StagePolicy) -> RouletteMoments:
     """Return the exact moments of the weights W = Π 1/q_k under a policy that never exits [T7].
 
-    Raises `InputError`, naming checkpoint and state, where an attempt that could still be accepted has no
-    chance to
+    Raises `InputError`, naming checkpoint and state, where an attempt that could still be accepted has no chance to
     survive: the weights would not be unbiased.
     """
-    D, B = _forward(process, policy)
+    D, B = arrivals(process, policy)
     passed = zip(process.stage_costs, policy.continuing, D, strict=False)
     return RouletteMoments(
         tokens=float(process.prompt_cost + sum((q * D_k) @ c for c, q, D_k in passed)),
@@ -177,14 +196,13 @@ def capped_moments(
     if not cap >= 1:
         raise InputError(f"cap {cap}", where="capped_moments", remedy="at least 1")
     moments = roulette_moments(process, policy)
-    law = {1.0: process.initial}
-    for k, P in enumerate(process.transitions):
+    law = {1.0: process.initial}  # P(state) among survivors of each weight
+    for k, (P, q_k) in enumerate(zip(process.transitions, policy.continuing, strict=True)):
         following: dict[float, Vector] = {}
         for weight, mass in law.items():
-            for q in np.unique(policy.continuing[k][(mass > 0) & (policy.continuing[k] > 0)]):
-                passed = np.where(policy.continuing[k] == q, q * mass, 0.0)
-                key = float(weight / q)
-                following[key] = following.get(key, 0.0) + push(passed, P)
+            for q in np.unique(q_k[(mass > 0) & (q_k > 0)]):
+                passed = push(np.where(q_k == q, q * mass, 0.0), P)
+                following[float(weight / q)] = following.get(float(weight / q), 0.0) + passed
         if len(following) > max_weights:
             raise InputError(f"{len(following)} weights", where=f"checkpoint {k}", remedy="use fewer values of q")
         law = following
@@ -198,18 +216,15 @@ def optimal_roulette(
 ) -> RouletteOptimum:
     """Return the survival probabilities of least tokens per effective accepted sample [T7].
 
-    floor: least survival probability anywhere (an audit stream within the roulette). With floor 0, states
-    that can no longer be accepted are always discarded. Each step moves log q halfway to the stated fixed
-    point, which is downhill in every coordinate of a convex function, and halves the move until the value
-    falls. Raises `InputError` for a floor outside [0, 1) and when `max_steps` do not reach the tolerance.
+    floor: least survival probability anywhere (an audit stream within the roulette). With floor 0, states that can no
+    longer be accepted are always discarded. Each step moves log q halfway to the stated fixed point, which is downhill
+    in every coordinate of a convex function, and halves the move until the value falls. Raises `InputError` for a floor
+    outside [0, 1) and when `max_steps` do not reach the tolerance.
     """
     if not 0 <= floor < 1:
         raise InputError(f"floor {floor}", where="optimal_roulette", remedy="in [0, 1)")
-    finished = prospects(process)
-    q = [
-        np.where((M > 0) | (r <= 0), 1.0, floor)
-        for M, r in zip(finished.utility[:-1], finished.remaining_cost[:-1], strict=True)
-    ]
+    M, r = prospects(process).utility, prospects(process).remaining_cost
+    q = [np.where((M[k] > 0) | (r[k] <= 0), 1.0, floor) for k in range(process.K)]
     moments, goals, slopes = _stationarity(process, q)
     for step in range(max_steps):
         residual = _downhill(q, slopes, floor)
@@ -231,27 +246,29 @@ def optimal_roulette(
 
 def _stationarity(process: StageProcess, q: list[Vector]) -> tuple[RouletteMoments, list[Vector], list[Vector]]:
     """Return the moments, the stated fixed point for q, and the derivatives of log C + log S in log q."""
-    policy = StagePolicy(tuple(q))
-    D, B = _forward(process, policy)
-    tokens, S = process.prompt_cost, float(B[-1] @ process.utility)
-    both = np.column_stack([np.zeros(process.utility.size), process.utility])  # tokens to pay, second moment
-    ahead: list[tuple[Vector, Vector]] = []
+    D, B = arrivals(process, StagePolicy(tuple(q)))
+    second_moment = float(B[-1] @ process.utility)
+    both = at_end(process)  # second moment, tokens to pay
+    ahead: list[Vector] = []
     for k in reversed(range(process.K)):
-        both = pull(process.transitions[k], both)
-        both[:, 0] += process.stage_costs[k]
-        r, m = both[:, 0].copy(), both[:, 1].copy()
-        ahead.append((r, m))
-        both = np.column_stack([q[k] * r, np.divide(m, q[k], out=np.zeros_like(m), where=q[k] > 0)])
+        ahead.append(go_on(process, k, both))
+        m, r = ahead[-1].T
+        both = np.column_stack([_divide(m, q[k]), q[k] * r])
     ahead.reverse()
-    tokens += float(process.initial @ both[:, 0])
+    tokens = process.prompt_cost + float(process.initial @ both[:, 1])
     weight = float(process.initial @ prospects(process).utility[0])
     goals, slopes = [], []
-    for k, (r, m) in enumerate(ahead):
-        cost, spread = D[k] * r / tokens if tokens else D[k] * 0, B[k] * m / S
+    for k, (m, r) in enumerate(both.T for both in ahead):
+        cost, spread = D[k] * r / tokens if tokens else D[k] * 0, B[k] * m / second_moment
         root = np.sqrt(np.divide(spread, cost, out=np.full(r.size, _FAR), where=cost > 0))
         goals.append(np.where((D[k] > 0) & (q[k] > 0), root, q[k]))
-        slopes.append(cost * q[k] - np.divide(spread, q[k], out=np.zeros_like(m), where=q[k] > 0))
-    return RouletteMoments(tokens, weight, S), goals, slopes
+        slopes.append(cost * q[k] - _divide(spread, q[k]))
+    return RouletteMoments(tokens, weight, second_moment), goals, slopes
+
+
+def _divide(value: Vector, q: Vector) -> Vector:
+    """Return value/q, 0 where nothing survives."""
+    return np.divide(value, q, out=np.zeros_like(value), where=q > 0)
 
 
 def _downhill(q: list[Vector], slopes: list[Vector], floor: float) -> float:
@@ -261,23 +278,3 @@ def _downhill(q: list[Vector], slopes: list[Vector], floor: float) -> float:
         down, up = (slope > 0) & (q_k > floor), (slope < 0) & (q_k < 1)
         worst = max(worst, float(np.abs(slope[down | up]).max(initial=0.0)))
     return worst
-
-
-def _forward(process: StageProcess, policy: StagePolicy) -> tuple[list[Vector], list[Vector]]:
-    """Return (D_k), (B_k) for k = 0 … K; raise where a chance of acceptance has none of survival."""
-    if any(x.any() for x in policy.exiting):
-        raise InputError("the policy exits", where="roulette", remedy="the weights are about discarding only")
-    M = prospects(process).utility
-    D, B = [process.initial], [process.initial]
-    for k, (P, q) in enumerate(zip(process.transitions, policy.continuing, strict=True)):
-        lost = (q == 0) & (D[k] > 0) & (M[k] > 0)
-        if lost.any():
-            s = int(np.argmax(lost))
-            raise InputError(
-                f"survival probability 0 though accepted with probability {M[k][s]:g}",
-                where=f"checkpoint {k}, state {s}",
-                remedy="give every attempt that may be accepted a chance, see `audit`",
-            )
-        D.append(push(q * D[k], P))
-        B.append(push(np.divide(B[k], q, out=np.zeros_like(q), where=q > 0), P))
-    return D, B

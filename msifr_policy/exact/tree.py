@@ -1,13 +1,12 @@
 """Finite trees of attempts, evaluated exactly in any number type.
 
-A **tree** spells out a stage process history by history: a node at depth k is what is known at checkpoint k,
-F_k, and a branch to a child has its probability and the cost C_{k+1} of the stage in between. Leaves are
-finished attempts with their utility U; they may lie at different depths. With `fractions.Fraction` everything
-here is exact rational
+A **tree** spells out a stage process history by history: a node at depth k is what is known at checkpoint k, F_k, and a
+branch to a child has its probability and the cost C_{k+1} of the stage in between. Leaves are finished attempts with
+their utility U; they may lie at different depths. With `fractions.Fraction` everything here is exact rational
 arithmetic: equalities of theory §2 hold without tolerance, and the array code is tested against it.
 
-A policy on a tree maps nodes, addressed by the child indices on the way from the root, to a `Choice`; nodes
-it does not mention continue. With the q and x of `msifr_policy.exact.evaluation`, at an inner node
+A policy on a tree maps nodes, addressed by the child indices on the way from the root, to a `Choice`; nodes it does not
+mention continue. With the q and x of `msifr_policy.exact.evaluation`, at an inner node
 
     M = Σ p M_child                     r = Σ p (C + r_child)
     u = x e + q Σ p u_child             t = x X + q Σ p (C + t_child)
@@ -29,8 +28,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.evaluation import StagePolicy
-from msifr_policy.exact.process import SUM_TOLERANCE, StageProcess, Vector
+from msifr_policy.exact.evaluation import Headline, StagePolicy
+from msifr_policy.exact.process import SUM_TOLERANCE, StageProcess, check_number
 
 __all__ = [
     "Address",
@@ -74,18 +73,14 @@ class Node:
 
     def __post_init__(self) -> None:
         for i, branch in enumerate(self.branches):
-            if not branch.probability >= 0:
-                raise InputError(f"probability {branch.probability}", where=f"branch {i}")
-            if not branch.cost >= 0:
-                raise InputError(f"cost {branch.cost}", where=f"branch {i}", remedy="tokens, >= 0")
+            check_number(branch.probability, "probability", where=f"branch {i}")
+            check_number(branch.cost, "cost", where=f"branch {i}")
         probabilities = [branch.probability for branch in self.branches]
         exact = all(isinstance(p, int | Fraction) for p in probabilities)
         if probabilities and not abs(sum(probabilities) - 1) <= (0 if exact else SUM_TOLERANCE):
             raise InputError(f"branch probabilities sum to {sum(probabilities)}", where="node", remedy="must be 1")
         for name in ("utility", "exit_utility", "exit_cost"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise InputError(f"{name} {value}", where="node", remedy="must be >= 0")
+            check_number(getattr(self, name) or 0, name, where="node")
 
 
 class Branch(NamedTuple):
@@ -112,35 +107,12 @@ TreePolicy: TypeAlias = Mapping[Address, Choice]
 CONTINUE = Choice(1)
 
 
-class TreeEvaluation(NamedTuple):
-    """Exact counterpart of `msifr_policy.exact.evaluation.Evaluation`, per attempt; costs in tokens.
+@dataclass(frozen=True, slots=True)
+class TreeEvaluation(Headline[Any]):
+    """The headline quantities of a policy on a tree, and the probabilities that it discards and that it exits."""
 
-    tokens E[T], tokens_full E[N], utility_kept E[U; R], utility_full E[U], utility_lost E[M_τ; discarded],
-    discarded and exited: probabilities.
-    """
-
-    tokens: Number
-    tokens_full: Number
-    utility_kept: Number
-    utility_full: Number
-    utility_lost: Number
     discarded: Number
     exited: Number
-
-    @property
-    def saving_rate(self) -> Number:
-        """Saving rate s; 0 if nothing costs anything."""
-        return 1 - self.tokens / self.tokens_full if self.tokens_full else 0
-
-    @property
-    def false_reject_rate(self) -> Number:
-        """False-reject rate f."""
-        return self.utility_lost / self.utility_full
-
-    @property
-    def cost_per_accepted(self) -> Number:
-        """Cost per accepted ρ; `inf` if nothing is kept."""
-        return self.tokens / self.utility_kept if self.utility_kept else np.inf
 
 
 class TreeOptimum(NamedTuple):
@@ -244,8 +216,7 @@ def tree_solve(root: Node, *, prompt_cost: Number = 0) -> TreeOptimum:
 def tree_states(root: Node) -> list[list[Address]]:
     """Return, for each checkpoint k = 0 … K, the addresses of the states of `tree_process`, in order.
 
-    A leaf above the deepest level stays on as a finished state, so its address appears at all later
-    checkpoints.
+    A leaf above the deepest level stays on as a finished state, so its address appears at all later checkpoints.
     """
     everything = list(nodes(root))
     K = max(len(address) for address, _ in everything)
@@ -259,59 +230,46 @@ def tree_process(root: Node, *, prompt_cost: Number = 0) -> StageProcess:
     """
     by_address = dict(nodes(root))
     states = tree_states(root)
-    transitions, stage_costs, exit_costs, exit_utilities = [], [], [], []
+    transitions, stage_costs = [], []
     for here, following in pairwise(states):
         index = {address: t for t, address in enumerate(following)}
-        P = np.zeros((len(here), len(following)))
-        c, x, e = np.zeros(len(here)), np.full(len(here), np.inf), np.zeros(len(here))
+        P, c = np.zeros((len(here), len(following))), np.zeros(len(here))
         for s, address in enumerate(here):
-            node = by_address[address]
-            if not node.branches:
-                P[s, index[address]] = 1.0
-                continue
-            for i, (p, cost, _) in enumerate(node.branches):
+            branches = by_address[address].branches
+            for i, (p, cost, _) in enumerate(branches):
                 P[s, index[*address, i]] = p
                 c[s] += float(p * cost)
-            if node.exit_cost is not None:
-                x[s], e[s] = node.exit_cost, node.exit_utility
+            if not branches:
+                P[s, index[address]] = 1.0
         transitions.append(P)
         stage_costs.append(c)
-        exit_costs.append(x)
-        exit_utilities.append(e)
-    with_exit = any(np.isfinite(x).any() for x in exit_costs)
+    inner = [[by_address[address] for address in here] for here in states[:-1]]
+    exit_costs = [[np.inf if node.exit_cost is None else float(node.exit_cost) for node in here] for here in inner]
     return StageProcess(
         transitions=tuple(transitions),
         stage_costs=tuple(stage_costs),
         utility=np.array([float(by_address[address].utility) for address in states[-1]]),
         initial=np.ones(1),
         prompt_cost=float(prompt_cost),
-        exit_costs=tuple(exit_costs) if with_exit else (),
-        exit_utilities=tuple(exit_utilities) if with_exit else (),
+        exit_costs=tuple(map(np.array, exit_costs)),
+        exit_utilities=tuple(np.array([float(node.exit_utility) for node in here]) for here in inner),
     )
 
 
 def tree_policy(root: Node, policy: TreePolicy) -> StagePolicy:
     """Return a tree's policy as a `StagePolicy` on its `tree_process`; finished attempts continue."""
-    states = tree_states(root)[:-1]
-    inner = {address for address, node in nodes(root) if node.branches}
-
-    def column(here: list[Address], field: int) -> Vector:
-        return np.array([float((policy.get(a, CONTINUE) if a in inner else CONTINUE)[field]) for a in here])
-
-    exiting = any(choice.exiting for choice in policy.values())
-    return StagePolicy(
-        tuple(column(here, 0) for here in states),
-        tuple(column(here, 1) for here in states) if exiting else (),
-    )
+    choices = {address: policy.get(address, CONTINUE) if node.branches else CONTINUE for address, node in nodes(root)}
+    columns = [np.array([choices[address][:2] for address in here], float) for here in tree_states(root)[:-1]]
+    return StagePolicy(tuple(column[:, 0] for column in columns), tuple(column[:, 1] for column in columns))
 
 
 def unroll(process: StageProcess, policy: StagePolicy) -> tuple[Node, dict[Address, Choice]]:
     """Return the tree of all histories of a process, and a policy on it, in Fractions.
 
-    The address of a node is the states visited so far: (2, 0) is state 2 at checkpoint 0, then state 0 at checkpoint
-    1. The stage before checkpoint 0 draws the first state and costs the prompt; the root always continues. Floats
-    become the fractions they are, rows divided by their exact sums, so what `tree_evaluate` says of the result is the
-    array code's answer without its rounding. The number of histories is up to S_0 · … · S_K: for small processes.
+    The address of a node is the states visited so far: (2, 0) is state 2 at checkpoint 0, then state 0 at checkpoint 1.
+    The stage before checkpoint 0 draws the first state and costs the prompt; the root always continues. Floats become
+    the fractions they are, rows divided by their exact sums, so what `tree_evaluate` says of the result is the array
+    code's answer without its rounding. The number of histories is up to S_0 · … · S_K: for small processes.
     """
     rows = [[_law(P[[s], :]) for s in range(P.shape[0])] for P in process.transitions]
 
@@ -321,7 +279,7 @@ def unroll(process: StageProcess, policy: StagePolicy) -> tuple[Node, dict[Addre
             return Node(utility=Fraction(float(process.utility[s])))
         cost = Fraction(float(process.stage_costs[k][s]))
         branches = tuple(Branch(p, cost, grow(k + 1, t) if p else Node()) for t, p in enumerate(rows[k][s]))
-        if not process.has_exit or not np.isfinite(process.exit_costs[k][s]):
+        if not np.isfinite(process.exit_costs[k][s]):
             return Node(branches)
         exit_cost, exit_utility = (Fraction(float(v[k][s])) for v in (process.exit_costs, process.exit_utilities))
         return Node(branches, exit_cost=exit_cost, exit_utility=exit_utility)
@@ -334,7 +292,7 @@ def unroll(process: StageProcess, policy: StagePolicy) -> tuple[Node, dict[Addre
         if address and node.branches:
             k, s = len(address) - 1, address[-1]
             q = min(Fraction(1), Fraction(float(policy.continuing[k][s])))
-            x = Fraction(float(policy.exiting[k][s])) if policy.exiting else Fraction(0)
+            x = Fraction(float(policy.exiting[k][s]))
             choices[address] = Choice(q, min(x, 1 - q))
     return root, choices
 
@@ -360,10 +318,10 @@ def _run(node: Node, policy: TreePolicy, address: Address) -> tuple[Number, Numb
     lost = choice.discarding * tree_finish(node)[0]
     discarded, exited = choice.discarding, x
     for i, (p, cost, child) in enumerate(node.branches):
-        t, u, gone, d, e = _run(child, policy, (*address, i))
+        t, u, lost_after, d, e = _run(child, policy, (*address, i))
         tokens += q * p * (cost + t)
         kept += q * p * u
-        lost += q * p * gone
+        lost += q * p * lost_after
         discarded += q * p * d
         exited += q * p * e
     return tokens, kept, lost, discarded, exited

@@ -13,6 +13,7 @@ be installed (`pip install hypothesis`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import pairwise
@@ -45,6 +46,8 @@ __all__ = [
     "recorded_policy",
     "stage_estimates",
     "stage_policies",
+    "stop_checkpoint",
+    "survival",
     "survival_policies",
     "threshold_policy",
     "tree_policies",
@@ -56,26 +59,21 @@ Estimate: TypeAlias = Mapping[Address, Any]
 
 
 def assert_saving_identity(root: Node, policy: TreePolicy) -> None:
-    """Check [T1]: E[N − T] = Σ E[C_{k+1} 1{τ ≤ k}], > 0 iff a discard with cost ahead can happen.
-
-    For policies that never EXIT.
-    """
+    """Check [T1] of a policy that never exits: E[N − T] = Σ E[C_{k+1} 1{τ ≤ k}], > 0 iff it discards ahead of cost."""
 
     def wrong(node: Node, policy: TreePolicy, _: Address) -> str:
         result = tree.tree_evaluate(node, policy)
-        saved: Any = 0
-        for scenario in tree.scenarios(node):
-            alive: Any = 1
-            for k, cost in enumerate(scenario.costs):
-                alive *= _choice(policy, scenario.leaf[:k]).continuing
-                saved += scenario.probability * cost * (1 - alive)
+        saved: Any = sum(
+            p * cost * (1 - survival(policy, leaf[: k + 1]))
+            for p, costs, _, leaf in tree.scenarios(node)
+            for k, cost in enumerate(costs)
+        )
         if result.tokens_full - result.tokens != saved:
             return f"saved {result.tokens_full - result.tokens}, not {saved}"
         ahead = [
             address
-            for address, inner in tree.nodes(node)
-            if inner.branches
-            and _arrives(node, policy, address) * _choice(policy, address).discarding > 0
+            for address, inner in _inner(node)
+            if _arrives(node, policy, address) * _choice(policy, address).discarding > 0
             and tree.tree_finish(inner)[1] > 0
         ]
         return "" if (saved > 0) == bool(ahead) else f"saved {saved} with discards ahead of cost at {ahead}"
@@ -84,14 +82,11 @@ def assert_saving_identity(root: Node, policy: TreePolicy) -> None:
 
 
 def assert_break_even(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0) -> None:
-    """Check [T2]: ρ/ρ_full = (1 − s)/(1 − f), and the policy helps iff s > f.
-
-    For policies that never EXIT and keep something.
-    """
+    """Check [T2] of a policy that never exits: ρ/ρ_full = (1 − s)/(1 − f), and it helps iff s > f."""
 
     def wrong(node: Node, policy: TreePolicy, address: Address) -> str:
         result = tree.tree_evaluate(node, policy, prompt_cost=0 if address else prompt_cost)
-        kept = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
+        kept = sum(p * survival(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
         if not kept:
             return ""
         s, f = result.saving_rate, result.false_reject_rate
@@ -106,41 +101,36 @@ def assert_break_even(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0) -
 
 
 def assert_earlier_is_cheaper(root: Node, earlier: TreePolicy, later: TreePolicy) -> None:
-    """Check [T3] for two deterministic policies that discard the same scenarios, one never later than the
-    other.
+    """Check [T3] for two deterministic policies that discard the same scenarios, one never later than the other.
 
-    E[T] is no larger for the earlier one and the difference is what the later one pays in between; and the
-    expected remaining cost falls on average at every node. An `AssertionError` names a scenario that is
-    discarded by one only, or by the other first.
+    E[T] is no larger for the earlier one and the difference is what the later one pays in between; and the expected
+    remaining cost falls on average at every node. An `AssertionError` names a scenario that is discarded by one only,
+    or by the other first.
     """
     paid: Any = 0
     for scenario in tree.scenarios(root):
-        first, second = _stop(earlier, scenario), _stop(later, scenario)
+        first, second = stop_checkpoint(earlier, scenario), stop_checkpoint(later, scenario)
         n = len(scenario.costs)
         _check((first < n) == (second < n), "[T3]", f"only one policy discards scenario {scenario.leaf}")
         _check(first <= second, "[T3]", f"scenario {scenario.leaf} stops at {first} and {second}")
         paid += scenario.probability * sum(scenario.costs[first:second])
     difference = tree.tree_evaluate(root, later).tokens - tree.tree_evaluate(root, earlier).tokens
     _check(difference == paid, "[T3]", f"E[T] differs by {difference}, but {paid} is paid in between")
-    for address, node in tree.nodes(root):
-        if node.branches:
-            r = tree.tree_finish(node)[1]
-            onward = sum(branch.probability * tree.tree_finish(branch.node)[1] for branch in node.branches)
-            _check(onward <= r, "[T3]", f"node {address}: remaining cost rises from {r} to {onward}")
+    for address, node in _inner(root):
+        r = tree.tree_finish(node)[1]
+        onward = sum(branch.probability * tree.tree_finish(branch.node)[1] for branch in node.branches)
+        _check(onward <= r, "[T3]", f"node {address}: remaining cost rises from {r} to {onward}")
 
 
 def assert_calibrated(root: Node, estimate: Estimate) -> None:
     """Check [T12]: M̂ is U at the leaves, and at every node the mean of M̂ over its children."""
     for address, node in tree.nodes(root):
-        if not node.branches:
+        if node.branches:
+            mean = sum(p * estimate[*address, i] for i, (p, _, _) in enumerate(node.branches))
+            message = f"node {address}: the estimate is {estimate[address]}, the mean of the next ones {mean}"
+            _check(estimate[address] == mean, "[T12]", message)
+        else:
             _check(estimate[address] == node.utility, "[T12]", f"leaf {address}: {estimate[address]}, not U")
-            continue
-        mean = sum(p * estimate[*address, i] for i, (p, _, _) in enumerate(node.branches))
-        _check(
-            estimate[address] == mean,
-            "[T12]",
-            f"node {address}: the estimate is {estimate[address]}, the mean of the next ones {mean}",
-        )
 
 
 def assert_optional_stopping(root: Node, policy: TreePolicy, estimate: Estimate | None = None) -> None:
@@ -152,14 +142,13 @@ def assert_optional_stopping(root: Node, policy: TreePolicy, estimate: Estimate 
 
     def wrong(node: Node, policy: TreePolicy, at: Address) -> str:
         total = sum(p * U for p, _, U, _ in tree.scenarios(node))
-        parts = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
+        parts = sum(p * survival(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
         lost: Any = 0
-        for address, inner in tree.nodes(node):
-            if inner.branches:
-                choice, arrives = _choice(policy, address), _arrives(node, policy, address)
-                M = tree.tree_finish(inner)[0] if estimate is None else estimate[at + address]
-                parts += arrives * (1 - choice.continuing) * M
-                lost += arrives * choice.discarding * M
+        for address, inner in _inner(node):
+            choice, arrives = _choice(policy, address), _arrives(node, policy, address)
+            M = tree.tree_finish(inner)[0] if estimate is None else estimate[at + address]
+            parts += arrives * (1 - choice.continuing) * M
+            lost += arrives * choice.discarding * M
         if total != parts:
             return f"E[U] = {total}, but the parts add up to {parts}"
         stated = tree.tree_evaluate(node, policy).utility_lost
@@ -169,15 +158,12 @@ def assert_optional_stopping(root: Node, policy: TreePolicy, estimate: Estimate 
 
 
 def assert_retained_shift(root: Node, policy: TreePolicy) -> None:
-    """Check [T5]: E[U | R] − E[U] = (E[U] − E[M_τ | discarded]) P(discarded)/P(R).
-
-    For policies that never EXIT and keep something.
-    """
+    """Check [T5] of a policy that never exits: E[U | R] − E[U] = (E[U] − E[M_τ | discarded]) P(discarded)/P(R)."""
 
     def wrong(node: Node, policy: TreePolicy, _: Address) -> str:
         result = tree.tree_evaluate(node, policy)
-        retained = sum(p * _retained(policy, leaf) for p, _, _, leaf in tree.scenarios(node))
-        kept = sum(p * _retained(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
+        retained = sum(p * survival(policy, leaf) for p, _, _, leaf in tree.scenarios(node))
+        kept = sum(p * survival(policy, leaf) * U for p, _, U, leaf in tree.scenarios(node))
         if not retained:
             return ""
         if not result.discarded:
@@ -194,9 +180,9 @@ def assert_retained_shift(root: Node, policy: TreePolicy) -> None:
 
 
 def assert_bias_bound(root: Node, policy: TreePolicy, groups: Mapping[Address, str] | None = None) -> None:
-    """Check [T6]: TV(retained accepted, accepted) = f · TV(retained accepted, discarded accepted) ≤ f.
+    """Check [T6] of a policy that never exits: TV(kept, accepted) = f · TV(kept, lost) ≤ f, laws of accepted leaves.
 
-    For policies that never EXIT. Y is the leaf. groups: a name for each leaf; every group is checked too.
+    groups: a name for each leaf; every group is checked too.
     """
 
     def wrong(node: Node, policy: TreePolicy, at: Address) -> str:
@@ -206,7 +192,7 @@ def assert_bias_bound(root: Node, policy: TreePolicy, groups: Mapping[Address, s
             parts.setdefault(f"group {groups[at + scenario.leaf]}: ", []).append(scenario)  # type: ignore[index]
         for name, part in parts.items():
             accepted = np.array([p * U for p, _, U, _ in part], dtype=object)
-            kept = np.array([p * U * _retained(policy, leaf) for p, _, U, leaf in part], dtype=object)
+            kept = np.array([p * U * survival(policy, leaf) for p, _, U, leaf in part], dtype=object)
             if not (accepted.sum() > 0 and kept.sum() > 0):
                 continue
             f = 1 - kept.sum() / accepted.sum()
@@ -224,27 +210,18 @@ def assert_bias_bound(root: Node, policy: TreePolicy, groups: Mapping[Address, s
 
 
 def assert_roulette_unbiased(root: Node, policy: TreePolicy) -> None:
-    """Check [T7]: E[W·1{R}; Y = y, A] = P(Y = y, A) for every leaf y, and W 1{alive} is a mean-one
-    martingale.
+    """Check [T7]: E[W·1{R}; Y = y, A] = P(Y = y, A) for every leaf y, and W 1{alive} is a mean-one martingale.
 
     An `AssertionError` names the node where an attempt that may be accepted has no chance to survive.
     """
-    for address, node in tree.nodes(root):
-        if node.branches and not _choice(policy, address).continuing and tree.tree_finish(node)[0]:
-            _check(_arrives(root, policy, address) == 0, "[T7]", f"node {address}: no chance to survive")
+    for address, node in _inner(root):
+        hopeless = not _choice(policy, address).continuing and tree.tree_finish(node)[0]
+        _check(not hopeless or not _arrives(root, policy, address), "[T7]", f"node {address}: no chance to survive")
     for p, costs, U, leaf in tree.scenarios(root):
-        passed = [_choice(policy, leaf[:k]).continuing for k in range(len(costs))]
-        if U and p:
-            weight, survival = roulette.roulette_weight(passed), _retained(policy, leaf)
-            _check(weight * survival == 1, "[T7]", f"leaf {leaf}: weight {weight}, but survival {survival}")
-            alive: Any = 1
-            for k, q in enumerate(passed):
-                alive *= q
-                _check(
-                    roulette.roulette_weight(passed[: k + 1]) * alive == 1,
-                    "[T7]",
-                    f"node {leaf[: k + 1]}: mean not one",
-                )
+        passed = [_choice(policy, leaf[:k]).continuing for k in range(len(costs))] if U and p else []
+        for k in range(1, len(passed) + 1):
+            weight, alive = roulette.roulette_weight(passed[:k]), survival(policy, leaf[:k])
+            _check(weight * alive == 1, "[T7]", f"node {leaf[:k]}: weight {weight}, but survival {alive}")
 
 
 def assert_optimal(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0, tolerance: Any = 0) -> None:
@@ -257,31 +234,26 @@ def assert_optimal(root: Node, policy: TreePolicy, *, prompt_cost: Any = 0, tole
     result = tree.tree_evaluate(root, policy, prompt_cost=prompt_cost)
     price = result.cost_per_accepted
     _check(result.utility_kept > 0, "[T8]", "the policy keeps nothing")
-    for address, node in tree.nodes(root):
-        if node.branches and _arrives(root, policy, address) > 0:
-            onward = sum(p * (tree.tree_induct(child, price)[0] - cost) for p, cost, child in node.branches)
-            options = [(_choice(policy, address).continuing, "CONTINUE", onward)]
-            options.append((_choice(policy, address).discarding, "DISCARD", 0))
-            if node.exit_cost is not None:
-                forced = price * node.exit_utility - node.exit_cost
-                options.append((_choice(policy, address).exiting, "EXIT", forced))
-            best = max(value for _, _, value in options)
-            for probability, name, value in options:
-                _check(
-                    not probability or best - value <= tolerance,
-                    "[T8]",
-                    f"node {address}: {name} is worth {_short(value)} tokens at price {_short(price)}, "
-                    f"the best {_short(best)}",
-                )
+    for address, node in _inner(root):
+        if not _arrives(root, policy, address) > 0:
+            continue
+        choice = _choice(policy, address)
+        onward = sum(p * (tree.tree_induct(child, price)[0] - cost) for p, cost, child in node.branches)
+        options = [(choice.continuing, "CONTINUE", onward), (choice.discarding, "DISCARD", 0)]
+        if node.exit_cost is not None:
+            options.append((choice.exiting, "EXIT", price * node.exit_utility - node.exit_cost))
+        best = max(value for _, _, value in options)
+        for probability, name, value in options:
+            worth = f"{name} is worth {_short(value)} tokens at price {_short(price)}, the best {_short(best)}"
+            _check(not probability or best - value <= tolerance, "[T8]", f"node {address}: {worth}")
     value = tree.tree_induct(root, price)[0] - prompt_cost
-    _check(
-        value <= tolerance, "[T8]", f"a policy of cost per accepted below {_short(price)} exists: F = {_short(value)}"
-    )
+    message = f"a policy of cost per accepted below {_short(price)} exists: F = {_short(value)}"
+    _check(value <= tolerance, "[T8]", message)
 
 
 def threshold_policy(root: Node, estimate: Estimate, threshold: Any) -> dict[Address, Choice]:
     """Return the policy that discards unfinished attempts where a validator says M̂ < threshold."""
-    return {a: Choice(0) for a, node in tree.nodes(root) if node.branches and estimate[a] < threshold}
+    return {address: Choice(0) for address, _ in _inner(root) if estimate[address] < threshold}
 
 
 def recorded_policy(
@@ -338,13 +310,11 @@ def trees(draw: st.DrawFn, *, depth: int = 3, width: int = 3, exits: bool = Fals
 @st.composite
 def tree_policies(draw: st.DrawFn, root: Node, *, randomised: bool = True) -> dict[Address, Choice]:
     """Draw a policy on a tree; it exits only where EXIT is available."""
-    shares = [Fraction(0), Fraction(1, 3), Fraction(1, 2), Fraction(1)] if randomised else [Fraction(0), Fraction(1)]
+    shares = st.sampled_from([Fraction(0), Fraction(1, 3), Fraction(1, 2), Fraction(1)][:: 1 if randomised else 3])
     policy = {}
-    for address, node in tree.nodes(root):
-        if node.branches:
-            q = draw(st.sampled_from(shares))
-            x = (1 - q) * draw(st.sampled_from(shares)) if node.exit_cost is not None else Fraction(0)
-            policy[address] = Choice(q, x)
+    for address, node in _inner(root):
+        q = draw(shares)
+        policy[address] = Choice(q, (1 - q) * draw(shares) if node.exit_cost is not None else Fraction(0))
     return policy
 
 
@@ -352,7 +322,7 @@ def tree_policies(draw: st.DrawFn, root: Node, *, randomised: bool = True) -> di
 def survival_policies(draw: st.DrawFn, root: Node) -> dict[Address, Choice]:
     """Draw a roulette: a survival probability in (0, 1] at every node [T7]."""
     shares = st.sampled_from([Fraction(1, 5), Fraction(1, 3), Fraction(1, 2), Fraction(1)])
-    return {address: Choice(draw(shares)) for address, node in tree.nodes(root) if node.branches}
+    return {address: Choice(draw(shares)) for address, _ in _inner(root)}
 
 
 @st.composite
@@ -361,8 +331,7 @@ def estimates(draw: st.DrawFn, root: Node, *, calibrated: bool) -> dict[Address,
     truth = {address: tree.tree_finish(node)[0] for address, node in tree.nodes(root)}
     if calibrated:
         return truth
-    inner = sorted(address for address, node in tree.nodes(root) if node.branches)
-    wrong = draw(st.sets(st.sampled_from(inner), min_size=1))
+    wrong = draw(st.sets(st.sampled_from(sorted(address for address, _ in _inner(root))), min_size=1))
     return {a: M + draw(st.sampled_from([-1, 1])) * Fraction(1, 7) if a in wrong else M for a, M in truth.items()}
 
 
@@ -418,14 +387,23 @@ def processes(draw: st.DrawFn, *, stages: int = 4, states: int = 4, exits: bool 
 def stage_policies(draw: st.DrawFn, process: StageProcess) -> StagePolicy:
     """Draw a randomised policy on a stage process; it exits only where EXIT is available."""
     shares = st.sampled_from([0.0, 0.25, 0.5, 1.0])
-    continuing = tuple(np.array([draw(shares) for _ in range(size)]) for size in process.sizes[:-1])
-    if not process.has_exit:
-        return StagePolicy(continuing)
-    exiting = tuple(
+    continuing = [np.array([draw(shares) for _ in range(size)]) for size in process.sizes[:-1]]
+    exiting = [
         np.array([(1 - q) * draw(shares) if np.isfinite(X) else 0.0 for q, X in zip(q_k, X_k, strict=True)])
         for q_k, X_k in zip(continuing, process.exit_costs, strict=True)
-    )
-    return StagePolicy(continuing, exiting)
+    ]
+    return StagePolicy(tuple(continuing), tuple(exiting))
+
+
+def survival(policy: TreePolicy, address: Address) -> Any:
+    """Return the probability that an attempt on its way to a node is still alive there."""
+    return math.prod(_choice(policy, address[:k]).continuing for k in range(len(address)))
+
+
+def stop_checkpoint(policy: TreePolicy, scenario: Scenario) -> int:
+    """Return the checkpoint at which a deterministic policy discards a scenario; its length if never."""
+    n = len(scenario.costs)
+    return next((k for k in range(n) if not _choice(policy, scenario.leaf[:k]).continuing), n)
 
 
 def _check(holds: bool, statement: str, message: str) -> None:
@@ -445,10 +423,13 @@ def _hold(statement: str, root: Node, policy: TreePolicy, wrong: Callable[[Node,
     """
     if not wrong(root, policy, ()):
         return
-    inner = [(address, node) for address, node in tree.nodes(root) if node.branches]
-    for address, node in sorted(inner, key=lambda place: -len(place[0])):
+    for address, node in sorted(_inner(root), key=lambda place: -len(place[0])):
         message = wrong(node, _below(policy, address), address)
         _check(not message, statement, f"node {address}: {message}")
+
+
+def _inner(root: Node) -> list[tuple[Address, Node]]:
+    return [(address, node) for address, node in tree.nodes(root) if node.branches]
 
 
 def _below(policy: TreePolicy, address: Address) -> TreePolicy:
@@ -460,24 +441,10 @@ def _choice(policy: TreePolicy, address: Address) -> Choice:
     return policy.get(address, tree.CONTINUE)
 
 
-def _retained(policy: TreePolicy, leaf: Address) -> Any:
-    """Probability that an attempt on its way to the leaf is finished."""
-    probability: Any = 1
-    for k in range(len(leaf)):
-        probability *= _choice(policy, leaf[:k]).continuing
-    return probability
-
-
 def _arrives(root: Node, policy: TreePolicy, address: Address) -> Any:
     """Probability of arriving at a node under the policy."""
-    probability, node = _retained(policy, address), root
+    probability, node = survival(policy, address), root
     for i in address:
         probability *= node.branches[i].probability
         node = node.branches[i].node
     return probability
-
-
-def _stop(policy: TreePolicy, scenario: Scenario) -> int:
-    """Checkpoint at which a deterministic policy discards a scenario; its length if never."""
-    n = len(scenario.costs)
-    return next((k for k in range(n) if not _choice(policy, scenario.leaf[:k]).continuing), n)
