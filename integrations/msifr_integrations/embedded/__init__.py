@@ -1,21 +1,20 @@
 """A small language model that travels with the package, and the problems it was trained on.
 
 The model is a Llama-architecture transformer of 1.2 million weights in half precision, trained by
-`python -m msifr_integrations.embedded.train` on procedurally generated word problems. It runs offline on a
-CPU, really samples and really fails: nothing about its mistakes is planted, they are what a model of this
-size trained this long does at temperature 1.
+`python -m msifr_integrations.embedded.train` on procedurally generated word problems. It runs offline on a CPU, really
+samples and really fails: nothing about its mistakes is planted, they are what a model of this size trained this long
+does at temperature 1.
 
-Prompt format: a prompt is a `Problem.prompt`, the question ending in one newline, with no template and no
-special tokens around it. `tokenizer.encode(prompt)` is the model's input; the model continues with one
-worked step per line, the line "#### <answer>" and the end-of-sequence token.
+Prompt format: a prompt is a `Problem.prompt`, the question ending in one newline, with no template and no special
+tokens around it. `tokenizer.encode(prompt)` is the model's input; the model continues with one worked step per line,
+the line "#### <answer>" and the end-of-sequence token.
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
     model = AutoModelForCausalLM.from_pretrained(embedded_model_path(), dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
     text = tokenizer.decode(model.generate(**tokenizer(problem(0, 0).prompt, return_tensors="pt"))[0])
 
-The weights are stored in float16; load them as float32 on a CPU, as for the recorded samples. `generate`
-samples the full softmax at temperature 1 unless told otherwise.
+The weights are stored in float16; load them as float32 on a CPU, as for the recorded samples.
 
 Importing this package loads neither torch nor transformers.
 """

@@ -1,8 +1,8 @@
 """Procedural word problems with worked steps: the embedded model's training data and its fresh tasks.
 
-A problem starts with a count and changes it by events: bought, sold, boxes, doubling, keeping a fraction,
-a friend's gift, as many again as at the start. Some sentences carry a number that does not matter. The
-worked solution has one line per step, and its last line is the answer:
+A problem starts with a count and changes it by events: bought, sold, boxes, doubling, keeping a fraction, a friend's
+gift, as many again as at the start. Some sentences carry a number that does not matter. The worked solution has one
+line per step, and its last line is the answer:
 
     Tom has 41 apples. He sells 10 of them. His walk home takes 25 minutes. Then he doubles what he has.
     How many apples does he have now?
@@ -13,18 +13,20 @@ worked solution has one line per step, and its last line is the answer:
 
 Every number is a whole number from 1 to `LARGEST`.
 
-Two guarantees. A problem is a function of (split, seed, index) alone, so one case replays without the
-ones before it. And the splits "train" and "fresh" never share a prompt, whatever the seeds: a prompt
-belongs to one split by a hash of its text, and drawing for a split repeats until the hash agrees.
+Two guarantees. A problem is a function of (split, seed, index) alone, so one case replays without the ones before it.
+And the splits "train" and "fresh" never share a prompt, whatever the seeds: a prompt belongs to one split by a hash of
+its text, and drawing for a split repeats until the hash agrees.
 """
 
 import hashlib
+import operator
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from msifr_policy.errors import InputError
+from msifr_policy.filters import Prompt
 
 __all__ = ["LARGEST", "MAX_STEPS", "MIN_STEPS", "Problem", "Split", "problem", "problems", "split_of"]
 
@@ -44,6 +46,7 @@ _ITEMS: Final = (
 )  # fmt: skip
 _FRACTIONS: Final = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth"}
 _FACTORS: Final = {2: "doubles", 3: "triples"}
+_OPERATIONS: Final = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 _DISTRACTOR_SHARE: Final = 0.15  # chance of a sentence that does not matter, after each event
 
 
@@ -64,6 +67,10 @@ class Problem:
     gold: str
     group: str
 
+    def as_prompt(self) -> Prompt:
+        """Return the problem as `generate` is given it."""
+        return Prompt(prompt_id=self.prompt_id, prompt=self.prompt, gold=self.gold, group=self.group)
+
 
 @dataclass(slots=True)
 class _Story:
@@ -83,77 +90,60 @@ class _Story:
     def subject(self) -> str:
         return self.he.capitalize()
 
-    @property
-    def owner(self) -> str:
-        return self.his.capitalize()
-
-    @property
-    def him(self) -> str:
-        return "him" if self.he == "he" else "her"
-
     def tell(self, *ways: str) -> None:
+        """Add a sentence, one of several ways to say it."""
         self.sentences.append(self.rng.choice(ways))
 
+    def work_out(self, label: str, left: int, sign: str, right: int) -> int:
+        """Write the solution's line of an operation and return its result."""
+        result = _OPERATIONS[sign](left, right)
+        self.lines.append(f"{label}: {left}{sign}{right}={result}.")
+        return result
 
-def _result(left: int, sign: str, right: int) -> int:
-    if sign == "+":
-        return left + right
-    if sign == "-":
-        return left - right
-    if sign == "*":
-        return left * right
-    return left // right
-
-
-def _equation(left: int, sign: str, right: int) -> str:
-    return f"{left}{sign}{right}={_result(left, sign, right)}"
+    def step(self, label: str, sign: str, operand: int) -> None:
+        """Apply an operation to the running count and write its line."""
+        self.now = self.work_out(label, self.now, sign, operand)
 
 
-def _step(story: _Story, label: str, sign: str, operand: int) -> None:
-    """Apply one operation to the running count and write its line."""
-    story.lines.append(f"{label}: {_equation(story.now, sign, operand)}.")
-    story.now = _result(story.now, sign, operand)
+def _more(story: _Story) -> int:
+    """Return a count that can be added, or 0."""
+    return story.rng.randint(3, min(400, LARGEST - story.now)) if story.now <= LARGEST - 5 else 0
+
+
+def _fewer(story: _Story) -> int:
+    """Return a count that can be taken away, or 0."""
+    return story.rng.randint(3, story.now - 5) if story.now >= 12 else 0
 
 
 # Each event returns False and leaves the story as it was when it cannot happen at the present count.
 def _buys(story: _Story) -> bool:
-    if story.now > LARGEST - 5:
-        return False
-    count = story.rng.randint(3, min(400, LARGEST - story.now))
-    story.tell(f"{story.subject} buys {count} more {story.item}.", f"Then {story.he} buys {count} more.")
-    _step(story, f"{story.subject} buys {count}", "+", count)
-    return True
+    if count := _more(story):
+        story.tell(f"{story.subject} buys {count} more {story.item}.", f"Then {story.he} buys {count} more.")
+        story.step(f"{story.subject} buys {count}", "+", count)
+    return count > 0
 
 
 def _finds(story: _Story) -> bool:
-    if story.now > LARGEST - 5:
-        return False
-    count = story.rng.randint(3, min(400, LARGEST - story.now))
-    story.tell(f"{story.subject} finds {count} {story.item}.", f"After that {story.he} finds {count} more.")
-    _step(story, f"{story.subject} finds {count}", "+", count)
-    return True
+    if count := _more(story):
+        story.tell(f"{story.subject} finds {count} {story.item}.", f"After that {story.he} finds {count} more.")
+        story.step(f"{story.subject} finds {count}", "+", count)
+    return count > 0
 
 
 def _sells(story: _Story) -> bool:
-    if story.now < 12:
-        return False
-    count = story.rng.randint(3, story.now - 5)
-    story.tell(f"{story.subject} sells {count} of them.", f"Then {story.he} sells {count} {story.item}.")
-    _step(story, f"{story.subject} sells {count}", "-", count)
-    return True
+    if count := _fewer(story):
+        story.tell(f"{story.subject} sells {count} of them.", f"Then {story.he} sells {count} {story.item}.")
+        story.step(f"{story.subject} sells {count}", "-", count)
+    return count > 0
 
 
 def _gives(story: _Story) -> bool:
-    if story.now < 12:
-        return False
-    count = story.rng.randint(3, story.now - 5)
-    friend = story.friends.pop()
-    story.tell(
-        f"{story.subject} gives {count} to {friend}.",
-        f"{friend} takes {count} of {story.his} {story.item}.",
-    )
-    _step(story, f"{friend} gets {count}", "-", count)
-    return True
+    if count := _fewer(story):
+        friend = story.friends.pop()
+        taken = f"{friend} takes {count} of {story.his} {story.item}."
+        story.tell(f"{story.subject} gives {count} to {friend}.", taken)
+        story.step(f"{friend} gets {count}", "-", count)
+    return count > 0
 
 
 def _boxes(story: _Story) -> bool:
@@ -162,26 +152,22 @@ def _boxes(story: _Story) -> bool:
     if room < 3:
         return False
     size = story.rng.randint(3, min(60, room))
-    story.tell(
-        f"{story.subject} gets {number} boxes with {size} {story.item} each.",
-        f"Then {story.he} gets {number} boxes of {size}.",
-    )
-    story.lines.append(f"{number} boxes of {size}: {_equation(number, '*', size)}.")
-    _step(story, f"{story.subject} adds them", "+", number * size)
+    first = f"{story.subject} gets {number} boxes with {size} {story.item} each."
+    story.tell(first, f"Then {story.he} gets {number} boxes of {size}.")
+    inside = story.work_out(f"{number} boxes of {size}", number, "*", size)
+    story.step(f"{story.subject} adds them", "+", inside)
     return True
 
 
 def _friend_brings(story: _Story) -> bool:
-    fewer = story.rng.random() < 0.5
+    sign, word = ("-", "fewer") if story.rng.random() < 0.5 else ("+", "more")
     if story.now < 12 or story.now > LARGEST // 2 - 10:
         return False
-    gap = story.rng.randint(2, min(story.now - 5, 90) if fewer else min(LARGEST - 2 * story.now, 90))
-    friend = story.friends.pop()
-    word = "fewer" if fewer else "more"
-    story.tell(f"{friend} has {gap} {word} than {story.he} has now and gives {story.him} all of them.")
-    sign = "-" if fewer else "+"
-    story.lines.append(f"{friend} has {gap} {word}: {_equation(story.now, sign, gap)}.")
-    _step(story, f"{story.subject} gets them", "+", _result(story.now, sign, gap))
+    gap = story.rng.randint(2, min(story.now - 5 if sign == "-" else LARGEST - 2 * story.now, 90))
+    friend, him = story.friends.pop(), "him" if story.he == "he" else "her"
+    story.tell(f"{friend} has {gap} {word} than {story.he} has now and gives {him} all of them.")
+    brought = story.work_out(f"{friend} has {gap} {word}", story.now, sign, gap)
+    story.step(f"{story.subject} gets them", "+", brought)
     return True
 
 
@@ -191,7 +177,7 @@ def _multiplies(story: _Story) -> bool:
         return False
     word = _FACTORS[factor]
     story.tell(f"{story.subject} {word} what {story.he} has.", f"Then {story.he} {word} {story.his} {story.item}.")
-    _step(story, f"{story.subject} {word} it", "*", factor)
+    story.step(f"{story.subject} {word} it", "*", factor)
     return True
 
 
@@ -201,47 +187,41 @@ def _keeps(story: _Story) -> bool:
         return False
     word = _FRACTIONS[divisor]
     story.tell(f"{story.subject} keeps only {word} of them.", f"Then {story.he} keeps {word}.")
-    _step(story, f"{story.subject} keeps {word}", "/", divisor)
+    story.step(f"{story.subject} keeps {word}", "/", divisor)
     return True
 
 
 def _as_start(story: _Story) -> bool:
     if not story.lines or story.now + story.start > LARGEST:
         return False
-    story.tell(
-        f"{story.subject} buys as many again as {story.he} had at the start.",
-        f"Then {story.he} finds as many as at the start.",
-    )
-    _step(story, f"As many as at the start, {story.start}", "+", story.start)
+    again = f"{story.subject} buys as many again as {story.he} had at the start."
+    story.tell(again, f"Then {story.he} finds as many as at the start.")
+    story.step(f"As many as at the start, {story.start}", "+", story.start)
     return True
 
 
-_ONE_STEP: Final[tuple[Callable[[_Story], bool], ...]] = (
-    _buys, _finds, _sells, _sells, _gives, _multiplies, _keeps, _keeps, _as_start,
-)  # fmt: skip
-_TWO_STEPS: Final[tuple[Callable[[_Story], bool], ...]] = (_boxes, _boxes, _friend_brings)
+_ONE_STEP: Final = (_buys, _finds, _sells, _sells, _gives, _multiplies, _keeps, _keeps, _as_start)
+_TWO_STEPS: Final = (_boxes, _boxes, _friend_brings)
 
 
 def _distract(story: _Story) -> None:
     """Add a sentence whose number plays no part."""
-    rng = story.rng
+    rng, owner = story.rng, story.his.capitalize()
     other = rng.choice([item for item in _ITEMS if item != story.item])
     story.tell(
         f"{story.subject} also has {rng.randint(3, 99)} {other}.",
-        f"{story.owner} walk home takes {rng.randint(3, 99)} minutes.",
-        f"{story.owner} friend {rng.choice(story.friends)} is {rng.randint(3, 99)} years old.",
+        f"{owner} walk home takes {rng.randint(3, 99)} minutes.",
+        f"{owner} friend {rng.choice(story.friends)} is {rng.randint(3, 99)} years old.",
     )
 
 
 def _draw(rng: random.Random) -> Problem:
-    male = rng.random() < 0.5
-    names = [*_HE, *_SHE]
-    name = rng.choice(_HE if male else _SHE)
-    names.remove(name)
-    rng.shuffle(names)
+    names, he, his = (_HE, "he", "his") if rng.random() < 0.5 else (_SHE, "she", "her")
+    name = rng.choice(names)
+    friends = [other for other in (*_HE, *_SHE) if other != name]
+    rng.shuffle(friends)
     start = rng.randint(11, 400)
-    he, his = ("he", "his") if male else ("she", "her")
-    story = _Story(rng, he, his, friends=names, item=rng.choice(_ITEMS), start=start, now=start)
+    story = _Story(rng, he, his, friends=friends, item=rng.choice(_ITEMS), start=start, now=start)
     story.tell(f"{name} has {start} {story.item}.", f"{name} starts with {start} {story.item}.")
     steps = rng.randint(MIN_STEPS, MAX_STEPS)
     while len(story.lines) < steps:

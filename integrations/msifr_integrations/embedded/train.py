@@ -1,18 +1,17 @@
 """Train the embedded model: `python -m msifr_integrations.embedded.train --out FOLDER`.
 
-A Llama of hidden size 160, four layers, five heads and tied embeddings learns the solutions of "train"
-problems (loss on the solution only) and bare equations (loss on the results only). It begins with
-equations alone, since the written arithmetic is the slow part. Matrices are trained by Muon, embeddings and
-norms by AdamW; the learning rate is flat and then falls along a cosine.
+A Llama of hidden size 160, four layers, five heads and tied embeddings learns the solutions of "train" problems (loss
+on the solution only) and bare equations (loss on the results only). It begins with equations alone, since the written
+arithmetic is the slow part. Matrices are trained by Muon, embeddings and norms by AdamW; the learning rate is flat and
+then falls along a cosine.
 
-The model is meant to be wrong somewhat more often than right, and more training passes that point: a schedule
-of 3,600 steps ended at 81 % at temperature 1. So the schedule is shorter, and where training stops sets the
-accuracy: in the last 30 % of the schedule, every `CHECK_EVERY` steps, the model answers `CHECK_PROBLEMS`
-problems at temperature 1, and training ends as soon as it is right on a share of `--target` (`TARGET` by
-default). The last check is no fair measure: it picked when to stop, its error is some points either way, and
-between two checks the accuracy can pass the target. The accuracy is therefore measured afterwards on "fresh"
-problems, which share no prompt with the training problems, and written to training.json beside the weights.
-On one device a run repeats up to rounding.
+The model is meant to be wrong somewhat more often than right, and more training passes that point: a schedule of 3,600
+steps ended at 81 % at temperature 1. So the schedule is shorter, and where training stops sets the accuracy: in the
+last 30 % of the schedule the model answers problems of its own at temperature 1 every few steps, and training ends as
+soon as it is right on a share of `--target`. The last check is no fair measure: it picked when to stop, its error is
+some points either way, and between two checks the accuracy can pass the target. The accuracy is therefore measured
+afterwards on "fresh" problems, which share no prompt with the training problems, and written to training.json beside
+the weights. On one device a run repeats up to rounding.
 """
 
 from __future__ import annotations
@@ -29,17 +28,12 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from msifr_integrations.embedded.problems import LARGEST, Problem, problems
-from msifr_integrations.embedded.record import MAX_NEW_TOKENS, sample
+from msifr_integrations.embedded.record import MAX_NEW_TOKENS, record
+from msifr_integrations.generation.inputs import load_model
+from msifr_integrations.generation.options import GenerateOptions
 
 __all__ = ["build_model", "build_tokenizer", "equations", "train"]
 
@@ -158,10 +152,8 @@ def _problem_batches(tokenizer: Any, seed: int, rng: np.random.Generator) -> Ite
         drawn = list(problems(seed * 1_000_003 + epoch, pool, split="train"))
         prompts = tokenizer([task.prompt for task in drawn])["input_ids"]
         solutions = tokenizer([task.solution for task in drawn])["input_ids"]
-        rows = [
-            ([*prompt, *solution, tokenizer.eos_token_id], len(prompt))
-            for prompt, solution in zip(prompts, solutions, strict=True)
-        ]
+        pairs = zip(prompts, solutions, strict=True)
+        rows = [([*prompt, *solution, tokenizer.eos_token_id], len(prompt)) for prompt, solution in pairs]
         rows.sort(key=lambda row: len(row[0]))
         batches: list[list[tuple[list[int], int]]] = [[]]
         for row in rows:
@@ -209,12 +201,13 @@ def train(
     tokenizer = build_tokenizer(texts)
     model: Any = build_model(tokenizer).train()
     model.to(device)
-    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    inner = {name: p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
+    outer = [p for name, p in model.named_parameters() if name not in inner]
     optimizers = [
-        torch.optim.Muon(inner, lr=MUON_RATE, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(inner.values(), lr=MUON_RATE, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(outer, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
     ]
+    rates = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: _rate(step, steps)) for one in optimizers]
     rng = np.random.default_rng(seed)
     word, bare = _problem_batches(tokenizer, seed, rng), _equation_batches(tokenizer, rng)
     checked = list(problems(_CHECK_SEED, CHECK_PROBLEMS, split="train"))
@@ -225,17 +218,15 @@ def train(
     for step in range(steps):
         drill = step < DRILL_START * steps or rng.random() < DRILL_SHARE
         ids, targets = (part.to(device) for part in next(bare if drill else word))
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = (MUON_RATE if optimizer is optimizers[0] else ADAM_RATE) * _rate(step, steps)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = model(input_ids=ids, use_cache=False).logits
         loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
+        for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
+            rate.step()
         tokens += ids.numel()
         kind = "equations" if drill else "problems"
         losses[kind] = 0.95 * losses.get(kind, loss.item()) + 0.05 * loss.item()
@@ -244,9 +235,7 @@ def train(
             shown = now
             told = ", ".join(f"{kind} {value:.3f}" for kind, value in sorted(losses.items()))
             left = (now - started) / (step + 1) * (steps - step - 1)
-            speed = tokens / (now - started)
-            at = f"step {step + 1}/{steps}"
-            print(f"{at}, loss {told}, {speed:,.0f} tokens/s, {left:.0f} s left", flush=True)
+            print(f"step {step + 1}/{steps}, loss {told}, {left:.0f} s left", flush=True)
         if step + 1 >= CHECK_FROM * steps and (step + 1) % CHECK_EVERY == 0:
             checks[step + 1] = _accuracy(model.eval(), tokenizer, checked, 1.0)
             model.train()
@@ -266,65 +255,57 @@ def train(
 
 
 def _accuracy(model: Any, tokenizer: Any, tasks: Sequence[Problem], temperature: float) -> float:
-    drawn = sample(model, tokenizer, tasks, temperature=temperature, seed=_EVALUATION_SEED, batch_size=200)
-    return float(np.mean([one.correct for one in drawn]))
+    options = GenerateOptions(
+        attempts=1, seed=_EVALUATION_SEED, slots=200, max_new_tokens=MAX_NEW_TOKENS, temperature=temperature
+    )
+    return float(np.mean([trace.accepted for trace in record(model, tokenizer, tasks, options)]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train the embedded model, measure it on fresh problems and write it to a folder.
-
-    The accuracy is controlled by when training stops: near the end of the schedule the model is checked at
-    temperature 1 on problems of its own every few steps, and training ends at the first check that reaches
-    --target.
-    """
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    """Train the embedded model, measure it on fresh problems and write it to a folder."""
+    parser = argparse.ArgumentParser(description=main.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="seed of the data, the weights and the order")
     parser.add_argument(
-        "--steps",
-        type=int,
-        default=STEPS,
-        help=f"length of the schedule, in steps of {TOKENS_PER_STEP} tokens",
+        "--steps", type=int, default=STEPS, help=f"length of the schedule, {TOKENS_PER_STEP} tokens each"
     )
     parser.add_argument(
         "--target",
         type=float,
         default=TARGET,
-        help=f"share of right answers at temperature 1 that ends training, checked on {CHECK_PROBLEMS} problems "
-        f"every {CHECK_EVERY} steps from {CHECK_FROM:.0%}% of the schedule on; never reached, the schedule "
-        "runs to its end (default: %(default)s)",
+        help=f"share of right answers at temperature 1 that ends training, checked on {CHECK_PROBLEMS} problems every "
+        f"{CHECK_EVERY} steps from {CHECK_FROM:.0%}% of the schedule on; never reached, it runs to its end",
     )
     parser.add_argument("--fresh", type=int, default=800, help="fresh problems that measure the accuracy")
     parser.add_argument("--out", type=Path, default=Path("embedded-model"), help="folder to write")
-    options = parser.parse_args(arguments)
-    if options.seed < 0 or options.steps < 1 or options.fresh < 1:
+    given = parser.parse_args(arguments)
+    if given.seed < 0 or given.steps < 1 or given.fresh < 1:
         parser.error("--seed counts from 0, --steps and --fresh from 1")
-    if not 0 < options.target <= 1:
+    if not 0 < given.target <= 1:
         parser.error("--target is a share, above 0 and at most 1")
-    print(f"training on generated problems, seed {options.seed}, {options.steps} steps", flush=True)
-    model, tokenizer, spent = train(options.seed, options.steps, options.target)
-    model.cpu().half().save_pretrained(options.out)
-    tokenizer.save_pretrained(options.out)
-    for file in options.out.iterdir():
+    print(f"training on generated problems, seed {given.seed}, {given.steps} steps", flush=True)
+    model, tokenizer, spent = train(given.seed, given.steps, given.target)
+    model.cpu().half().save_pretrained(given.out)
+    tokenizer.save_pretrained(given.out)
+    for file in given.out.iterdir():
         file.chmod(0o644)  # safetensors are written for their owner alone
     # What is measured is what was written: half-precision weights, run in float32.
-    written = AutoModelForCausalLM.from_pretrained(options.out, dtype="float32").eval()
-    loaded = AutoTokenizer.from_pretrained(options.out)
-    tasks = list(problems(_EVALUATION_SEED, options.fresh))
+    written = load_model(given.out, device="cpu", dtype="float32")
+    tasks = list(problems(_EVALUATION_SEED, given.fresh))
     report = {
         "data": f"procedural word problems, split train, numbers up to {LARGEST}, and bare equations",
-        "seed": options.seed,
-        "schedule_steps": options.steps,
-        "target": options.target,
+        "seed": given.seed,
+        "schedule_steps": given.steps,
+        "target": given.target,
         "weights": model.num_parameters(),
         **spent,
         "evaluation": {
-            "data": f"split fresh, seed {_EVALUATION_SEED}, {options.fresh} problems, one generation each",
+            "data": f"split fresh, seed {_EVALUATION_SEED}, {given.fresh} problems, one generation each",
             "max_new_tokens": MAX_NEW_TOKENS,
-            "accuracy_temperature_1": _accuracy(written, loaded, tasks, 1.0),
-            "accuracy_greedy": _accuracy(written, loaded, tasks, 0.0),
+            "accuracy_temperature_1": _accuracy(*written, tasks, 1.0),
+            "accuracy_greedy": _accuracy(*written, tasks, 0.0),
         },
     }
-    (options.out / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (given.out / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
 
 
