@@ -179,12 +179,13 @@ def _decode(line: bytes, where: str) -> Trace:
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if len(line) > _LONGEST_MENDED:
-            raise InputError(str(error), where=where, remedy=_REMEDY) from None
+        malformed = InputError(str(error), where=where, remedy=_REMEDY)
+    if len(line) > _LONGEST_MENDED:
+        raise malformed
     try:
         record = json.loads(line.decode())  # it knows NaN and Infinity
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON: {error}", where=where, remedy=_REMEDY) from None
+    except (ValueError, RecursionError):
+        raise malformed from None
     return _convert(record, where)
 
 
