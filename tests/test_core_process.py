@@ -41,9 +41,9 @@ NAN = float("nan")
         ({"transitions": (P, sp.csr_array([[1, 0], [-0.5, 1.5]]))}, "stage 2, state 1: probability -0.5"),
         (
             {"stage_costs": (np.array([1.0, 2.0]), np.array([3.0, -4.0]))},
-            "cost of stage 2, state 1: value -4",
+            "stage_costs at checkpoint 1, state 1: value -4",
         ),
-        ({"stage_costs": (np.array([NAN, 2.0]), np.ones(2))}, "cost of stage 1, state 0: value nan"),
+        ({"stage_costs": (np.array([NAN, 2.0]), np.ones(2))}, "stage_costs at checkpoint 0, state 0: value nan"),
         ({"stage_costs": (np.ones(2),)}, "stage_costs: 1 vectors for 2 checkpoints"),
         ({"stage_costs": (np.ones(2), np.ones(3))}, "checkpoint 1: stage_costs of shape"),
         ({"utility": np.array([0.0, -1.0])}, "utility at checkpoint 2, state 1: value -1"),
@@ -54,7 +54,7 @@ NAN = float("nan")
         ({"exit_costs": (np.ones(2), np.ones(2))}, "exit_utilities: 0 vectors"),
         (
             {"exit_costs": (np.ones(2), np.array([1.0, NAN])), "exit_utilities": (np.ones(2), np.ones(2))},
-            "exit cost at checkpoint 1, state 1: value nan",
+            "exit_costs at checkpoint 1, state 1: value nan",
         ),
     ],
 )

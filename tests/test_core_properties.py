@@ -802,7 +802,7 @@ MUTANTS = [
     (optimum, "_step", "go_on(process, k, onward)", "go_on(process, k, onward) - 0.1", "arrays_optimum"),
     (optimum, "_step", "weight * u - t <= 0", "weight * u - t <= -0.5", "arrays_optimum"),
     (optimum, "_step", "weight * e - X", "weight * e", "linear_program"),
-    (optimum, "_dinkelbach", "ratio * (1 - _ROUNDING)", "-1.0", "linear_program"),
+    (optimum, "_dinkelbach", "best.ratio * (1 - _ROUNDING)", "-1.0", "linear_program"),
     (optimum, "_is_above", "gain >", "gain > 0.3 +", "frontier_is_hull"),
     (
         optimum,

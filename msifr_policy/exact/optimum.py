@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.evaluation import StagePolicy, mix
+from msifr_policy.exact.evaluation import StagePolicy, evaluate, mix
 from msifr_policy.exact.process import (
     StageProcess,
     Vector,
@@ -151,6 +151,11 @@ class _Vertex(NamedTuple):
     tokens: float
     choices: tuple[Codes, ...]
 
+    @property
+    def ratio(self) -> float:
+        """ρ, where something is kept."""
+        return self.tokens / self.utility
+
 
 class _Problem(NamedTuple):
     """A process with what may be done to it, and what both say about finishing."""
@@ -200,7 +205,7 @@ def solve(
     `checkpoints=range(1, K)` to decide within attempts only.
     """
     best, residual, tried = _dinkelbach(_problem(process, actions, checkpoints), start)
-    return Optimum(best.tokens / best.utility, _policy(best.choices), residual, tried)
+    return Optimum(best.ratio, _policy(best.choices), residual, tried)
 
 
 def frontier(
@@ -256,15 +261,19 @@ def solve_budget(
     problem = _problem(process, actions, checkpoints)
     target = (1 - alpha) * problem.full.utility
     above, below = _ends(problem)
-    if below.utility >= target or above is below:
-        return _budget(problem, below, below, 0.0, below.tokens / below.utility)
-    while True:
+    if below.utility >= target:
+        above = below
+    weight, price = 0.0, below.ratio
+    while above is not below:
         price = _tie(above, below)
         (between,) = _induct(problem, np.array([price]))
         if not _is_above(problem, between, above):
-            weight = (above.utility - target) / (above.utility - below.utility)
-            return _budget(problem, above, below, min(1.0, max(0.0, weight)), price)
+            weight = min(1.0, max(0.0, (above.utility - target) / (above.utility - below.utility)))
+            break
         above, below = (between, below) if between.utility >= target else (above, between)
+    policy = mix(process, _policy(above.choices), _policy(below.choices), weight)
+    result = evaluate(process, policy)
+    return BudgetOptimum(policy, price, result.saving_rate, 1 - result.utility_kept / result.utility_full)
 
 
 def keep_checkpoints(
@@ -287,7 +296,7 @@ def keep_checkpoints(
     root = _Partial(process.K, at_end(process), (), frozenset())
     full = np.array([[problem.full.utility, problem.full.tokens - process.prompt_cost]])
     best = _Partial(0, np.repeat(full, process.initial.size, axis=0), problem.full.choices, frozenset())
-    price = problem.full.tokens / problem.full.utility
+    price = problem.full.ratio
     while True:
         found = _best_choice(problem, price, costs, root, best)
         u, t = process.initial @ found.both
@@ -369,24 +378,23 @@ def _step(problem: _Problem, k: int, onward: Vector, prices: Vector) -> tuple[Ve
 def _dinkelbach(problem: _Problem, start: float | None = None) -> tuple[_Vertex, float, tuple[float, ...]]:
     """Return the vertex that attains λ*, F(λ*) and the prices tried."""
     best = problem.full
-    ratio = best.tokens / best.utility
-    price = ratio if start is None else float(start)
+    price = best.ratio if start is None else float(start)
     tried: list[float] = []
     while True:
         tried.append(price)
         (vertex,) = _induct(problem, np.array([price]))
-        if vertex.utility > 0 and vertex.tokens / vertex.utility < ratio * (1 - _ROUNDING):
-            best, ratio = vertex, vertex.tokens / vertex.utility
-        elif price == ratio:
+        if vertex.utility > 0 and vertex.ratio < best.ratio * (1 - _ROUNDING):
+            best = vertex
+        elif price == best.ratio:
             return best, price * vertex.utility - vertex.tokens, tuple(tried)
-        price = ratio
+        price = best.ratio
 
 
 def _ends(problem: _Problem) -> tuple[_Vertex, _Vertex]:
     """Return both ends of the frontier, no loss and λ*; the same vertex if they coincide."""
     (first,) = _induct(problem, np.array([np.inf]))
     last, _, _ = _dinkelbach(problem)
-    last = last._replace(price=last.tokens / last.utility)
+    last = last._replace(price=last.ratio)
     return first, last if first.utility - last.utility > _ROUNDING * problem.full.utility else first
 
 
@@ -440,18 +448,6 @@ def _bound(problem: _Problem, price: float, node: _Partial) -> float:
         both, _ = _step(problem, k, both, np.array([price]))
     u, t = problem.process.initial @ both
     return float(price * u - t) - problem.process.prompt_cost
-
-
-def _budget(problem: _Problem, above: _Vertex, below: _Vertex, weight: float, price: float) -> BudgetOptimum:
-    tokens = (1 - weight) * above.tokens + weight * below.tokens
-    utility = (1 - weight) * above.utility + weight * below.utility
-    full = problem.full
-    return BudgetOptimum(
-        policy=mix(problem.process, _policy(above.choices), _policy(below.choices), weight),
-        price=price,
-        saving_rate=1 - tokens / full.tokens if full.tokens else 0.0,
-        utility_loss=1 - utility / full.utility,
-    )
 
 
 def _policy(choices: tuple[Codes, ...]) -> StagePolicy:

@@ -97,14 +97,19 @@ class StageProcess:
         put("utility", _vector(self.utility))
         put("initial", _vector(self.initial))
         put("prompt_cost", float(self.prompt_cost))
-        _check_shapes(self)
+        _check_transitions(self)
+        check_vectors((self.initial,), self.sizes[:1], "initial")
+        _check_distribution(self.initial, "initial distribution")
+        check_number(self.prompt_cost, "prompt cost", where="StageProcess")
+        check_values(self.utility, f"utility at checkpoint {self.K}, state {{}}")
         if not (self.exit_costs or self.exit_utilities):
             put("exit_costs", tuple(np.full(size, np.inf) for size in self.sizes[:-1]))
             put("exit_utilities", tuple(np.zeros(size) for size in self.sizes[:-1]))
         for name in ("stage_costs", "exit_costs", "exit_utilities"):
             put(name, tuple(_vector(values) for values in getattr(self, name)))
             check_vectors(getattr(self, name), self.sizes[:-1], name)
-        _check_values(self)
+            for k, values in enumerate(getattr(self, name)):
+                check_values(values, f"{name} at checkpoint {k}, state {{}}", infinite=name == "exit_costs")
         put("_finished", _finish(self))
         _check_acceptance(self)
 
@@ -347,33 +352,21 @@ def _vector(values: npt.ArrayLike) -> Vector:
     return vector
 
 
-def _check_shapes(process: StageProcess) -> None:
+def _check_transitions(process: StageProcess) -> None:
     if not process.transitions:
         raise InputError("no stages", where="StageProcess", remedy="give at least one transition matrix")
+    checked: set[int] = set()
     for k, P in enumerate(process.transitions):
         if P.ndim != 2:
             raise InputError(f"a transition of shape {P.shape}", where=f"stage {k + 1}", remedy="[S_k, S_{k+1}]")
-    for k, (P, following) in enumerate(zip(process.transitions, process.sizes[1:], strict=True)):
         if 0 in P.shape:
             raise InputError("no states", where=f"checkpoint {k if P.shape[0] == 0 else k + 1}")
-        if P.shape[1] != following:
-            raise InputError(
-                f"leads to {P.shape[1]} states but checkpoint {k + 1} has {following}", where=f"stage {k + 1}"
-            )
-    check_vectors((process.initial,), process.sizes[:1], "initial")
-
-
-def _check_values(process: StageProcess) -> None:
-    _check_distribution(process.initial, "initial distribution")
-    check_number(process.prompt_cost, "prompt cost", where="StageProcess")
-    stages = {id(P): k for k, P in reversed(list(enumerate(process.transitions)))}  # each matrix is checked once
-    for k, P in enumerate(process.transitions):
-        if stages[id(P)] == k:
+        if id(P) not in checked:
             check_rows(P, k)
-        check_values(process.stage_costs[k], f"cost of stage {k + 1}, state {{}}")
-        check_values(process.exit_costs[k], f"exit cost at checkpoint {k}, state {{}}", infinite=True)
-        check_values(process.exit_utilities[k], f"exit utility at checkpoint {k}, state {{}}")
-    check_values(process.utility, f"utility at checkpoint {process.K}, state {{}}")
+            checked.add(id(P))
+    for k, (P, size) in enumerate(zip(process.transitions, process.sizes[1:], strict=True), start=1):
+        if P.shape[1] != size:
+            raise InputError(f"leads to {P.shape[1]} states but checkpoint {k} has {size}", where=f"stage {k}")
 
 
 def _check_acceptance(process: StageProcess) -> None:
