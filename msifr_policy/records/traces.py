@@ -194,9 +194,7 @@ def _convert(record: Any, where: str) -> Trace:
     if not isinstance(record, dict):
         raise InputError("not a JSON object", where=where, remedy=_REMEDY)
     record = {
-        name: _HALF_PAIR.sub("\ufffd", value) if isinstance(value, str) else value
-        for name, value in record.items()
-        if value is not None
+        name: _whole(value) if isinstance(value, str) else value for name, value in record.items() if value is not None
     }
     correct = record.get("correct")
     if correct is None and record.get("status") == "discarded":
@@ -223,6 +221,15 @@ def _convert(record: Any, where: str) -> Trace:
         except msgspec.ValidationError as error:
             what = str(error)
     raise InputError(what, where=where, remedy=_REMEDY)
+
+
+def _whole(text: str) -> str:
+    """Return the text with U+FFFD for each half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _HALF_PAIR.sub("\ufffd", text)
+    return text
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
