@@ -12,6 +12,10 @@ from msifr_integrations.demo import Settings, run_demo
 from msifr_integrations.generation.paired import pair_runs, read_attempts
 from msifr_integrations.report import Figure, Table, reliability_plot, stops_plot, write_page
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.table import build_evidence
+from msifr_policy.policy_file import PolicyFile
+from msifr_policy.records.traces import read_traces
+from msifr_sim import replay_policy
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,21 @@ def test_pairing_finds_what_differs(demo, tmp_path):
         pair_runs(out / "full.jsonl", tmp_path / "short.jsonl")
     with pytest.raises(InputError, match="name the full run first"):
         pair_runs(out / "with_policy.jsonl", out / "full.jsonl")
+
+
+def test_checkpoints_reached_are_those_of_a_replay(demo):
+    """The same attempts under the same policy, live and from their traces: survivors passed checkpoints too."""
+    out, summary = demo
+    file = PolicyFile.load(out / "policy.json")
+    table = build_evidence(read_traces(out / "full.jsonl"), file.schedule, file.policy().validators)
+    replayed, live = (
+        replay_policy(file.policy(), table),
+        pair_runs(out / "full.jsonl", out / "with_policy.jsonl").outcomes,
+    )
+    assert live.reached.tolist() == replayed.reached.tolist()
+    assert live.stop_k.tolist() == replayed.stop_k.tolist()
+    assert live.reached[~live.discarded].min() > 0
+    assert summary["realised"].by_checkpoint[0].reached == len(live.reached)
 
 
 def test_files_that_are_no_runs_are_refused(tmp_path):

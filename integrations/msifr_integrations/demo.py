@@ -12,6 +12,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,33 +28,26 @@ import numpy as np
 from msifr_calibration import Fit, fit_policy
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.embedded import embedded_model_path, problems
-from msifr_integrations.generation.generate import Result, generate
+from msifr_integrations.generation.generate import GenerateOptions, Result, generate
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.paired import Paired, pair_runs
-from msifr_integrations.report import Figure, Table, write_page
-from msifr_integrations.report.plots import (
-    Interval,
+from msifr_integrations.report import (
+    Figure,
+    Table,
     frontier_plot,
     reliability_plot,
     simulated_plot,
     stops_plot,
+    write_page,
 )
 from msifr_policy.evidence.schedule import NewlineSteps
-from msifr_policy.evidence.table import EvidenceTable, build_evidence
-from msifr_policy.exact.evaluation import evaluate
+from msifr_policy.evidence.table import build_evidence
 from msifr_policy.files import replacing
 from msifr_policy.filters import Prompt
+from msifr_policy.policy import Policy
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validator
-from msifr_sim import (
-    Agreement,
-    Summary,
-    agreement,
-    empirical_chain,
-    replay_policy,
-    simulate_process,
-    summarise,
-)
+from msifr_sim import Summary, replay_policy, simulate_policy, summarise
 
 __all__ = ["Settings", "run_demo"]
 
@@ -74,45 +68,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float = 0.9
 
 
+_DEFAULTS = Settings()
+
+
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """The two runs on fresh prompts, and their pairing."""
+    """The two runs on fresh prompts and their pairing, and what was predicted and what was realised."""
 
     full: Result
     discarding: Result
     paired: Paired
+    predicted: Summary
     realised: Summary
 
 
-def _prompts(n: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Prompt]:
+def _prompts(n: int, seed: int, exclude: AbstractSet[str] = frozenset()) -> list[Prompt]:
     """Return n distinct fresh problems as prompts, none of `exclude`."""
-    chosen: dict[str, Prompt] = {}
-    for problem in problems(seed, 2 * n + 100):
-        if problem.prompt_id not in exclude and len(chosen) < n:
-            chosen[problem.prompt_id] = Prompt(
-                prompt_id=problem.prompt_id, prompt=problem.prompt, gold=problem.gold, group=problem.group
-            )
-    return list(chosen.values())
-
-
-def _generate(
-    what: str,
-    model: tuple[Any, Any],
-    prompts: Sequence[Prompt],
-    policy: Any,
-    out: Path,
-    settings: Settings,
-    **more: Any,
-) -> Result:
-    remarks: list[str] = []
-    with tracking(what, len(prompts) * settings.attempts) as advance:
-        result = generate(
-            model[0], prompts, policy, out, tokenizer=model[1],
-            attempts=settings.attempts, seed=settings.seed, slots=settings.slots, max_new_tokens=MAX_NEW_TOKENS,
-            model_name="embedded", progress=lambda p: advance(p.done), tell=remarks.append, **more,
-        )  # fmt: skip
-    prose(*remarks)
-    return result
+    drawn = {one.prompt_id: one.as_prompt() for one in problems(seed, 2 * n + 100) if one.prompt_id not in exclude}
+    return list(drawn.values())[:n]
 
 
 def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
@@ -121,12 +94,29 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     for stale in out.glob("*.jsonl"):
         stale.unlink()
-    fit_prompts = _prompts(settings.prompts, seed=101)
-    fresh = _prompts(settings.fresh_prompts, seed=202, exclude=frozenset(p.prompt_id for p in fit_prompts))
+    model, tokenizer = load_model(embedded_model_path())
+    options = GenerateOptions(
+        attempts=settings.attempts,
+        seed=settings.seed,
+        slots=settings.slots,
+        max_new_tokens=MAX_NEW_TOKENS,
+        model_name="embedded",
+    )
 
-    model = load_model(embedded_model_path())
-    prose(f"1. generating {settings.attempts} attempts at each of {len(fit_prompts)} problems with the embedded model")
-    recorded = _generate("generating", model, fit_prompts, None, out / "attempts.jsonl", settings)
+    def run(what: str, prompts: Sequence[Prompt], policy: Policy | None, name: str, *, compare: str = "") -> Result:
+        chosen = msgspec.structs.replace(options, compare=out / compare if compare else None)
+        remarks: list[str] = []
+        with tracking(what, len(prompts) * settings.attempts) as advance:
+            result = generate(
+                model, prompts, policy, out / name, chosen,
+                tokenizer=tokenizer, progress=lambda p: advance(p.done), tell=remarks.append,
+            )  # fmt: skip
+        prose(*remarks)
+        return result
+
+    to_fit = _prompts(settings.prompts, seed=101)
+    prose(f"1. generating {settings.attempts} attempts at each of {len(to_fit)} problems with the embedded model")
+    recorded = run("generating", to_fit, None, "attempts.jsonl")
     prose(
         f"   {recorded.attempts} attempts, {recorded.accepted / recorded.attempts:.0%} correct, "
         f"{recorded.tokens} tokens in {recorded.seconds:.0f} s"
@@ -146,79 +136,70 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     prose(f"   {fit.file.certificate.message}")
 
     prose("3. simulating what it will save")
-    policy = fit.file.policy()
-    held_out = fit.certifying
-    predicted = summarise(replay_policy(policy, held_out), length_cap=fit.file.length_cap.cap, seed=settings.seed)
-    process, stage_policy = empirical_chain(held_out, policy.beliefs(held_out)[1], policy.threshold(held_out.k))
-    drawn = simulate_process(process, stage_policy, 50_000, np.random.default_rng(settings.seed))
-    exact = agreement(evaluate(process, stage_policy), drawn)
+    policy, cap = fit.file.policy(), fit.file.length_cap.cap
+    predicted = summarise(replay_policy(policy, fit.certifying), length_cap=cap, seed=settings.seed)
+    exact, _ = simulate_policy(policy, fit.certifying, 50_000, np.random.default_rng(settings.seed))
     prose(
         f"   replay of held-out attempts: {predicted.saving_rate:.1%} of tokens; model, exactly: "
         f"{exact.saving_rate:.1%}; by Monte Carlo: {exact.simulated_saving_rate:.1%}"
     )
 
+    fresh = _prompts(settings.fresh_prompts, seed=202, exclude={prompt.prompt_id for prompt in to_fit})
     prose(f"4. generating at {len(fresh)} fresh problems, without the policy and with it, same seeds")
-    full = _generate("without policy", model, fresh, None, out / "full.jsonl", settings)
-    discarding = _generate(
-        "with policy", model, fresh, policy, out / "with_policy.jsonl", settings, compare=out / "full.jsonl"
-    )
+    full = run("without policy", fresh, None, "full.jsonl")
+    discarding = run("with policy", fresh, policy, "with_policy.jsonl", compare="full.jsonl")
     paired = pair_runs(out / "full.jsonl", out / "with_policy.jsonl")
-    realised = summarise(paired.outcomes, length_cap=fit.file.length_cap.cap, seed=settings.seed)
-    runs = _Runs(full, discarding, paired, realised)
+    realised = summarise(paired.outcomes, length_cap=cap, seed=settings.seed)
+    runs = _Runs(full, discarding, paired, predicted, realised)
 
-    summary = _summary(settings, recorded, fit, predicted, exact, runs, time.perf_counter() - started)
-    with replacing(out / "summary.json") as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
-    lines = _plain_words(summary)
-    _write_report(out / "report.html", summary, lines, fit, held_out, predicted, runs)
-    prose("", *lines, f"numbers: {out / 'summary.json'}; plots: {out / 'report.html'}")
-    return summary
-
-
-def _summary(
-    settings: Settings,
-    recorded: Result,
-    fit: Fit,
-    predicted: Summary,
-    exact: Agreement,
-    runs: _Runs,
-    seconds: float,
-) -> dict[str, Any]:
-    import torch
-
-    se = float(np.hypot(predicted.saving_rate_se or 0.0, runs.realised.saving_rate_se or 0.0))
-    difference = (runs.realised.saving_rate or 0.0) - (predicted.saving_rate or 0.0)
-    full, with_policy = runs.full, runs.discarding
-    return {
+    se = float(np.hypot(predicted.saving_rate_se or 0.0, realised.saving_rate_se or 0.0))
+    difference = abs((realised.saving_rate or 0.0) - (predicted.saving_rate or 0.0))
+    summary = {
         "settings": settings,
-        "seconds": seconds,
-        "environment": {
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU",
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-        },
+        "seconds": time.perf_counter() - started,
+        "environment": _environment(),
         "recorded": recorded,
         "certificate": fit.file.certificate,
         "length_cap": fit.file.length_cap,
         "simulated": {"replay": predicted, "exact_and_monte_carlo": exact},
         "without_policy": full,
-        "with_policy": with_policy,
-        "realised": runs.realised,
-        "tokens_per_accepted_change": (with_policy.tokens_per_accepted or np.inf) / (full.tokens_per_accepted or np.inf)
-        - 1,
-        "seconds_per_accepted_change": (with_policy.seconds / max(with_policy.accepted, 1))
-        / (full.seconds / max(full.accepted, 1))
-        - 1,
+        "with_policy": discarding,
+        "realised": realised,
+        "tokens_per_accepted_change": _change(full.tokens_per_accepted, discarding.tokens_per_accepted),
+        "seconds_per_accepted_change": _change(
+            full.seconds / max(full.accepted, 1), discarding.seconds / max(discarding.accepted, 1)
+        ),
         "accuracy_of_finished": {
             "without_policy": full.accepted / full.attempts,
-            "with_policy": with_policy.accepted / max(with_policy.attempts - with_policy.discarded, 1),
+            "with_policy": discarding.accepted / max(discarding.attempts - discarding.discarded, 1),
         },
-        "survivors": runs.paired.survivors,
-        "survivors_changed": runs.paired.changed,
-        "discarded_not_a_prefix": runs.paired.not_prefix,
-        "simulated_minus_realised_in_standard_errors": abs(difference) / se if se > 0 else 0.0,
-        "false_reject_rate_within_certificate": (runs.realised.false_reject_rate or 0.0) <= settings.max_false_reject,
+        "survivors": paired.survivors,
+        "survivors_changed": paired.changed,
+        "discarded_not_a_prefix": paired.not_prefix,
+        "simulated_minus_realised_in_standard_errors": difference / se if se > 0 else 0.0,
+        "false_reject_rate_within_certificate": (realised.false_reject_rate or 0.0) <= settings.max_false_reject,
+    }
+    with replacing(out / "summary.json") as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    lines = _plain_words(summary)
+    _write_report(out / "report.html", summary, lines, fit, runs)
+    prose("", *lines, f"numbers: {out / 'summary.json'}; plots: {out / 'report.html'}")
+    return summary
+
+
+def _change(full: float | None, with_policy: float | None) -> float:
+    """Return the relative change of a quantity that is infinite where nothing was accepted."""
+    return (with_policy or np.inf) / (full or np.inf) - 1
+
+
+def _environment() -> dict[str, Any]:
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
     }
 
 
@@ -244,38 +225,16 @@ def _plain_words(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _write_report(
-    path: Path, summary: dict[str, Any], lines: Sequence[str], fit: Fit, held_out: EvidenceTable, predicted: Summary,
-    runs: _Runs,
-) -> None:  # fmt: skip
-    realised = runs.realised
-    certificate = fit.file.certificate
-
-    def interval(value: float | None, ci: tuple[float, float] | None) -> Interval:
-        value = 0.0 if value is None else value
-        return Interval(value, *(ci or (value, value)))
-
-    names = {
-        "saving_rate": "saving rate s",
-        "false_reject_rate": "false-reject rate f",
-        "net_cost_factor": "net cost factor",
-    }
-    both = {
-        label: (
-            interval(getattr(predicted, name), getattr(predicted, f"{name}_ci")),
-            interval(getattr(realised, name), getattr(realised, f"{name}_ci")),
-        )
-        for name, label in names.items()
-    }
-    outcomes = runs.paired.outcomes
-    counts = {
-        reason: np.bincount(
-            outcomes.stop_k[outcomes.discarded & (np.asarray(outcomes.reason) == reason)],
-            minlength=int(outcomes.stop_k.max()) + 1,
-        )[1:]
+def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit: Fit, runs: _Runs) -> None:
+    full, discarding, predicted, realised = runs.full, runs.discarding, runs.predicted, runs.realised
+    certificate, held_out, outcomes = fit.file.certificate, fit.certifying, runs.paired.outcomes
+    reasons = np.asarray(outcomes.reason)
+    last = int(outcomes.stop_k.max())
+    stops = {
+        reason: np.bincount(outcomes.stop_k[outcomes.discarded & (reasons == reason)], minlength=last + 1)[1:]
         for reason in realised.discards_by_reason
     }
-    M, _ = fit.file.policy().beliefs(held_out)
+    M, _ = fit.file.policy().worth(held_out)
     middle = held_out.start[:-1] + (np.diff(held_out.start) - 1) // 2
     usable = held_out.is_checkpoint[middle]
     figures = [
@@ -283,10 +242,8 @@ def _write_report(
             "Savings against false rejects",
             frontier_plot(
                 fit.file.frontier,
-                chosen=(predicted.false_reject_rate or 0.0, predicted.saving_rate or 0.0)
-                if certificate.certified
-                else None,
-                realised=(realised.false_reject_rate or 0.0, realised.saving_rate or 0.0),
+                chosen=_point(predicted) if certificate.certified else None,
+                realised=_point(realised),
                 max_false_reject=certificate.max_false_reject,
             ),
             "Every point is a policy of the path. Above the dashed line a policy makes accepted samples cheaper; "
@@ -294,7 +251,7 @@ def _write_report(
         ),
         Figure(
             "Where attempts stop, and why",
-            stops_plot(counts),
+            stops_plot(stops),
             "Discards on fresh prompts by checkpoint (one after each line of the solution) and by the validator that "
             "spoke most against the attempt.",
         ),
@@ -305,29 +262,24 @@ def _write_report(
         ),
         Figure(
             "Simulated against realised",
-            simulated_plot(both),
+            simulated_plot(predicted, realised),
             "Predicted from held-out attempts before the run, and measured on fresh prompts. 95 % intervals, "
             "bootstrap by prompt.",
         ),
     ]
-    full, with_policy = runs.full, runs.discarding
+    both = [("attempts", "{}"), ("discarded", "{}"), ("accepted", "{}"), ("tokens", "{}"),
+            ("tokens_per_accepted", "{:.1f}"), ("seconds", "{:.1f}")]  # fmt: skip
     table = Table(
         "The two runs",
         ("", "without policy", "with policy"),
         [
-            ("attempts", str(full.attempts), str(with_policy.attempts)),
-            ("discarded", str(full.discarded), str(with_policy.discarded)),
-            ("accepted", str(full.accepted), str(with_policy.accepted)),
-            ("tokens", str(full.tokens), str(with_policy.tokens)),
-            (
-                "tokens per accepted",
-                f"{full.tokens_per_accepted or 0:.1f}",
-                f"{with_policy.tokens_per_accepted or 0:.1f}",
+            *(
+                (name.replace("_", " "), *(form.format(getattr(run, name) or 0) for run in (full, discarding)))
+                for name, form in both
             ),
-            ("seconds", f"{full.seconds:.1f}", f"{with_policy.seconds:.1f}"),
             ("net cost factor", "1", f"{realised.net_cost_factor or 0:.3f}"),
             ("plain length cap instead", "", f"{realised.length_cap_factor or 0:.3f}"),
-            ("oracle", "", f"{realised.oracle_factor or 0:.3f}"),
+            ("accepted attempts' share of the cost", "", f"{realised.accepted_cost_share or 0:.3f}"),
         ],
     )
     groups = Table(
@@ -347,14 +299,18 @@ def _write_report(
     )
 
 
+def _point(summary: Summary) -> tuple[float, float]:
+    return summary.false_reject_rate or 0.0, summary.saving_rate or 0.0
+
+
 @click.command()
 @click.option("--out", default="demo", type=click.Path(file_okay=False, path_type=Path), show_default=True)
-@click.option("--prompts", default=Settings().prompts, show_default=True, help="Problems to fit and certify on.")
-@click.option("--fresh-prompts", default=Settings().fresh_prompts, show_default=True, help="Problems to compare on.")
-@click.option("--attempts", default=Settings().attempts, show_default=True, help="Attempts per problem.")
-@click.option("--slots", default=Settings().slots, show_default=True, help="Attempts generated side by side.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--max-false-reject", default=Settings().max_false_reject, show_default=True)
+@click.option("--prompts", default=_DEFAULTS.prompts, show_default=True, help="Problems to fit and certify on.")
+@click.option("--fresh-prompts", default=_DEFAULTS.fresh_prompts, show_default=True, help="Problems to compare on.")
+@click.option("--attempts", default=_DEFAULTS.attempts, show_default=True, help="Attempts per problem.")
+@click.option("--slots", default=_DEFAULTS.slots, show_default=True, help="Attempts generated side by side.")
+@click.option("--seed", default=_DEFAULTS.seed, show_default=True)
+@click.option("--max-false-reject", default=_DEFAULTS.max_false_reject, show_default=True)
 def main(out: Path, **settings: Any) -> None:
     """Run the main job on the embedded model and write summary.json and report.html."""
     summary = run_demo(out, Settings(**settings))

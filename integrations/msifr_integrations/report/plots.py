@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.policy_file import FrontierPoint
+from msifr_sim import Summary
 
-__all__ = ["Interval", "frontier_plot", "reliability_plot", "simulated_plot", "stops_plot"]
+__all__ = ["frontier_plot", "reliability_plot", "simulated_plot", "stops_plot"]
 
 # Distinguishable with any colour vision (Okabe and Ito 2008), and each mark also differs in shape.
 _BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 _CYCLE = (_BLUE, _ORANGE, _GREEN, _RED, "#CC79A7", "#56B4E9", "#F0E442", _GREY)
 
 
-class Interval(NamedTuple):
-    """A value with the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def _axes(width: float = 6.4, height: float = 3.8) -> tuple[Any, Any]:
+def _axes(height: float = 3.8) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(6.4, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
@@ -59,9 +52,8 @@ def frontier_plot(
     `chosen` and `realised` are (f, s) of the certified policy on the certification data and on fresh prompts.
     """
     figure, axes = _axes()
-    f = np.asarray([0.0] + [p.false_reject_rate for p in frontier])
-    s = np.asarray([0.0] + [p.saving_rate for p in frontier])
-    top = max(float(f.max()), max_false_reject) * 1.15 + 0.01
+    f, s = [0.0, *(p.false_reject_rate for p in frontier)], [0.0, *(p.saving_rate for p in frontier)]
+    top = max(*f, max_false_reject) * 1.15 + 0.01
     axes.plot(f, s, ".-", color=_BLUE, label="path of policies (certification prompts)")
     axes.plot([0, top], [0, top], "--", color=_GREY, label="break-even: s = f")
     axes.axvline(max_false_reject, color=_RED, linestyle=":", label=f"certified budget α = {max_false_reject:g}")
@@ -74,7 +66,7 @@ def frontier_plot(
     return _svg(figure)
 
 
-def stops_plot(counts: Mapping[str, NDArray[np.int64]], *, xlabel: str = "checkpoint") -> str:
+def stops_plot(counts: Mapping[str, NDArray[np.int64]]) -> str:
     """Draw where attempts are discarded: one bar per checkpoint 1 … K, stacked by reason (`[K]` counts each)."""
     figure, axes = _axes()
     length = max((len(c) for c in counts.values()), default=0)
@@ -83,7 +75,7 @@ def stops_plot(counts: Mapping[str, NDArray[np.int64]], *, xlabel: str = "checkp
         padded = np.pad(count, (0, length - len(count)))
         axes.bar(np.arange(1, length + 1), padded, bottom=bottom, color=_CYCLE[i % len(_CYCLE)], label=reason)
         bottom += padded
-    axes.set(xlabel=xlabel, ylabel="attempts discarded")
+    axes.set(xlabel="checkpoint", ylabel="attempts discarded")
     if counts:
         axes.legend(title="reason", fontsize=8)
     else:
@@ -97,10 +89,8 @@ def reliability_plot(M: NDArray[np.float64], accepted: NDArray[np.bool_], *, bin
     M and accepted are `[n]`, one per attempt: attempts, not checkpoints, are (nearly) independent.
     """
     figure, axes = _axes()
-    order = np.array_split(np.argsort(M, kind="stable"), min(bins, max(1, len(M))))
-    x = np.asarray([M[i].mean() for i in order if len(i)])
-    y = np.asarray([accepted[i].mean() for i in order if len(i)])
-    n = np.asarray([len(i) for i in order if len(i)])
+    order = [i for i in np.array_split(np.argsort(M, kind="stable"), bins) if len(i)]
+    x, y, n = np.asarray([(M[i].mean(), accepted[i].mean(), len(i)) for i in order]).reshape(-1, 3).T
     error = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / n) / n)
     axes.plot([0, 1], [0, 1], "--", color=_GREY, label="calibrated")
     axes.errorbar(x, y, yerr=error, fmt="o", color=_BLUE, label="held-out prompts, 95 %")
@@ -109,24 +99,31 @@ def reliability_plot(M: NDArray[np.float64], accepted: NDArray[np.bool_], *, bin
     return _svg(figure)
 
 
-def simulated_plot(rows: Mapping[str, tuple[Interval, Interval]]) -> str:
-    """Draw simulated beside realised for each quantity, with intervals."""
-    figure, axes = _axes(height=0.7 + 0.9 * max(1, len(rows)))
-    for i, (simulated, realised) in enumerate(rows.values()):
-        for value, shift, colour, mark, label in (
+def simulated_plot(simulated: Summary, realised: Summary) -> str:
+    """Draw the headline numbers [T2] with their intervals, simulated beside realised."""
+    names = {
+        "saving_rate": "saving rate s",
+        "false_reject_rate": "false-reject rate f",
+        "net_cost_factor": "net cost factor",
+    }
+    figure, axes = _axes(height=0.7 + 0.9 * len(names))
+    for i, name in enumerate(names):
+        for summary, shift, colour, mark, label in (
             (simulated, -0.12, _BLUE, "s", "simulated before the run"),
             (realised, 0.12, _GREEN, "*", "realised"),
         ):
+            value = getattr(summary, name) or 0.0
+            low, high = getattr(summary, f"{name}_ci") or (value, value)
             axes.errorbar(
-                value.value,
+                value,
                 i + shift,
-                xerr=[[max(value.value - value.low, 0)], [max(value.high - value.value, 0)]],
+                xerr=[[max(value - low, 0)], [max(high - value, 0)]],
                 fmt=mark,
                 color=colour,
                 markersize=8,
                 label=label if i == 0 else None,
             )
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(names)), list(names.values()))
     axes.invert_yaxis()
     axes.margins(y=0.3)
     axes.legend(fontsize=8)
