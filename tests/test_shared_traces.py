@@ -5,7 +5,7 @@ import time
 import pytest
 
 from msifr_calibration import fit_policy, split_by_prompt
-from msifr_integrations.cli.options import auto_schedule
+from msifr_policy.evidence.schedule import auto_schedule
 from msifr_policy.evidence.table import build_evidence
 from msifr_policy.records.traces import find_trace_files, read_traces
 from msifr_policy.validators import Verdict, default_validators
@@ -19,12 +19,16 @@ FAMILIES = (
 )
 
 
+def usual_schedule(traces):
+    return auto_schedule([len(trace.text) for trace in traces[:2000]])
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_certified_policy_keeps_its_promise_and_is_never_dearer(shared, family):
     """One fixed split; a true f of 5 % would show as more than 8 % of 60 accepted samples with probability < 0.2."""
-    path = shared / "traces" / f"{family}.jsonl.gz"
     started = time.perf_counter()
-    table = build_evidence(read_traces(path), auto_schedule([str(path)], "raise"), default_validators())
+    traces = list(read_traces(shared / "traces" / f"{family}.jsonl.gz"))
+    table = build_evidence(traces, usual_schedule(traces), default_validators())
     train, test = split_by_prompt(table, 0.5, 7)
     fit = fit_policy(train, max_false_reject=0.05, confidence=0.9, seed=0)
     summary = summarise(replay_policy(fit.file.policy(), test), length_cap=fit.file.length_cap.cap)
@@ -39,8 +43,8 @@ def test_a_certified_policy_keeps_its_promise_and_is_never_dearer(shared, family
 
 def test_human_solutions_are_not_called_dead(shared):
     """At most 0.5 % of right human solutions, by any rule at its default."""
-    schedule = auto_schedule([str(shared / "control")], "raise")
-    table = build_evidence(read_traces(shared / "control"), schedule, default_validators())
+    traces = list(read_traces(shared / "control"))
+    table = build_evidence(traces, usual_schedule(traces), default_validators())
     dead = table.ever_dead()
     assert table.n_attempts == table.n_accepted > 7000
     assert dead.any(axis=1).mean() <= 0.005
