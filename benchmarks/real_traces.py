@@ -37,8 +37,8 @@ from msifr_calibration.family import Family as Fitting
 from msifr_calibration.learn import Candidates, fit_candidates
 from msifr_calibration.path import fit_path
 from msifr_calibration.split import folds
-from msifr_integrations.cli.options import auto_schedule
 from msifr_integrations.embedded import embedded_samples_path
+from msifr_policy.evidence.schedule import auto_schedule
 from msifr_policy.evidence.table import EvidenceTable, build_evidence
 from msifr_policy.rates import rates
 from msifr_policy.records.traces import Trace, find_trace_files, read_traces
@@ -89,7 +89,7 @@ def read_family(path: Path) -> Family:
     name = "embedded" if path == embedded_samples_path() else path.name.split(".jsonl")[0]
     traces = list(read_traces(path))
     validators = (*default_validators(), *map(default_validator, REPLAYED))
-    table = build_evidence(traces, auto_schedule([str(path)], "raise"), validators)
+    table = build_evidence(traces, auto_schedule([len(trace.text) for trace in traces[:2000]]), validators)
     design = np.asarray([in_design_half(p) for p in table.prompt_ids])[table.prompt]
     return Family(name, traces, table.take(np.flatnonzero(design)), table.take(np.flatnonzero(~design)))
 

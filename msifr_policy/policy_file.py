@@ -87,7 +87,7 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LengthCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The best plain length cap with the same false-reject budget on the policy's own fitting data.
+    """The plain length cap of least cost with an observed f ≤ α on what the policy was fitted and certified on.
 
     An attempt is discarded once it has cost `cap` and is not finished; infinity (null) is no cap.
     """

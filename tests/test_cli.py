@@ -1,13 +1,19 @@
 """The command line: the contract of its JSON, its words for people, and its errors."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from makers import make_traces
 from msifr_integrations.cli import main
-from msifr_integrations.cli.options import parse_schedule
+from msifr_integrations.cli.words import parse_schedule
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps
 from msifr_policy.records.traces import write_traces
@@ -15,7 +21,7 @@ from msifr_policy.records.traces import write_traces
 CONTRACT = {
     "n_attempts", "n_prompts", "n_accepted", "unit", "cost_full", "cost_policy", "saving_rate", "saving_rate_ci",
     "false_reject_rate", "false_reject_rate_ci", "net_cost_factor", "net_cost_factor_ci", "length_cap_factor",
-    "oracle_factor", "discards_by_reason", "by_checkpoint", "certificate",
+    "accepted_cost_share", "discards_by_reason", "by_checkpoint", "certificate",
 }  # fmt: skip
 
 
@@ -97,9 +103,15 @@ def test_simulate_the_hazard_model_before_any_trace_exists():
     assert record["exact"]["standard_errors"] < 5
 
 
-def test_evaluating_on_the_fitting_traces_is_remarked(files):
-    result = run("simulate", files / "policy.json", files / "train.jsonl.gz")
-    assert "fitted or certified on" not in result.stdout  # the whole file is neither part
+@pytest.mark.parametrize("attempts", [slice(0, 450), slice(0, 450, 2), slice(449, 460)], ids=["all", "part", "overlap"])
+def test_prompts_that_the_policy_has_seen_are_remarked(files, tmp_path, attempts):
+    """The whole file, any part of it, or any of its prompts among others, also under other trace ids."""
+    traces = [msgspec.structs.replace(t, id=f"again {t.id}") for t in make_traces(700, seed=11)[attempts]]
+    write_traces(tmp_path / "again.jsonl", traces)
+    seen = len([t for t in traces if int(t.prompt_id[1:]) < 450])
+    result = run("evaluate", files / "policy.json", tmp_path / "again.jsonl")
+    assert f"has seen {seen} of these {len(traces)} prompts" in " ".join(result.stdout.split())
+    assert "has seen" not in run("evaluate", files / "policy.json", files / "test.jsonl").stdout
 
 
 @pytest.mark.parametrize(
@@ -112,13 +124,28 @@ def test_evaluating_on_the_fitting_traces_is_remarked(files):
         (("score", "TEST", "--schedule", "daily"), "unknown schedule 'daily'"),
         (("score", "TEST", "--schedule", "every:5:tokens", "--tokenizer", "missing-tokenizer"), "missing-tokenizer"),
         (("score", "TEST", "--validators", "length,magic"), "unknown validators magic"),
-        (("fit", "TEST", "-o", "OUT", "--max-false-reject", "0"), "false-reject budget"),
-        (("fit", "TEST", "-o", "OUT", "--confidence", "1"), "confidence 1.0"),
-        (("fit", "TEST", "-o", "OUT", "--certify-share", "1"), "share 1.0"),
+        (("fit", "TEST", "-o", "OUT", "--max-false-reject", "0"), "max_false_reject = 0 must lie"),
+        (("fit", "TEST", "-o", "OUT", "--confidence", "1"), "confidence = 1 must lie"),
+        (("fit", "TEST", "-o", "OUT", "--certify-share", "1"), "certify_share = 1 must lie"),
+        (("fit", "missing.jsonl", "-o", "OUT", "--confidence", "90"), "did you mean 0.9?"),
+        (("fit", "missing.jsonl", "-o", "OUT", "--seed", "-1"), "seed = -1 must not be negative"),
+        (("fit", "missing.jsonl", "-o", "OUT", "--schedule", "daily"), "unknown schedule"),
+        (("fit", "TEST", "-o", "FOLDER"), "is a folder, where a file is meant"),
+        (("fit", "TEST", "-o", "TEST", "--together"), "is a file, where a folder is meant"),
+        (("fit", "TEST", "-o", "TEST/policy.json"), "below a file"),
+        (("score", "TEST", "-o", "FOLDER"), "is a folder, where a file is meant"),
+        (("simulate", "--stage-cost", "0"), "attempts cost nothing"),
+        (("simulate", "--hazard", "often"), "is not a number"),
     ],
 )
 def test_errors_are_one_line_that_says_what_and_what_to_do(files, arguments, says):
-    names = {"POLICY": files / "policy.json", "TEST": files / "test.jsonl", "OUT": files / "never.json"}
+    names = {
+        "POLICY": files / "policy.json",
+        "TEST": files / "test.jsonl",
+        "OUT": files / "never.json",
+        "FOLDER": files,
+    }
+    arguments = [str(files / "test.jsonl" / "policy.json") if a == "TEST/policy.json" else a for a in arguments]
     result = run(*(names.get(a, a) for a in arguments), code=2)
     assert result.stderr.strip().splitlines()[-1].startswith("error: ")
     assert says in result.stderr
@@ -126,7 +153,7 @@ def test_errors_are_one_line_that_says_what_and_what_to_do(files, arguments, say
 
 
 def test_usage_mistakes_are_answered_by_usage(files):
-    assert "not a number" in run("simulate", "--hazard", "often", code=2).stderr
+    assert "--seed" in run("simulate", "--seed", "-1", code=2).stderr
     assert "Missing argument" in run("fit", "-o", files / "x.json", code=2).stderr
 
 
@@ -161,8 +188,6 @@ def test_schedules_have_a_word_each():
 
 def test_generate_with_and_without_a_policy_and_compare(tmp_path):
     """On the embedded model: the contract of --json, the paired comparison, and a resume that does nothing again."""
-    import msgspec
-
     from msifr_integrations.embedded import embedded_samples_path, problems
 
     samples = embedded_samples_path()
@@ -190,13 +215,12 @@ def test_generate_with_and_without_a_policy_and_compare(tmp_path):
     assert again["tokens"] == partial["tokens"]
     # What a run without policy wrote can be fitted on; what a policy cut short cannot.
     run("score", tmp_path / "full.jsonl")
-    assert "discarded attempt has none" in run("score", tmp_path / "out.jsonl", code=2).stderr
+    for on_error in ("raise", "skip"):  # discarded attempts are not malformed records
+        refused = run("score", tmp_path / "out.jsonl", "--on-error", on_error, code=2).stderr
+        assert "its survivors do not stand for all attempts" in refused
 
 
-def test_fit_with_a_learned_posterior_writes_weights_beside_the_policy(files, tmp_path, monkeypatch):
-    from msifr_calibration.beliefs import network as learned
-
-    monkeypatch.setattr(learned, "_STEPS_AT_LEAST", 60)
+def test_fit_with_a_learned_posterior_writes_weights_beside_the_policy(files, tmp_path):
     few = tmp_path / "few.jsonl"
     write_traces(few, make_traces(140, seed=5))
     out = tmp_path / "p.json"
@@ -246,3 +270,117 @@ def test_validators_with_parameters_come_from_a_file(files, tmp_path):
     assert record["n_dead"] == record["n_attempts"]
     named.write_text('[{"name": "length", "parameters": {"cap": 0}}]')
     assert "cap" in run("score", files / "test.jsonl", "--validators", named, code=2).stderr
+
+
+def test_savings_are_told_on_prompts_neither_fitted_nor_certified_on(files, tmp_path):
+    out = tmp_path / "p.json"
+    record = last_json(run("fit", files / "train.jsonl.gz", "-o", out, "--holdout", 0.2, "--json"))
+    savings = record["savings"]
+    assert savings["on"] == "holdout"
+    file = json.loads(out.read_text())
+    assert savings["n_prompts"] + file["fitted_on"]["n_prompts"] + file["certified_on"]["n_prompts"] == 450
+    assert savings["net_cost_factor"] < 1
+    without = last_json(run("fit", files / "train.jsonl.gz", "-o", out, "--json"))
+    assert without["savings"]["on"] == "certification"
+    assert "which also chose it" in run("fit", files / "train.jsonl.gz", "-o", out).stdout
+
+
+def test_a_certificate_is_not_quoted_beside_numbers_that_contradict_it(files, tmp_path):
+    """Outcomes the other way round: the policy loses most good samples, and the promise is taken back."""
+    traces = [msgspec.structs.replace(t, accepted=not t.accepted) for t in make_traces(300, seed=5)]
+    write_traces(tmp_path / "other.jsonl", traces)
+    said = run("evaluate", files / "policy.json", tmp_path / "other.jsonl").stdout
+    assert "not true of these attempts" in said
+    assert "are discarded; the retained" not in said
+    assert "with confidence 0.9, at most 0.05" in run("evaluate", files / "policy.json", files / "test.jsonl").stdout
+
+
+def test_attempts_of_another_model_are_remarked(tmp_path):
+    for name in ("llama", "qwen"):
+        traces = [msgspec.structs.replace(t, model=name) for t in make_traces(200, seed=len(name))]
+        write_traces(tmp_path / f"{name}.jsonl", traces)
+    run("fit", tmp_path / "llama.jsonl", "-o", tmp_path / "p.json", "--max-false-reject", 0.1)
+    other = run("evaluate", tmp_path / "p.json", tmp_path / "qwen.jsonl").stdout
+    assert "models: qwen here, llama there" in other
+    assert "models:" not in run("evaluate", tmp_path / "p.json", tmp_path / "llama.jsonl").stdout
+
+
+@pytest.mark.parametrize(("n", "attempts"), [(150, 1), (110, 4), (60, 1)], ids=["share", "many attempts", "prompts"])
+def test_a_near_miss_names_a_remedy_that_works(tmp_path, n, attempts):
+    """What the message says is tried: it leads to enough accepted samples to certify on."""
+
+    def needed_and_counted(traces, *options):
+        write_traces(tmp_path / "t.jsonl", traces)
+        result = run("fit", tmp_path / "t.jsonl", "-o", tmp_path / "p.json", "--json", *options)
+        certificate = last_json(result)["certificate"]
+        return certificate["n_accepted"] >= certificate["accepted_needed"], certificate["message"]
+
+    enough, message = needed_and_counted(make_traces(n, attempts=attempts, seed=2), "--certify-share", 0.3)
+    assert not enough
+    if attempts > 1:
+        assert "one attempt of each is counted" in message
+    allowed = message.split("or allow more: ")[1].split(";")[0].split()
+    assert needed_and_counted(make_traces(n, attempts=attempts, seed=2), *allowed)[0]
+    share = message.split("--certify-share ")[1].split(")")[0]
+    if "bring about" in message:
+        n = int(message.split("bring about ")[1].split()[0])
+    assert needed_and_counted(make_traces(n, attempts=attempts, seed=2), "--certify-share", share)[0]
+
+
+def test_every_family_is_told_its_own_certificate(tmp_path):
+    """One family can certify nothing, the other can: each says what is true of it."""
+    write_traces(tmp_path / "large.jsonl", make_traces(900, seed=1, accept=0.8))
+    write_traces(tmp_path / "small.jsonl", make_traces(20, seed=2))
+    said = run("fit", tmp_path / "large.jsonl", tmp_path / "small.jsonl", "-o", tmp_path / "out", "--together").stdout
+    assert "with confidence 0.9" in said.split("small: ")[0]
+    assert "nothing can be certified" in said.split("small: ")[1]
+
+
+def test_traces_without_text_are_refused(tmp_path):
+    path = tmp_path / "empty.jsonl"
+    path.write_text("".join(f'{{"id": {i}, "prompt_id": {i}, "text": "", "correct": {i % 2}}}\n' for i in range(40)))
+    assert "every text is empty" in run("fit", path, "-o", tmp_path / "p.json", code=2).stderr
+
+
+def test_output_goes_through_links_and_never_replaces_a_device(files, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "policy.json").write_text("old")
+    (tmp_path / "link.json").symlink_to(tmp_path / "real" / "policy.json")
+    run("fit", files / "train.jsonl.gz", "-o", tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real" / "policy.json").read_text())["schema_version"] == 2
+    assert "No space left" in run("fit", files / "train.jsonl.gz", "-o", "/dev/full", code=2).stderr
+    assert os.stat("/dev/full").st_mode & 0o170000 == 0o020000
+    run("fit", files / "train.jsonl.gz", "-o", tmp_path / "new" / "folder" / "policy.json")
+    assert (tmp_path / "new" / "folder" / "policy.json").exists()
+
+
+def test_ctrl_c_ends_with_status_130(tmp_path):
+    write_traces(tmp_path / "t.jsonl", make_traces(3000, seed=1))
+    command = [sys.executable, "-m", "msifr_integrations.cli.main", "fit", str(tmp_path / "t.jsonl")]
+    process = subprocess.Popen([*command, "-o", str(tmp_path / "p.json")], stderr=subprocess.PIPE)  # noqa: S603
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert b"interrupted" in said
+    assert b"Traceback" not in said
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_learned_beliefs_without_torch_are_one_line(files, tmp_path):
+    """In an interpreter where importing torch fails, as where it is not installed."""
+    code = f"""
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, NoTorch())
+from msifr_integrations.cli import main
+main(["fit", {str(files / "test.jsonl")!r}, "-o", {str(tmp_path / "p.json")!r}, "--posterior", "learned"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 2
+    assert "learned beliefs need torch" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -199,7 +199,8 @@ def _remedy(tested: Tested, candidates: Sequence[Candidates], options: FitOption
     if share <= MOST_TO_CERTIFY:
         first = f"hold out more of what there is (--certify-share {share:g})"
     else:
-        first = f"bring about {math.ceil(prompts * wanted / (MOST_TO_CERTIFY * in_all))} prompts, not {prompts}"
+        enough = math.ceil(prompts * wanted / (MOST_TO_CERTIFY * in_all))
+        first = f"bring about {enough} prompts, not {prompts} (and --certify-share {MOST_TO_CERTIFY:g})"
     if not tested.exact or options.certify_share is None:
         return first
     allowed = math.ceil(1000 * (1 - (1 - options.confidence) ** (1 / n))) / 1000

@@ -12,14 +12,15 @@ the checkpoints inside each.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from msifr_policy.errors import InputError
 
-__all__ = ["Clock", "EveryUnits", "Geometric", "NewlineSteps", "Schedule", "Tick", "Unit"]
+__all__ = ["Clock", "EveryUnits", "Geometric", "NewlineSteps", "Schedule", "Tick", "Unit", "auto_schedule"]
 
 Unit = Literal["tokens", "characters"]
 """What costs and count-based schedules are measured in."""
@@ -161,6 +162,16 @@ class _NewlineClock:
                 self._since, start = 0, search
         self._since += len(text) - start
         return ticks
+
+
+def auto_schedule(lengths: Sequence[int]) -> Schedule:
+    """Return geometric checkpoints from a fortieth of the median of `lengths` (characters) on, 25 % apart.
+
+    Raises `InputError` if there are none.
+    """
+    if not lengths:
+        raise InputError("there are no traces", remedy="check the files named and --on-error skip counts")
+    return Geometric(max(4, round(median(lengths) / 40)), 1.25, "characters")
 
 
 def _check_count(name: str, value: int) -> None:

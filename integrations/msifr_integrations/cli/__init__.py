@@ -1,5 +1,3 @@
-"""The command line: `msifr score|fit|simulate|evaluate|generate`."""
+"""The command line: `msifr score|fit|evaluate|simulate|generate`."""
 
-from msifr_integrations.cli.main import main
-
-__all__ = ["main"]
+from msifr_integrations.cli.main import main as main

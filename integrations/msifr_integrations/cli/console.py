@@ -10,32 +10,31 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from msifr_policy.errors import MsifrError
 
 __all__ = ["Group", "emit", "prose", "tracking"]
+
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended, as shells have it."""
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 _stdout = Console(highlight=False, soft_wrap=True)
 
 
 class Group(click.Group):
-    """Turns the project's errors into one readable line and exit status 2."""
+    """Turns the project's errors into one readable line and exit status 2, an interrupt into exit status 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a MsifrError becomes a usage error, an interrupt exit status 130."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except MsifrError as error:
             raise _Failure(str(error)) from error
+        except KeyboardInterrupt:
+            _stderr.print("interrupted; no file is left half-written")
+            ctx.exit(INTERRUPTED)
 
 
 class _Failure(click.ClickException):
@@ -64,8 +63,7 @@ def emit(record: Any) -> None:
 
 @contextmanager
 def tracking(what: str, total: int | None = None) -> Iterator[Any]:
-    """Show progress on stderr; yields a function called with the number done, and
-    optionally a word and the total once it is known."""
+    """Show progress on stderr; yields a function of the number done, a word, and the total once it is known."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -1,0 +1,31 @@
+"""`msifr evaluate`: what a policy would have saved and lost on traces."""
+
+from __future__ import annotations
+
+import click
+
+from msifr_integrations.cli.options import Reading, json_option, reading_options, traces_argument
+from msifr_integrations.cli.summary import say_summary
+from msifr_integrations.cli.tables import load_for_policy
+from msifr_policy.policy_file import PolicyFile
+from msifr_policy.records.traces import SCHEMA_HELP
+
+__all__ = ["evaluate", "seed_option"]
+
+seed_option = click.option("--seed", default=0, type=click.IntRange(0), help="Seed of every random choice.")
+
+
+@click.command(epilog=f"\b\n{SCHEMA_HELP}")
+@click.argument("policy", type=click.Path(dir_okay=False))
+@traces_argument
+@seed_option
+@reading_options
+@json_option
+def evaluate(policy: str, traces: tuple[str, ...], seed: int, reading: Reading, as_json: bool) -> None:
+    """Replay POLICY over TRACES: what it would have saved, and which good samples it would have lost."""
+    from msifr_sim import replay_policy, summarise
+
+    file = PolicyFile.load(policy)
+    table = load_for_policy(file, traces, reading, as_json=as_json)
+    summary = summarise(replay_policy(file.policy(), table), length_cap=file.length_cap.cap, seed=seed)
+    say_summary(summary, file, {}, as_json=as_json)

@@ -1,0 +1,169 @@
+"""`msifr fit`: from traces to a certified policy file, or one per family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from msifr_calibration.options import FitOptions
+from msifr_integrations.cli.console import emit, prose, tracking
+from msifr_integrations.cli.options import Reading, gathered, json_option, reading_options, traces_argument
+from msifr_integrations.cli.summary import certificate_lines, summary_lines
+from msifr_integrations.cli.tables import Loaded, load_table
+from msifr_integrations.cli.words import EvidenceOptions, evidence_options
+from msifr_policy.errors import InputError
+from msifr_policy.evidence.table import EvidenceTable
+from msifr_policy.files import check_writable
+from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
+from msifr_sim import Summary
+
+__all__ = ["fit"]
+
+
+@click.command(epilog=f"\b\n{SCHEMA_HELP}")
+@traces_argument
+@click.option("-o", "--out", required=True, type=click.Path(), help="Write the policy file here.")
+@gathered(
+    FitOptions,
+    "options",
+    max_false_reject="Largest share α of good samples that may be discarded.",
+    confidence="Confidence 1 − δ of the certificate.",
+    certify_share={
+        "type": float,
+        "help": "Share of the prompts held out to certify on; default: 0.35, and up to 0.75 when accepted samples are "
+        "few; 0.5 with --together.",
+    },
+    method={
+        "flag": "--posterior",
+        "type": click.Choice(["auto", "logistic", "isotonic", "learned"]),
+        "help": "Shape of the posterior. learned also reads the words and blends a network with logistic (needs "
+        "torch); auto is logistic or isotonic.",
+    },
+    seed="Seed of every random choice.",
+)
+@click.option(
+    "--holdout",
+    default=0.0,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the prompts to keep out of fitting and certifying, for an honest estimate of what is saved.",
+)
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Each file is a family of its own (a model, a benchmark): fit them together and certify as one pool those too "
+    "small to be certified alone; OUT is a folder for one policy file each.",
+)
+@evidence_options
+@reading_options
+@json_option
+def fit(
+    traces: tuple[str, ...],
+    out: str,
+    options: FitOptions,
+    holdout: float,
+    together: bool,
+    evidence: EvidenceOptions,
+    reading: Reading,
+    as_json: bool,
+) -> None:
+    """Fit a discard policy on TRACES of finished outputs and certify it on held-out prompts."""
+    from msifr_calibration import Family, fit_families, fit_policy
+    from msifr_calibration.split import prompt_uniform
+
+    files = _families(traces) if together else {"": list(traces)}
+    check_writable(out, folder=together)
+    texts = options.method == "learned"
+    loaded = {
+        name: load_table(paths, reading, evidence.checkpoints, evidence.rules, keep_texts=texts, as_json=as_json)
+        for name, paths in files.items()
+    }
+    families, kept_out = [], []
+    for name, (table, traces_of, _) in loaded.items():
+        hold = prompt_uniform(table.prompt_ids, options.seed, "holdout") < holdout
+        kept_out.append(table.where(hold))
+        families.append(Family(name, table.where(~hold), traces_of))
+    steps = count()
+    with tracking("fitting") as advance:
+        if together:
+            fits = fit_families(families, options, progress=lambda step: advance(next(steps), step))
+        else:
+            only = families[0]
+            fits = [
+                fit_policy(only.table, options, traces=only.traces, progress=lambda step: advance(next(steps), step))
+            ]
+    paths = [str(Path(out) / f"{name}.json") for name in loaded] if together else [out]
+    records = {}
+    for each, path, table, (name, came) in zip(fits, paths, kept_out, loaded.items(), strict=True):
+        each.file.save(path)
+        records[name] = _say(each, path, table, came, as_json)
+    if as_json and together:
+        emit(
+            {
+                "policies": {name: record["policy"] for name, record in records.items()},
+                "certificates": {name: record["certificate"] for name, record in records.items()},
+                "savings": {name: record["savings"] for name, record in records.items()},
+            }
+        )
+    elif as_json:
+        emit(records[""])
+
+
+def _families(traces: Sequence[str]) -> dict[str, list[str]]:
+    """Return one family per trace file, by the file's name without its ending."""
+    paths = find_trace_files(traces)
+    files = {path.name.split(".jsonl")[0].split(".parquet")[0]: [str(path)] for path in paths}
+    if len(files) < len(paths):
+        raise InputError("two files have the same name", where="--together", remedy="rename one: it names the policy")
+    return files
+
+
+def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: bool) -> dict[str, Any]:
+    """Say what was fitted, certified and saved, and return it as a record."""
+    from msifr_sim import replay_policy, summarise
+
+    file, fitting, certifying = fit.file, fit.candidates.family.table, fit.certifying
+    name = fit.candidates.family.name
+    savings: Summary | None = None
+    table, of = certifying, "certification"
+    if kept_out.n_attempts:
+        table, of = fit.candidates.fitted.extend(kept_out, loaded.traces), "holdout"
+    lines = [
+        f"{name + ': ' if name else ''}fitted on {fitting.n_attempts} attempts at {fitting.n_prompts} prompts, "
+        f"certified on {certifying.n_attempts} at {certifying.n_prompts}"
+    ]
+    if file.never_discards or not table.n_attempts:
+        lines.append(file.certificate.message)
+    else:
+        savings = summarise(replay_policy(file.policy(), table), length_cap=file.length_cap.cap, seed=file.seed)
+        told = {
+            "holdout": "on prompts neither fitted nor certified on (--holdout):",
+            "certification": "on the prompts it was certified on, which also chose it (--holdout 0.2 is more honest):",
+        }
+        lines += [told[of], *(f"  {line}" for line in summary_lines(savings)), *certificate_lines(file, savings)]
+    lines.append(f"policy file: {path}; see what it saves elsewhere with: msifr evaluate {path} TRACES")
+    prose(*lines, json=as_json)
+    total = loaded.table
+    return {
+        "policy": path,
+        "n_attempts": total.n_attempts,
+        "n_prompts": total.n_prompts,
+        "n_accepted": total.n_accepted,
+        "n_skipped": loaded.skipped,
+        "unit": total.costing.unit,
+        "schedule": total.schedule,
+        "posterior": {
+            "method": file.beliefs.method,
+            "log_loss": fit.candidates.fitted.log_loss,
+            "base_loss": fit.candidates.fitted.base_loss,
+        },
+        "thresholds": file.thresholds,
+        "price": file.price,
+        "length_cap": file.length_cap,
+        "certificate": file.certificate,
+        "savings": None if savings is None else {"on": of} | msgspec.to_builtins(savings),
+    }

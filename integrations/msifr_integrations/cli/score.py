@@ -1,0 +1,56 @@
+"""`msifr score`: the evidence table of traces."""
+
+from __future__ import annotations
+
+import click
+
+from msifr_integrations.cli.console import emit, prose
+from msifr_integrations.cli.options import Reading, json_option, reading_options, traces_argument
+from msifr_integrations.cli.tables import load_table
+from msifr_integrations.cli.words import EvidenceOptions, evidence_options
+from msifr_policy.files import check_writable
+from msifr_policy.records.traces import SCHEMA_HELP
+
+__all__ = ["score"]
+
+
+@click.command(epilog=f"\b\n{SCHEMA_HELP}")
+@traces_argument
+@click.option("-o", "--out", type=click.Path(), help="Write the evidence table here (Parquet).")
+@evidence_options
+@reading_options
+@json_option
+def score(traces: tuple[str, ...], out: str | None, evidence: EvidenceOptions, reading: Reading, as_json: bool) -> None:
+    """Replay the validators over TRACES and build the evidence table."""
+    if out:
+        check_writable(out)
+    table, _, skipped = load_table(traces, reading, evidence.checkpoints, evidence.rules, as_json=as_json)
+    if out:
+        table.write(out)
+    dead = table.ever_dead()
+    by_validator = {spec.name: int(n) for spec, n in zip(table.validators, dead.sum(axis=0), strict=True)}
+    n_dead = int(dead.any(axis=1).sum())
+    prose(
+        f"{table.n_attempts} attempts at {table.n_prompts} prompts, {table.n_accepted} accepted, "
+        f"{len(table.k) - table.n_attempts} checkpoints; costs in {table.costing.unit} ({table.costing.source})",
+        f"rules at their defaults call {n_dead} attempts dead (not to be accepted whatever follows): "
+        + ", ".join(f"{name} {n}" for name, n in by_validator.items()),
+        *([f"evidence table: {out}"] if out else []),
+        json=as_json,
+    )
+    if as_json:
+        emit(
+            {
+                "n_attempts": table.n_attempts,
+                "n_prompts": table.n_prompts,
+                "n_accepted": table.n_accepted,
+                "n_skipped": skipped,
+                "unit": table.costing.unit,
+                "costing": table.costing,
+                "schedule": table.schedule,
+                "columns": table.columns,
+                "validator_failures": table.failures,
+                "n_dead": n_dead,
+                "n_dead_by_validator": by_validator,
+            }
+        )

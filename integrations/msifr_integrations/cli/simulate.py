@@ -1,0 +1,133 @@
+"""`msifr simulate`: what a policy saves under a model, before anything is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+
+from msifr_integrations.cli.console import prose, tracking
+from msifr_integrations.cli.evaluate import seed_option
+from msifr_integrations.cli.options import Reading, gathered, json_option, reading_options
+from msifr_integrations.cli.summary import say_summary
+from msifr_integrations.cli.tables import load_for_policy
+from msifr_policy.errors import InputError
+from msifr_policy.policy_file import PolicyFile
+
+__all__ = ["simulate"]
+
+
+class _Hazard(msgspec.Struct, frozen=True, kw_only=True):
+    """The hazard model in words: numbers, or one per stage separated by commas."""
+
+    stages: int = 8
+    hazard: str = "0.1"
+    detection: str = "0.6"
+    false_alarm: str = "0.005"
+    accept_clean: float = 0.9
+    accept_faulty: float = 0.05
+    stage_cost: str = "50"
+    prompt_cost: float = 0.0
+
+    def model(self) -> Any:
+        """Return the `HazardModel`. Raises `InputError` for numbers that are none, or where nothing costs anything."""
+        from msifr_policy.exact.hazard import HazardModel
+
+        names = ("hazard", "detection", "false_alarm", "stage_cost")
+        hazard, detection, false_alarm, costs = (self._per_stage(name) for name in names)
+        if not sum(costs) + self.prompt_cost > 0:
+            raise InputError("attempts cost nothing", where="--stage-cost", remedy="give tokens per stage above 0")
+        return HazardModel(
+            hazard=hazard,
+            detection=detection,
+            false_alarm=false_alarm,
+            stage_costs=costs,
+            accept_clean=self.accept_clean,
+            accept_faulty=self.accept_faulty,
+            prompt_cost=self.prompt_cost,
+        )
+
+    def _per_stage(self, name: str) -> tuple[float, ...]:
+        text = getattr(self, name)
+        try:
+            values = tuple(float(word) for word in text.split(","))
+        except ValueError:
+            raise InputError(
+                f"{text!r} is not a number, or numbers separated by commas",
+                where=f"--{name.replace('_', '-')}",
+                remedy="such as 0.1, or 0.1,0.2 for two stages",
+            ) from None
+        return values * self.stages if len(values) == 1 else values
+
+
+@click.command()
+@click.argument("policy", required=False, type=click.Path(dir_okay=False))
+@click.argument("traces", nargs=-1, type=click.Path())
+@click.option("--attempts", default=20_000, type=click.IntRange(1, 10_000_000), help="Attempts to draw.")
+@gathered(
+    _Hazard,
+    "hazards",
+    stages={"type": click.IntRange(1, 10_000), "help": "Hazard model: number of stages K."},
+    hazard="Hazard model: P(fatal error appears) per stage.",
+    detection="Hazard model: P(flag) of a faulty attempt.",
+    false_alarm="Hazard model: P(flag) of a clean attempt.",
+    accept_clean="Hazard model: P(accepted) with no error.",
+    accept_faulty="Hazard model: P(accepted) with an error.",
+    stage_cost="Hazard model: tokens per stage.",
+    prompt_cost="Hazard model: token-equivalents of the prompt.",
+)
+@seed_option
+@reading_options
+@json_option
+def simulate(
+    policy: str | None,
+    traces: tuple[str, ...],
+    attempts: int,
+    hazards: _Hazard,
+    seed: int,
+    reading: Reading,
+    as_json: bool,
+) -> None:
+    """Simulate what a policy saves, exactly and by Monte Carlo, before running it.
+
+    With POLICY and TRACES: a Markov model over ranges of the worth is compiled from the traces, and POLICY is
+    evaluated on it. Without: "discard at the first flag" under the hazard model of the options.
+    """
+    from msifr_policy.exact.hazard import hazard_rates
+    from msifr_sim import agreement, replay_policy, simulate_hazard, simulate_policy, summarise
+
+    rng = np.random.default_rng(seed)
+    file: PolicyFile | None = None
+    extra: dict[str, Any] = {"model": "hazard"}
+    if policy is None:
+        model = hazards.model()
+        with tracking(f"drawing {attempts} attempts"):
+            outcomes = simulate_hazard(model, attempts, rng)
+        agreed = agreement(hazard_rates(model), outcomes)
+    else:
+        if not traces:
+            raise InputError("TRACES are missing", where="msifr simulate", remedy="name the traces to model")
+        file = PolicyFile.load(policy)
+        table = load_for_policy(file, traces, reading, as_json=as_json)
+        with tracking(f"drawing {attempts} attempts"):
+            agreed, outcomes = simulate_policy(file.policy(), table, attempts, rng)
+        replayed = summarise(replay_policy(file.policy(), table), length_cap=file.length_cap.cap, seed=seed)
+        extra["model"] = "chain over ranges of the worth"
+        extra["replay"] = {name: getattr(replayed, name) for name in _REPLAYED}
+    extra["exact"] = agreed
+    prose(
+        f"exact: s = {agreed.saving_rate:.4f}, f = {agreed.false_reject_rate:.4f}, net cost factor = "
+        f"{agreed.net_cost_factor:.4f}; Monte Carlo differs by {agreed.standard_errors:.2f} standard errors "
+        f"({agreed.saving_rate_se:.4f})",
+        json=as_json,
+    )
+    cap = None if file is None else file.length_cap.cap
+    say_summary(summarise(outcomes, length_cap=cap, seed=seed), file, extra, as_json=as_json)
+
+
+_REPLAYED = (
+    "n_attempts", "n_prompts", "saving_rate", "saving_rate_ci", "false_reject_rate", "false_reject_rate_ci",
+    "net_cost_factor", "net_cost_factor_ci",
+)  # fmt: skip

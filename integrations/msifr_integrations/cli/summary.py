@@ -1,0 +1,68 @@
+"""How a summary is said: every number with its interval and its meaning, and the certificate beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from msifr_integrations.cli.console import emit, prose
+from msifr_policy.policy_file import PolicyFile
+from msifr_sim import Summary
+
+__all__ = ["certificate_lines", "say_summary", "summary_lines"]
+
+
+def _percent(value: float | None, ci: tuple[float, float] | None) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.1%}" + (f" [{ci[0]:.1%}, {ci[1]:.1%}]" if ci else "")
+
+
+def _factor(value: float | None, ci: tuple[float, float] | None = None) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" + (f" [{ci[0]:.3f}, {ci[1]:.3f}]" if ci else "")
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """Return the lines of a summary."""
+    reasons = ", ".join(f"{name} {n}" for name, n in summary.discards_by_reason.items())
+    return [
+        f"{summary.n_attempts} attempts at {summary.n_prompts} prompts, {summary.n_accepted} accepted",
+        f"saving rate        s = {_percent(summary.saving_rate, summary.saving_rate_ci)}: "
+        f"share of all {summary.unit} not spent",
+        f"false-reject rate  f = {_percent(summary.false_reject_rate, summary.false_reject_rate_ci)}: "
+        "share of the good samples discarded",
+        f"net cost factor      = {_factor(summary.net_cost_factor, summary.net_cost_factor_ci)}: "
+        "cost per accepted sample, with over without the policy; it pays below 1",
+        f"plain length cap     = {_factor(summary.length_cap_factor)}: that factor of stopping all attempts at one "
+        "length, the best for the same budget",
+        f"accepted cost share  = {_factor(summary.accepted_cost_share)}: that factor if exactly the attempts not "
+        "accepted never began; no policy without losses gets below",
+        f"(intervals: {summary.ci_level:.0%}, by resampling prompts)",
+        f"discards by reason: {reasons or 'none: the policy never fired'}",
+    ]
+
+
+def certificate_lines(file: PolicyFile, summary: Summary) -> list[str]:
+    """Return the certificate, and where these numbers contradict it, that they do."""
+    certificate, ci = file.certificate, summary.false_reject_rate_ci
+    alpha = certificate.max_false_reject
+    if not certificate.certified:
+        return [certificate.message]
+    on = f"on {certificate.n_accepted} accepted samples at {certificate.n_prompts} prompts"
+    if ci is None or ci[0] <= alpha:
+        return [f"certified {on}: {certificate.message}"]
+    return [
+        f"certified {on}, but not true of these attempts: f ≤ {alpha:.3g} was certified, and the interval of f above "
+        f"is [{ci[0]:.1%}, {ci[1]:.1%}]. Are they of other prompts, another model, filter or sampling? Certify again "
+        "on attempts like these",
+    ]
+
+
+def say_summary(summary: Summary, file: PolicyFile | None, extra: dict[str, Any], *, as_json: bool) -> None:
+    """Print a summary for people, and as JSON with the certificate and `extra`."""
+    prose(*summary_lines(summary), *(certificate_lines(file, summary) if file else []), json=as_json)
+    if as_json:
+        emit(msgspec.to_builtins(summary) | extra | {"certificate": file.certificate if file else None})

@@ -1,0 +1,85 @@
+"""From trace files to evidence tables, read once, with progress; what was skipped, failed or differs is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from msifr_integrations.cli.console import prose, tracking
+from msifr_integrations.cli.options import Reading
+from msifr_integrations.formats.token_ends import load_token_ends
+from msifr_integrations.generation.provenance import recorded_provenance
+from msifr_policy.evidence.schedule import Schedule, auto_schedule
+from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.policy_file import PolicyFile
+from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces
+from msifr_policy.validators import Validator
+
+__all__ = ["Loaded", "load_for_policy", "load_table"]
+
+_TYPICAL = 2000  # traces whose lengths the automatic schedule looks at
+
+
+class Loaded(NamedTuple):
+    """A table, the texts behind it if they were asked for, and how many records were skipped."""
+
+    table: EvidenceTable
+    traces: Sequence[Trace]
+    skipped: int
+
+
+def load_table(
+    paths: Sequence[str],
+    reading: Reading,
+    schedule: Schedule | None,
+    validators: Sequence[Validator],
+    *,
+    keep_texts: bool = False,
+    as_json: bool = False,
+) -> Loaded:
+    """Replay validators over traces; without a schedule it is the automatic one. `as_json`: speak on stderr."""
+    report = ReadReport()
+    files = find_trace_files(paths)
+    traces: Iterable[Trace] = read_traces(files, on_error=reading.on_error, report=report)
+    if schedule is None:
+        first = list(islice(traces, _TYPICAL))
+        schedule = auto_schedule([len(trace.text) for trace in first])
+        traces = chain(first, traces)
+    kept: list[Trace] = []
+    if keep_texts:
+        kept = list(traces)
+        traces = kept
+    unit: Any = None if reading.unit == "auto" else reading.unit
+    with tracking("scoring traces") as advance:
+        table = build_evidence(
+            traces,
+            schedule,
+            validators,
+            unit=unit,
+            tokenizer=None if reading.tokenizer is None else load_token_ends(reading.tokenizer),
+            provenance=recorded_provenance(files, reading.tokenizer or ""),
+            progress=lambda done: advance(done) if done % 64 == 0 else None,
+        )
+    if report.skipped:
+        prose(f"skipped {report.skipped} malformed records; the first: {report.errors[0]}", json=as_json)
+    for failure, count in table.failures.items():
+        prose(f"validator failed on {count} attempts ({failure}); its evidence is unknown there", json=as_json)
+    return Loaded(table, kept, report.skipped)
+
+
+def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: Reading, *, as_json: bool) -> EvidenceTable:
+    """Build the table of traces by the policy's own schedule, validators and cost unit; say how they differ."""
+    if reading.unit == "auto":
+        reading = Reading(reading.tokenizer, file.costing.unit, reading.on_error)
+    table = load_table(paths, reading, file.schedule, file.policy().validators, as_json=as_json).table
+    fitted, certified = (int(part.shares(table).sum()) for part in (file.fitted_on, file.certified_on))
+    if fitted or certified:
+        prose(
+            f"note: the policy has seen {fitted + certified} of these {table.n_prompts} prompts: it was fitted on "
+            f"{fitted} and certified on {certified} of them, so these numbers flatter it",
+            json=as_json,
+        )
+    for difference in file.provenance.differences(table.provenance):
+        prose(f"note: what was certified is of other attempts: {difference}", json=as_json)
+    return table

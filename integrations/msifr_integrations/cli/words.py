@@ -1,0 +1,180 @@
+"""What words of the command line stand for: schedules, validators, final filters."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from msifr_integrations.cli.options import gathered
+from msifr_policy.errors import InputError
+from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
+from msifr_policy.filters import FinalFilter, FunctionFilter, JsonSchema, MathVerify, ScoreThreshold, UnitTests
+from msifr_policy.filters import final_filter as usual_filter
+from msifr_policy.filters.json_schema import Find
+from msifr_policy.filters.unit_tests import FindProgram
+from msifr_policy.validators import (
+    Validator,
+    built_in_validators,
+    default_validator,
+    default_validators,
+    validator_names,
+    validator_with,
+)
+
+__all__ = ["FILTERS", "EvidenceOptions", "evidence_options", "parse_filter", "parse_schedule", "parse_validators"]
+
+T = TypeVar("T")
+
+SCHEDULES = "every:N[:UNIT], geometric:FIRST:RATIO[:UNIT] or newline[:MIN_CHARACTERS]; UNIT is characters or tokens"
+FILTERS = (
+    "numeric, exact, math[:SECONDS], json-schema[:FILE][:whole|fence|object], "
+    "tests[:fence|whole][:SECONDS][:unconfined], score:MODULE:FUNCTION:THRESHOLD or function:MODULE:FUNCTION"
+)
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Return the schedule a word stands for. Raises `InputError` with the forms known."""
+    kind, *rest = text.split(":")
+    try:
+        if kind == "every" and 1 <= len(rest) <= 2:
+            return EveryUnits(int(rest[0]), _unit(rest[1:]))
+        if kind == "geometric" and 2 <= len(rest) <= 3:
+            return Geometric(int(rest[0]), float(rest[1]), _unit(rest[2:]))
+        if kind == "newline" and len(rest) <= 1:
+            return NewlineSteps(*map(int, rest))
+    except InputError:
+        raise
+    except ValueError:
+        pass
+    raise InputError(f"unknown schedule {text!r}", where="--schedule", remedy=f"auto, {SCHEDULES}")
+
+
+def _unit(words: list[str]) -> Unit:
+    if not words:
+        return "characters"
+    if words[0] in ("tokens", "characters"):
+        return words[0]  # type: ignore[return-value]
+    raise InputError(f"unknown unit {words[0]!r}", where="--schedule", remedy="tokens or characters")
+
+
+def parse_validators(text: str) -> tuple[Validator, ...]:
+    """Return the validators a word stands for.
+
+    `default` and `all` are the usual rules and all that need no parameter; names stand for validators with default
+    parameters, in their usual order; `FILE.json` holds a list of {"name": …, "parameters": {…}}. Raises `InputError`
+    for an unknown name, or a file or parameters that do not fit.
+    """
+    if text in ("default", "all"):
+        return default_validators() if text == "default" else built_in_validators()
+    if text.endswith(".json"):
+        named = _read_json(text, list[_Named], "list of validators")
+        return tuple(validator_with(each.name, each.parameters) for each in named)
+    names = [name.strip() for name in text.split(",")]
+    if unknown := set(names) - set(validator_names()):
+        raise InputError(
+            f"unknown validators {', '.join(sorted(unknown))}",
+            where="--validators",
+            remedy=f"known: {', '.join(validator_names())}",
+        )
+    return tuple(default_validator(name) for name in validator_names() if name in names)
+
+
+class _Named(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def _read_json(path: str, kind: type[T], what: str) -> T:
+    """Return the JSON in a file. Raises `InputError`, saying that no `what` can be read, if it is of another kind."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=kind)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"no {what} can be read: {error}", where=path) from error
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceOptions:
+    """Where and by what partial text is read, in words; checked when they are given."""
+
+    schedule: str = "auto"
+    validators: str = "default"
+
+    def __post_init__(self) -> None:
+        _ = self.checkpoints, self.rules
+
+    @property
+    def checkpoints(self) -> Schedule | None:
+        """The schedule, None for the automatic one."""
+        return None if self.schedule == "auto" else parse_schedule(self.schedule)
+
+    @property
+    def rules(self) -> tuple[Validator, ...]:
+        """The validators."""
+        return parse_validators(self.validators)
+
+
+evidence_options = gathered(
+    EvidenceOptions,
+    "evidence",
+    schedule=f"Where checkpoints are: auto (geometric, scaled to the median length), {SCHEDULES}.",
+    validators="What to read partial text by: default, all, names separated by commas "
+    f"({', '.join(validator_names())}), or FILE.json with a list of names and parameters.",
+)
+
+
+def parse_filter(text: str) -> FinalFilter:
+    """Return the final filter a word stands for.
+
+    Raises `InputError` with the forms known, and where the filter cannot work here.
+    """
+    kind, *words = text.split(":")
+    try:
+        if kind in ("numeric", "exact") and not words:
+            return usual_filter(kind)
+        if kind == "math" and len(words) <= 1:
+            return MathVerify(seconds=float(words[0])) if words else MathVerify()
+        if kind == "json-schema":
+            options = {"find": words.pop()} if words and words[-1] in get_args(Find) else {}
+            return JsonSchema(_read_json(":".join(words), dict[str, Any], "schema") if words else None, **options)  # type: ignore[arg-type]
+        if kind == "tests":
+            return UnitTests(**dict(map(_tests_option, words)))
+        if kind == "function" and len(words) == 2:
+            return FunctionFilter(_function(*words), text)
+        if kind == "score" and len(words) == 3:
+            return ScoreThreshold(_function(*words[:2]), float(words[2]), ":".join(words[:2]))
+    except InputError:
+        raise
+    except ValueError:
+        pass
+    raise InputError(f"unknown final filter {text!r}", where="--filter", remedy=FILTERS)
+
+
+def _tests_option(word: str) -> tuple[str, Any]:
+    """Return the option of the filter `tests` that a word stands for; raises ValueError for none."""
+    if word in get_args(FindProgram):
+        return "find", word
+    return ("unconfined", True) if word == "unconfined" else ("seconds", float(word))
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    """Import a function of the user's, from the working folder too. Raises `InputError` if there is none."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(import_module(module), name)
+    except Exception as error:
+        # Whatever the user's module raises while it is imported is the user's to mend.
+        raise InputError(
+            f"cannot be imported: {type(error).__name__}: {error}", where=f"--filter, {module}:{name}"
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if not callable(function):
+        raise InputError("is not a function", where=f"--filter, {module}:{name}")
+    return function
