@@ -157,7 +157,7 @@ def test_bad_models_and_boundaries_are_refused_with_the_place() -> None:
         sprt(MODEL, 1, 2)
     with pytest.raises(InputError, match="upper boundary 2 without EXIT"):
         sprt(replace(MODEL, exit_cost=None), -1, 2)
-    assert not sprt(replace(MODEL, exit_cost=None), -1).exits
+    assert not any(x.any() for x in sprt(replace(MODEL, exit_cost=None), -1).exiting)
     with pytest.raises(InputError, match="finite, drift > 0"):
         sprt_rates(0.0, -1, 1)
     with pytest.raises(InputError, match="error rates"):

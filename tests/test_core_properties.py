@@ -736,12 +736,12 @@ def test_property(name: str) -> None:
 # What is broken (module, function or Class.property, old text, new text), and the property that must notice.
 MUTANTS = [
     # forget the last stage's cost
-    (tree, "_run", "p * (cost + t)", "p * ((cost if child.branches else 0) + t)", "saving_identity"),
-    (tree, "_run", "tokens += q * p", "tokens += p", "earliness"),
+    (tree, "_run", "(cost + t, *", "((cost if child.branches else 0) + t, *", "saving_identity"),
+    (tree, "_run", "q * p * after", "p * after", "earliness"),
     (tree, "tree_finish", "p * (cost + r)", "p * r", "saving_identity"),
     # stop one stage late: what is discarded still pays
-    (tree, "_run", "tokens += q * p", "tokens += p", "saving_identity"),
-    (evaluate, "evaluate", "cost[k + 1] = going_on @ c", "cost[k + 1] = D @ c", "arrays_evaluate"),
+    (tree, "_run", "q * p * after", "p * after", "saving_identity"),
+    (evaluate, "evaluate", "going_on @ process", "D @ process", "arrays_evaluate"),
     # f over all attempts instead of accepted ones
     (evaluate, "Headline.false_reject_rate", "lost / self.utility_full", "lost", "break_even"),
     (evaluate, "Headline.false_reject_rate", "self.utility_lost / self.utility_full", "self.discarded", "bias_bound"),
@@ -785,8 +785,8 @@ MUTANTS = [
     (
         roulette,
         "_stationarity",
-        "B[k] * m / second_moment",
-        "D[k] * m / second_moment",
+        "B[k] * m / moments.second_moment",
+        "D[k] * m / moments.second_moment",
         "roulette_optimum",
     ),
     # optimum: wrong sign, forgotten cost, stopping short
@@ -835,7 +835,7 @@ MUTANTS = [
     (process, "pull", "P[whole:] @ values", "0.0", "products"),
     (belief, "_split", "part / part.sum()", "part", "hidden_states"),
     (tree, "unroll", "min(x, 1 - q)", "min(x, 1 - q) / 2", "unrolled"),
-    (evaluate, "evaluate", "lost[k] = discarding @", "lost[k] = D @", "unrolled"),
+    (evaluate, "evaluate", "discarding @ M[k]", "D @ M[k]", "unrolled"),
     # lengths, prompts and prices
     (process, "random_lengths", "[share - accepted, accepted]", "[accepted, share - accepted]", "lengths_tell_nothing"),
     (process, "random_lengths", "P * (1 - share), ends]", "P * (1 - share), ends[:, ::-1]]", "lengths_tell_nothing"),
@@ -1004,7 +1004,7 @@ DISCARDS_ALL = ("choice.discarding * tree_finish", "(choice.discarding > 0) * tr
 @pytest.mark.parametrize(
     ("mutant", "check", "message"),
     [
-        (("tokens += q * p", "tokens += p"), "assert_saving_identity", r"\[T1\] node \(1,\): saved"),
+        (("q * p * after", "p * after"), "assert_saving_identity", r"\[T1\] node \(1,\): saved"),
         (DISCARDS_ALL, "assert_break_even", r"\[T2\] node \(1,\): kept"),
         (DISCARDS_ALL, "assert_optional_stopping", r"\[T4\] node \(1,\): lost"),
         (DISCARDS_ALL, "assert_retained_shift", r"\[T5\] node \(1,\): shift"),

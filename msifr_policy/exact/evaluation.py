@@ -25,7 +25,17 @@ import numpy as np
 from msifr_policy.errors import InputError
 from msifr_policy.exact.process import StageProcess, Vector, at_end, check_number, check_vectors, go_on, prospects, push
 
-__all__ = ["Evaluation", "Headline", "StagePolicy", "checkpoint_values", "evaluate", "mix", "never_discard", "values"]
+__all__ = [
+    "Evaluation",
+    "Headline",
+    "StagePolicy",
+    "check_never_exits",
+    "checkpoint_values",
+    "evaluate",
+    "mix",
+    "never_discard",
+    "values",
+]
 
 Number = TypeVar("Number", float, Fraction)
 
@@ -55,11 +65,6 @@ class StagePolicy:
                 raise InputError(
                     f"probabilities {q[s]:g} of CONTINUE and {x[s]:g} of EXIT", where=f"checkpoint {k}, state {s}"
                 )
-
-    @property
-    def exits(self) -> bool:
-        """Whether the policy ever exits."""
-        return any(x.any() for x in self.exiting)
 
     @property
     def discarding(self) -> tuple[Vector, ...]:
@@ -147,22 +152,18 @@ def evaluate(process: StageProcess, policy: StagePolicy) -> Evaluation:
     """
     _check_fit(process, policy)
     M, r = prospects(process).utility, prospects(process).remaining_cost
-    K = process.K
-    cost, exit_cost, exit_utility = np.zeros(K + 1), np.zeros(K), np.zeros(K)
-    exits, discards, lost = np.zeros(K), np.zeros(K), np.zeros(K)
-    cost[0] = process.prompt_cost
-    arriving = [process.initial]
-    for k, (P, c) in enumerate(zip(process.transitions, process.stage_costs, strict=True)):
+    arriving, flows = [process.initial], []
+    for k, P in enumerate(process.transitions):
         D = arriving[-1]
         going_on, exiting = D * policy.continuing[k], D * policy.exiting[k]
         discarding = np.maximum(0.0, D - going_on - exiting)
-        cost[k + 1] = going_on @ c
-        exits[k] = exiting.sum()
-        exit_cost[k] = exiting @ np.where(exiting > 0, process.exit_costs[k], 0.0)
-        exit_utility[k] = exiting @ process.exit_utilities[k]
-        discards[k] = discarding.sum()
-        lost[k] = discarding @ M[k]
+        exit_costs = np.where(exiting > 0, process.exit_costs[k], 0.0)
+        paid = (going_on @ process.stage_costs[k], exiting @ exit_costs)
+        brought = (exiting @ process.exit_utilities[k], discarding @ M[k])
+        flows.append((*paid, *brought, exiting.sum(), discarding.sum()))
         arriving.append(push(going_on, P))
+    cost, exit_cost, exit_utility, lost, exits, discards = np.array(flows).T
+    cost = np.append(process.prompt_cost, cost)
     return Evaluation(
         tokens=float(cost.sum() + exit_cost.sum()),
         tokens_full=float(process.prompt_cost + process.initial @ r[0]),
@@ -229,6 +230,12 @@ def mix(process: StageProcess, first: StagePolicy, second: StagePolicy, weight: 
         return tuple((1 - w) * p + w * q for w, p, q in zip(shares, these, those, strict=False))
 
     return StagePolicy(mean(first.continuing, second.continuing), mean(first.exiting, second.exiting))
+
+
+def check_never_exits(policy: StagePolicy, where: str) -> None:
+    """Raise `InputError` if the policy exits: the statement is about discarding only."""
+    if any(x.any() for x in policy.exiting):
+        raise InputError("the policy exits", where=where, remedy="the statement is about discarding only")
 
 
 def _check_fit(process: StageProcess, policy: StagePolicy) -> None:

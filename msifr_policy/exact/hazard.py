@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,9 @@ __all__ = [
     "hazard_rates",
     "sample_hazard",
 ]
+
+
+Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +146,9 @@ class HazardSample:
     """
 
     costs: Vector
-    flags: npt.NDArray[np.bool_]
+    flags: Flags
     fault_stage: npt.NDArray[np.int64]
-    accepted: npt.NDArray[np.bool_]
+    accepted: Flags
 
 
 def sample_hazard(model: HazardModel, n: int, rng: np.random.Generator) -> HazardSample:
@@ -197,16 +200,15 @@ def fit_hazard(
     attempt. Without `tied`, rates of single stages are only weakly identified: prefer `tied` for few attempts.
     """
     seen, outcome = np.asarray(flags, dtype=bool), np.asarray(accepted, dtype=bool)
-    n, K = len(seen), len(stage_costs)
-    if seen.shape != (n, K) or outcome.shape != (n,) or not n:
+    n, K = outcome.size, len(stage_costs)
+    if seen.shape != (n, K) or outcome.ndim != 1 or not n:
         shapes = f"flags of shape {seen.shape} and outcomes of shape {outcome.shape} for {K} stages"
         raise InputError(shapes, where="fit_hazard", remedy="flags [n, K], accepted [n], n >= 1")
     model = HazardModel((0.5 / K,) * K, (0.7,) * K, (0.1,) * K, 0.9, 0.2, tuple(stage_costs), prompt_cost)
     if fault_stage is not None:
-        stage = np.asarray(fault_stage)
-        if stage.shape != (n,) or ((stage < 1) | (stage > K + 1)).any():
+        labelled = np.equal.outer(np.asarray(fault_stage), np.arange(1, K + 2))
+        if labelled.shape != (n, K + 1) or not labelled.any(axis=1).all():
             raise InputError("fault stages must be n integers in 1 … K + 1", where="fit_hazard")
-        labelled = stage[:, None] == np.arange(1, K + 2)
         model = _count(model, labelled.astype(float), seen, outcome, pseudo_count, tied)
         return HazardFit(model, (float(_log_joint(model, seen, outcome)[labelled].sum()),))
     trace: list[float] = []
@@ -222,12 +224,7 @@ def fit_hazard(
 
 
 def _count(
-    model: HazardModel,
-    posterior: Vector,
-    flags: npt.NDArray[np.bool_],
-    accepted: npt.NDArray[np.bool_],
-    pseudo: float,
-    tied: bool,
+    model: HazardModel, posterior: Vector, flags: Flags, accepted: Flags, pseudo: float, tied: bool
 ) -> HazardModel:
     """The model with rates from (expected) counts; posterior: `[n, K+1]` over the stage of the fault."""
     broken = posterior[:, : model.K]
@@ -257,7 +254,7 @@ def _count(
     )
 
 
-def _log_joint(model: HazardModel, flags: npt.NDArray[np.bool_], accepted: npt.NDArray[np.bool_]) -> Vector:
+def _log_joint(model: HazardModel, flags: Flags, accepted: Flags) -> Vector:
     """Return `[n, K+1]`, log P(fault in stage z, flags, outcome); column K is "no fault"."""
     hazard, detection, false_alarm = map(np.array, (model.hazard, model.detection, model.false_alarm))
     accept = np.array([model.accept_faulty] * model.K + [model.accept_clean])

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.evaluation import StagePolicy, evaluate
+from msifr_policy.exact.evaluation import StagePolicy, check_never_exits, evaluate
 from msifr_policy.exact.process import StageProcess, Vector, check_vectors, prospects, pull, reach
 
 __all__ = [
@@ -108,7 +108,7 @@ class RetainedShift:
 
 def retained_shift(process: StageProcess, policy: StagePolicy) -> RetainedShift:
     """Return the retained shift of a policy [T5]. Raises `InputError` if it exits or retains nothing."""
-    _must_not_exit(policy, "retained_shift")
+    check_never_exits(policy, "retained_shift")
     result = evaluate(process, policy)
     retained = float(result.arriving[-1].sum())
     if not retained > 0:
@@ -143,7 +143,7 @@ def bias_bound(process: StageProcess, policy: StagePolicy, groups: npt.ArrayLike
     not. Groups that are never accepted are left out. Laws are weighted by U, which is P(A | Y) when U = A. Says nothing
     about rejected samples, and nothing about the bias of an estimated f.
     """
-    _must_not_exit(policy, "bias_bound")
+    check_never_exits(policy, "bias_bound")
     retained = evaluate(process, policy).arriving[-1] * process.utility
     accepted = reach(process)[-1] * process.utility
     bounds = {"": _bound(accepted, retained)}
@@ -202,8 +202,3 @@ def _as_vectors(
     vectors = tuple(np.asarray(v, dtype=float) for v in given)
     check_vectors(vectors, process.sizes[: process.K + end], name)
     return vectors
-
-
-def _must_not_exit(policy: StagePolicy, where: str) -> None:
-    if policy.exits:
-        raise InputError("the policy exits", where=where, remedy="the statement is about discarding only")

@@ -277,10 +277,7 @@ def solve_budget(
 
 
 def keep_checkpoints(
-    process: StageProcess,
-    checkpoint_costs: npt.ArrayLike,
-    *,
-    actions: Collection[Action] = ALL_ACTIONS,
+    process: StageProcess, checkpoint_costs: npt.ArrayLike, *, actions: Collection[Action] = ALL_ACTIONS
 ) -> KeptCheckpoints:
     """Return which checkpoints to keep when looking costs something, for the least cost per accepted.
 

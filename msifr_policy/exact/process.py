@@ -398,7 +398,7 @@ def check_rows(P: Matrix, k: int) -> None:
         where = f"stage {k + 1}, state {s}"
         raise InputError(f"transition probabilities sum to {sums[s]:g}", where=where, remedy="must be 1")
     if lowest < 0:
-        negative = sp.coo_array(P) if sp.issparse(P) else sp.coo_array(np.minimum(P, 0))
+        negative = sp.coo_array(P)
         i = int(np.argmin(negative.data))
         s, target = (int(index[i]) for index in negative.coords)
         where = f"stage {k + 1}, state {s}"

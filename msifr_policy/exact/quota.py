@@ -13,12 +13,13 @@ Statistical Decisions*, chapter 12.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
+from msifr_policy.exact.process import Vector, check_number
 
 __all__ = ["Quota", "fill_quota"]
 
@@ -59,55 +60,47 @@ def fill_quota(
     start_cost: c tokens, paid once per prompt. price: λ tokens per accepted sample; by default the least cost per
     accepted sample that any rule can reach. The first attempt is always made. Raises `InputError` for bad numbers.
     """
-    numbers = (cost_accepted, cost_rejected, start_cost, 0.0 if price is None else price)
+    costs = (cost_accepted, cost_rejected, start_cost)
     if wanted < 1 or attempts < 1:
         raise InputError(f"{wanted} samples from {attempts} attempts", where="fill_quota", remedy="at least one")
-    if not min(prior) > 0 or not all(0 <= number < np.inf for number in numbers):
-        raise InputError(f"prior {prior}, costs and price {numbers}", where="fill_quota", remedy="prior > 0, rest >= 0")
-    costs = (cost_accepted, cost_rejected, start_cost)
-    never = np.zeros((attempts, wanted), bool)
+    for name, share in zip("ab", prior, strict=True):
+        if not 0 < share < np.inf:
+            raise InputError(f"{name} = {share}", where="fill_quota, prior", remedy="> 0")
+    for number in (*costs, price or 0.0):
+        check_number(number, "cost or price", where="fill_quota")
+    i, j = np.ogrid[:attempts, :wanted]
+    p = (prior[0] + j) / (prior[0] + prior[1] + i)
     if price is not None:
-        return _follow(_induct(price, never.shape, prior, costs), price, prior, costs)
-    best = _follow(never, 0.0, prior, costs)
+        return _follow(_induct(price, p, costs), price, p, costs)
+    best = _follow(np.zeros(p.shape, bool), 0.0, p, costs)
     while True:
         price = best.cost_per_accepted
-        found = _follow(_induct(price, never.shape, prior, costs), price, prior, costs)
+        found = _follow(_induct(price, p, costs), price, p, costs)
         if not found.cost_per_accepted < price * (1 - 1e-13):
-            return Quota(price, best.give_up, best.tokens, best.accepted, best.filled)
+            return replace(best, price=price)
         best = found
 
 
-def _induct(
-    price: float, shape: tuple[int, int], prior: tuple[float, float], costs: tuple[float, float, float]
-) -> npt.NDArray[np.bool_]:
-    (m, n), (a, b), (t_1, t_0, _) = shape, prior, costs
-    give_up = np.zeros(shape, bool)
-    j = np.arange(n)
+def _induct(price: float, p: Vector, costs: tuple[float, float, float]) -> npt.NDArray[np.bool_]:
+    """Return when to give up, `[m, n]`, by the recursion of the module docstring; p: `[m, n]`, p̂ after i with j."""
+    (m, n), (t_1, t_0, _) = p.shape, costs
+    give_up = np.zeros((m, n), bool)
     V = np.zeros(n + 1)
     for i in reversed(range(m)):
-        p = (a + j) / (a + b + i)
-        going_on = p * (price - t_1 + V[1:]) + (1 - p) * (V[:-1] - t_0)
-        possible = j <= i
-        give_up[i] = possible & (going_on <= 0) & (i > 0)
-        V[:-1] = np.where(give_up[i], 0.0, np.where(possible, going_on, 0.0))
-    return give_up
+        going_on = p[i] * (price - t_1 + V[1:]) + (1 - p[i]) * (V[:-1] - t_0)
+        give_up[i] = (going_on <= 0) & (i > 0)
+        V[:-1] = np.where(give_up[i], 0.0, going_on)
+    return np.tril(give_up)
 
 
-def _follow(
-    give_up: npt.NDArray[np.bool_],
-    price: float,
-    prior: tuple[float, float],
-    costs: tuple[float, float, float],
-) -> Quota:
-    (m, n), (a, b), (t_1, t_0, start) = give_up.shape, prior, costs
+def _follow(give_up: npt.NDArray[np.bool_], price: float, p: Vector, costs: tuple[float, float, float]) -> Quota:
+    (m, n), (t_1, t_0, tokens) = p.shape, costs
     mass = np.zeros(n + 1)
     mass[0] = 1.0
-    j = np.arange(n)
-    tokens, accepted = start, 0.0
+    accepted = 0.0
     for i in range(m):
-        p = (a + j) / (a + b + i)
         trying = np.where(give_up[i], 0.0, mass[:-1])
-        hit = np.where(j <= i, trying * p, 0.0)
+        hit = trying * p[i]
         miss = trying - hit
         tokens += float(hit.sum() * t_1 + miss.sum() * t_0)
         accepted += float(hit.sum())

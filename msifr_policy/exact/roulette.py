@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.evaluation import StagePolicy
+from msifr_policy.exact.evaluation import StagePolicy, check_never_exits
 from msifr_policy.exact.process import StageProcess, Vector, at_end, go_on, prospects, push
 
 __all__ = [
@@ -137,8 +137,7 @@ def audit(policy: StagePolicy, epsilon: float) -> StagePolicy:
 
 def arrivals(process: StageProcess, policy: StagePolicy) -> tuple[list[Vector], list[Vector]]:
     """Return D_k and B_k of the module docstring, K + 1 vectors `[S_k]` each; raises as `roulette_moments` does."""
-    if policy.exits:
-        raise InputError("the policy exits", where="roulette", remedy="the weights are about discarding only")
+    check_never_exits(policy, "roulette")
     M = prospects(process).utility
     D, B = [process.initial], [process.initial]
     for k, (P, q) in enumerate(zip(process.transitions, policy.continuing, strict=True)):
@@ -161,13 +160,7 @@ def roulette_moments(process: StageProcess, policy: StagePolicy) -> RouletteMome
     Raises `InputError`, naming checkpoint and state, where an attempt that could still be accepted has no chance to
     survive: the weights would not be unbiased.
     """
-    D, B = arrivals(process, policy)
-    passed = zip(process.stage_costs, policy.continuing, D, strict=False)
-    return RouletteMoments(
-        tokens=float(process.prompt_cost + sum((q * D_k) @ c for c, q, D_k in passed)),
-        weight=float(process.initial @ prospects(process).utility[0]),
-        second_moment=float(B[-1] @ process.utility),
-    )
+    return _moments(process, policy, *arrivals(process, policy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,24 +239,32 @@ def optimal_roulette(
 
 def _stationarity(process: StageProcess, q: list[Vector]) -> tuple[RouletteMoments, list[Vector], list[Vector]]:
     """Return the moments, the stated fixed point for q, and the derivatives of log C + log S in log q."""
-    D, B = arrivals(process, StagePolicy(tuple(q)))
-    second_moment = float(B[-1] @ process.utility)
+    policy = StagePolicy(tuple(q))
+    D, B = arrivals(process, policy)
+    moments = _moments(process, policy, D, B)
     both = at_end(process)  # second moment, tokens to pay
     ahead: list[Vector] = []
     for k in reversed(range(process.K)):
         ahead.append(go_on(process, k, both))
         m, r = ahead[-1].T
         both = np.column_stack([_divide(m, q[k]), q[k] * r])
-    ahead.reverse()
-    tokens = process.prompt_cost + float(process.initial @ both[:, 1])
-    weight = float(process.initial @ prospects(process).utility[0])
     goals, slopes = [], []
-    for k, (m, r) in enumerate(both.T for both in ahead):
-        cost, spread = D[k] * r / tokens if tokens else D[k] * 0, B[k] * m / second_moment
+    for k, (m, r) in enumerate(both.T for both in reversed(ahead)):
+        cost = D[k] * r / moments.tokens if moments.tokens else D[k] * 0
+        spread = B[k] * m / moments.second_moment
         root = np.sqrt(np.divide(spread, cost, out=np.full(r.size, _FAR), where=cost > 0))
         goals.append(np.where((D[k] > 0) & (q[k] > 0), root, q[k]))
         slopes.append(cost * q[k] - _divide(spread, q[k]))
-    return RouletteMoments(tokens, weight, second_moment), goals, slopes
+    return moments, goals, slopes
+
+
+def _moments(process: StageProcess, policy: StagePolicy, D: list[Vector], B: list[Vector]) -> RouletteMoments:
+    passed = zip(process.stage_costs, policy.continuing, D, strict=False)
+    return RouletteMoments(
+        tokens=float(process.prompt_cost + sum((q * D_k) @ c for c, q, D_k in passed)),
+        weight=float(process.initial @ prospects(process).utility[0]),
+        second_moment=float(B[-1] @ process.utility),
+    )
 
 
 def _divide(value: Vector, q: Vector) -> Vector:

@@ -304,24 +304,18 @@ def _law(row: Any) -> list[Fraction]:
     return [p / sum(exact) for p in exact]
 
 
-def _run(node: Node, policy: TreePolicy, address: Address) -> tuple[Number, Number, Number, Number, Number]:
-    """Return (t, u, lost, discarded, exited) from a node on."""
+def _run(node: Node, policy: TreePolicy, address: Address) -> list[Number]:
+    """Return [t, u, lost, P(discarded), P(exited)] from a node on."""
     if not node.branches:
-        return 0, node.utility, 0, 0, 0
+        return [0, node.utility, 0, 0, 0]
     q, x = choice = policy.get(address, CONTINUE)
     if not (q >= 0 and x >= 0 and choice.discarding >= 0):
         raise InputError(f"probabilities {q} of CONTINUE and {x} of EXIT", where=f"node {address}")
     if x and node.exit_cost is None:
         raise InputError("EXIT is not available", where=f"node {address}")
-    tokens = x * (node.exit_cost or 0)
-    kept = x * node.exit_utility
     lost = choice.discarding * tree_finish(node)[0]
-    discarded, exited = choice.discarding, x
+    totals = [x * (node.exit_cost or 0), x * node.exit_utility, lost, choice.discarding, x]
     for i, (p, cost, child) in enumerate(node.branches):
-        t, u, lost_after, d, e = _run(child, policy, (*address, i))
-        tokens += q * p * (cost + t)
-        kept += q * p * u
-        lost += q * p * lost_after
-        discarded += q * p * d
-        exited += q * p * e
-    return tokens, kept, lost, discarded, exited
+        t, *others = _run(child, policy, (*address, i))
+        totals = [total + q * p * after for total, after in zip(totals, (cost + t, *others), strict=True)]
+    return totals
