@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -224,8 +225,6 @@ print(worker.pid, flush=True)
 
 
 def test_an_interrupt_leaves_no_late_answer_behind(worker: Worker) -> None:
-    import signal
-
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -239,6 +238,33 @@ def test_an_interrupt_leaves_no_late_answer_behind(worker: Worker) -> None:
         signal.signal(signal.SIGALRM, before)
     assert worker.ask({"do": "answer", "answer": False}) is False
     assert worker.starts == 2
+
+
+def test_an_interrupt_while_the_process_starts_leaves_none_behind(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(module, seconds=1.0, memory=1 << 29)
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            worker.ask({"do": "answer", "answer": True})
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        monkeypatch.setattr(subprocess, "Popen", Interrupted.__base__)
+    assert worker.pid is None
+    assert has_ended(started[0])
+    assert worker.ask({"do": "answer", "answer": True}) is True
+    worker.close()
 
 
 @pytest.mark.usefixtures("module")

@@ -60,25 +60,20 @@ class Worker:
         self.memory = memory
         self.starts = 0
         """How many processes were started."""
-        self._lock = threading.RLock()
-        self._process: _Process | None = None
-
-    @property
-    def pid(self) -> int | None:
+        self.pid: int | None = None
         """The number of the process; None if none runs."""
-        return self._process.pid if self._process else None
+        self._owner = 0
+        self._lock = threading.RLock()
 
     def ask(self, request: dict[str, Any]) -> bool | Judgement:
         """Return the answer, or a judgement that says why there is none; `MsifrError` if the process cannot start."""
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
-            process = self._process
-            if process is None or process.owner != os.getpid():
-                process = self._process = _Process(self)
-                self.starts += 1
+            if self.pid is None or self._owner != os.getpid():
+                self._start()
             answer = None
             try:
-                answer = process.exchange(line, self.seconds)
+                answer = self._exchange(line, self.seconds)
                 failure = answer.failed
             except TimeoutError:
                 failure = "timed out"
@@ -93,9 +88,57 @@ class Worker:
     def close(self) -> None:
         """End the process, if there is one; another request would start another."""
         with self._lock:
-            if self._process is not None:
-                self._process.end()
-                self._process = None
+            if self.pid is not None:
+                self._end()
+                self.pid = None
+
+    def _start(self) -> None:
+        self.close()  # in a forked copy of us: the process is not ours
+        # The process must find the modules that we would; the rest of our environment is none of its business. A
+        # fixed hash seed makes verdicts that hang on the order of a set the same in every run.
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        what = (self.module, str(self.seconds), str(self.memory))
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", "-s", "-m", "msifr_policy.filters.serving", *what],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"PYTHONPATH": path, "PYTHONHASHSEED": "0"},
+                start_new_session=True,
+            )
+        self.pid, self._owner, self._number = process.pid, os.getpid(), -1
+        self._end = weakref.finalize(self, _let_go, process, self._channel, self._owner)
+        failed = "interrupted"
+        try:
+            failed = self._exchange(b"", _START_SECONDS).failed
+        except (OSError, msgspec.DecodeError) as error:
+            failed = str(error)
+        finally:
+            if failed:
+                self.close()
+        if failed:
+            raise MsifrError(f"the worker {self.module} does not start: {failed}")
+        self.starts += 1
+
+    def _exchange(self, line: bytes, seconds: float) -> _Answer:
+        """Send a line and return the answer; raises TimeoutError, another OSError, or msgspec's DecodeError."""
+        deadline = time.monotonic() + seconds
+        self._number += 1
+        self._channel.settimeout(seconds)
+        self._channel.sendall(line)
+        said = b""
+        for part in receive(self._channel, deadline):
+            said += part
+            if said.endswith(b"\n") or len(said) > _LONGEST_ANSWER:
+                break
+        if not said.endswith(b"\n"):
+            raise ConnectionError("it hung up")
+        answer = msgspec.json.decode(said, type=_Answer)
+        if answer.number != self._number:
+            raise ConnectionError("it answers another request")
+        return answer
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Worker, self.module, seconds=self.seconds, memory=self.memory), ()
@@ -128,59 +171,10 @@ class _Answer(msgspec.Struct, frozen=True):
     failed: str = ""
 
 
-class _Process:
-    """One run of a worker's process. Raises `MsifrError` if it does not start."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.owner = os.getpid()
-        self._number = -1
-        # The process must find the modules that we would; the rest of our environment is none of its business. A
-        # fixed hash seed makes verdicts that hang on the order of a set the same in every run.
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        what = (worker.module, str(worker.seconds), str(worker.memory))
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            popen = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-s", "-m", "msifr_policy.filters.serving", *what],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"PYTHONPATH": path, "PYTHONHASHSEED": "0"},
-                start_new_session=True,
-            )
-        self.pid = popen.pid
-        self.end = weakref.finalize(self, _let_go, popen, self._channel, self.owner)
-        try:
-            failed = self.exchange(b"", _START_SECONDS).failed
-        except (OSError, msgspec.DecodeError) as error:
-            failed = str(error)
-        if failed:
-            self.end()
-            raise MsifrError(f"the worker {worker.module} does not start: {failed}")
-
-    def exchange(self, line: bytes, seconds: float) -> _Answer:
-        """Send a line and return the answer; raises TimeoutError, another OSError, or msgspec's DecodeError."""
-        deadline = time.monotonic() + seconds
-        self._number += 1
-        self._channel.settimeout(seconds)
-        self._channel.sendall(line)
-        said = b""
-        for part in receive(self._channel, deadline):
-            said += part
-            if said.endswith(b"\n") or len(said) > _LONGEST_ANSWER:
-                break
-        if not said.endswith(b"\n"):
-            raise ConnectionError("it hung up")
-        answer = msgspec.json.decode(said, type=_Answer)
-        if answer.number != self._number:
-            raise ConnectionError("it answers another request")
-        return answer
-
-
-def _let_go(popen: subprocess.Popen[bytes], channel: socket.socket, owner: int) -> None:
+def _let_go(process: subprocess.Popen[bytes], channel: socket.socket, owner: int) -> None:
     channel.close()
     if os.getpid() == owner:  # a forked copy of us leaves the process to us
-        kill(popen)
+        kill(process)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
