@@ -1,19 +1,17 @@
-"""The contract of `validators.base`, held by every built-in rule: chunking, copies, cost, finite scores.
+"""The contract of `validators.base`: every built-in rule keeps it, and what breaks it is caught.
 
 And the registry: names, parameters, and plug-ins of other packages.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib
 import math
 import sys
-import time
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,13 +21,15 @@ from hypothesis import strategies as st
 from makers import some_words
 from msifr_policy.errors import InputError
 from msifr_policy.records.traces import read_traces
+from msifr_policy.testing import check_validator
+from msifr_policy.testing.validators import LONG, check_chunking, check_cost, check_memory
 from msifr_policy.validators import (
     NO_TOKENS,
     AnswerMarker,
     Arithmetic,
     Evidence,
     Grammar,
-    JsonSchema,
+    JsonSchemaPrefix,
     JsonText,
     Length,
     Logprobs,
@@ -59,7 +59,7 @@ SCHEMA = {
 }
 RULES: list[Validator] = [
     *built_in_validators(),
-    JsonSchema(SCHEMA),
+    JsonSchemaPrefix(SCHEMA),
     Regular(r"(?s:.)*[0-9= ]{3}(?s:.)*\n?"),
     Grammar('start: (item | LINE)*\nitem: "(" item* ")"\nLINE: /[^()]+/'),
     some_words(),
@@ -73,8 +73,8 @@ VALIDATORS: list[Validator] = [
     AnswerMarker(markers=("boxed", "json"), answers=2, json_only=True),
     JsonText(place="whole"),
     JsonText(place="anywhere"),
-    JsonSchema({"type": ["array", "string"], "items": {"$ref": "#"}, "maxLength": 9}, place="whole"),
-    JsonSchema(SCHEMA, place="anywhere"),
+    JsonSchemaPrefix({"type": ["array", "string"], "items": {"$ref": "#"}, "maxLength": 9}, place="whole"),
+    JsonSchemaPrefix(SCHEMA, place="anywhere"),
     Logprobs(window=3),
     Phrases(refusals=1),
     Question(strict=True),
@@ -123,103 +123,19 @@ TEXTS = st.one_of(
 )
 
 
-def seeded(seed: int) -> Random:
-    """A random source that replays."""
-    return Random(seed)  # noqa: S311 (not for secrets)
-
-
-def same(a: Evidence, b: Evidence) -> bool:
-    """Equal, with NaN equal to NaN."""
-    return a.verdict == b.verdict and all(
-        x == y or (math.isnan(x) and math.isnan(y)) for x, y in zip(a.scores, b.scores, strict=True)
-    )
-
-
-def cut(text: str, seed: int) -> list[str]:
-    """Cut `text` into random pieces, empty and one-character ones among them."""
-    draw = seeded(seed)
-    most = draw.choice([1, 2, 5, 40, 200])
-    pieces, at = [], 0
-    while at < len(text):
-        size = draw.randint(0, most)
-        pieces.append(text[at : at + size])
-        at += size
-    return pieces
-
-
-def chunks_agree(validator: Validator, text: str, seed: int) -> bool:
-    """Say whether pieces give the evidence of one piece, at the end and at a point on the way."""
-    state = validator.start("")
-    pieces = cut(text, seed)
-    stop = seeded(seed).randrange(len(pieces) + 1)
-    for i, piece in enumerate(pieces):
-        if i == stop and not same(state.feed(""), validator.start("").feed("".join(pieces[:i]))):
-            return False
-        state.feed(piece)
-    return same(state.feed(""), validator.start("").feed(text))
-
-
 @each
 @given(text=TEXTS, seed=st.integers(0, 2**32))
 @example(text="3 + 4 = 8. So \\ne 5\\n3+4=8\\n", seed=1)
 @example(text='{\n "reasoning": "2+2=5.", "answer":\n "7"}', seed=0)
 @settings(max_examples=120)
 def test_chunking_does_not_matter(validator: Validator, text: str, seed: int) -> None:
-    """However a text is cut, the evidence is that of one piece."""
-    assert chunks_agree(validator, text, seed)
-
-
-class Forgetful(msgspec.Struct, frozen=True):
-    """A broken validator: it sees an equation only if it lies in one piece."""
-
-    name: str = "forgetful"
-    version: str = "1"
-    columns: tuple[str, ...] = ("false",)
-
-    def start(self, prompt: str) -> ValidatorState:
-        """Return a state that remembers its count only."""
-        del prompt
-
-        class State:
-            count = 0
-
-            def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-                del tokens
-                self.count += text.count("3+4")
-                return Evidence(Verdict.UNKNOWN, (float(self.count),))
-
-            def copy(self) -> ValidatorState:
-                return self
-
-        return State()
-
-
-def test_the_property_can_fail() -> None:
-    """A validator that depends on chunking is caught."""
-    assert not all(chunks_agree(Forgetful(), "so 3+4=7. " * 5, seed) for seed in range(20))
+    """However a text is cut, the evidence is that of one piece, and its scores fit the columns."""
+    check_chunking(validator, text, seed=seed)
 
 
 @each
-@given(text=TEXTS, more=TEXTS, other=TEXTS)
-@settings(max_examples=40)
-def test_copies_are_independent(validator: Validator, text: str, more: str, other: str) -> None:
-    """A copy has seen the same text, and what either sees later is its own."""
-    state = validator.start("")
-    state.feed(text)
-    twin = state.copy()
-    twin.feed(other)
-    assert same(state.feed(more), validator.start("").feed(text + more))
-    assert same(twin.feed(""), validator.start("").feed(text + other))
-
-
-@each
-@given(text=TEXTS)
-@settings(max_examples=60)
-def test_scores_fit_the_columns(validator: Validator, text: str) -> None:
-    """One finite float (or NaN) per column, from the start."""
-    for evidence in (validator.start("").feed(""), validator.start("").feed(text)):
-        assert len(evidence.scores) == len(validator.columns)
-        assert all(type(score) is float and not math.isinf(score) for score in evidence.scores)
+def test_every_rule_keeps_the_contract(validator: Validator) -> None:
+    check_validator(validator)
 
 
 HOSTILE = [
@@ -285,52 +201,19 @@ HOSTILE = [
 ]
 
 
-def seconds(validator: Validator, text: str, size: int) -> float:
-    """Processor seconds to feed `text` in pieces of `size`, the best of three."""
-    best = math.inf
-    for _ in range(3):
-        state = validator.start("")
-        start = time.process_time()
-        for i in range(0, len(text), size):
-            state.feed(text[i : i + size])
-        best = min(best, time.process_time() - start)
-    return best
-
-
 @pytest.mark.parametrize("unit", HOSTILE, ids=ascii)
 def test_hostile_text_takes_linear_time(unit: str) -> None:
-    """Twice the text takes at most three times as long, and no text takes 30 µs per character."""
-    n = 20_000
-    text = (unit * (2 * n))[: 2 * n]
-    for validator in [*RULES, JsonText(place="whole"), JsonSchema({}, place="whole")]:
-        half, whole = seconds(validator, text[:n], 1000), seconds(validator, text, 1000)
-        assert whole <= 3 * half + 0.02, validator
-        assert whole / (2 * n) < 30e-6, validator
-
-
-def size_of(thing: object) -> int:
-    """Bytes of `thing` and all it refers to, classes and modules apart."""
-    seen: set[int] = set()
-    todo, size = [thing], 0
-    while todo:
-        item = todo.pop()
-        if id(item) not in seen and not isinstance(item, type | types.ModuleType | types.FunctionType):
-            seen.add(id(item))
-            size += sys.getsizeof(item)
-            todo += gc.get_referents(item)
-    return size
+    """And no text takes 30 µs per character."""
+    for validator in [*RULES, JsonText(place="whole"), JsonSchemaPrefix({}, place="whole")]:
+        check_cost(validator, unit, seconds=30e-6 * LONG)
 
 
 def test_memory_is_bounded() -> None:
     """A million characters of anything leave a state that is small."""
-    draw = seeded(0)
-    for unit in ("(", "9", "=", "1+", "a", "\\boxed{", "\n", None):
+    noise = "".join(Random(0).choices("ab 1=+\n", k=LONG))  # noqa: S311 (not for secrets)
+    for unit in ("(", "9", "=", "1+", "a", "\\boxed{", "\n", noise):
         for validator in RULES:
-            state = validator.start("")
-            piece = unit * (25_000 // len(unit)) if unit else ""
-            for _ in range(40):
-                state.feed(piece or "".join(draw.choices("ab 1=+\n", k=25_000)))
-            assert size_of(state) < 1_500_000, (validator, unit)
+            check_memory(validator, unit)
 
 
 @each
@@ -367,9 +250,9 @@ def test_bad_parameters_are_refused(cls: type, parameters: dict[str, object]) ->
         (Regular, {"pattern": "(a"}),
         (Regular, {"pattern": "(?=a)b"}),
         (Grammar, {"lark": "start: missing"}),
-        (JsonSchema, {"schema": {"type": "string", "pattern": "(a"}}),
-        (JsonSchema, {"schema": {"$ref": "#/$defs/missing"}}),
-        (JsonSchema, {"schema": {"anyOf": []}}),
+        (JsonSchemaPrefix, {"schema": {"type": "string", "pattern": "(a"}}),
+        (JsonSchemaPrefix, {"schema": {"$ref": "#/$defs/missing"}}),
+        (JsonSchemaPrefix, {"schema": {"anyOf": []}}),
     ],
 )
 def test_languages_that_are_none_are_refused(cls: type, parameters: dict[str, object]) -> None:
@@ -422,8 +305,7 @@ class Shouting(msgspec.Struct, frozen=True):
     def start(self, prompt): return State(self.most)
 
 class State:
-    def __init__(self, most, seen=0): self.most, self.seen = most, seen
-    def copy(self): return State(self.most, self.seen)
+    def __init__(self, most): self.most, self.seen = most, 0
     def feed(self, text, tokens=NO_TOKENS):
         self.seen += sum(map(str.isupper, text))
         return Evidence(Verdict(self.seen > self.most), (float(self.seen),))
@@ -442,13 +324,13 @@ def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         (metadata / "entry_points.txt").write_text(f"[msifr_policy.validators]\n{points}\n")
         monkeypatch.syspath_prepend(tmp_path)
         importlib.invalidate_caches()
-        registry._plug_ins.cache_clear()
+        registry.plug_ins.cache_clear()
 
     monkeypatch.delitem(sys.modules, "shouting_rule", raising=False)
     yield install
     monkeypatch.undo()
     sys.modules.pop("shouting_rule", None)
-    registry._plug_ins.cache_clear()
+    registry.plug_ins.cache_clear()
 
 
 def test_a_plug_in_is_a_validator_like_any_other(plug_ins: Callable[[str], None]) -> None:
@@ -459,7 +341,7 @@ def test_a_plug_in_is_a_validator_like_any_other(plug_ins: Callable[[str], None]
     assert make_validator(describe(validator)) == validator
     assert validator.start("").feed("NO, no").verdict is Verdict.UNKNOWN
     assert validator.start("").feed("NO! NO!").verdict is Verdict.DEAD
-    assert all(chunks_agree(validator, "so 3+4=7. OK " * 5, seed) for seed in range(20))
+    check_validator(validator, texts=["so 3+4=7. OK "])
     assert default_validator("shouting").columns == ("capitals",)
     assert "shouting" not in {rule.name for rule in (*default_validators(), *built_in_validators())}
 
@@ -480,3 +362,98 @@ def test_a_broken_plug_in_says_what_is_wrong(
     plug_ins(points)
     with pytest.raises(InputError, match=message):
         assert [*validator_names(), default_validator(name)]
+
+
+def capitals_at_the_end(state: Any) -> float:
+    return float(sum(map(str.isupper, state.text[-9:])))
+
+
+def broken(**changes: Any) -> type[Any]:
+    """A class of validators that count capitals, with some part of the contract broken."""
+
+    class State:
+        def __init__(self) -> None:
+            self.text = ""
+            self.pieces: list[str] = []
+
+        def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
+            del tokens
+            self.text += text
+            self.pieces.append(text)
+            score = changes.get("score", capitals_at_the_end)
+            verdict = changes.get("verdict", Verdict.UNKNOWN)
+            return Evidence(verdict, (score(self) if callable(score) else score,) * changes.get("scores", 1))
+
+    class Capitals(msgspec.Struct, frozen=changes.get("frozen", True)):
+        name = changes.get("name", "capitals")
+        version = changes.get("version", "1")
+        columns = changes.get("columns", ("share",))
+        most: Any = changes.get("most", 3)
+
+        def start(self, prompt: str) -> State:
+            del prompt
+            return changes["shared"] if "shared" in changes else State()
+
+    if "shared" in changes:
+        changes["shared"] = State()
+    return Capitals
+
+
+class WithFields(msgspec.Struct, frozen=True):
+    """A validator whose version could be set by a policy file."""
+
+    name: str = "with_fields"
+    version: str = "1"
+    columns: tuple[str, ...] = ("one",)
+
+    def start(self, prompt: str) -> ValidatorState:
+        raise NotImplementedError
+
+
+def slowly(state: Any) -> float:
+    """Look at all of the text again."""
+    return float(sum(map(str.isupper, state.text)) % 7)
+
+
+@pytest.mark.parametrize(
+    ("validator", "message"),
+    [
+        (object(), "object, declaration: it lacks one of name"),
+        (Regular, "Regular, declaration: Missing required argument 'pattern'"),
+        (broken(frozen=False), "Capitals, declaration: it can be changed"),
+        (WithFields, "columns, name, version can be set"),
+        (broken(name="Capitals!"), "name is 'Capitals!'"),
+        (broken(version=1), "version is 1"),
+        (broken(columns="share"), "columns are 'share'"),
+        (broken(columns=("a", "a")), "different names"),
+        (broken(most=frozenset({1, 2})), r"a policy file makes .* of"),
+        (broken(most=object()), "a policy file loses its parameters"),
+        (broken(verdict=0), "scores: after the text '': feed returns .* not Evidence with a Verdict"),
+        (broken(scores=2), r"are not one for each of \('share',\)"),
+        (broken(score=math.inf), "scores: .* share is inf"),
+        (broken(score="1"), "share is '1'"),
+        (broken(score=1), "share is 1, not a finite float"),
+        (
+            broken(score=lambda state: float(len(state.text.encode()))),
+            "scores: after the text .*udc?[0-9a-f]+.* raises",
+        ),
+        (broken(score=lambda state: float(sum("1+" in piece for piece in state.pieces))), "chunking: pieces"),
+        (broken(score=lambda state: float(len(state.pieces))), "chunking: pieces"),
+        (broken(shared=None, score=lambda state: float(len(state.text))), "Capitals, independence: text"),
+        (broken(score=slowly), "cost: 20000 characters of"),
+        (broken(score=math.nan), None),
+        (broken(), None),
+    ],
+)
+def test_what_breaks_the_contract_is_caught(validator: Any, message: str | None) -> None:
+    """Each check fails once, and says what it found; what keeps the contract passes."""
+    if message is None:
+        check_validator(validator)
+    else:
+        with pytest.raises(AssertionError, match=message):
+            check_validator(validator)
+
+
+def test_a_state_that_keeps_the_text_is_caught() -> None:
+    with pytest.raises(AssertionError, match="Capitals, memory: after 100000 characters"):
+        check_memory(broken()(), "a", characters=100_000, most=50_000)

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from msifr_policy.validators import Arithmetic, Verdict
-from msifr_policy.validators.equations.judge import Outcome, judge
+from msifr_policy.validators.equations.judge import Truth, judge
 from msifr_policy.validators.readers.clauses import LIMIT, ClauseCutter
 
 HOLDS = r"""
@@ -176,17 +176,17 @@ def rows(table: str) -> list[str]:
 def test_equations_that_hold(text: str) -> None:
     judgements = judge(text)
     assert judgements
-    assert all(judgement.outcome is Outcome.HOLDS for judgement in judgements)
+    assert all(judgement.truth is Truth.HOLDS for judgement in judgements)
 
 
 @pytest.mark.parametrize("text", rows(FALSE))
 def test_equations_that_do_not_hold(text: str) -> None:
-    assert any(judgement.outcome is Outcome.FALSE and 0 < judgement.error <= 2 for judgement in judge(text))
+    assert any(judgement.truth is Truth.FALSE and 0 < judgement.error <= 2 for judgement in judge(text))
 
 
 @pytest.mark.parametrize("text", rows(NOT_JUDGED))
 def test_equations_that_are_not_judged(text: str) -> None:
-    assert all(judgement.outcome is not Outcome.FALSE for judgement in judge(text))
+    assert all(judgement.truth is not Truth.FALSE for judgement in judge(text))
 
 
 @given(st.lists(st.tuples(st.integers(-99, 999), st.sampled_from("+-*/")), min_size=2, max_size=6), st.booleans())
@@ -200,9 +200,9 @@ def test_exact_arithmetic_agrees_with_python(terms: list[tuple[int, str]], spoil
     value += spoil * 5000
     (judgement,) = judge(f"{left} = {value.numerator} / {value.denominator}")
     if spoil:
-        assert judgement.outcome is not Outcome.HOLDS or len(terms) > 2  # other readings of long ones may fit
+        assert judgement.truth is not Truth.HOLDS or len(terms) > 2  # other readings of long ones may fit
     else:
-        assert judgement.outcome is Outcome.HOLDS
+        assert judgement.truth is Truth.HOLDS
 
 
 def products(terms: list[tuple[int, str]]) -> list[tuple[int, Fraction]]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from msifr_policy.errors import InputError
-from msifr_policy.validators import JsonSchema, Verdict
+from msifr_policy.validators import JsonSchemaPrefix, Verdict
 from msifr_policy.validators.json_schema import relaxed
 from msifr_policy.validators.readers.completion import LIMIT
 
@@ -34,7 +34,7 @@ SCHEMA: dict[str, Any] = {
 
 def verdict(text: str, schema: dict[str, Any] = SCHEMA) -> Verdict:
     """The verdict, the same in one piece and character by character."""
-    rule = JsonSchema(schema, place="whole")
+    rule = JsonSchemaPrefix(schema, place="whole")
     whole, state = rule.start("").feed(text), rule.start("")
     for character in text:
         state.feed(character)
@@ -192,7 +192,7 @@ def test_a_valid_value_is_never_dead(case: tuple[dict[str, Any], str]) -> None:
     """Nor is any beginning of one."""
     schema, text = case
     try:
-        state = JsonSchema(schema, place="whole").start("")
+        state = JsonSchemaPrefix(schema, place="whole").start("")
     except InputError:  # part of it allows nothing, which llguidance does not take
         assume(False)
     assert all(state.feed(character).verdict is Verdict.UNKNOWN for character in text)
@@ -214,7 +214,7 @@ def test_the_property_can_fail() -> None:
 
 
 def test_scores() -> None:
-    rule = JsonSchema(SCHEMA)
+    rule = JsonSchemaPrefix(SCHEMA)
     assert rule.start("").feed("no JSON at all").verdict is Verdict.UNKNOWN
     complete, read, missing = rule.start("").feed('```json\n {"answer": 1').scores
     assert (complete, read) == (0, 12)
@@ -226,7 +226,7 @@ def test_scores() -> None:
 
 
 def test_long_documents_are_left_alone() -> None:
-    state = JsonSchema(SCHEMA).start("")
+    state = JsonSchemaPrefix(SCHEMA).start("")
     state.feed('{"reasoning": "')
     for _ in range(LIMIT // 1000 + 1):
         evidence = state.feed("a" * 1000)

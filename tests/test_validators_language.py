@@ -7,7 +7,7 @@ import math
 import pytest
 
 from msifr_policy.validators import Language
-from msifr_policy.validators.language import RECENT, STEP, _spoken
+from msifr_policy.validators.language import RECENT, STEP, spoken
 
 SAID = {
     "en": "The answer then is given by adding all of the numbers that we have, and so they have 3 + 4 = 7 apples. ",
@@ -36,7 +36,7 @@ def much(language: str, blocks: int = 2 * RECENT) -> str:
 
 @ALL
 def test_each_language_is_told(language: str) -> None:
-    assert _spoken(SAID[language])[0] == language
+    assert spoken(SAID[language])[0] == language
     seen = scores(SAID[language], much(language))
     assert (seen["foreign"], seen["drift"], seen["switches"]) == (0, 0, 0)
 

@@ -42,17 +42,6 @@ def test_chunking_does_not_matter(logprobs: list[float], size: int, window: int)
     assert repr(fed(Logprobs(window), logprobs, size)) == repr(fed(Logprobs(window), logprobs))
 
 
-@given(logprobs=LOGPROBS, more=LOGPROBS, other=LOGPROBS)
-def test_copies_are_independent(logprobs: list[float], more: list[float], other: list[float]) -> None:
-    rule = Logprobs(window=4)
-    state = rule.start("")
-    state.feed("", Tokens(len(logprobs), tuple(logprobs)))
-    twin = state.copy()
-    twin.feed("", Tokens(len(other), tuple(other)))
-    assert repr(state.feed("", Tokens(len(more), tuple(more)))) == repr(fed(rule, logprobs + more))
-    assert repr(twin.feed("")) == repr(fed(rule, logprobs + other))
-
-
 def test_odd_values_are_bounded() -> None:
     assert fed(Logprobs(), [-math.inf]).scores[0] == MOST
     assert fed(Logprobs(), [0.5, -0.0]).scores[0] == 0

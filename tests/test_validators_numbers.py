@@ -71,12 +71,3 @@ def test_chunking_does_not_matter_with_a_prompt(text: str, cuts: list[int]) -> N
         pieces.feed(text[at : max(at, cut)])
         at = max(at, cut)
     assert repr(pieces.feed("")) == repr(whole.feed(text))
-
-
-def test_a_copy_keeps_its_own_numbers() -> None:
-    state = Numbers().start(PROMPT)
-    state.feed("12 of ")
-    twin = state.copy()
-    twin.feed("1250 and 3.5 and more")
-    assert state.feed("them, no more").scores[1] == 2
-    assert twin.feed("").scores[1] == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
+from collections import OrderedDict
 from random import Random
+from types import FunctionType, ModuleType
 
 import pytest
 
@@ -107,6 +110,11 @@ def test_evidence_is_the_same_in_every_process() -> None:
     """Salted hashes would make it depend on the process, if ever so rarely."""
     state = Repetition().start("")
     state.feed(PROSE)
-    kept = {type(item) for seen in (state._lines, state._grams) for item in seen._items}
-    assert kept == {int, tuple}
-    assert all(type(word) is int for gram in state._grams._items for word in gram)
+    met, left = [], [state]
+    while left:
+        thing = left.pop()
+        if isinstance(thing, OrderedDict):  # what was seen
+            met += thing
+        left += [item for item in gc.get_referents(thing) if not isinstance(item, type | FunctionType | ModuleType)]
+    assert {type(item) for item in met} == {int, tuple}
+    assert all(type(word) is int for item in met if isinstance(item, tuple) for word in item)

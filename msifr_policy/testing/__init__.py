@@ -1,3 +1,6 @@
-"""Property tests for your own policies and validators; needs hypothesis."""
+"""Checks of your own validators and policies; those of policies (`testing.policies`) need hypothesis."""
 
-from msifr_policy.testing.policies import *  # noqa: F403
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+del lazy_loader

@@ -11,10 +11,7 @@ import math
 import re
 from typing import Literal
 
-import msgspec
-
-from msifr_policy.errors import InputError
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
 __all__ = ["AnswerMarker", "Marker"]
 
@@ -34,7 +31,7 @@ _START = re.compile(
 _LONGEST_START = 10
 
 
-class AnswerMarker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AnswerMarker(Rule, frozen=True):
     """Watches for final answers.
 
     Only the kinds in `markers` count. The verdict is DEAD once `answers` different answers were given, or,
@@ -43,43 +40,27 @@ class AnswerMarker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     for the final filter to say. Else it is UNKNOWN.
     """
 
+    name = "answer"
+    columns = ("markers", "distinct", "empty", "first_at", "since_first", "json", "since_json")
+    """`markers`: complete so far; `distinct`: different answers among them; `empty`: markers without a
+    value; `first_at`: characters before the first marker, NaN before one is complete; `since_first`:
+    characters since it was complete, 0 before; `json`: 0 no JSON object, 1 open, 2 closed;
+    `since_json`: characters since it closed, 0 before.
+    """
     markers: tuple[Marker, ...] = ("hashes", "boxed", "phrase", "json")
     answers: int = 0
     json_only: bool = False
 
     def __post_init__(self) -> None:
-        if not self.markers or len(set(self.markers)) < len(self.markers):
-            remedy = "name one or more kinds, each once"
-            raise InputError(f"markers = {self.markers}", where="validator answer", remedy=remedy)
-        if self.answers != 0 and not 2 <= self.answers <= _MAX_ANSWERS:
-            remedy = f"0 for never, or 2 to {_MAX_ANSWERS}"
-            raise InputError(f"answers = {self.answers}", where="validator answer", remedy=remedy)
+        once = 0 < len(self.markers) == len(set(self.markers))
+        self._check("markers", once, "name one or more kinds, each once")
+        possible = self.answers == 0 or 2 <= self.answers <= _MAX_ANSWERS
+        self._check("answers", possible, f"be 0 for never, or 2 to {_MAX_ANSWERS}")
 
-    @property
-    def name(self) -> str:
-        """`answer`."""
-        return "answer"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        `markers`: complete so far; `distinct`: different answers among them; `empty`: markers without a
-        value; `first_at`: characters before the first marker, NaN before one is complete; `since_first`:
-        characters since it was complete, 0 before; `json`: 0 no JSON object, 1 open, 2 closed;
-        `since_json`: characters since it closed, 0 before.
-        """
-        return ("markers", "distinct", "empty", "first_at", "since_first", "json", "since_json")
-
-    def start(self, prompt: str) -> AnswerMarkerState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
         del prompt
-        return AnswerMarkerState(self)
+        return _AnswerMarkerState(self)
 
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -129,8 +110,6 @@ def _plain(value: str) -> str:
 class _JsonObject:
     """Follows the first JSON object of a text: 0 none yet, 1 open, 2 closed."""
 
-    __slots__ = ("_depth", "_quoted", "_tail", "closed_at", "state")
-
     def __init__(self) -> None:
         self.state = 0
         self.closed_at = 0
@@ -165,26 +144,13 @@ class _JsonObject:
                     self.state, self.closed_at = 2, position + match.end()
                     return
 
-    def copy(self) -> _JsonObject:
-        twin = _JsonObject()
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin
-
 
 _MAX_INDENT = 40
 _OPENING = re.compile(r'\{\s{0,32}"')
 _SYNTAX = re.compile(r'\\.|["{}\\]', re.DOTALL)
 
 
-class AnswerMarkerState:
-    """Counts, and the unfinished marker or value."""
-
-    __slots__ = (
-        "_answers", "_empty", "_end", "_first_at", "_first_end", "_json", "_key", "_kind", "_markers",
-        "_pending", "_rule", "_start",
-    )  # fmt: skip
-
+class _AnswerMarkerState(TextState):
     def __init__(self, rule: AnswerMarker) -> None:
         self._rule = rule
         self._json = _JsonObject()
@@ -198,9 +164,7 @@ class AnswerMarkerState:
         self._start = 0  # of that marker
         self._pending = ""  # the last characters of the text: of the value, or of a marker
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Look for markers and values in the new text."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         self._json.feed(text, self._end)
         self._end += len(text)
         self._scan(self._pending + text)
@@ -208,24 +172,11 @@ class AnswerMarkerState:
         json = self._json
         unanswered = json.state == 2 and not self._key
         dead = 0 < self._rule.answers <= distinct or (self._rule.json_only and unanswered)
-        scores = (
-            float(self._markers),
-            float(distinct),
-            float(self._empty),
-            float(self._first_at),
-            float(self._end - self._first_end) if self._markers else 0.0,
-            float(json.state),
-            float(self._end - json.closed_at) if json.state == 2 else 0.0,
+        since_first = self._end - self._first_end if self._markers else 0
+        since_json = self._end - json.closed_at if json.state == 2 else 0
+        return evidence(
+            self._markers, distinct, self._empty, self._first_at, since_first, json.state, since_json, dead=dead
         )
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, scores)
-
-    def copy(self) -> AnswerMarkerState:
-        """Return an independent copy."""
-        twin = AnswerMarkerState(self._rule)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        twin._json, twin._answers = self._json.copy(), self._answers.copy()
-        return twin
 
     def _scan(self, text: str) -> None:
         at = 0

@@ -14,57 +14,38 @@ from __future__ import annotations
 import math
 import re
 
-import msgspec
-
-from msifr_policy.errors import InputError
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-from msifr_policy.validators.equations.judge import Outcome, judge, may_hold_equation
+from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
+from msifr_policy.validators.equations.judge import Truth, judge, may_hold_equation
 from msifr_policy.validators.readers.clauses import LIMIT, Clause, ClauseCutter
 
 __all__ = ["Arithmetic"]
 
 
-class Arithmetic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Arithmetic(Rule, frozen=True):
     """Judges the equations in the text.
 
     The verdict is DEAD from `strikes` false equations on, unless the text has corrected itself before
     (`reflective` false equations are allowed then; None: any number), else UNKNOWN.
     """
 
+    name = "arithmetic"
+    columns = ("checked", "false", "false_share", "skipped", "since_false", "worst", "corrections")
+    """`checked`: equations that hold or are false; `false`: those that are false; `false_share`: of the
+    checked, NaN without any; `skipped`: numeric equations not judged; `since_false`: characters since the
+    first false equation, 0 without one; `worst`: log(1 + e) for the largest relative error of e percent;
+    `corrections`: marks of self-correction.
+    """
     strikes: int = 1
     reflective: int | None = None
 
     def __post_init__(self) -> None:
-        if self.strikes < 1:
-            raise InputError(f"strikes = {self.strikes} must be at least 1", where="validator arithmetic")
-        if self.reflective is not None and self.reflective < 0:
-            raise InputError(f"reflective = {self.reflective} must not be negative", where="validator arithmetic")
+        self._check("strikes", self.strikes >= 1, "be at least 1")
+        self._check("reflective", self.reflective is None or self.reflective >= 0, "not be negative")
 
-    @property
-    def name(self) -> str:
-        """`arithmetic`."""
-        return "arithmetic"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        `checked`: equations that hold or are false; `false`: those that are false; `false_share`: of the
-        checked, NaN without any; `skipped`: numeric equations not judged; `since_false`: characters since the
-        first false equation, 0 without one; `worst`: log(1 + e) for the largest relative error of e percent;
-        `corrections`: marks of self-correction.
-        """
-        return ("checked", "false", "false_share", "skipped", "since_false", "worst", "corrections")
-
-    def start(self, prompt: str) -> ArithmeticState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
         del prompt
-        return ArithmeticState(self)
+        return _ArithmeticState(self)
 
 
 _CORRECTIONS = re.compile(r"[Ww]ait\b|[Hh]mm|[Dd]ouble-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)")
@@ -72,14 +53,7 @@ _RESIDUES = re.compile(r"\bp?mod\b|≡|\\equiv|modulo|modular|remainder")
 _GOES_ON = re.compile(r"[\s&]*(?:=|≈|\\{1,2}approx)")
 
 
-class ArithmeticState:
-    """Counts of judged equations, and the unfinished clause."""
-
-    __slots__ = (
-        "_before", "_corrections", "_cutter", "_end", "_false", "_first", "_held", "_residues", "_rule",
-        "_skipped", "_worst",
-    )  # fmt: skip
-
+class _ArithmeticState(TextState):
     def __init__(self, rule: Arithmetic) -> None:
         self._rule = rule
         self._cutter = ClauseCutter()
@@ -90,9 +64,7 @@ class ArithmeticState:
         self._residues = False
         self._before = ""  # what a line that begins with a relation goes on from
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Judge the equations that the new text completes."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         self._end += len(text)
         for clause in self._cutter.feed(text):
             self._take(clause)
@@ -100,24 +72,10 @@ class ArithmeticState:
         allowed: float = self._rule.strikes - 1
         if self._corrections:
             allowed = max(allowed, math.inf if self._rule.reflective is None else self._rule.reflective)
-        scores = (
-            float(checked),
-            float(self._false),
-            self._false / checked if checked else math.nan,
-            float(self._skipped),
-            float(self._end - self._first) if self._false else 0.0,
-            math.log1p(100 * self._worst),
-            float(self._corrections),
-        )
-        return Evidence(Verdict.DEAD if self._false > allowed else Verdict.UNKNOWN, scores)
-
-    def copy(self) -> ArithmeticState:
-        """Return an independent copy."""
-        twin = ArithmeticState(self._rule)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        twin._cutter = self._cutter.copy()
-        return twin
+        share = self._false / checked if checked else math.nan
+        since = self._end - self._first if self._false else 0
+        worst, dead = math.log1p(100 * self._worst), self._false > allowed
+        return evidence(checked, self._false, share, self._skipped, since, worst, self._corrections, dead=dead)
 
     def _take(self, clause: Clause) -> None:
         text = clause.text
@@ -140,10 +98,10 @@ class ArithmeticState:
             self._before = text[text.rfind("=") + 1 :][-LIMIT:]
 
     def _judge(self, text: str, end: int) -> None:
-        for outcome, error in judge(text):
-            if outcome is Outcome.HOLDS:
+        for truth, error in judge(text):
+            if truth is Truth.HOLDS:
                 self._held += 1
-            elif outcome is Outcome.SKIPPED or self._residues:
+            elif truth is Truth.SKIPPED or self._residues:
                 self._skipped += 1
             else:
                 self._first = self._first if self._false else end

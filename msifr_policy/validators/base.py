@@ -3,20 +3,28 @@
 A **validator** is a frozen record of parameters. `start(prompt)` gives the state of one attempt;
 `state.feed(text, tokens)` takes the *new* text only and returns the **evidence** so far.
 
-Contract, held by property tests over every registered validator:
+Contract, checked by `msifr_policy.testing.check_validator` for every built-in validator and for yours:
 
 * chunking: any way of cutting a text into pieces gives the same evidence at its end as one piece;
 * cost: O(new text) time, bounded memory, on any text whatsoever;
-* `state.copy()` is independent of the original (attempts can be forked);
 * scores are finite floats, or NaN for "not known".
 """
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from enum import IntEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["NO_TOKENS", "Evidence", "Tokens", "Validator", "ValidatorState", "Verdict"]
+import msgspec
+
+from msifr_policy.errors import InputError
+
+__all__ = [
+    "NO_TOKENS", "Evidence", "Rule", "Silence", "TextState", "Tokens", "Validator", "ValidatorState", "Verdict",
+    "evidence",
+]  # fmt: skip
 
 
 class Verdict(IntEnum):
@@ -54,13 +62,13 @@ class ValidatorState(Protocol):
     def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
         """Take the new `text` (may be empty) and return the evidence on everything fed so far."""
 
-    def copy(self) -> ValidatorState:
-        """Return an independent state that has seen the same text."""
-
 
 @runtime_checkable
 class Validator(Protocol):
-    """Parameters of a validator: an immutable msgspec.Struct, so that a policy file can hold it."""
+    """Parameters of a validator: an immutable msgspec.Struct, so that a policy file can hold it.
+
+    Name, version and columns belong to the class: declare them as `ClassVar`.
+    """
 
     @property
     def name(self) -> str:
@@ -76,3 +84,48 @@ class Validator(Protocol):
 
     def start(self, prompt: str) -> ValidatorState:
         """Return the state of a fresh attempt at `prompt`."""
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the built-in validators."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    columns: ClassVar[tuple[str, ...]]
+
+    def _check(self, parameter: str, fine: bool, must: str) -> None:
+        """Refuse a parameter that is not `fine`, saying what it must be."""
+        if not fine:
+            raise InputError(f"{parameter} = {getattr(self, parameter)} must {must}", where=f"validator {self.name}")
+
+    def start(self, prompt: str) -> ValidatorState:
+        """Return the state of a fresh attempt at `prompt`."""
+        raise NotImplementedError
+
+
+class TextState(ABC):
+    """Base of the states of rules that read the text alone."""
+
+    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
+        """Read the new text."""
+        del tokens
+        return self._read(text)
+
+    @abstractmethod
+    def _read(self, text: str) -> Evidence: ...
+
+
+class Silence(TextState):
+    """State of an attempt of which a rule has nothing to say: UNKNOWN, and NaN in each of `columns`."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self._evidence = evidence(*(math.nan for _ in columns))
+
+    def _read(self, text: str) -> Evidence:
+        del text
+        return self._evidence
+
+
+def evidence(*scores: float, dead: bool = False) -> Evidence:
+    """Return the evidence of a rule that can tell when an attempt is DEAD, but never that it is ALIVE."""
+    return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, tuple(map(float, scores)))

@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 import re
 
-import msgspec
-
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.lines import cut_lines
 
 __all__ = ["MOST_SYMBOLS", "Brackets"]
@@ -21,37 +19,24 @@ MOST_SYMBOLS = 1000
 """A prompt with more symbols is none that is replayed."""
 
 
-class Brackets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Brackets(Rule, frozen=True):
     """Replays the stack of bracket sequences.
 
     The verdict is UNKNOWN, since a text may come back to the right stack; with `first_wrong_counts` it is DEAD from the
     first wrong step on.
     """
 
+    name = "brackets"
+    columns = ("steps", "wrong", "first_wrong", "unread")
+    """`steps`: steps so far; `wrong`: those of them that were wrong; `first_wrong`: the number of the first of these,
+    from 1, NaN without one; `unread`: symbols of the prompt still to be read. All NaN if the prompt gives no sequence.
+    """
     first_wrong_counts: bool = False
 
-    @property
-    def name(self) -> str:
-        """`brackets`."""
-        return "brackets"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores, all NaN if the prompt gives no such sequence.
-
-        `steps`: steps so far; `wrong`: those of them that were wrong; `first_wrong`: the number of the first of these,
-        from 1, NaN without one; `unread`: symbols of the prompt still to be read.
-        """
-        return ("steps", "wrong", "first_wrong", "unread")
-
-    def start(self, prompt: str) -> BracketsState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
-        return BracketsState(self, _symbols(prompt))
+        symbols = _symbols(prompt)
+        return _BracketsState(self, symbols) if symbols else Silence(self.columns)
 
 
 _CLOSES = {")": "(", "]": "[", "}": "{", ">": "<"}
@@ -64,62 +49,41 @@ def _symbols(prompt: str) -> str:
     symbols = "".join(prompt.rpartition("Input:")[2].split())
     if len(symbols) > MOST_SYMBOLS or not _SYMBOLS.issuperset(symbols):
         return ""
-    stack = ""
+    stack: str | None = ""
     for symbol in symbols:
-        pushed = _push(stack, symbol)
-        if pushed is None:
-            return ""
-        stack = pushed
-    return symbols
+        stack = push(stack, symbol) if stack is not None else None
+    return "" if stack is None else symbols
 
 
-def _push(stack: str, symbol: str) -> str | None:
+def push(stack: str, symbol: str) -> str | None:
     """Return the open brackets after one more symbol, None if it closes another than the last."""
     if symbol not in _CLOSES:
         return stack + symbol
     return stack[:-1] if stack.endswith(_CLOSES[symbol]) else None
 
 
-class BracketsState:
-    """The true stack, counts, and the unfinished line."""
-
-    __slots__ = ("_first_wrong", "_line", "_rule", "_stack", "_steps", "_symbols", "_wrong")
-
+class _BracketsState(TextState):
     def __init__(self, rule: Brackets, symbols: str) -> None:
         self._rule = rule
         self._symbols = symbols
-        self._stack = ""
-        self._line = ""
+        self._stack = self._line = ""
         self._steps = self._wrong = 0
-        self._first_wrong = math.nan
+        self._first_wrong: float = math.nan
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Compare the steps that the new text completes."""
-        del tokens
-        if not self._symbols:
-            return Evidence(Verdict.UNKNOWN, (math.nan,) * 4)
+    def _read(self, text: str) -> Evidence:
         lines, self._line = cut_lines(self._line, text)
         for line in lines:
-            match = _STEP.match(line)
-            if match:
+            if match := _STEP.match(line):
                 self._take(match[1], "".join(match[2].split()).replace("empty", ""))
         unread = max(0, len(self._symbols) - self._steps)
-        scores = (float(self._steps), float(self._wrong), self._first_wrong, float(unread))
         dead = self._rule.first_wrong_counts and self._wrong > 0
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, scores)
-
-    def copy(self) -> BracketsState:
-        """Return an independent copy."""
-        twin = BracketsState(self._rule, self._symbols)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin
+        return evidence(self._steps, self._wrong, self._first_wrong, unread, dead=dead)
 
     def _take(self, symbol: str, shown: str) -> None:
         due = self._symbols[self._steps : self._steps + 1]  # empty when all are read
         self._steps += 1
-        self._stack = (due and _push(self._stack, due)) or ""
+        self._stack = (due and push(self._stack, due)) or ""
         if symbol != due or shown != self._stack:
             self._wrong += 1
             if self._wrong == 1:
-                self._first_wrong = float(self._steps)
+                self._first_wrong = self._steps

@@ -22,9 +22,7 @@ from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
-import msgspec
-
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.lines import cut_lines
 
 __all__ = ["MOST_NUMBERS", "MOST_SEARCHES", "Countdown"]
@@ -39,39 +37,26 @@ _SEARCHED = 5
 """With this many numbers their values are listed, or the target searched for; with more, it is not known."""
 
 
-class Countdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Countdown(Rule, frozen=True):
     """Replays the steps of games such as 24, where numbers must be combined to a target.
 
     `use_all`: whether every number must be used. The verdict is UNKNOWN, since a text may try again; with
     `first_try_counts` it is DEAD once a try failed.
     """
 
+    name = "countdown"
+    columns = ("steps", "wrong", "left", "reachable", "failed")
+    """`steps`: steps of the current try; `wrong`: those of them that were wrong; `left`: numbers left;
+    `reachable`: 1 if these can still reach the target, 0 if not, NaN if that is not known; `failed`: tries so far
+    with a wrong step or a target out of reach. All NaN if the prompt states no such game.
+    """
     use_all: bool = True
     first_try_counts: bool = False
 
-    @property
-    def name(self) -> str:
-        """`countdown`."""
-        return "countdown"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores, all NaN if the prompt states no such game.
-
-        `steps`: steps of the current try; `wrong`: those of them that were wrong; `left`: numbers left;
-        `reachable`: 1 if these can still reach the target, 0 if not, NaN if that is not known; `failed`: tries so far
-        with a wrong step or a target out of reach.
-        """
-        return ("steps", "wrong", "left", "reachable", "failed")
-
-    def start(self, prompt: str) -> CountdownState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
-        return CountdownState(self, _game(prompt))
+        game = _game(prompt)
+        return _CountdownState(self, game) if game else Silence(self.columns)
 
 
 class _Game(NamedTuple):
@@ -98,11 +83,9 @@ def _game(prompt: str) -> _Game | None:
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str:
-    """Return the first group of the last match, empty if there is none."""
-    found = ""
-    for match in pattern.finditer(text):
-        found = match[1]
-    return found
+    """Return the group of the last match, empty if there is none."""
+    found: list[str] = pattern.findall(text)
+    return found[-1] if found else ""
 
 
 class _Step(NamedTuple):
@@ -139,7 +122,7 @@ def _step(line: str) -> _Step | None:
     return _Step(a, _OPERATORS.get(operator, operator), b, result, tuple(_NUMBER.findall(left[1])) if left else None)
 
 
-def _stands_for(shown: str, number: Fraction) -> bool:
+def stands_for(shown: str, number: Fraction) -> bool:
     """Say whether `shown` is the number, or with decimals may be its rounding."""
     if "/" in shown:
         above, below = map(int, shown.split("/"))
@@ -151,7 +134,7 @@ def _stands_for(shown: str, number: Fraction) -> bool:
 def _without(numbers: tuple[Fraction, ...], shown: str) -> tuple[Fraction | None, tuple[Fraction, ...]]:
     """Return the number that `shown` stands for, None if there is none, and the others."""
     for i, number in enumerate(numbers):
-        if _stands_for(shown, number):
+        if stands_for(shown, number):
             return number, numbers[:i] + numbers[i + 1 :]
     return None, numbers
 
@@ -164,7 +147,7 @@ def _after(numbers: tuple[Fraction, ...], step: _Step) -> tuple[Fraction, ...] |
         return None
     result = {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else a}[step.operator]
     left = tuple(sorted((*others, result)))
-    right = _stands_for(step.result, result) and (step.left is None or _shows(step.left, left))
+    right = stands_for(step.result, result) and (step.left is None or _shows(step.left, left))
     return left if right else None
 
 
@@ -202,31 +185,29 @@ def _splits(numbers: tuple[Fraction, ...]) -> Iterator[tuple[tuple[Fraction, ...
             yield tuple(numbers[i] for i in chosen), tuple(numbers[i] for i in places if i not in chosen)
 
 
-def _partners(a: Fraction, target: Fraction) -> set[Fraction]:
+def partners(a: Fraction, target: Fraction) -> set[Fraction]:
     """Return the numbers that one operation with `a` makes the target; `a` and the target are not both 0."""
-    partners = {target - a, a - target, target + a}
+    found = {target - a, a - target, target + a}
     if a:
-        partners |= {target * a, target / a}
+        found |= {target * a, target / a}
         if target:
-            partners.add(a / target)
-    return partners
+            found.add(a / target)
+    return found
 
 
 def _makes(numbers: tuple[Fraction, ...], target: Fraction) -> bool:
     """Say whether all the numbers together can make the target."""
     if len(numbers) <= _LISTED:
         return target in _values(numbers)
-    for part, rest in _splits(numbers):
-        for a in _values(part):
-            if a == target == 0:  # times anything
-                return True
-            if any(_makes(rest, b) for b in _partners(a, target)):
-                return True
-    return False
+    return any(
+        a == target == 0 or any(_makes(rest, b) for b in partners(a, target))  # 0 times anything is 0
+        for part, rest in _splits(numbers)
+        for a in _values(part)
+    )
 
 
 @lru_cache(maxsize=1 << 14)
-def _reachable(numbers: tuple[Fraction, ...], target: Fraction, use_all: bool) -> bool:
+def reachable(numbers: tuple[Fraction, ...], target: Fraction, use_all: bool) -> bool:
     """Say whether the numbers, at most `_SEARCHED`, or some of them if not `use_all`, can make the target."""
     sizes = (len(numbers),) if use_all else range(1, len(numbers) + 1)
     return any(_makes(chosen, target) for size in sizes for chosen in combinations(numbers, size))
@@ -245,64 +226,43 @@ class _Try(NamedTuple):
         return self.wrong > 0 or self.reachable is False
 
 
-class CountdownState:
-    """The current try, those that failed, and the unfinished line."""
-
-    __slots__ = ("_failed", "_game", "_line", "_rule", "_searches", "_try")
-
-    def __init__(self, rule: Countdown, game: _Game | None) -> None:
+class _CountdownState(TextState):
+    def __init__(self, rule: Countdown, game: _Game) -> None:
         self._rule = rule
         self._game = game
         self._line = ""
         self._searches = 0
-        self._failed = 0  # tries
-        self._try = _Try((), None)
-        if game:
-            self._begin(game)
+        self._try = self._begin()
+        self._failed = int(self._try.failed)  # tries
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Take the steps that the new text completes."""
-        del tokens
-        if self._game is None:
-            return Evidence(Verdict.UNKNOWN, (math.nan,) * 5)
+    def _read(self, text: str) -> Evidence:
         lines, self._line = cut_lines(self._line, text)
         for line in lines:
-            step = _step(line)
-            if step:
-                self._take(self._game, step)
+            if step := _step(line):
+                self._take(step)
         numbers, reachable, steps, wrong = self._try
-        known = math.nan if reachable is None else float(reachable)
-        scores = (float(steps), float(wrong), float(len(numbers)), known, float(self._failed))
+        known = math.nan if reachable is None else reachable
         dead = self._rule.first_try_counts and self._failed > 0
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, scores)
+        return evidence(steps, wrong, len(numbers), known, self._failed, dead=dead)
 
-    def copy(self) -> CountdownState:
-        """Return an independent copy."""
-        twin = CountdownState(self._rule, None)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin
+    def _begin(self) -> _Try:
+        return _Try(self._game.numbers, self._can_reach(self._game.numbers))
 
-    def _begin(self, game: _Game) -> None:
-        self._try = _Try(game.numbers, self._can_reach(game.numbers, game.target))
-        self._failed += self._try.failed
-
-    def _take(self, game: _Game, step: _Step) -> None:
+    def _take(self, step: _Step) -> None:
         left = _after(self._try.numbers, step)
-        if left is None and (anew := _after(game.numbers, step)) is not None:
-            self._begin(game)
-            left = anew
-        failed = self._try.failed
-        numbers, reachable, steps, wrong = self._try
+        if left is None and (left := _after(self._game.numbers, step)) is not None:
+            self._try = self._begin()
+            self._failed += self._try.failed
+        before = self._try
         if left is None:
-            self._try = _Try(numbers, reachable, steps + 1, wrong + 1)
+            self._try = before._replace(steps=before.steps + 1, wrong=before.wrong + 1)
         else:
-            self._try = _Try(left, self._can_reach(left, game.target), steps + 1, wrong)
-        self._failed += self._try.failed and not failed
+            self._try = _Try(left, self._can_reach(left), before.steps + 1, before.wrong)
+        self._failed += self._try.failed and not before.failed
 
-    def _can_reach(self, numbers: tuple[Fraction, ...], target: Fraction) -> bool | None:
+    def _can_reach(self, numbers: tuple[Fraction, ...]) -> bool | None:
         if len(numbers) > _LISTED:
             self._searches += 1
         if len(numbers) > _SEARCHED or self._searches > MOST_SEARCHES:
             return None
-        return _reachable(numbers, target, self._rule.use_all)
+        return reachable(numbers, self._game.target, self._rule.use_all)

@@ -23,16 +23,15 @@ import re
 from typing import Any
 
 import jiter
-import msgspec
 
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.completion import Completion, check_grammar
 from msifr_policy.validators.readers.json_place import JsonPlace, Place
 
-__all__ = ["JsonSchema", "relaxed"]
+__all__ = ["JsonSchemaPrefix", "relaxed"]
 
 
-class JsonSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JsonSchemaPrefix(Rule, frozen=True):
     """Follows the JSON document of the text under `schema` (a JSON schema); `place` says where it begins.
 
     The verdict is DEAD once no completion of the document is valid JSON under the relaxed schema, or once the document
@@ -40,38 +39,24 @@ class JsonSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes are left alone. Raises `InputError` for a schema that llguidance does not take.
     """
 
+    name = "json_schema"
+    columns = ("complete", "read", "missing")
+    """`complete`: 1 if the document so far fits the relaxed schema, else 0, NaN where that is not known; `read`:
+    characters of the document that could be read, NaN if it is too long; `missing`: keys required at the top
+    level that a closed document does not have, NaN before.
+    """
     schema: dict[str, Any]
     place: Place = "auto"
 
     def __post_init__(self) -> None:
         check_grammar(self._grammar(), "validator json_schema, parameter schema")
 
-    @property
-    def name(self) -> str:
-        """`json_schema`."""
-        return "json_schema"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        `complete`: 1 if the document so far fits the relaxed schema, else 0, NaN where that is not known; `read`:
-        characters of the document that could be read, NaN if it is too long; `missing`: keys required at the top
-        level that a closed document does not have, NaN before.
-        """
-        return ("complete", "read", "missing")
-
-    def start(self, prompt: str) -> JsonSchemaState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
         del prompt
         required = self.schema.get("required")
         keys = {key for key in required if isinstance(key, str)} if isinstance(required, list) else set()
-        return JsonSchemaState(JsonPlace(self.place), Completion(self._grammar()), frozenset(keys))
+        return _JsonSchemaState(JsonPlace(self.place), Completion(self._grammar()), frozenset(keys))
 
     def _grammar(self) -> str:
         from llguidance import LLMatcher
@@ -84,59 +69,44 @@ _BLANKS = " \t\n\r"
 _OTHER_SPELLING = re.compile(r"\\[u/]|\x7f|\\\Z")
 
 
-class JsonSchemaState:
-    """The place, the document so far, and what is required of it."""
-
-    __slots__ = ("_completion", "_missing", "_pieces", "_place", "_required", "_spared")
-
+class _JsonSchemaState(TextState):
     def __init__(self, place: JsonPlace, completion: Completion, required: frozenset[str]) -> None:
         self._place = place
         self._completion = completion
         self._required = required
         self._pieces: list[str] = []  # of the document, while it is open: at most `LIMIT` bytes and one feed
-        self._missing = math.nan  # a number once the document is closed
+        self._missing: float = math.nan  # a number once the document is closed
         self._spared = False  # rejected, but perhaps for its spelling
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Read the new text of the document."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         completion = self._completion
         text = self._place.feed(text)
         if not completion.characters:
             text = text.lstrip(_BLANKS)
         if text and completion.state == "open" and math.isnan(self._missing):
-            self._read(text)
+            self._follow(text)
         known = completion.state != "lost" and not self._spared
         closed = not math.isnan(self._missing)
         dead = self._missing > 0 if closed else known and completion.state == "dead"
         complete = closed or (completion.state == "open" and completion.complete)
-        scores = (float(complete) if known else math.nan, completion.characters, self._missing)
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, scores)
+        return evidence(complete if known else math.nan, completion.characters, self._missing, dead=dead)
 
-    def copy(self) -> JsonSchemaState:
-        """Return an independent copy."""
-        twin = JsonSchemaState(self._place.copy(), self._completion.copy(), self._required)
-        twin._missing, twin._spared = self._missing, self._spared
-        twin._pieces = self._pieces.copy()
-        return twin
-
-    def _read(self, text: str) -> None:
+    def _follow(self, text: str) -> None:
         completion = self._completion
         self._pieces.append(text)
         completion.feed(text)
-        if completion.state == "lost":
-            self._pieces.clear()
-            return
         if completion.state == "open" and not completion.final:
             return
-        # The first character after what was read, if any, is the one that does not fit.
         document = "".join(self._pieces)
+        self._pieces.clear()
+        if completion.state == "lost":
+            return
+        # The first character after what was read, if any, is the one that does not fit.
         read = int(completion.characters)
         if completion.final or (completion.complete and document[read] in _BLANKS):
-            self._missing = float(_missing(document[:read], self._required))
+            self._missing = _missing(document[:read], self._required)
         else:
             self._spared = bool(_OTHER_SPELLING.search(document[: read + 1]))
-        self._pieces.clear()
 
 
 def _missing(document: str, required: frozenset[str]) -> int:
@@ -173,10 +143,9 @@ def _relaxed(schema: Any) -> dict[str, Any]:
         return _NOTHING
     if not isinstance(schema, dict):
         return _ANYTHING
-    if "const" in schema:
-        return _one_of([schema["const"]])
-    if isinstance(schema.get("enum"), list):
-        return _one_of(schema["enum"])
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if isinstance(values, list):
+        return _one_of(values)
     if "$ref" in schema:
         reference = schema["$ref"]
         known = isinstance(reference, str) and _REFERENCE.fullmatch(reference)

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from typing import Literal
 
 import jiter
-import msgspec
 
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, TextState, Verdict
 from msifr_policy.validators.readers.json_place import JsonPlace, Place
 
 __all__ = ["MAX_DEPTH", "JsonText"]
@@ -30,7 +30,7 @@ MAX_DEPTH = 128
 """Brackets open at once that are followed; jiter itself takes 200."""
 
 
-class JsonText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JsonText(Rule, frozen=True):
     """Follows the JSON document of the text; `place` says where it begins (see `json_place`).
 
     The verdict is UNKNOWN before a document begins and for one nested too deep, DEAD once no completion of the
@@ -38,48 +38,28 @@ class JsonText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     follows a document elsewhere is not judged.
     """
 
+    name = "json_text"
+    columns = ("state", "depth", "since")
+    """`state`: 0 before a document begins, 1 in it, 2 after it, -1 if it is broken, NaN if it is nested too deep;
+    `depth`: brackets open, NaN unless in a document; `since`: characters after it, 0 before its end and
+    if it is broken.
+    """
     place: Place = "auto"
 
-    @property
-    def name(self) -> str:
-        """`json_text`."""
-        return "json_text"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        `state`: 0 before a document begins, 1 in it, 2 after it, -1 if it is broken, NaN if it is nested too deep;
-        `depth`: brackets open, NaN unless in a document; `since`: characters after it, 0 before its end and
-        if it is broken.
-        """
-        return ("state", "depth", "since")
-
-    def start(self, prompt: str) -> JsonTextState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
         del prompt
-        return JsonTextState(JsonPlace(self.place), self.place == "whole")
+        return _JsonTextState(self.place)
 
 
-class JsonTextState:
-    """The place, the document, and the characters after it."""
-
-    __slots__ = ("_document", "_place", "_since", "_whole")
-
-    def __init__(self, place: JsonPlace, whole: bool) -> None:
-        self._place = place
-        self._whole = whole
+class _JsonTextState(TextState):
+    def __init__(self, place: Place) -> None:
+        self._place = JsonPlace(place)
+        self._whole = place == "whole"
         self._document = _Document()
         self._since = 0
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Read the new text of the document."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         document = self._document
         if text := self._place.feed(text):
             rest = document.feed(text)
@@ -89,21 +69,18 @@ class JsonTextState:
                 self._since = 0
         if not self._place.found:
             return Evidence(Verdict.UNKNOWN, (0.0, math.nan, 0.0))
+        verdict, state = _SAYS[document.state]
         depth = float(len(document.open)) if document.state == "open" else math.nan
-        return Evidence(_VERDICTS[document.state], (_CODES[document.state], depth, float(self._since)))
-
-    def copy(self) -> JsonTextState:
-        """Return an independent copy."""
-        twin = JsonTextState(self._place.copy(), self._whole)
-        twin._document, twin._since = self._document.copy(), self._since
-        return twin
+        return Evidence(verdict, (state, depth, float(self._since)))
 
 
 _State = Literal["open", "closed", "broken", "too deep"]
-_CODES: dict[_State, float] = {"open": 1.0, "closed": 2.0, "broken": -1.0, "too deep": math.nan}
-_VERDICTS: dict[_State, Verdict] = {
-    "open": Verdict.ALIVE, "closed": Verdict.ALIVE, "broken": Verdict.DEAD, "too deep": Verdict.UNKNOWN,
-}  # fmt: skip
+_SAYS: dict[_State, tuple[Verdict, float]] = {
+    "open": (Verdict.ALIVE, 1.0),
+    "closed": (Verdict.ALIVE, 2.0),
+    "broken": (Verdict.DEAD, -1.0),
+    "too deep": (Verdict.UNKNOWN, math.nan),
+}
 
 # A string as far as its escapes are whole, or a sign that shapes the document.
 _SIGN = re.compile(r'(?P<string>"[^"\\]*+(?:\\(?:u[0-9A-Fa-f]{4}|[^u])[^"\\]*+)*+)(?P<end>")?+|[\[\]{},]', re.DOTALL)
@@ -116,16 +93,12 @@ _AFTER = {
 }
 _AROUND = {"[": "[", "{": '{"":'}
 # Every way in which a last token can end, the likely ones first.
-_ENDS = (
-    "", "0", ":0", '"":0', "e", "ue", "rue", "se", "lse", "alse", "l", "ll", "ull",
-)  # fmt: skip
+_ENDS = ("", "0", ":0", '"":0', "e", "ue", "rue", "se", "lse", "alse", "l", "ll", "ull")
 _STRING_ENDS = tuple(end + rest for rest in ("", ":0") for end in ('"', 'n"', '0"', '00"', '000"', '0000"'))
 
 
 class _Document:
     """One document: its open brackets, what came last in the innermost one, and the text since then."""
-
-    __slots__ = ("_last", "_tail", "open", "state")
 
     def __init__(self) -> None:
         self.state: _State = "open"
@@ -148,13 +121,12 @@ class _Document:
         for match in _SIGN.finditer(text):
             sign = match[0]
             if match["string"]:
-                tail.append(text[at : match.start()])
-                tail.append('""' if match["end"] else '"')
+                tail += (text[at : match.start()], '""' if match["end"] else '"')
                 at = match.end()
-                if not match["end"]:
-                    unfinished = True
-                    break
-                continue
+                if match["end"]:
+                    continue
+                unfinished = True
+                break
             if sign in "[{":
                 if len(stack) == MAX_DEPTH:
                     # What came before may be broken, whatever comes now.
@@ -181,24 +153,14 @@ class _Document:
             return ""
         tail.append(text[at:])
         self.open, self._last = "".join(stack), last
-        self._tail = _shorter("".join(tail))
+        # A text of bounded length that has the same completions.
+        self._tail = _DIGITS.sub(r"\1", _BLANKS.sub(" ", "".join(tail)))
         return ""
-
-    def copy(self) -> _Document:
-        twin = _Document()
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin
 
 
 _BLANKS = re.compile(r"[ \t\n\r]+")
 _DIGITS = re.compile(r"([0-9]{16})[0-9]+")
 _HALF_PAIR = re.compile(r"\\u[dD][89A-Fa-f]")
-
-
-def _shorter(tail: str) -> str:
-    """Return a text of bounded length with the same completions as `tail`, which has no filled strings."""
-    return _DIGITS.sub(r"\1", _BLANKS.sub(" ", tail))
 
 
 def _completes(text: str, stack: list[str], ends: tuple[str, ...]) -> bool:
@@ -211,9 +173,7 @@ def _completes(text: str, stack: list[str], ends: tuple[str, ...]) -> bool:
     data = text.encode("utf-8", "replace")
     closing = "".join(map(_CLOSING.__getitem__, reversed(stack)))
     for end in ends:
-        try:
+        with suppress(ValueError):
             jiter.from_json(data + (end + closing).encode(), allow_inf_nan=False, cache_mode="none")
-        except ValueError:
-            continue
-        return True
+            return True
     return False

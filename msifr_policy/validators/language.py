@@ -14,11 +14,9 @@ import math
 import re
 from collections import Counter, deque
 
-import msgspec
+from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-
-__all__ = ["RECENT", "SAMPLE", "STEP", "Language"]
+__all__ = ["RECENT", "SAMPLE", "STEP", "Language", "spoken"]
 
 STEP = 512
 """Characters from the beginning of a sample to that of the next."""
@@ -67,39 +65,22 @@ _NOT_LETTERS = bytes(byte for byte in range(128) if not chr(byte).isalpha())
 _JAPANESE = frozenset(("han", "kana"))
 
 
-class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Language(Rule, frozen=True):
     """Compares the language of the text with that of the prompt; the verdict is always UNKNOWN."""
 
-    @property
-    def name(self) -> str:
-        """`language`."""
-        return "language"
+    name = "language"
+    columns = ("foreign", "drift", "switches")
+    """`foreign`: share of letters of foreign scripts in the last `RECENT` samples; `drift`: share of those among
+    them that speak another language, of all that speak one; both NaN before there is one to compare. `switches`:
+    how often the language changed from one sample that speaks one to the next.
+    """
 
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        `foreign`: share of letters of foreign scripts in the last `RECENT` samples; `drift`: share of those among
-        them that speak another language, of all that speak one; both NaN before there is one to compare. `switches`:
-        how often the language changed from one sample that speaks one to the next.
-        """
-        return ("foreign", "drift", "switches")
-
-    def start(self, prompt: str) -> LanguageState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
-        return LanguageState(_spoken(prompt[-READ:])[0])
+        return _LanguageState(spoken(prompt[-READ:])[0])
 
 
-class LanguageState:
-    """What the last samples speak, and the characters of an unfinished one."""
-
-    __slots__ = ("_expected", "_last", "_letters", "_pending", "_skip", "_speaks", "_switches")
-
+class _LanguageState(TextState):
     def __init__(self, expected: str) -> None:
         self._expected = expected  # a language or script; "" while not known
         self._last = ""
@@ -109,9 +90,7 @@ class LanguageState:
         self._letters: deque[tuple[int, int]] = deque(maxlen=RECENT)  # foreign ones, and all
         self._speaks: deque[str] = deque(maxlen=RECENT)  # "" where it cannot be told
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Look at the samples that the new text completes."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         text = self._pending + text
         at = self._skip
         while at + SAMPLE <= len(text):
@@ -122,24 +101,12 @@ class LanguageState:
         letters = sum(number for _, number in self._letters)
         foreign = sum(number for number, _ in self._letters)
         speaking = [language for language in self._speaks if language]
-        drift = sum(language != self._expected for language in speaking)
-        scores = (
-            foreign / letters if letters else math.nan,
-            drift / len(speaking) if speaking else math.nan,
-            float(self._switches),
-        )
-        return Evidence(Verdict.UNKNOWN, scores)
-
-    def copy(self) -> LanguageState:
-        """Return an independent copy."""
-        twin = LanguageState(self._expected)
-        twin._last, twin._switches = self._last, self._switches
-        twin._pending, twin._skip = self._pending, self._skip
-        twin._letters, twin._speaks = self._letters.copy(), self._speaks.copy()
-        return twin
+        elsewhere = sum(language != self._expected for language in speaking)
+        drift = elsewhere / len(speaking) if speaking else math.nan
+        return evidence(foreign / letters if letters else math.nan, drift, self._switches)
 
     def _look(self, sample: str) -> None:
-        language, letters = _spoken(sample)
+        language, letters = spoken(sample)
         self._expected = self._expected or language
         if not self._expected:
             return
@@ -152,7 +119,7 @@ class LanguageState:
             self._last = language
 
 
-def _spoken(text: str) -> tuple[str, dict[str, int]]:
+def spoken(text: str) -> tuple[str, dict[str, int]]:
     """Return the language of a text ("" if it cannot be told), and its letters by script."""
     letters: Counter[str] = Counter()
     letters["latin"] = len(text.encode("ascii", "ignore").translate(None, _NOT_LETTERS))

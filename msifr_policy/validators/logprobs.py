@@ -14,62 +14,41 @@ import math
 from itertools import accumulate
 from operator import sub
 
-import msgspec
-
-from msifr_policy.errors import InputError
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import NO_TOKENS, Evidence, Rule, Tokens, evidence
 
 __all__ = ["MOST", "Logprobs"]
 
 MOST = 100.0
 """Largest surprisal counted, in nats: an engine may give minus infinity."""
+_UNIT = 2**24
+_LARGEST = int(MOST * _UNIT)
 
 
-class Logprobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Logprobs(Rule, frozen=True):
     """Follows the surprisal of the tokens; `window` is the length of a group, in tokens.
 
     The verdict is always UNKNOWN: no surprise is too large for a right answer.
     """
 
+    name = "logprobs"
+    columns = ("mean", "recent", "worst_group", "worst")
+    """`mean`: surprisal of all tokens so far; `recent`: of the last `window` of them; `worst_group`: the largest
+    `recent` so far, NaN before `window` tokens; `worst`: the largest surprisal so far. All in nats per token, NaN
+    before the first token with a log-probability.
+    """
     window: int = 32
 
     def __post_init__(self) -> None:
-        if not 1 <= self.window <= 4096:
-            raise InputError(f"window = {self.window} must be from 1 to 4096 tokens", where="validator logprobs")
+        self._check("window", 1 <= self.window <= 4096, "be from 1 to 4096 tokens")
 
-    @property
-    def name(self) -> str:
-        """`logprobs`."""
-        return "logprobs"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        `mean`: surprisal of all tokens so far; `recent`: of the last `window` of them; `worst_group`: the largest
-        `recent` so far, NaN before `window` tokens; `worst`: the largest surprisal so far. All in nats per token, NaN
-        before the first token with a log-probability.
-        """
-        return ("mean", "recent", "worst_group", "worst")
-
-    def start(self, prompt: str) -> LogprobsState:
+    def start(self, prompt: str) -> _LogprobsState:
         """Return the state of a fresh attempt."""
         del prompt
-        return LogprobsState(self.window)
+        return _LogprobsState(self.window)
 
 
-class LogprobsState:
-    """Running sums over all tokens, and the last tokens.
-
-    Sums are of whole units of 2⁻²⁴ nats, so that no rounding gathers however long the text is.
-    """
-
-    __slots__ = ("_largest", "_number", "_recent", "_sum", "_window", "_worst_sum")
+class _LogprobsState:
+    """Sums are of whole units of 2⁻²⁴ nats, so that no rounding gathers however long the text is."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -80,41 +59,23 @@ class LogprobsState:
     def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
         """Count the new tokens."""
         del text
-        if tokens.logprobs:  # NaN differs from itself
-            self._take([int(x * -_UNIT) if -MOST < x <= 0.0 else _odd(x) for x in tokens.logprobs if x == x])
+        if logprobs := [x for x in tokens.logprobs if x == x]:  # NaN differs from itself
+            # What is positive is no log-probability and counts as 0.
+            self._take([int(x * -_UNIT) if -MOST < x <= 0.0 else (x < 0.0) * _LARGEST for x in logprobs])
         n = self._number
         if n == 0:
-            return Evidence(Verdict.UNKNOWN, (math.nan,) * 4)
-        scores = (
-            self._sum / (n * _UNIT),
-            sum(self._recent) / (len(self._recent) * _UNIT),
-            self._worst_sum / (self._window * _UNIT) if self._worst_sum >= 0 else math.nan,
-            self._largest / _UNIT,
-        )
-        return Evidence(Verdict.UNKNOWN, scores)
-
-    def copy(self) -> LogprobsState:
-        """Return an independent copy."""
-        twin = LogprobsState(self._window)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin
+            return evidence(*[math.nan] * 4)
+        recent = sum(self._recent) / (len(self._recent) * _UNIT)
+        worst_group = self._worst_sum / (self._window * _UNIT) if self._worst_sum >= 0 else math.nan
+        return evidence(self._sum / (n * _UNIT), recent, worst_group, self._largest / _UNIT)
 
     def _take(self, new: list[int]) -> None:
         # In whole columns, which is faster than token by token.
         self._number += len(new)
         self._sum += sum(new)
-        self._largest = max(self._largest, max(new, default=0))
+        self._largest = max(self._largest, *new)
         units = self._recent + new
         sums = list(accumulate(units, initial=0))
         groups = map(sub, sums[self._window :], sums)
         self._worst_sum = max(self._worst_sum, max(groups, default=-1))
         self._recent = units[-self._window :]
-
-
-_UNIT = 2**24
-
-
-def _odd(logprob: float) -> int:
-    """Return the units of a log-probability that is none, or is very small."""
-    return 0 if logprob > 0.0 else int(MOST * _UNIT)

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 from functools import cache
 
-import msgspec
-
-from msifr_policy.errors import InputError
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-from msifr_policy.validators.pattern_sets import PatternSets, add
-from msifr_policy.validators.readers.sentences import SentenceCutter
+from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
+from msifr_policy.validators.readers.sentences import PatternSets, SentenceCutter
 
 __all__ = ["PHRASES", "Phrases"]
 
@@ -72,42 +68,27 @@ _FORMULA = frozenset("0123456789\\$=+|&{}")
 _LEAD = r"[\s>*_#\"'“‘(-]{0,8}(?:(?:so|but|and|well|hmm|ok|okay|now|then|however),? )?"
 
 
-class Phrases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Phrases(Rule, frozen=True):
     """Counts the sentences that begin with a phrase of each set of `PHRASES`.
 
     The verdict is DEAD from `refusals` refusals on (0, the default: never, since a text may refuse and go on), else
     UNKNOWN.
     """
 
+    name = "phrases"
+    columns = (*PHRASES, "sentences")
+    """`refusals`, `self_references`, `truncations`, `hedges`: sentences so far that begin with such a phrase;
+    `sentences`: all of them, the unfinished one included.
+    """
     refusals: int = 0
 
     def __post_init__(self) -> None:
-        if self.refusals < 0:
-            raise InputError(f"refusals = {self.refusals} must not be negative", where="validator phrases")
+        self._check("refusals", self.refusals >= 0, "not be negative")
 
-    @property
-    def name(self) -> str:
-        """`phrases`."""
-        return "phrases"
-
-    @property
-    def version(self) -> str:
-        """Version of the sets."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        `refusals`, `self_references`, `truncations`, `hedges`: sentences so far that begin with such a phrase;
-        `sentences`: all of them, the unfinished one included.
-        """
-        return (*PHRASES, "sentences")
-
-    def start(self, prompt: str) -> PhrasesState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
         del prompt
-        return PhrasesState(self.refusals)
+        return _PhrasesState(self.refusals)
 
 
 @cache
@@ -115,34 +96,23 @@ def _patterns() -> PatternSets:
     return PatternSets(PHRASES, anchored=True, lead=_LEAD)
 
 
-class PhrasesState:
-    """Counts over the finished sentences, and the one that may still grow."""
-
-    __slots__ = ("_counts", "_cutter", "_refusals", "_sentences")
-
+class _PhrasesState(TextState):
     def __init__(self, refusals: int) -> None:
         self._refusals = refusals
         self._cutter = SentenceCutter()
-        self._counts = (0,) * len(PHRASES)
+        self._counts = dict.fromkeys(PHRASES, 0)  # of finished sentences
         self._sentences = 0
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Count the sentences that the new text adds."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         for sentence, fresh, _ in self._cutter.feed(text):
             if fresh and not sentence.isspace():
                 self._sentences += 1
                 if sentence[0] not in _FORMULA:
-                    self._counts = add(self._counts, _patterns().found(sentence))
+                    for phrase in _patterns().found(sentence):
+                        self._counts[phrase] += 1
         last, fresh, _ = self._cutter.unfinished
-        counts, sentences = self._counts, self._sentences
-        if fresh and last and not last.isspace():
-            counts, sentences = add(counts, _patterns().found(last)), sentences + 1
-        dead = 0 < self._refusals <= counts[0]
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (*map(float, counts), float(sentences)))
-
-    def copy(self) -> PhrasesState:
-        """Return an independent copy."""
-        twin = PhrasesState(self._refusals)
-        twin._cutter, twin._counts, twin._sentences = self._cutter.copy(), self._counts, self._sentences
-        return twin
+        begun = fresh and bool(last) and not last.isspace()
+        found = _patterns().found(last) if begun else set()
+        counts = {phrase: number + (phrase in found) for phrase, number in self._counts.items()}
+        dead = 0 < self._refusals <= counts["refusals"]
+        return evidence(*counts.values(), self._sentences + begun, dead=dead)

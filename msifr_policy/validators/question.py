@@ -10,11 +10,8 @@ from __future__ import annotations
 import math
 from functools import cache
 
-import msgspec
-
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
-from msifr_policy.validators.pattern_sets import PatternSets, add
-from msifr_policy.validators.readers.sentences import SentenceCutter
+from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
+from msifr_policy.validators.readers.sentences import PatternSets, SentenceCutter
 
 __all__ = ["READ", "SIGNS", "Question"]
 
@@ -58,39 +55,25 @@ SIGNS: dict[str, tuple[str, ...]] = {
 """The patterns of each sign of a sentence, for text in small or capital letters."""
 
 
-class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Question(Rule, frozen=True):
     """Looks for what makes a generated question well posed; reads the text as that question.
 
     With `strict` the verdict is DEAD once a sentence leaves a gap to fill in or gives the answer away; else it
     is always UNKNOWN.
     """
 
+    name = "question"
+    columns = (*SIGNS, "after")
+    """Sentences so far, the unfinished one included, that ask something (`asks`), hold a quantity
+    (`quantities`), refer to what is not there (`dangling`), leave a gap to fill in (`placeholders`) or give the
+    answer away (`leaks`); `after`: characters after the last sentence that asks, NaN before the first.
+    """
     strict: bool = False
 
-    @property
-    def name(self) -> str:
-        """`question`."""
-        return "question"
-
-    @property
-    def version(self) -> str:
-        """Version of the patterns."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        Sentences so far, the unfinished one included, that ask something (`asks`), hold a quantity
-        (`quantities`), refer to what is not there (`dangling`), leave a gap to fill in (`placeholders`) or give the
-        answer away (`leaks`); `after`: characters after the last sentence that asks, NaN before the first.
-        """
-        return (*SIGNS, "after")
-
-    def start(self, prompt: str) -> QuestionState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
         del prompt
-        return QuestionState(self.strict)
+        return _QuestionState(self.strict)
 
 
 @cache
@@ -98,43 +81,26 @@ def _patterns() -> PatternSets:
     return PatternSets(SIGNS, anchored=False)
 
 
-_ASKS, _PLACEHOLDERS, _LEAKS = map(tuple(SIGNS).index, ("asks", "placeholders", "leaks"))
-
-
-class QuestionState:
-    """Counts over the finished sentences, and the one that may still grow."""
-
-    __slots__ = ("_asked_at", "_counts", "_cutter", "_end", "_strict")
-
+class _QuestionState(TextState):
     def __init__(self, strict: bool) -> None:
         self._strict = strict
         self._cutter = SentenceCutter()
-        self._counts = (0,) * len(SIGNS)
+        self._counts = dict.fromkeys(SIGNS, 0)  # of finished sentences
         self._asked_at = math.nan
         self._end = 0  # characters fed
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Look at the sentences that the new text adds."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         read = text[: max(0, READ - self._end)]
         self._end += len(text)
         for sentence, _, end in self._cutter.feed(read):
-            if found := _patterns().found(sentence):
-                self._counts = add(self._counts, found)
-                if _ASKS in found:
-                    self._asked_at = end
+            found = _patterns().found(sentence)
+            for sign in found:
+                self._counts[sign] += 1
+            if "asks" in found:
+                self._asked_at = end
         last, _, end = self._cutter.unfinished
-        counts, asked_at = self._counts, self._asked_at
-        if found := _patterns().found(last):
-            counts = add(counts, found)
-            if _ASKS in found:
-                asked_at = end
-        dead = self._strict and (counts[_PLACEHOLDERS] > 0 or counts[_LEAKS] > 0)
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (*map(float, counts), float(self._end - asked_at)))
-
-    def copy(self) -> QuestionState:
-        """Return an independent copy."""
-        twin = QuestionState(self._strict)
-        twin._counts, twin._asked_at, twin._end = self._counts, self._asked_at, self._end
-        twin._cutter = self._cutter.copy()
-        return twin
+        found = _patterns().found(last)
+        asked_at = end if "asks" in found else self._asked_at
+        counts = {sign: number + (sign in found) for sign, number in self._counts.items()}
+        dead = self._strict and counts["placeholders"] + counts["leaks"] > 0
+        return evidence(*counts.values(), self._end - asked_at, dead=dead)

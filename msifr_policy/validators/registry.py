@@ -8,19 +8,19 @@ entry point in the group `msifr_policy.validators`: its name is that of the vali
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.validators.answer import AnswerMarker
 from msifr_policy.validators.arithmetic import Arithmetic
-from msifr_policy.validators.base import Validator
+from msifr_policy.validators.base import Rule, Validator
+from msifr_policy.validators.blocks_plan import BlocksPlan
 from msifr_policy.validators.brackets import Brackets
 from msifr_policy.validators.countdown import Countdown
-from msifr_policy.validators.grammar import Grammar
-from msifr_policy.validators.json_schema import JsonSchema
+from msifr_policy.validators.formal import Grammar, Regular
+from msifr_policy.validators.json_schema import JsonSchemaPrefix
 from msifr_policy.validators.json_text import JsonText
 from msifr_policy.validators.language import Language
 from msifr_policy.validators.length import Length
@@ -28,48 +28,25 @@ from msifr_policy.validators.logprobs import Logprobs
 from msifr_policy.validators.magnitude import Magnitude
 from msifr_policy.validators.numbers import Numbers
 from msifr_policy.validators.phrases import Phrases
-from msifr_policy.validators.plans import BlocksPlan
 from msifr_policy.validators.question import Question
-from msifr_policy.validators.regular import Regular
 from msifr_policy.validators.repetition import Repetition
 from msifr_policy.validators.word_order import WordOrder
 from msifr_policy.validators.words import Words
 
-__all__ = [
-    "ValidatorSpec",
-    "built_in_validators",
-    "default_validator",
-    "default_validators",
-    "describe",
-    "make_validator",
-    "validator_names",
-    "validator_with",
-]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
-_GROUP = "msifr_policy.validators"
-_DEFAULT: dict[str, type[Any]] = {
-    "arithmetic": Arithmetic,
-    "repetition": Repetition,
-    "length": Length,
-    "answer": AnswerMarker,
-    "numbers": Numbers,
-}
-_BUILT_IN: dict[str, type[Any]] = _DEFAULT | {
-    "magnitude": Magnitude,
-    "phrases": Phrases,
-    "language": Language,
-    "logprobs": Logprobs,
-    "question": Question,
-    "json_text": JsonText,
-    "json_schema": JsonSchema,
-    "regular": Regular,
-    "grammar": Grammar,
-    "words": Words,
-    "blocks_plan": BlocksPlan,
-    "countdown": Countdown,
-    "brackets": Brackets,
-    "word_order": WordOrder,
-}
+__all__ = [
+    "ValidatorSpec", "built_in_validators", "default_validator", "default_validators", "describe", "make_validator",
+    "plug_ins", "validator_names", "validator_with",
+]  # fmt: skip
+
+_DEFAULT: tuple[type[Rule], ...] = (Arithmetic, Repetition, Length, AnswerMarker, Numbers)
+_ALL: tuple[type[Rule], ...] = (
+    *_DEFAULT, Magnitude, Phrases, Language, Logprobs, Question, JsonText, JsonSchemaPrefix, Regular, Grammar, Words,
+    BlocksPlan, Countdown, Brackets, WordOrder,
+)  # fmt: skip
+_BUILT_IN = {rule.name: rule for rule in _ALL}
 
 
 class ValidatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,9 +58,12 @@ class ValidatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def _plug_ins() -> dict[str, EntryPoint]:
+def plug_ins() -> dict[str, EntryPoint]:
+    """Return the entry points of other packages by name; they are looked for once."""
+    from importlib.metadata import entry_points
+
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=_GROUP):
+    for point in entry_points(group="msifr_policy.validators"):
         if point.name in found or point.name in _BUILT_IN:
             raise InputError(f"two validators are named {point.name!r}", where=f"entry point {point.value}")
         found[point.name] = point
@@ -92,17 +72,17 @@ def _plug_ins() -> dict[str, EntryPoint]:
 
 def validator_names() -> tuple[str, ...]:
     """Return the names of all validators that can be made, sorted."""
-    return tuple(sorted({*_BUILT_IN, *_plug_ins()}))
+    return tuple(sorted({*_BUILT_IN, *plug_ins()}))
 
 
 def default_validators() -> tuple[Validator, ...]:
     """Return the rules that any text can be read by: arithmetic, repetition, length, answer markers, numbers."""
-    return tuple(cast(Validator, cls()) for cls in _DEFAULT.values())
+    return tuple(rule() for rule in _DEFAULT)
 
 
 def built_in_validators() -> tuple[Validator, ...]:
     """Return all built-in validators that need no parameter, with default parameters."""
-    return tuple(cast(Validator, cls()) for cls in _BUILT_IN.values() if not _needed(cls))
+    return tuple(rule() for rule in _ALL if not _needed(rule))
 
 
 def default_validator(name: str) -> Validator:
@@ -110,13 +90,12 @@ def default_validator(name: str) -> Validator:
 
     Raises `InputError` for an unknown name, or a validator that needs a parameter.
     """
-    cls = _class(name)
-    if needed := _needed(cls):
+    if needed := _needed(_class(name)):
         raise InputError(
             f"validator {name!r} has no default for {', '.join(needed)}",
             remedy="give the validator with its parameters",
         )
-    return _named(cls(), name)
+    return validator_with(name, {})
 
 
 def _needed(cls: type[Any]) -> list[str]:
@@ -124,18 +103,10 @@ def _needed(cls: type[Any]) -> list[str]:
     return [field.name for field in msgspec.structs.fields(cls) if field.required]
 
 
-def _named(validator: Any, name: str) -> Validator:
-    if validator.name != name:
-        raise InputError(
-            f"entry point {name!r} offers a validator named {validator.name!r}", remedy="give both one name"
-        )
-    return cast(Validator, validator)
-
-
 def _class(name: str) -> type[Any]:
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    point = _plug_ins().get(name)
+    point = plug_ins().get(name)
     if point is None:
         raise InputError(
             f"unknown validator {name!r}", remedy=f"known: {', '.join(validator_names())}; a plug-in may be missing"
@@ -155,9 +126,14 @@ def validator_with(name: str, parameters: dict[str, Any]) -> Validator:
     Raises `InputError` for an unknown name or parameters that do not fit.
     """
     try:
-        return _named(msgspec.convert(parameters, _class(name)), name)
+        validator = cast(Validator, msgspec.convert(parameters, _class(name)))
     except msgspec.ValidationError as error:
         raise InputError(str(error), where=f"parameters of validator {name!r}") from None
+    if validator.name != name:
+        raise InputError(
+            f"entry point {name!r} offers a validator named {validator.name!r}", remedy="give both one name"
+        )
+    return validator
 
 
 def make_validator(spec: ValidatorSpec) -> Validator:

@@ -21,13 +21,11 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections import deque
+from bisect import bisect_left
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 
-import msgspec
-
-from msifr_policy.errors import InputError
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
 __all__ = ["Repetition"]
 
@@ -47,59 +45,41 @@ MEMORY = 4096
 """Word sequences remembered."""
 
 
-class Repetition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Repetition(Rule, frozen=True):
     """Finds loops at the end of the text.
 
     The verdict is DEAD while the text ends in a loop of at least `characters` characters and `repeats`
     periods, or in a trivial one of at least `trivial` characters; else UNKNOWN.
     """
 
+    name = "repetition"
+    version = "2"
+    columns = ("loop", "repeats", "period", "trivial", "longest", "novelty", "old_lines")
+    """`loop`: characters of the loop the text ends in, 0 without one; `repeats`: its periods; `period`:
+    characters of one; `trivial`: characters of a trivial loop at the end; `longest`: the longest `loop`
+    so far; `novelty`: share of the recent words that end a new sequence, NaN before the first;
+    `old_lines`: share of the recent lines seen before, NaN before the first.
+    """
     characters: int = 300
     repeats: float = 3.0
     trivial: int = 1000
 
     def __post_init__(self) -> None:
         for field, least in (("characters", 2 * STEP), ("repeats", 2.0), ("trivial", 2 * STEP)):
-            value = getattr(self, field)
-            if not value >= least:
-                raise InputError(f"{field} = {value} must be at least {least}", where="validator repetition")
+            self._check(field, getattr(self, field) >= least, f"be at least {least}")
 
-    @property
-    def name(self) -> str:
-        """`repetition`."""
-        return "repetition"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "2"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores.
-
-        `loop`: characters of the loop the text ends in, 0 without one; `repeats`: its periods; `period`:
-        characters of one; `trivial`: characters of a trivial loop at the end; `longest`: the longest `loop`
-        so far; `novelty`: share of the recent words that end a new sequence, NaN before the first;
-        `old_lines`: share of the recent lines seen before, NaN before the first.
-        """
-        return ("loop", "repeats", "period", "trivial", "longest", "novelty", "old_lines")
-
-    def start(self, prompt: str) -> RepetitionState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
         del prompt
-        return RepetitionState(self)
+        return _RepetitionState(self)
 
 
 class _Seen:
     """Remembers the last `memory` items, and which of the last `recent` ones were new when they came."""
 
-    __slots__ = ("_flags", "_items", "_memory", "_order", "_recent")
-
     def __init__(self, memory: int, recent: int) -> None:
-        self._memory, self._recent = memory, recent
-        self._order: deque[Hashable] = deque()
-        self._items: set[Hashable] = set()
+        self._memory = memory
+        self._items: OrderedDict[Hashable, None] = OrderedDict()
         self._flags: deque[bool] = deque(maxlen=recent)
 
     def add(self, key: Hashable) -> bool:
@@ -107,20 +87,14 @@ class _Seen:
         new = key not in self._items
         self._flags.append(new)
         if new:
-            self._items.add(key)
-            self._order.append(key)
-            if len(self._order) > self._memory:
-                self._items.discard(self._order.popleft())
+            self._items[key] = None
+            if len(self._items) > self._memory:
+                self._items.popitem(last=False)
         return new
 
     @property
     def novelty(self) -> float:
         return sum(self._flags) / len(self._flags) if self._flags else math.nan
-
-    def copy(self) -> _Seen:
-        twin = _Seen(self._memory, self._recent)
-        twin._order, twin._items, twin._flags = self._order.copy(), self._items.copy(), self._flags.copy()
-        return twin
 
 
 _NUMBERS = re.compile(rb"[0-9]+")
@@ -130,20 +104,12 @@ _MAX_LINE = 256
 _MIN_LINE = 16
 
 
-class RepetitionState:
-    """The window, the loop being followed, and what was seen."""
-
-    __slots__ = (
-        "_grams", "_line", "_lines", "_longest", "_loop", "_pending", "_period", "_rule", "_trivial",
-        "_window", "_word", "_words",
-    )  # fmt: skip
-
+class _RepetitionState(TextState):
     def __init__(self, rule: Repetition) -> None:
         self._rule = rule
         self._pending = ""  # less than STEP characters not looked at yet
         self._window = ""
-        self._period = 0  # of the loop that the window ends in, 0 without one
-        self._loop = 0
+        self._period = self._loop = 0  # of the loop that the window ends in, 0 without one
         self._longest = 0
         self._trivial = False
         self._word = self._line = b""  # unfinished, in UTF-8
@@ -151,9 +117,7 @@ class RepetitionState:
         self._grams = _Seen(MEMORY, RECENT)
         self._lines = _Seen(MEMORY // 8, 32)
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Look at the text up to the last position that is a multiple of `STEP`."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         self._pending += text
         if len(self._pending) >= STEP:
             text = self._window + self._pending
@@ -167,29 +131,13 @@ class RepetitionState:
         trivial = self._loop if self._trivial else 0
         repeats = loop / self._period if loop else 0.0
         dead = trivial >= self._rule.trivial or (loop >= self._rule.characters and repeats >= self._rule.repeats)
-        scores = (
-            float(loop),
-            repeats,
-            float(self._period if loop else 0),
-            float(trivial),
-            float(self._longest),
-            self._grams.novelty,
-            1.0 - self._lines.novelty,
-        )
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, scores)
-
-    def copy(self) -> RepetitionState:
-        """Return an independent copy."""
-        twin = RepetitionState(self._rule)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        twin._words = self._words.copy()
-        twin._grams, twin._lines = self._grams.copy(), self._lines.copy()
-        return twin
+        period = self._period if loop else 0
+        novelty, old_lines = self._grams.novelty, 1.0 - self._lines.novelty
+        return evidence(loop, repeats, period, trivial, self._longest, novelty, old_lines, dead=dead)
 
     def _look(self, text: str, end: int) -> None:
-        """Look at the `STEP` characters before `end`; `text` reaches a window further back, or to the start."""
-        familiar = self._read(text[end - STEP : end])
+        """Look at the `STEP` characters before `end`; `text` reaches a window further back, or to its start."""
+        familiar = self._take(text[end - STEP : end])
         p = self._period
         if p and text[end - STEP : end] == text[end - STEP - p : end - p]:
             self._loop += STEP
@@ -216,7 +164,7 @@ class RepetitionState:
                 return
             end = at + NEEDLE - 1
 
-    def _read(self, block: str) -> bool:
+    def _take(self, block: str) -> bool:
         """Take the lines and words of a block; say whether it may be a repeat: no new words end it."""
         data = block.encode("utf-8", "surrogatepass").lower()
         if b"\n" in data:
@@ -243,11 +191,10 @@ class RepetitionState:
 
 def _common_suffix(text: str, p: int) -> int:
     """Return how many characters at the end of `text` equal those `p` before."""
-    low, high = NEEDLE, len(text) - p
-    while low < high:  # bisection: comparing slices is fast
-        middle = (low + high + 1) // 2
-        if text[len(text) - middle :] == text[len(text) - middle - p : len(text) - p]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    end = len(text)
+
+    def differ(length: int) -> bool:
+        return text[end - length :] != text[end - length - p : end - p]
+
+    # Bisection, as comparing slices is fast.
+    return NEEDLE + bisect_left(range(NEEDLE + 1, end - p + 1), True, key=differ)

@@ -7,12 +7,9 @@ second in the alphabet.
 
 from __future__ import annotations
 
-import math
 import re
 
-import msgspec
-
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 
 __all__ = ["MOST_WORDS", "WordOrder"]
 
@@ -20,36 +17,22 @@ MOST_WORDS = 1000
 """A prompt with more words is no list."""
 
 
-class WordOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class WordOrder(Rule, frozen=True):
     """Checks claims of alphabetical order.
 
     The verdict is UNKNOWN, since a text may correct itself; with `first_false_counts` it is DEAD from the first false
     claim on.
     """
 
+    name = "word_order"
+    columns = ("claims", "false")
+    """`claims`: claims so far; `false`: those of them that are false. All NaN if the prompt is no list of words."""
     first_false_counts: bool = False
 
-    @property
-    def name(self) -> str:
-        """`word_order`."""
-        return "word_order"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores, all NaN if the prompt is no list of words.
-
-        `claims`: claims so far; `false`: those of them that are false.
-        """
-        return ("claims", "false")
-
-    def start(self, prompt: str) -> WordOrderState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
-        return WordOrderState(self, _words(prompt))
+        words = _words(prompt)
+        return _WordOrderState(self, words) if words else Silence(self.columns)
 
 
 _WORD = re.compile("[a-z]{1,40}")
@@ -64,11 +47,7 @@ def _words(prompt: str) -> frozenset[str]:
     return frozenset(filter(_WORD.fullmatch, words)) if listed else frozenset()
 
 
-class WordOrderState:
-    """Counts, and what the next claim may begin with."""
-
-    __slots__ = ("_claims", "_false", "_last", "_less", "_rule", "_tail", "_words")
-
+class _WordOrderState(TextState):
     def __init__(self, rule: WordOrder, words: frozenset[str]) -> None:
         self._rule = rule
         self._words = words
@@ -77,11 +56,7 @@ class WordOrderState:
         self._less = False  # "<" after it
         self._claims = self._false = 0
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Check the claims that the new text completes."""
-        del tokens
-        if not self._words:
-            return Evidence(Verdict.UNKNOWN, (math.nan,) * 2)
+    def _read(self, text: str) -> Evidence:
         text = self._tail + text
         end = 0
         for match in _TOKEN.finditer(text):
@@ -95,14 +70,7 @@ class WordOrderState:
         mark = text.rfind('"', end)
         self._tail = text[mark:] if mark >= 0 and _UNFINISHED.fullmatch(text, mark) else ""
         dead = self._rule.first_false_counts and self._false > 0
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, (float(self._claims), float(self._false)))
-
-    def copy(self) -> WordOrderState:
-        """Return an independent copy."""
-        twin = WordOrderState(self._rule, self._words)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin
+        return evidence(self._claims, self._false, dead=dead)
 
     def _take(self, word: str) -> None:
         if self._less and self._last in self._words and word in self._words:

@@ -18,12 +18,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zlib import crc32
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.weights import recall
 
 __all__ = ["BUCKETS", "PROMPT_REACH", "GramReader", "Words", "prompt_buckets", "text_buckets"]
@@ -52,8 +51,6 @@ def _hashed(piece: str) -> tuple[bytes, int]:
 
 class GramReader:
     """Finds new buckets in a text that comes in pieces."""
-
-    __slots__ = ("_held", "_previous", "_seen")
 
     def __init__(self) -> None:
         self._held = ""
@@ -84,12 +81,6 @@ class GramReader:
         self._previous = crc
         return found
 
-    def copy(self) -> GramReader:
-        """Return an independent reader that has seen the same text."""
-        twin = GramReader()
-        twin._held, twin._previous, twin._seen = self._held, self._previous, self._seen[:]
-        return twin
-
 
 def text_buckets(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the buckets of a whole text in order of occurrence, and how many characters each needs to count."""
@@ -103,33 +94,22 @@ def prompt_buckets(prompt: str) -> NDArray[np.int64]:
     return text_buckets(prompt[-PROMPT_REACH:] + "\n")[0]
 
 
-class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Words(Rule, frozen=True):
     """Learned log-odds of hashed words.
 
     weights: SHA-256 of a safetensors file with "words.text" and "words.prompt" `[65,536]` int16 and "words.scale", the
     value of one unit in nats. Raises `InputError` when started with weights that are unknown or of another shape.
     """
 
+    name = "words"
+    version = "2"
+    columns = ("text", "prompt")
+    """`text` and `prompt`, see the module docstring."""
     weights: str
 
-    @property
-    def name(self) -> str:
-        """`words`."""
-        return "words"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "2"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """`text` and `prompt`, see the module docstring."""
-        return ("text", "prompt")
-
-    def start(self, prompt: str) -> WordsState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
-        return WordsState(_odds(self.weights), _of_prompt(self.weights, prompt))
+        return _WordsState(_odds(self.weights), _of_prompt(self.weights, prompt))
 
 
 class _Odds(NamedTuple):
@@ -148,10 +128,8 @@ def _odds(weights: str) -> _Odds:
         raise InputError(f"no weights of words: {error}", where="validator words") from None
     for weight in (text, prompt):
         if weight.shape != (BUCKETS,) or weight.dtype != np.int16:
-            raise InputError(
-                f"weights of shape {weight.shape} and type {weight.dtype}, not [{BUCKETS}] int16",
-                where="validator words",
-            )
+            found = f"weights of shape {weight.shape} and type {weight.dtype}, not [{BUCKETS}] int16"
+            raise InputError(found, where="validator words")
     if not math.isfinite(scale):
         raise InputError("words.scale is not finite", where="validator words")
     return _Odds(array("h", text.tobytes()), array("h", prompt.tobytes()), scale)
@@ -169,29 +147,16 @@ def _score(total: int, n: int, scale: float) -> float:
     return total * scale / math.sqrt(n + SMOOTHING)
 
 
-class WordsState:
-    """Sum of the weights of the buckets seen."""
-
-    __slots__ = ("_n", "_odds", "_prompt", "_reader", "_total")
-
+class _WordsState(TextState):
     def __init__(self, odds: _Odds, prompt: float) -> None:
         self._odds = odds
         self._prompt = prompt
         self._reader = GramReader()
-        self._total = 0
-        self._n = 0
+        self._total = self._n = 0
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Add the weights of the new buckets."""
-        del tokens
+    def _read(self, text: str) -> Evidence:
         weights = self._odds.text
         for bucket, _ in self._reader.feed(text):
             self._total += weights[bucket]
             self._n += 1
-        return Evidence(Verdict.UNKNOWN, (_score(self._total, self._n, self._odds.scale), self._prompt))
-
-    def copy(self) -> WordsState:
-        """Return an independent state that has seen the same text."""
-        twin = WordsState(self._odds, self._prompt)
-        twin._reader, twin._total, twin._n = self._reader.copy(), self._total, self._n
-        return twin
+        return evidence(_score(self._total, self._n, self._odds.scale), self._prompt)

@@ -1,1 +1,1 @@
-"""Equations in a text: atoms, expressions, and the verdict on both sides."""
+"""Equations in running text, in three steps: `atoms` of its characters, `expressions` and their values, `judge`."""

@@ -1,7 +1,6 @@
 r"""From the characters of a clause to atoms: numbers, words, operators, relations and marks.
 
-The first of three steps (`atoms`, `expressions`, `equations`) that judge the equations in running text. It
-knows plain text, LaTeX (also with doubled backslashes, as in JSON) and the usual typographic signs.
+Plain text, LaTeX (also with doubled backslashes, as in JSON) and the usual typographic signs are known.
 Everything unknown becomes a gap, which keeps the equation around it from being called false.
 """
 

@@ -1,9 +1,8 @@
 r"""From atoms to expressions: what the words mean, which runs of items are expressions, what these are worth.
 
-The second of three steps (`atoms`, `expressions`, `equations`). `read_items` drops units and remarks,
-turns words such as "of" and "times" into operators, and leaves breaks and doubts; `runs` cuts a side at its
-breaks; `Run.value` evaluates exactly. Values are bounded (512 bits, nesting of 12, exponents of 64), so that
-time and memory are linear in the clause.
+`ends` drops units and remarks, turns words such as "of" and "times" into operators, leaves breaks and doubts, and
+cuts a side at its breaks; `Expression.value` evaluates exactly. Values are bounded (512 bits, nesting of 12, exponents
+of 64), so that time and memory are linear in the clause.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Atom, Mark, Number, Word
 
-__all__ = ["Item", "Reading", "Run", "UnreadableError", "Value", "read_items", "runs"]
+__all__ = ["Expression", "Item", "Reading", "UnreadableError", "Value", "ends"]
 
 _MAX_BITS = 512
 _MAX_DEPTH = 12
@@ -47,7 +46,7 @@ _LEADING = _words(
 _FUNCTIONS = _words("root log ln sin cos tan sec csc cot arcsin arccos arctan exp sqrt gcd lcm max min det choose pi")
 
 
-def read_items(side: list[Atom], units: set[str]) -> list[Item]:
+def _read_items(side: list[Atom], units: set[str]) -> list[Item]:
     """Turn words into units (added to `units`), operators, breaks and doubts, and free stray parentheses."""
     items: list[Item] = []
     n = len(side)
@@ -56,8 +55,7 @@ def read_items(side: list[Atom], units: set[str]) -> list[Item]:
         atom = side[i]
         last = items[-1] if items else Mark.BREAK
         operand = isinstance(last, Number) or last == ")"
-        per_unit = atom == "/" and operand and i + 1 < n and _is_unit(side[i + 1])  # $5/hour
-        if isinstance(atom, Word) or per_unit:
+        if _in_phrase(side, i) and (operand or atom != "/"):
             start = i
             while i < n and _in_phrase(side, i):
                 i += 1
@@ -71,14 +69,11 @@ def read_items(side: list[Atom], units: set[str]) -> list[Item]:
         i += 1
         following = side[i] if i < n else None
         if isinstance(atom, Number):
-            if operand:
-                if mixed := _mixed(last, side[i - 1 : i + 2]):
-                    items[-1] = mixed
-                    i += 2
-                else:
-                    items += (Mark.GAP, atom)
+            if operand and (mixed := _mixed(last, side[i - 1 : i + 2])):
+                items[-1] = mixed
+                i += 2
             else:
-                items.append(atom)
+                items += (Mark.GAP, atom) if operand else (atom,)
         elif atom == "x":
             items.append("*" if operand else Mark.GAP)
         elif atom == "**":  # a power, or bold type
@@ -109,7 +104,7 @@ def _remark(side: list[Atom], i: int) -> int:
         atom = side[j]
         if atom in ("(", "{"):
             depth += 1
-        elif atom in (")",):
+        elif atom == ")":
             depth -= 1
             if depth == 0:
                 return j + 1 if words else 0
@@ -133,6 +128,7 @@ def _is_numerator(items: list[Item]) -> bool:
 
 
 def _in_phrase(side: list[Atom], i: int) -> bool:
+    """Say whether an atom is a word, or the stroke before one: $5/hour."""
     return isinstance(side[i], Word) or (side[i] == "/" and i + 1 < len(side) and _is_unit(side[i + 1]))
 
 
@@ -142,13 +138,11 @@ def _is_unit(atom: Atom) -> bool:
 
 def _mixed(whole: Item, fraction: list[Atom]) -> Number | None:
     """Return the mixed number of `whole` and `fraction` (`2 1/2`), or None if they are none."""
-    if len(fraction) < 3 or fraction[1] != "/":
-        return None
-    numbers = [x for x in (whole, fraction[0], fraction[2]) if isinstance(x, Number)]
-    values = [x.value for x in numbers if isinstance(x.value, int) and not x.percent]
-    if len(values) < 3 or values[1] >= values[2]:
-        return None
-    return Number(values[0] + Fraction(values[1], values[2]))
+    match [whole, *fraction]:
+        case [Number(a, percent=False), Number(b, percent=False), "/", Number(c, percent=False)]:
+            if all(isinstance(value, int) for value in (a, b, c)) and b < c:
+                return Number(a + Fraction(b, c))
+    return None
 
 
 def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None, units: set[str]) -> tuple[Item, ...]:
@@ -204,7 +198,7 @@ _ZERO = cast(Fraction, 0)
 
 
 class UnreadableError(Exception):
-    """A run of items is no expression, or its value is out of bounds."""
+    """The items are no expression, or its value is out of bounds."""
 
 
 class Value(NamedTuple):
@@ -226,40 +220,41 @@ class Reading(NamedTuple):
     paired: bool = False  # 8 / 1/2 as 8 / (1/2)
 
 
-class Run:
-    """A run of items between two breaks, read as one expression."""
+class Expression:
+    """The items between two breaks, read as one expression."""
 
     def __init__(self, items: list[Item]) -> None:
         self.doubtful = Mark.DOUBT in items
         self.items = [item for item in items if not isinstance(item, Mark)]
-        self._reading = Reading()
-        self._list: list[Number | str] = []
-        self._at = 0
 
     def value(self, reading: Reading) -> Value:
         """Evaluate. Raises `UnreadableError`."""
-        self._reading, self._at = reading, 0
-        self._list = _pair(self.items) if reading.paired else self.items
-        value = self._expression(0, 0)
-        if self._at < len(self._list):
-            raise UnreadableError
-        return value
+        return _Evaluation(_pair(self.items) if reading.paired else self.items, reading).value
 
     @property
     def number(self) -> Number | None:
-        """The number that is all of this run but a sign, if it is one."""
+        """The number that is all of this expression but a sign, if it is one."""
         last = self.items[-1] if self.items else None
         alone = len(self.items) == 1 or (len(self.items) == 2 and self.items[0] in ("+", "-"))
         return last if alone and isinstance(last, Number) else None
 
+
+class _Evaluation:
+    """Goes through the items from left to right, by precedence."""
+
+    def __init__(self, items: list[Number | str], reading: Reading) -> None:
+        self._items, self._reading = items, reading
+        self._at = 0
+        self.value = self._expression(0, 0)
+        if self._at < len(items):
+            raise UnreadableError
+
     def _expression(self, least: int, depth: int) -> Value:
         left = self._operand(depth)
-        while self._at < len(self._list):
-            operator = self._list[self._at]
+        while self._at < len(self._items):
+            operator = self._items[self._at]
             precedence = _PRECEDENCE.get(operator, 0) if isinstance(operator, str) else 0
-            if precedence == 0:
-                break
-            if self._reading.sequential and precedence <= 2:
+            if self._reading.sequential and precedence == 2:
                 precedence = 1
             if precedence <= least:
                 break
@@ -269,53 +264,45 @@ class Run:
             left = _apply(str(operator), left, right)
         return left
 
-    def _operand(self, depth: int) -> Value:
-        if depth > _MAX_DEPTH or self._at >= len(self._list):
+    def _operand(self, depth: int, *, group: bool = False) -> Value:
+        item = self._take()
+        if depth > _MAX_DEPTH or (group and item != "("):
             raise UnreadableError
-        item = self._list[self._at]
-        self._at += 1
         if isinstance(item, Number):
             if item.percent:
                 return Value(item.value * self._reading.percent, item.slack * self._reading.percent)
             return Value(item.value, item.slack)
         if item == "(":
             value = self._expression(0, depth + 1)
-            self._close()
+            if self._take() != ")":
+                raise UnreadableError
             return value
         if item == "frac":
-            return _apply("/", self._group(depth), self._group(depth))
-        if item in ("-", "+"):
-            if item == "+" and self._at > 1:
-                raise UnreadableError  # 2 *+ 1 is a slip
+            return _apply("/", self._operand(depth + 1, group=True), self._operand(depth + 1, group=True))
+        if item == "-" or (item == "+" and self._at == 1):  # 2 *+ 1 is a slip
             value = self._expression(_UNARY, depth + 1)
             return Value(-value.value, value.slack) if item == "-" else value
         raise UnreadableError
 
-    def _group(self, depth: int) -> Value:
-        if self._at >= len(self._list) or self._list[self._at] != "(":
-            raise UnreadableError
-        return self._operand(depth + 1)
-
-    def _close(self) -> None:
-        if self._at >= len(self._list) or self._list[self._at] != ")":
+    def _take(self) -> Number | str:
+        if self._at == len(self._items):
             raise UnreadableError
         self._at += 1
+        return self._items[self._at - 1]
 
 
 def _pair(items: list[Number | str]) -> list[Number | str]:
     """Put the fractions of each chain a / b / … in parentheses, paired from its end."""
     paired: list[Number | str] = []  # reversed
-    i = len(items) - 1
-    while i >= 0:
-        denominator, slash, numerator = items[i], items[i - 1] if i else "", items[i - 2] if i > 1 else ""
-        if isinstance(denominator, Number) and slash == "/" and isinstance(numerator, Number):
-            paired += (")", denominator, slash, numerator, "(")
-            i -= 3
-        else:
-            paired.append(denominator)
-            i -= 1
-    paired.reverse()
-    return paired
+    left = list(items)
+    while left:
+        match left:
+            case [*_, Number() as numerator, "/", Number() as denominator]:
+                paired += (")", denominator, "/", numerator, "(")
+                del left[-3:]
+            case _:
+                paired.append(left.pop())
+    return paired[::-1]
 
 
 def _apply(operator: str, a: Value, b: Value) -> Value:
@@ -348,13 +335,16 @@ def _bits(x: Fraction) -> int:
     return max(x.numerator.bit_length(), x.denominator.bit_length())
 
 
-def runs(items: list[Item]) -> tuple[Run, Run]:
-    """Return the first and the last run of a side; a gap or an operator beyond the break is a doubt."""
+def ends(side: list[Atom], units: set[str]) -> tuple[Expression, Expression]:
+    """Return the first and the last expression of a side, and add its units to `units`.
+
+    A gap or an operator beyond the break next to an expression makes it doubtful.
+    """
+    items = _read_items(side, units)
     breaks = [i for i, item in enumerate(items) if item is Mark.BREAK or item is Mark.GAP]
     if not breaks:
-        run = Run(items)
-        return run, run
-    first, last = Run(items[: breaks[0]]), Run(items[breaks[-1] + 1 :])
+        return (whole := Expression(items)), whole
+    first, last = Expression(items[: breaks[0]]), Expression(items[breaks[-1] + 1 :])
     first.doubtful |= _hides(items[breaks[0] :])
     last.doubtful |= _hides(items[breaks[-1] :: -1]) or (bool(last.items) and last.items[0] in ("+", "-"))
     return first, last
@@ -362,7 +352,5 @@ def runs(items: list[Item]) -> tuple[Run, Run]:
 
 def _hides(items: list[Item]) -> bool:
     """Say whether the breaks that `items` begin with hold a gap or end at an operator."""
-    for item in items:
-        if item is not Mark.BREAK:
-            return item is Mark.GAP or (isinstance(item, str) and item in _PRECEDENCE)
-    return False
+    item = next((item for item in items if item is not Mark.BREAK), None)
+    return item is Mark.GAP or item in _PRECEDENCE

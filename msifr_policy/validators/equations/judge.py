@@ -1,6 +1,6 @@
 r"""Equations in running text: find them in one clause, read them charitably, judge them exactly.
 
-`judge(clause)` returns a `Judgement` for each relation sign between two sides that look numeric. The rule is
+`judge(clause)` returns a `JudgedEquation` for each relation sign between two sides that look numeric. The rule is
 charity: an equation **holds** if some plain reading of it does; it is **false** only if every reading
 fails and nothing in or around it was left unexplained; else it is **skipped**. So `3 apples + 4 = 7`,
 `2/3 = 0.67` and `$5 \times 20\% = 1$` hold, `3 + 4 = 8` is false, and `x + 4 = 8`, `5! = 121`,
@@ -9,8 +9,6 @@ fails and nothing in or around it was left unexplained; else it is **skipped**. 
 Rounding follows the digits shown: a result may be rounded or cut off at its last decimal, and a number
 that looks rounded (0.33) stands for all it may have been rounded from. A whole number in the place of a
 fraction is skipped.
-
-The last of three steps: `atoms` (characters), `expressions` (values), and here the relation of two sides.
 """
 
 from __future__ import annotations
@@ -22,12 +20,12 @@ from fractions import Fraction
 from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Number, Relation, Word, read_sides
-from msifr_policy.validators.equations.expressions import Reading, Run, UnreadableError, Value, read_items, runs
+from msifr_policy.validators.equations.expressions import Expression, Reading, UnreadableError, Value, ends
 
-__all__ = ["Judgement", "Outcome", "judge", "may_hold_equation"]
+__all__ = ["JudgedEquation", "Truth", "judge", "may_hold_equation"]
 
 
-class Outcome(Enum):
+class Truth(Enum):
     """What became of one relation."""
 
     HOLDS = "holds"
@@ -35,15 +33,15 @@ class Outcome(Enum):
     SKIPPED = "skipped"
 
 
-class Judgement(NamedTuple):
+class JudgedEquation(NamedTuple):
     """One judged relation and its relative error |a − b| / max(|a|, |b|), in [0, 2], 0 unless false."""
 
-    outcome: Outcome
+    truth: Truth
     error: float = 0.0
 
 
-_HOLDS = Judgement(Outcome.HOLDS)
-_SKIPPED = Judgement(Outcome.SKIPPED)
+_HOLDS = JudgedEquation(Truth.HOLDS)
+_SKIPPED = JudgedEquation(Truth.SKIPPED)
 
 _QUANTITIES = {
     "time": "second sec minute min hour hr day week month year quarter decade century weekend shift",
@@ -58,14 +56,12 @@ _QUANTITIES = {
 _CONVERTIBLE = {unit: kind for kind, units in _QUANTITIES.items() for unit in units.split()}
 
 
-def _conversion(units: set[str], money: bool) -> bool:
+def _conversion(units: set[str], *, money: bool) -> bool:
     """Say whether the units may need converting: several of one kind, or one that counts something else."""
     known = {word if word in _CONVERTIBLE else word.removesuffix("s") for word in units} & _CONVERTIBLE.keys()
     if money:
         known.add("dollar")
-    if len(known) > 1:
-        return True
-    return any(_CONVERTIBLE[word] in ("count", "clock") for word in known)
+    return len(known) > 1 or any(_CONVERTIBLE[word] in ("count", "clock") for word in known)
 
 
 _DIGIT = re.compile("[0-9]")
@@ -89,22 +85,20 @@ def may_hold_equation(clause: str) -> bool:
     return "≈" in clause or "\\approx" in clause or "~" in clause
 
 
-def judge(clause: str) -> list[Judgement]:
+def judge(clause: str) -> list[JudgedEquation]:
     """Judge every relation of a clause whose two sides are numeric expressions, in order.
 
     A relation between two bare numbers, or with a side that is no numeric expression, gives nothing.
     Time is linear in the length of the clause.
     """
     if bullet := _BULLET.match(clause):
-        judgements = _judge_clause(clause[bullet.end() :])
-        if all(judgement.outcome is not Outcome.FALSE for judgement in judgements):
-            return judgements
+        judged = _judge_clause(clause[bullet.end() :])
+        if all(equation.truth is not Truth.FALSE for equation in judged):
+            return judged
     return _judge_clause(clause)
 
 
 _BULLET = re.compile(r"\s*[-*•–]\s+")
-
-
 _PROSE = f"{string.ascii_letters} ,'’"
 
 
@@ -116,40 +110,33 @@ def _trim(clause: str) -> str:
     return clause[start:end]
 
 
-def _judge_clause(clause: str) -> list[Judgement]:
+def _judge_clause(clause: str) -> list[JudgedEquation]:
     sides, relations = read_sides(_trim(clause))
     if all(relation is Relation.OTHER for relation in relations):
         return []
     units: set[str] = set()
-    ends = [runs(read_items(side, units)) for side in sides]
-    judgements: list[Judgement] = []
-    money: bool | None = None
+    expressions = [ends(side, units) for side in sides]
+    judged: list[JudgedEquation] = []
     for k, relation in enumerate(relations):
         if relation is Relation.OTHER:
             continue
-        left, right = ends[k][1], ends[k + 1][0]
-        judgement = _judge(left, right, relation)
-        if judgement is None:
+        left, right = expressions[k][1], expressions[k + 1][0]
+        equation = _judge(left, right, relation)
+        if equation is None:
             continue
-        if judgement.outcome is Outcome.FALSE:
-            label = left.number is not None and (k == 0 or left is not ends[k][0])
+        if equation.truth is Truth.FALSE:
+            label = left.number is not None and (k == 0 or left is not expressions[k][0])
             label |= k == 0 and right.number is None and isinstance(sides[0][-1], Word)
-            runs_on = k + 1 < len(relations) and _runs_on(left, right)
-            if money is None:
-                money = any(sign in clause for sign in "$€£")
-            if label or runs_on or _conversion(units, money):
-                judgement = _SKIPPED
-        judgements.append(judgement)
-    return judgements
+            # In 3 + 4 = 7 * 2 = 14 the right side goes on computing from the value of the left.
+            first = right.items[0] if k + 1 < len(relations) else None
+            runs_on = isinstance(first, Number) and left.value(Reading()).value == first.value
+            if label or runs_on or _conversion(units, money=any(sign in clause for sign in "$€£")):
+                equation = _SKIPPED
+        judged.append(equation)
+    return judged
 
 
-def _runs_on(left: Run, right: Run) -> bool:
-    """Say whether `right` goes on computing from the value of `left`, as in 3 + 4 = 7 * 2 = 14."""
-    first = right.items[0]
-    return isinstance(first, Number) and left.value(Reading()).value == first.value
-
-
-def _judge(left: Run, right: Run, relation: Relation) -> Judgement | None:
+def _judge(left: Expression, right: Expression, relation: Relation) -> JudgedEquation | None:
     if not left.items or not right.items or (left.number and right.number):
         return None
     doubtful = left.doubtful or right.doubtful
@@ -167,41 +154,30 @@ def _judge(left: Run, right: Run, relation: Relation) -> Judgement | None:
             a, b = left.value(reading), right.value(reading)
         except UnreadableError:
             return None
-        outcome = _compare(a, b, left.number, right.number, relation)
-        if outcome is Outcome.HOLDS:
+        truth = _compare(a, b, left.number, right.number, relation)
+        if truth is Truth.HOLDS:
             return _HOLDS
-        if outcome is Outcome.SKIPPED:
-            doubtful = True
-        else:
+        if truth is Truth.FALSE:
             error = min(error, float(abs(a.value - b.value) / max(abs(a.value), abs(b.value))))
-            if _shifted(a.value, b.value):
-                doubtful = True
-    return _SKIPPED if doubtful else Judgement(Outcome.FALSE, error)
+        doubtful |= truth is Truth.SKIPPED or _shifted(a.value, b.value)
+    return _SKIPPED if doubtful else JudgedEquation(Truth.FALSE, error)
 
 
 def _shifted(a: Fraction, b: Fraction) -> bool:
     """Say whether the two differ by cents, thousands or millions left out."""
-    if not a or not b:
-        return False
-    ratio = Fraction(a) / b
-    return ratio in _SHIFTS or 1 / ratio in _SHIFTS
+    return any(a * shift == b or b * shift == a for shift in (100, 1000, 10**6))
 
 
-_SHIFTS = frozenset((100, 1000, 10**6))
-
-
-def _compare(a: Value, b: Value, left: Number | None, right: Number | None, relation: Relation) -> Outcome:
+def _compare(a: Value, b: Value, left: Number | None, right: Number | None, relation: Relation) -> Truth:
     difference = abs(a.value - b.value)
-    if not difference:
-        return Outcome.HOLDS
-    if difference <= _tolerance(a, left, b) + _tolerance(b, right, a):
-        return Outcome.HOLDS
+    if not difference or difference <= _tolerance(a, left, b) + _tolerance(b, right, a):
+        return Truth.HOLDS
     about = relation is Relation.ABOUT
     if about and difference * 10 <= max(abs(a.value), abs(b.value)):
-        return Outcome.HOLDS
+        return Truth.HOLDS
     if _rounded(a, left, b) or _rounded(b, right, a):
-        return Outcome.HOLDS if about else Outcome.SKIPPED
-    return Outcome.FALSE
+        return Truth.HOLDS if about else Truth.SKIPPED
+    return Truth.FALSE
 
 
 def _tolerance(value: Value, number: Number | None, other: Value) -> Fraction:

@@ -1,1 +1,1 @@
-"""How validators read: lines, clauses, sentences, numbers, places in a document."""
+"""How text that arrives in pieces is read: by line, clause or sentence, its numbers, its JSON, a formal language."""

@@ -46,8 +46,6 @@ class Clause(NamedTuple):
 class ClauseCutter:
     """The unfinished clause of a text: at most `LIMIT` characters and a few more."""
 
-    __slots__ = ("_offset", "_searched", "_start", "_text")
-
     def __init__(self) -> None:
         self._text = ""
         self._start = 0  # of the clause in _text; a character before it is kept, as an end may depend on it
@@ -75,10 +73,3 @@ class ClauseCutter:
         self._start = start - kept
         self._offset += kept
         self._searched = max(self._start, len(self._text) - _REACH)
-
-    def copy(self) -> ClauseCutter:
-        """Return an independent copy."""
-        twin = ClauseCutter()
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin

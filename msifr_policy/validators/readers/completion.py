@@ -14,12 +14,11 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from msifr_policy.errors import InputError
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-__all__ = ["LIMIT", "MAX_ITEMS", "Completion", "LanguageState", "check_grammar"]
+__all__ = ["LIMIT", "MAX_ITEMS", "Completion", "check_grammar"]
 
 LIMIT = 2**16
 """Bytes of text that are read."""
@@ -33,8 +32,6 @@ class Completion:
     `state` is "open" while a completion exists, "dead" from the first character on after which there is none, and
     "lost" once nothing can be said any more. `characters` were read while it was open, NaN if it is lost.
     """
-
-    __slots__ = ("_bytes", "_matcher", "characters", "state")
 
     def __init__(self, grammar: str) -> None:
         self._matcher = _matcher(grammar).deep_copy()
@@ -69,41 +66,6 @@ class Completion:
     def final(self) -> bool:
         """Whether they are, and nothing can follow them."""
         return self.complete and self._matcher.is_stopped()
-
-    def copy(self) -> Completion:
-        """Return an independent copy."""
-        twin = Completion.__new__(Completion)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        twin._matcher = self._matcher.deep_copy()
-        return twin
-
-
-class LanguageState:
-    """A text that has to be one of a language: whether it is (1 or 0), and the characters read; NaN if not known.
-
-    DEAD once no completion is one, ALIVE while one is, UNKNOWN once nothing can be said any more.
-    """
-
-    __slots__ = ("_completion",)
-
-    def __init__(self, completion: Completion) -> None:
-        self._completion = completion
-
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Read the new text."""
-        del tokens
-        completion = self._completion
-        completion.feed(text)
-        complete = math.nan if completion.state == "lost" else float(completion.state == "open" and completion.complete)
-        return Evidence(_VERDICTS[completion.state], (complete, completion.characters))
-
-    def copy(self) -> LanguageState:
-        """Return an independent copy."""
-        return LanguageState(self._completion.copy())
-
-
-_VERDICTS = {"open": Verdict.ALIVE, "dead": Verdict.DEAD, "lost": Verdict.UNKNOWN}
 
 
 def check_grammar(grammar: str, where: str) -> None:

@@ -29,8 +29,6 @@ _REACH = 3 * _MAX_BLANKS
 class JsonPlace:
     """Lets nothing through before JSON begins, and everything after."""
 
-    __slots__ = ("_beginning", "_pending", "_place", "found")
-
     def __init__(self, place: Place) -> None:
         self.found = place == "whole"
         self._place = place
@@ -42,19 +40,10 @@ class JsonPlace:
         if self.found:
             return text
         text = self._pending + text
-        match = _BEGINNING.match(text) if self._beginning else None
-        if match is None:
-            match = (_OBJECT if self._place == "anywhere" else _FENCE).search(text)
-        if match is not None:
+        inside = _OBJECT if self._place == "anywhere" else _FENCE
+        if match := (_BEGINNING.match(text) if self._beginning else None) or inside.search(text):
             self.found, self._pending = True, ""
             return text[match.start("json") :]
         self._beginning = self._beginning and len(text) <= _REACH
         self._pending = text[-_REACH:]
         return ""
-
-    def copy(self) -> JsonPlace:
-        """Return an independent copy."""
-        twin = JsonPlace(self._place)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin

@@ -21,14 +21,11 @@ _NUMBER = re.compile(r"[0-9]{1,16}(?:,[0-9]{3}(?![0-9])){0,5}(?:\.[0-9]{1,16})?"
 
 def shown_numbers(text: str) -> Iterator[tuple[float, str]]:
     """Yield each number of a whole text, without its sign, and up to `BEHIND` characters before it."""
-    for match in _NUMBER.finditer(text):
-        yield _value(match[0]), text[max(0, match.start() - BEHIND) : match.start()]
+    yield from NumberReader().feed(text + " " * AHEAD)
 
 
 class NumberReader:
     """The unfinished number at the end of a text, and `BEHIND` characters before it."""
-
-    __slots__ = ("_at", "_text")
 
     def __init__(self) -> None:
         self._text = ""
@@ -44,16 +41,8 @@ class NumberReader:
             if end > certain:
                 waiting = start
                 break
-            yield _value(match[0]), text[start - BEHIND if start > BEHIND else 0 : start]
+            number = match[0]
+            value = float(number.replace(",", "") if "," in number else number)
+            yield value, text[start - BEHIND if start > BEHIND else 0 : start]
         kept = max(0, waiting - BEHIND)
         self._text, self._at = text[kept:], waiting - kept
-
-    def copy(self) -> NumberReader:
-        """Return an independent copy."""
-        twin = NumberReader()
-        twin._text, twin._at = self._text, self._at
-        return twin
-
-
-def _value(number: str) -> float:
-    return float(number.replace(",", "") if "," in number else number)

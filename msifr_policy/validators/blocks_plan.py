@@ -20,15 +20,12 @@ is reached.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-import msgspec
-
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Tokens, Verdict
+from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.lines import cut_lines
 
 __all__ = ["MOST_BLOCKS", "BlocksPlan"]
@@ -37,41 +34,28 @@ MOST_BLOCKS = 64
 """A problem with more blocks is none that is replayed: each step costs time in proportion to them."""
 
 
-class BlocksPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BlocksPlan(Rule, frozen=True):
     """Replays plans for blocks-world problems.
 
     The verdict is UNKNOWN, since a text may list a better plan; with `first_plan_counts` it is DEAD from the first
     broken plan on, for tasks that allow one plan.
     """
 
+    name = "blocks_plan"
+    columns = ("steps", "broken", "broken_plans", "reached", "reached_ever")
+    """`steps`: steps of the current plan; `broken`: 1 if one of them was not possible, else 0; `broken_plans`: plans
+    so far of which that holds; `reached`: 1 if the current plan is not broken and its goal holds now, else 0;
+    `reached_ever`: 1 if that was so after any step so far, else 0. All NaN if the prompt states no such problem.
+    """
     first_plan_counts: bool = False
 
-    @property
-    def name(self) -> str:
-        """`blocks_plan`."""
-        return "blocks_plan"
-
-    @property
-    def version(self) -> str:
-        """Version of the evidence."""
-        return "1"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the scores, all NaN if the prompt states no such problem.
-
-        `steps`: steps of the current plan; `broken`: 1 if one of them was not possible, else 0; `broken_plans`: plans
-        so far of which that holds; `reached`: 1 if the current plan is not broken and its goal holds now, else 0;
-        `reached_ever`: 1 if that was so after any step so far, else 0.
-        """
-        return ("steps", "broken", "broken_plans", "reached", "reached_ever")
-
-    def start(self, prompt: str) -> BlocksPlanState:
+    def start(self, prompt: str) -> TextState:
         """Return the state of a fresh attempt."""
-        return BlocksPlanState(self, _problem(prompt))
+        problem = _problem(prompt)
+        return _BlocksPlanState(self, problem) if problem else Silence(self.columns)
 
 
-class _World(NamedTuple):
+class World(NamedTuple):
     """Where each block stands (`_TABLE` or another block), and the one in the hand, which stands nowhere."""
 
     below: Mapping[str, str]
@@ -84,7 +68,7 @@ class _World(NamedTuple):
 class _Problem(NamedTuple):
     """The world at first, and what must stand on what in the end."""
 
-    world: _World
+    world: World
     goal: tuple[tuple[str, str], ...]
 
 
@@ -126,7 +110,7 @@ def _problem(prompt: str) -> _Problem | None:
         and len(set(standing)) == len(standing)  # and bears at most one
         and {*standing, *(block for pair in goal for block in pair)} <= below.keys()
     )
-    return _Problem(_World(below), goal) if goal and possible else None
+    return _Problem(World(below), goal) if goal and possible else None
 
 
 def _on(text: str) -> tuple[tuple[str, str], ...]:
@@ -136,15 +120,9 @@ def _on(text: str) -> tuple[tuple[str, str], ...]:
 
 
 _DEEDS = {
-    "pick": _Deed.PICK_UP,
-    "attack": _Deed.PICK_UP,
-    "unstack": _Deed.UNSTACK,
-    "feast": _Deed.UNSTACK,
-    "put": _Deed.PUT_DOWN,
-    "succumb": _Deed.PUT_DOWN,
-    "stack": _Deed.STACK,
-    "overcome": _Deed.STACK,
-}
+    "pick": _Deed.PICK_UP, "unstack": _Deed.UNSTACK, "put": _Deed.PUT_DOWN, "stack": _Deed.STACK,
+    "attack": _Deed.PICK_UP, "feast": _Deed.UNSTACK, "succumb": _Deed.PUT_DOWN, "overcome": _Deed.STACK,
+}  # fmt: skip
 _STEP = re.compile(
     r"""
     [\W_]{0,16}+
@@ -187,25 +165,25 @@ def _step(line: str, blocks: Mapping[str, str]) -> _Step | None:
     return _Step(deed, named[0], other, match[1] is not None and int(match[1]) == 1)
 
 
-def _after(world: _World, step: _Step) -> _World | None:
+def _after(world: World, step: _Step) -> World | None:
     """Return the world after a step, None if it is not possible."""
     below, hand = world
     deed, block, other, _ = step
     if deed in (_Deed.PUT_DOWN, _Deed.STACK):
         onto = _TABLE if deed is _Deed.PUT_DOWN else other
         free = onto == _TABLE or world.clear(onto)
-        return _World({**below, block: onto}) if hand == block and onto is not None and free else None
+        return World({**below, block: onto}) if hand == block and onto is not None and free else None
     under = below.get(block)
     right = under == _TABLE if deed is _Deed.PICK_UP else under != _TABLE and other in (None, under)
     if hand is not None or not right or not world.clear(block):
         return None
-    return _World({b: u for b, u in below.items() if b != block}, block)
+    return World({b: u for b, u in below.items() if b != block}, block)
 
 
 class _Plan(NamedTuple):
     """How far a plan has come: its world, its steps, whether one of them was not possible, and the last of them."""
 
-    world: _World
+    world: World
     steps: int = 0
     broken: bool = False
     last: _Step | None = None
@@ -213,62 +191,42 @@ class _Plan(NamedTuple):
     def solves(self, problem: _Problem) -> bool:
         return not self.broken and all(self.world.below.get(block) == other for block, other in problem.goal)
 
-    def told_again(self, step: _Step) -> bool:
-        return self.last is not None and step[:3] == self.last[:3]
 
-
-class BlocksPlanState:
-    """The current plan, what became of those before, and the unfinished line."""
-
-    __slots__ = ("_broken_plans", "_heading", "_line", "_plan", "_problem", "_reached_ever", "_rule")
-
-    def __init__(self, rule: BlocksPlan, problem: _Problem | None) -> None:
+class _BlocksPlanState(TextState):
+    def __init__(self, rule: BlocksPlan, problem: _Problem) -> None:
         self._rule = rule
         self._problem = problem
         self._line = ""
         self._heading = False  # since the last step
-        self._plan = _Plan(problem.world) if problem else None
+        self._plan = _Plan(problem.world)
         self._broken_plans = 0
         self._reached_ever = False
 
-    def feed(self, text: str, tokens: Tokens = NO_TOKENS) -> Evidence:
-        """Carry out the steps that the new text completes."""
-        del tokens
-        problem, plan = self._problem, self._plan
-        if problem is None or plan is None:
-            return Evidence(Verdict.UNKNOWN, (math.nan,) * 5)
+    def _read(self, text: str) -> Evidence:
+        problem = self._problem
         lines, self._line = cut_lines(self._line, text)
         for line in lines:
-            step = _step(line, problem.world.below)
-            if step:
-                plan = self._carry_out(problem, plan, step)
+            if step := _step(line, problem.world.below):
+                self._plan = self._carry_out(self._plan, step)
+                self._reached_ever |= self._plan.solves(problem)
                 self._heading = False
             elif _is_heading(line):
                 self._heading = True
-        self._plan = plan
+        _, steps, broken, _ = self._plan
+        reached = self._plan.solves(problem)
         dead = self._rule.first_plan_counts and self._broken_plans > 0
-        scores = (plan.steps, plan.broken, self._broken_plans, plan.solves(problem), self._reached_ever)
-        return Evidence(Verdict.DEAD if dead else Verdict.UNKNOWN, tuple(map(float, scores)))
+        return evidence(steps, broken, self._broken_plans, reached, self._reached_ever, dead=dead)
 
-    def copy(self) -> BlocksPlanState:
-        """Return an independent copy."""
-        twin = BlocksPlanState(self._rule, self._problem)
-        for slot in self.__slots__:
-            setattr(twin, slot, getattr(self, slot))
-        return twin
-
-    def _carry_out(self, problem: _Problem, plan: _Plan, step: _Step) -> _Plan:
+    def _carry_out(self, plan: _Plan, step: _Step) -> _Plan:
         begins = self._heading or step.first
-        if plan.told_again(step) and not begins:
+        if plan.last is not None and step[:3] == plan.last[:3] and not begins:
             return plan
         world = _after(plan.world, step)
-        if begins or (world is None and plan.solves(problem)):
-            anew = _after(problem.world, step)
+        if begins or (world is None and plan.solves(self._problem)):
+            anew = _after(self._problem.world, step)
             if anew is not None or world is None:
-                plan, world = _Plan(problem.world), anew
+                plan, world = _Plan(self._problem.world), anew
         if world is None:
             self._broken_plans += not plan.broken
             return _Plan(plan.world, plan.steps + 1, broken=True, last=step)
-        plan = _Plan(world, plan.steps + 1, plan.broken, step)
-        self._reached_ever |= plan.solves(problem)
-        return plan
+        return _Plan(world, plan.steps + 1, plan.broken, step)

@@ -1,0 +1,86 @@
+r"""Formal languages: a pattern or a grammar that the whole text has to follow, and whether it still can.
+
+A pattern is in the syntax of Rust's `regex`, without look-around and back-references; `.` does not match a
+newline unless `(?s)` says so. llguidance builds its automaton of derivatives as far as the text needs it, so no
+pattern takes more than linear time. Example: `(?s:.*)#### -?[0-9]+\n?`.
+
+A grammar is in llguidance's dialect of Lark: `start` is the whole text, rules are in small letters, terminals
+in capitals, and white space is only where `%ignore` or the rules put it. An example, sums in parentheses:
+
+    start: NUMBER | "(" start "+" start ")"
+    NUMBER: /[0-9]+/
+"""
+
+from __future__ import annotations
+
+import math
+
+from msifr_policy.validators.base import Evidence, Rule, TextState, Verdict
+from msifr_policy.validators.readers.completion import Completion, check_grammar
+
+__all__ = ["Grammar", "Regular"]
+
+
+class _FormalLanguage(Rule, frozen=True):
+    """Follows the text through a language, which the one parameter defines.
+
+    The verdict is DEAD once no completion of the text belongs to it, ALIVE while one does, and UNKNOWN beyond
+    `completion.LIMIT` bytes and where a grammar is too ambiguous. Raises `InputError` if the parameter defines none.
+    """
+
+    columns = ("complete", "read")
+    """`complete`: 1 if the text so far belongs to the language, else 0; `read`: characters before the text was dead.
+
+    Both NaN once the verdict is UNKNOWN.
+    """
+
+    def __post_init__(self) -> None:
+        (parameter,) = self.__struct_fields__
+        check_grammar(self._grammar(), f"validator {self.name}, parameter {parameter}")
+
+    def _grammar(self) -> str:
+        """Return the language as llguidance reads it."""
+        raise NotImplementedError
+
+    def start(self, prompt: str) -> TextState:
+        """Return the state of a fresh attempt."""
+        del prompt
+        return _FormalLanguageState(self._grammar())
+
+
+class Regular(_FormalLanguage, frozen=True):
+    """The texts that match `pattern`."""
+
+    name = "regular"
+    pattern: str
+
+    def _grammar(self) -> str:
+        from llguidance import LLMatcher
+
+        return LLMatcher.grammar_from_regex(self.pattern)
+
+
+class Grammar(_FormalLanguage, frozen=True):
+    """The texts that follow the grammar `lark`."""
+
+    name = "grammar"
+    lark: str
+
+    def _grammar(self) -> str:
+        from llguidance import LLMatcher
+
+        return LLMatcher.grammar_from_lark(self.lark)
+
+
+_VERDICTS = {"open": Verdict.ALIVE, "dead": Verdict.DEAD, "lost": Verdict.UNKNOWN}
+
+
+class _FormalLanguageState(TextState):
+    def __init__(self, grammar: str) -> None:
+        self._completion = Completion(grammar)
+
+    def _read(self, text: str) -> Evidence:
+        completion = self._completion
+        completion.feed(text)
+        complete = math.nan if completion.state == "lost" else float(completion.state == "open" and completion.complete)
+        return Evidence(_VERDICTS[completion.state], (complete, completion.characters))
