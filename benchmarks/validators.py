@@ -15,7 +15,6 @@ a rule calls dead at its default.
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from benchmarks._records import Record, environment, print_records, save_records
 from msifr_policy.records.traces import find_trace_files, read_traces
+from msifr_policy.testing.validators import same_evidence
 from msifr_policy.validators import (
     Evidence,
     Tokens,
@@ -39,24 +39,8 @@ PER_TOKEN = 4
 CONTROL = Path(__file__).parents[2] / "shared/control/gsm8k-human-solutions.jsonl.gz"
 """Right solutions written by people, where they are shared."""
 
-
 PROMPT = "Ann has 12 apples and 1,250 pears and gives half of them to her friends. How many of each are left?"
-WORDS = [
-    "so",
-    "we",
-    "then",
-    "add",
-    "the",
-    "number",
-    "of",
-    "apples",
-    "and",
-    "divide",
-    "by",
-    "what",
-    "is",
-    "left",
-]
+WORDS = ["so", "we", "then", "add", "the", "number", "of", "apples", "and", "divide", "by", "what", "is", "left"]
 
 
 def generated(n: int, seed: int = 0) -> Iterator[str]:
@@ -114,12 +98,8 @@ def rescanning(validators: Sequence[Validator], texts: Sequence[str]) -> tuple[f
 
 
 def agree(a: Sequence[Evidence], b: Sequence[Evidence]) -> bool:
-    """Say whether two runs gave the same evidence, NaN being equal to NaN."""
-    return len(a) == len(b) and all(
-        x.verdict == y.verdict
-        and all(s == t or (math.isnan(s) and math.isnan(t)) for s, t in zip(x.scores, y.scores, strict=True))
-        for x, y in zip(a, b, strict=True)
-    )
+    """Say whether two runs gave the same evidence."""
+    return len(a) == len(b) and all(map(same_evidence, a, b))
 
 
 def measure(texts: Sequence[str], repeats: int) -> list[Record]:
@@ -135,23 +115,23 @@ def measure(texts: Sequence[str], repeats: int) -> list[Record]:
         best = min(incremental([rule], texts)[0] for _ in range(repeats))
         records.append(Record(f"{rule.name}: cost", best / size * 1e9, "ns/byte"))
     for name, rules in (("default rules", default_validators()), ("all rules", everything)):
-        ours = min(incremental(rules, texts)[0] for _ in range(repeats)) / size * 1e9
-        records.append(Record(f"{name}: cost", ours, "ns/byte", "<= 1000", ok=ours <= 1000))
+        cost = min(incremental(rules, texts)[0] for _ in range(repeats)) / size * 1e9
+        records.append(Record(f"{name}: cost", cost, "ns/byte", "<= 1000", ok=cost <= 1000))
     # Re-scanning is quadratic: long texts are cut, and ours is measured again on the same cut texts.
     short = [text[:20_000] for text in texts]
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in short)
-    mine, evidence = incremental(everything, short)
+    ours, evidence = incremental(everything, short)
     theirs, again = rescanning(everything, short)
     peer = "a scan of the whole prefix at each checkpoint"
     same = agree(evidence, again)
     records += [
         Record(
             "first 20,000 characters: cost",
-            mine / size * 1e9,
+            ours / size * 1e9,
             "ns/byte",
             peer=f"{theirs / size * 1e9:.0f} ns/byte",
         ),
-        Record("first 20,000 characters: times faster", theirs / mine, "x", "> 1", peer, theirs > mine),
+        Record("first 20,000 characters: times faster", theirs / ours, "x", "> 1", peer, theirs > ours),
         Record("same evidence as the peer", float(same), "", "1", peer, same),
     ]
     return records
