@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import tiny
 from msifr_integrations.cli import main
-from msifr_integrations.cli.options import parse_filter
+from msifr_integrations.cli.words import parse_filter
 from msifr_integrations.generation.inputs import read_prompts
 from msifr_integrations.generation.journal import ledger_path
 from msifr_policy.errors import InputError
