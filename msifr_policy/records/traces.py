@@ -29,13 +29,17 @@ EXAMPLE = """\
  "text": "2 + 3 = 5.", "correct": true}"""
 
 SCHEMA_HELP = f"""\
-A trace is one finished attempt: a line of JSON (.jsonl, also .gz or .zst), or a row of Parquet, such as
+A trace is one finished attempt: a line of JSON (.jsonl, also .gz or .zst),
+or a row of Parquet, such as
 {EXAMPLE}
-required: id (unique in its file), prompt_id, text; correct: the final filter's outcome, true or false (or 1 or 0)
-optional: prompt, group, dataset, model, gold: text; tokens (sampled, end of sequence included), prompt_tokens: counts;
-  logprobs: one natural log-probability per token; token_ends: characters of the text complete after each token;
-  stages: end offsets of its steps in characters; step_labels: one per stage, 1 before the first error, -1 at it,
-  0 after it. Other keys are ignored."""
+required: id (unique in its file), prompt_id, text, and correct: the outcome
+by the final filter, true or false (or 1 or 0)
+optional: prompt, group, dataset, model, gold (texts); tokens (sampled, the
+end of the sequence included) and prompt_tokens (counts); logprobs (natural,
+one per token); token_ends (characters of the text complete after each
+token); stages (end offsets of its steps, in characters); step_labels (one
+per stage: 1 before the first error, -1 at it, 0 after it)
+Other keys are ignored."""
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _PARQUET_BATCH = 512
