@@ -219,7 +219,7 @@ def test_what_costs_nothing_more_is_not_looked_at() -> None:
 def test_a_chain_compiled_from_recorded_evidence_by_hand() -> None:
     """Four attempts of random length, the threshold 1/2: one of two rejected ones is discarded at its first look."""
     spent = [10, 20, 25, 10, 20, 30, 10, 12, 6]  # the last entry of each attempt is its full cost
-    index = np.array([0.9, 0.9, 0, 0.2, 0.1, 0, 0.8, 0, 0])
+    worth = np.array([0.9, 0.9, 0, 0.2, 0.1, 0, 0.8, 0, 0])
     table = EvidenceTable(
         columns=(),
         values=np.zeros((9, 0)),
@@ -239,11 +239,11 @@ def test_a_chain_compiled_from_recorded_evidence_by_hand() -> None:
         costing=Costing("tokens", "recorded"),
         fingerprint="",
     )
-    process, policy = empirical_chain(table, index, np.full(9, 0.5), n_ranges=1)
+    process, policy = empirical_chain(table, worth, np.full(2, 0.5), n_ranges=1)
     result = evaluate(process, policy)
     assert (result.tokens_full, result.utility_full) == pytest.approx((73 / 4, 1 / 2))
     assert (result.tokens, result.false_reject_rate) == pytest.approx((53 / 4, 0))
-    # Without an answer after 10 tokens a low index says it all, so no policy on this evidence does better.
+    # Without an answer after 10 tokens a low worth says it all, so no policy on this evidence does better.
     assert solve(process).price == pytest.approx(result.cost_per_accepted)
     np.testing.assert_allclose(prospects(process).utility[1], [0, 1, 0, 1])
     np.testing.assert_allclose(prospects(process).remaining_cost[1], [20, 8.5, 0, 0])

@@ -22,6 +22,7 @@ from msifr_sim import (
     empirical_chain,
     replay_policy,
     simulate_hazard,
+    simulate_policy,
     simulate_process,
     summarise,
 )
@@ -151,8 +152,13 @@ def test_a_million_attempts_take_about_as_long_as_drawing_them():
     tracemalloc.start()
     summarise(simulate_hazard(model, 300_000, np.random.default_rng(0)), draws=50)
     peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
     assert peak < 150 * 300_000 + 2**27  # bytes per attempt, and a chunk of draws
+    tracemalloc.reset_peak()
+    long = HazardModel((0.001,) * 1000, (0.5,) * 1000, (0.0,) * 1000, 0.9, 0.1, (1.0,) * 1000)
+    simulate_hazard(long, 20_000, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**28  # all of 20,000 x 1,000 uniform numbers at once are 160 MB, and several arrays of them
 
 
 def test_draws_do_not_depend_on_how_many_follow():
@@ -229,19 +235,23 @@ def test_the_chain_predicts_what_replay_finds():
     fit = fit_policy(make_table(500, seed=1), seed=1)
     policy = fit.file.policy()
     table = fit.certifying
-    process, stage_policy = empirical_chain(table, policy.beliefs(table)[1], policy.threshold(table.k))
+    process, stage_policy = empirical_chain(table, policy.worth(table)[1], policy.thresholds)
     exact = evaluate(process, stage_policy)
     replayed = summarise(replay_policy(policy, table), draws=2)
     assert replayed.saving_rate > 0.2
     assert exact.saving_rate == pytest.approx(replayed.saving_rate, abs=0.02)
     assert exact.tokens_full == pytest.approx(table.cost.mean())  # nothing is lost in the compilation
     assert exact.utility_full == pytest.approx(table.accepted.mean())
+    agreed, drawn = simulate_policy(policy, table, 20_000, np.random.default_rng(6))
+    assert agreed.saving_rate == pytest.approx(exact.saving_rate)
+    assert agreed.standard_errors < 5
+    assert drawn.unit == table.costing.unit
 
 
 def test_the_chain_of_one_range_and_no_policy_is_exact():
     table = make_table(50, seed=2)
     M = np.full(len(table.k), 0.5)
-    process, policy = empirical_chain(table, M, np.zeros(len(M)), n_ranges=1)
+    process, policy = empirical_chain(table, M, np.zeros(0), n_ranges=1)
     result = evaluate(process, policy)
     assert result.tokens == pytest.approx(table.cost.mean())
     assert result.utility_kept == pytest.approx(table.accepted.mean())

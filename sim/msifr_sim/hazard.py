@@ -29,4 +29,5 @@ def simulate_hazard(
         at = np.where(discarded, stop_k, model.K)
         return np.full(n, paid[-1]), paid[at], sample.accepted, discarded, stop_k, np.minimum(at, model.K - 1)
 
-    return draw_outcomes(draw, n_attempts, unit=unit, reason="flag")
+    at_once = min(2**16, max(1, 2**22 // model.K))  # attempts × stages at a time
+    return draw_outcomes(draw, n_attempts, unit=unit, reason="flag", at_once=at_once)

@@ -23,8 +23,6 @@ __all__ = ["CI_LEVEL", "CheckpointCount", "Outcomes", "Summary", "draw_outcomes"
 
 CI_LEVEL = 0.95
 
-_DRAWN_AT_ONCE = 2**16
-
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
@@ -46,32 +44,25 @@ class Outcomes:
     reason: tuple[str, ...]
 
 
-def draw_outcomes(draw: Callable[[int], tuple[NDArray, ...]], n_attempts: int, *, unit: Unit, reason: str) -> Outcomes:
+def draw_outcomes(
+    draw: Callable[[int], tuple[NDArray, ...]], n_attempts: int, *, unit: Unit, reason: str, at_once: int = 2**16
+) -> Outcomes:
     """Return the outcomes of `n_attempts` independent attempts, each its own prompt, discarded for one `reason`.
 
     draw: returns cost_full, cost_policy, accepted, discarded, stop_k, reached of the next n attempts, `[n]` each. It is
-    called for a bounded n, so that memory is that of the result. Raises `InputError` for less than one attempt.
+    called for `at_once` or fewer, so that memory is that of the result. Raises `InputError` for less than one attempt.
     """
     if n_attempts < 1:
         raise InputError(f"{n_attempts} attempts", remedy="at least 1")
-    columns = [np.empty(n_attempts, dtype) for dtype in (float, float, bool, bool, np.int64, np.int64)]
-    for start in range(0, n_attempts, _DRAWN_AT_ONCE):
-        drawn = draw(min(_DRAWN_AT_ONCE, n_attempts - start))
-        for column, part in zip(columns, drawn, strict=True):
-            column[start : start + _DRAWN_AT_ONCE] = part
-    cost_full, cost_policy, accepted, discarded, stop_k, reached = columns
-    words = ("", reason)  # two strings in all, however many attempts point to them
-    return Outcomes(
-        unit=unit,
-        cost_full=cost_full,
-        cost_policy=cost_policy,
-        accepted=accepted,
-        discarded=discarded,
-        prompt=np.arange(n_attempts),
-        stop_k=stop_k,
-        reached=reached,
-        reason=tuple(map(words.__getitem__, discarded.tolist())),
-    )
+    names = ("cost_full", "cost_policy", "accepted", "discarded", "stop_k", "reached")
+    dtypes = (float, float, bool, bool, int, int)
+    columns: dict[str, NDArray] = {name: np.empty(n_attempts, dtype) for name, dtype in zip(names, dtypes, strict=True)}
+    for start in range(0, n_attempts, at_once):
+        drawn = draw(min(at_once, n_attempts - start))
+        for column, part in zip(columns.values(), drawn, strict=True):
+            column[start : start + at_once] = part
+    words = tuple(map(("", reason).__getitem__, columns["discarded"].tolist()))  # pointers to two strings
+    return Outcomes(unit=unit, prompt=np.arange(n_attempts), reason=words, **columns)
 
 
 class CheckpointCount(msgspec.Struct, frozen=True):
