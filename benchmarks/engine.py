@@ -79,7 +79,7 @@ def drain(engine: Any, attempts: Sequence[Attempt], tokenizer: Any, limits: Mapp
     def take(events: Sequence[Event]) -> None:
         for event in events:
             if lives[event.id].take(event) is not None:
-                engine.cancel(event.id, "script")
+                engine.cancel(event.id)
 
     if torch.cuda.is_available():
         torch.cuda.synchronize()

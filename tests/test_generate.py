@@ -328,11 +328,11 @@ def test_files_that_are_no_pair_are_refused_and_left_alone(tmp_path: Path) -> No
             Journal(out)
         assert (out.read_bytes(), ledger_path(out).read_bytes()) == (content, ledger)
     out.unlink()
-    with pytest.raises(InputError, match="is missing, but its ledger"):
+    with pytest.raises(InputError, match="has 0 attempts, its ledger 5"):
         Journal(out)
     ledger_path(out).write_bytes(ledger.splitlines(keepends=True)[0])
     out.write_bytes(good)
-    with pytest.raises(InputError, match="has attempts, but its ledger has none"):
+    with pytest.raises(InputError, match="has 5 attempts, its ledger 0"):
         Journal(out)
     stranger = tmp_path / "stranger.jsonl"
     stranger.write_bytes(good)
@@ -438,8 +438,8 @@ class Late:
     def submit(self, attempt: Any) -> None:
         del attempt
 
-    def cancel(self, attempt_id: str, reason: str = "") -> None:
-        del attempt_id, reason
+    def cancel(self, attempt_id: str) -> None:
+        del attempt_id
 
     def drain(self, take: Any) -> None:
         for token in tiny.tokenizer().encode("abcdefg"):

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.embedded import embedded_model_path, problems
 from msifr_integrations.generation.generate import GenerateOptions, Result, generate
 from msifr_integrations.generation.inputs import load_model
-from msifr_integrations.generation.paired import Paired, pair_runs
+from msifr_integrations.generation.paired import pair_runs
 from msifr_integrations.report import (
     Figure,
     Table,
@@ -47,7 +46,7 @@ from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validator
-from msifr_sim import Summary, replay_policy, simulate_policy, summarise
+from msifr_sim import Outcomes, Summary, replay_policy, simulate_policy, summarise
 
 __all__ = ["Settings", "run_demo"]
 
@@ -69,17 +68,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DEFAULTS = Settings()
-
-
-@dataclass(frozen=True, slots=True)
-class _Runs:
-    """The two runs on fresh prompts and their pairing, and what was predicted and what was realised."""
-
-    full: Result
-    discarding: Result
-    paired: Paired
-    predicted: Summary
-    realised: Summary
 
 
 def _prompts(n: int, seed: int, exclude: AbstractSet[str] = frozenset()) -> list[Prompt]:
@@ -150,7 +138,6 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     discarding = run("with policy", fresh, policy, "with_policy.jsonl", compare="full.jsonl")
     paired = pair_runs(out / "full.jsonl", out / "with_policy.jsonl")
     realised = summarise(paired.outcomes, length_cap=cap, seed=settings.seed)
-    runs = _Runs(full, discarding, paired, predicted, realised)
 
     se = float(np.hypot(predicted.saving_rate_se or 0.0, realised.saving_rate_se or 0.0))
     difference = abs((realised.saving_rate or 0.0) - (predicted.saving_rate or 0.0))
@@ -182,7 +169,7 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     with replacing(out / "summary.json") as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     lines = _plain_words(summary)
-    _write_report(out / "report.html", summary, lines, fit, runs)
+    _write_report(out / "report.html", summary, lines, fit, paired.outcomes)
     prose("", *lines, f"numbers: {out / 'summary.json'}; plots: {out / 'report.html'}")
     return summary
 
@@ -225,9 +212,9 @@ def _plain_words(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit: Fit, runs: _Runs) -> None:
-    full, discarding, predicted, realised = runs.full, runs.discarding, runs.predicted, runs.realised
-    certificate, held_out, outcomes = fit.file.certificate, fit.certifying, runs.paired.outcomes
+def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit: Fit, outcomes: Outcomes) -> None:
+    predicted, realised = summary["simulated"]["replay"], summary["realised"]
+    certificate, held_out = fit.file.certificate, fit.certifying
     reasons = np.asarray(outcomes.reason)
     last = int(outcomes.stop_k.max())
     stops = {
@@ -267,16 +254,14 @@ def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit
             "bootstrap by prompt.",
         ),
     ]
+    runs = summary["without_policy"], summary["with_policy"]
     both = [("attempts", "{}"), ("discarded", "{}"), ("accepted", "{}"), ("tokens", "{}"),
             ("tokens_per_accepted", "{:.1f}"), ("seconds", "{:.1f}")]  # fmt: skip
     table = Table(
         "The two runs",
         ("", "without policy", "with policy"),
         [
-            *(
-                (name.replace("_", " "), *(form.format(getattr(run, name) or 0) for run in (full, discarding)))
-                for name, form in both
-            ),
+            *((name.replace("_", " "), *(form.format(getattr(run, name) or 0) for run in runs)) for name, form in both),
             ("net cost factor", "1", f"{realised.net_cost_factor or 0:.3f}"),
             ("plain length cap instead", "", f"{realised.length_cap_factor or 0:.3f}"),
             ("accepted attempts' share of the cost", "", f"{realised.accepted_cost_share or 0:.3f}"),

@@ -93,7 +93,7 @@ class Engine(Protocol):
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` as `check_attempt` does."""
 
-    def cancel(self, attempt_id: str, reason: str = "") -> None:
+    def cancel(self, attempt_id: str) -> None:
         """Stop an attempt now: no further token of it is sampled. An id not known is ignored."""
 
     def drain(self, take: Callable[[Sequence[Event]], None]) -> None:

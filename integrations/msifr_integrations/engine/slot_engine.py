@@ -5,25 +5,25 @@
     while engine.busy:
         for event in engine.step():         # one token for each attempt that runs
             if unwanted(event):
-                engine.cancel(event.id, "reason")
+                engine.cancel(event.id)
 
 Between two steps the caller decides, on the same thread, so that nothing is sampled meanwhile. A step fills free slots
 first, if it is time; then it feeds the last token of every row, draws the next and reads the results back: one copy to
 the device and one from it, whatever the number of slots.
 
 The host holds the truth about rows (who, how long, which token); the device holds only keys and values. Written for CPU
-and CUDA alike; speeds on a GPU have not been measured.
+and CUDA alike; speeds on a GPU have not been measured. Models with grouped key-value heads want transformers 5.23: with
+a mask, older ones copy keys and values once per group for each token.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 
-from msifr_integrations.engine import attention
 from msifr_integrations.engine.base import Attempt, Event, Sampling, check_attempt, context_length
 from msifr_integrations.engine.sampling import Row, draw, levels
 from msifr_integrations.engine.slot_cache import Prefix, SlotCache, prefill
@@ -35,9 +35,8 @@ __all__ = ["SlotEngine"]
 class SlotEngine:
     """A decode loop over a slot cache, for decoder-only models with full attention.
 
-    `end` are the token ids that end an attempt. `cache` is there from the first step on. `cancelled` counts cancelled
-    attempts by reason, `row_steps` the rows computed (empty ones included) and `prefilled` the prompt tokens computed:
-    what the hardware did.
+    `end` are the token ids that end an attempt. `cache` is there from the first step on. `row_steps` counts the rows
+    computed (empty ones included) and `prefilled` the prompt tokens computed: what the hardware did.
     """
 
     name: Literal["slots"] = "slots"
@@ -54,9 +53,7 @@ class SlotEngine:
         self._rows: list[Row | None] = [None] * slots
         self._queue: deque[Attempt] = deque()
         self._next_prefix: tuple[tuple[int, ...], Prefix] | None = None  # of the prompt the queue goes on with
-        self._attention_before = attention.register(model)
         self.cache: SlotCache | None = None
-        self.cancelled: Counter[str] = Counter()
         self.row_steps = 0
         self.prefilled = 0
 
@@ -75,17 +72,13 @@ class SlotEngine:
         check_attempt(attempt, self._context)
         self._queue.append(attempt)
 
-    def cancel(self, attempt_id: str, reason: str = "") -> None:
+    def cancel(self, attempt_id: str) -> None:
         """Free the attempt's slot, or take it from the queue. An id that is neither is ignored."""
-        slot = next((i for i, row in enumerate(self._rows) if row and row.attempt.id == attempt_id), None)
-        queued = next((attempt for attempt in self._queue if attempt.id == attempt_id), None)
-        if slot is not None:
-            self._rows[slot] = None
-        elif queued is not None:
-            self._queue.remove(queued)
-        else:
-            return
-        self.cancelled[reason] += 1
+        for slot, row in enumerate(self._rows):
+            if row is not None and row.attempt.id == attempt_id:
+                self._rows[slot] = None
+                return
+        self._queue = deque(attempt for attempt in self._queue if attempt.id != attempt_id)
 
     def drain(self, take: Callable[[Sequence[Event]], None]) -> None:
         """Step until nothing is queued or running; `take` gets the events of each step."""
@@ -161,9 +154,7 @@ class SlotEngine:
         self._rows = [self._rows[slot] for slot in used]
 
     def close(self) -> None:
-        """Drop queue, rows and cache, and give the model its own attention back."""
+        """Drop queue, rows and cache."""
         self._queue.clear()
         self._rows = [None] * self._slots
         self.cache = self._next_prefix = None
-        if self._model.config._attn_implementation != self._attention_before:
-            self._model.set_attn_implementation(self._attention_before)

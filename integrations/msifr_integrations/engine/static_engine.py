@@ -11,7 +11,6 @@ as is usual with `generate()`: a trap for models whose padded rows see nothing.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -29,7 +28,7 @@ __all__ = ["StaticEngine"]
 class StaticEngine:
     """`generate()` on batches of at most `slots` attempts; see the module's docstring for what it cannot do.
 
-    `cancelled` counts cancelled attempts by reason, `row_steps` the rows computed, stopped ones included.
+    `row_steps` counts the rows computed, stopped ones included.
     """
 
     name: Literal["static"] = "static"
@@ -47,7 +46,6 @@ class StaticEngine:
         self._left_padding = left_padding
         self._queue: list[Attempt] = []
         self._stopped: set[str] = set()
-        self.cancelled: Counter[str] = Counter()
         self.row_steps = 0
 
     def submit(self, attempt: Attempt) -> None:
@@ -55,11 +53,9 @@ class StaticEngine:
         check_attempt(attempt, self._context)
         self._queue.append(attempt)
 
-    def cancel(self, attempt_id: str, reason: str = "") -> None:
+    def cancel(self, attempt_id: str) -> None:
         """Sample no further token of the attempt; its row computes padding until its batch ends."""
-        if attempt_id not in self._stopped:
-            self._stopped.add(attempt_id)
-            self.cancelled[reason] += 1
+        self._stopped.add(attempt_id)
 
     def drain(self, take: Callable[[Sequence[Event]], None]) -> None:
         """Run batch after batch; `take` gets the events of each step."""

@@ -39,6 +39,13 @@ from msifr_policy.records.ledger import Totals, read_ledger, total
 __all__ = ["GenerateOptions", "Progress", "Result", "conversion_efficiency", "describe_policy", "generate"]
 
 
+_SETTINGS = (
+    *("attempts", "seed", "chat", "temperature", "top_k", "top_p", "max_new_tokens"),
+    *("engine", "slots", "dtype", "logprobs"),
+)
+"""Options that the ledger keeps as they are."""
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to, over all its sessions.
 
@@ -94,7 +101,7 @@ def generate(
     if not to_load:
         settings |= _model_settings(model)
     with Journal(out) as journal:
-        known = {name: value for name, value in settings.items() if value not in (None, "auto")}
+        known = {name: value for name, value in settings.items() if value != "auto"}
         journal.check(known)
         full = None if options.compare is None else _reference(options.compare, known)
         if journal.settings is not None and len(journal.entries) == len(todo) * options.attempts:
@@ -150,23 +157,12 @@ def _name(model: Any) -> str:
 
 def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]:
     """Return the settings that a run shares with its resumes, as far as they are known before the model is loaded."""
-    return {
+    chosen = {name: getattr(options, name) for name in _SETTINGS}
+    return chosen | {
         "prompts": fingerprint(map(msgspec.json.encode, prompts)),
         "prompt_count": len(prompts),
-        "attempts": options.attempts,
-        "seed": options.seed,
         "model": options.model_name,
-        "weights": None,
-        "chat": options.chat,
-        "temperature": options.sampling.temperature,
-        "top_k": options.top_k,
-        "top_p": options.sampling.top_p,
-        "max_new_tokens": options.max_new_tokens,
-        "engine": options.engine,
-        "slots": options.slots,
         "device": options.device.partition(":")[0],
-        "dtype": options.dtype,
-        "logprobs": options.logprobs,
     }
 
 

@@ -208,61 +208,44 @@ class Journal:
         self.close()
 
     def _read(self) -> None:
-        ends = _line_ends(self._ledger_path)
-        if ends:
+        """Take up what is done; cut whichever file is ahead of the other back to what they have in common."""
+        ledger_ends = _line_ends(self._ledger_path)
+        if ledger_ends:
             ledger = read_ledger(self._ledger_path)
-            if ledger.entries:
-                self.settings, self.entries = ledger.settings, ledger.entries
-                self._cut_to_pairs(ends)
-                return
-        if not self.path.exists() or not self.path.stat().st_size:
-            return
-        if not self._ledger_path.stat().st_size:
-            raise InputError(
-                f"exists, but its ledger {self._ledger_path.name} does not",
-                where=str(self.path),
-                remedy="name another output file",
-            )
-        if len(_line_ends(self.path)) > 1:
-            raise self._no_pair("has attempts, but its ledger has none")
-
-    def _cut_to_pairs(self, ledger_ends: list[int]) -> None:
-        """Cut whichever file is one attempt ahead; anything but a common beginning is not this run's work."""
-        if not self.path.exists():
-            raise InputError(
-                f"is missing, but its ledger {self._ledger_path.name} is not",
-                where=str(self.path),
-                remedy="bring it back, or name another output file",
-            )
+            self.settings, self.entries = ledger.settings, ledger.entries
+        elif self.path.exists() and self.path.stat().st_size and not self._ledger_path.stat().st_size:
+            raise self._no_pair(f"exists, but its ledger {self._ledger_path.name} does not")
         ends = [0]
-        with open(self.path, "rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):
-                    self._check_pair(line, len(ends))
-                    ends.append(ends[-1] + len(line))
+        if self.path.exists():
+            with open(self.path, "rb") as lines:
+                for line in lines:
+                    if line.endswith(b"\n"):
+                        self._check_pair(line, len(ends))
+                        ends.append(ends[-1] + len(line))
         written, accounted = len(ends) - 1, len(self.entries)
         if abs(written - accounted) > 1:
             raise self._no_pair(f"has {written} attempts, its ledger {accounted}")
         pairs = min(written, accounted)
-        os.truncate(self.path, ends[pairs])
-        os.truncate(self._ledger_path, ledger_ends[pairs])  # the first line is the header
+        if self.path.exists():
+            os.truncate(self.path, ends[pairs])
+        if ledger_ends:
+            os.truncate(self._ledger_path, ledger_ends[pairs])  # the first line is the header
         self.entries = self.entries[:pairs]
+        if not pairs:
+            self.settings = None
 
     def _check_pair(self, line: bytes, number: int) -> None:
+        where = f", line {number}"
         try:
             found = _id_decoder.decode(line).id
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"not an attempt: {error}",
-                where=f"{self.path}, line {number}",
-                remedy="the file was changed: name another output file",
-            ) from None
+            raise self._no_pair(f"not an attempt: {error}", where) from None
         if number <= len(self.entries) and found != self.entries[number - 1].id:
-            raise self._no_pair(f"attempt {found!r} where the ledger has {self.entries[number - 1].id!r}", number)
+            raise self._no_pair(f"attempt {found!r} where the ledger has {self.entries[number - 1].id!r}", where)
 
-    def _no_pair(self, what: str, line: int = 0) -> InputError:
-        where = f"{self.path}, line {line}" if line else str(self.path)
-        return InputError(what, where=where, remedy="the files are no pair: name another output file")
+    def _no_pair(self, what: str, line: str = "") -> InputError:
+        remedy = "output and ledger are no pair: name another output file"
+        return InputError(what, where=f"{self.path}{line}", remedy=remedy)
 
 
 class _Id(msgspec.Struct):

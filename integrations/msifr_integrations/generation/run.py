@@ -76,10 +76,9 @@ class Run:
                     raise MsifrError(f"the engine sampled a token of attempt {event.id!r} after it was cancelled")
                 prompt = self._left[event.id].prompt.prompt
                 live = self._running[event.id] = Live(prompt, self.policy, self.tokenizer)
-            decision = live.take(event)
             self._tokens += 1
-            if decision is not None:
-                self.engine.cancel(event.id, decision.reason)
+            if live.take(event) is not None:
+                self.engine.cancel(event.id)
                 self._discarded.append(event.id)
             elif live.finish and live.decision is None:
                 self._leave(event.id)
