@@ -27,12 +27,12 @@ from .exact.process import markov_chain as markov_chain
 from .exact.process import mixture as mixture
 from .exact.process import prospects as prospects
 from .exact.process import random_lengths as random_lengths
+from .fitted_policy import FittedPolicy as FittedPolicy
 from .policy import NEVER_DISCARD as NEVER_DISCARD
 from .policy import Action as Action
 from .policy import Decision as Decision
 from .policy import Policy as Policy
 from .policy_file import Certificate as Certificate
-from .policy_file import FittedPolicy as FittedPolicy
 from .policy_file import PolicyFile as PolicyFile
 from .records.traces import Trace as Trace
 from .records.traces import read_traces as read_traces

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from makers import make_table
-from msifr_calibration import best_length_cap, fit_policy, split_by_prompt
+from msifr_calibration import Family, best_length_cap, fit_policy, split_by_prompt
 from msifr_calibration.beliefs.fitted import log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.betting import (
@@ -23,6 +23,8 @@ from msifr_calibration.betting import (
     prompt_scores,
 )
 from msifr_calibration.certificate import certificate_of, fixed_sequence_test
+from msifr_calibration.certify import certify
+from msifr_calibration.learn import fit_candidates
 from msifr_calibration.path import fit_path, good_samples_lost, thresholds_at_price
 from msifr_calibration.split import folds
 from msifr_policy.errors import InputError
@@ -336,3 +338,31 @@ def test_the_length_cap_is_the_best_of_all_caps():
     }
     assert cap.net_cost_factor == pytest.approx(min(1.0, *factors.values()))
     assert cap.false_reject_rate <= 0.1
+
+
+@pytest.mark.parametrize("word", ["learned", "logistics", ""])
+def test_a_method_that_is_none_is_refused(word):
+    """An unknown word once gave an isotonic fit without a word."""
+    with pytest.raises(InputError, match="unknown shape"):
+        fit_linear_beliefs(make_table(30), shape=word)
+    if word != "learned":
+        with pytest.raises(InputError, match="unknown method"):
+            fit_policy(make_table(30), method=word)
+
+
+def test_a_frontier_on_no_attempts_saves_nothing():
+    """A family whose prompts all fall on the fitting side of its pool: its frontier once showed s = 1."""
+    table = make_table(300, seed=6)
+    candidates = fit_candidates([Family("", table)])
+    (fit,) = certify(candidates, [table.take(np.arange(0))])
+    assert len(fit.file.frontier) > 10
+    assert {(point.saving_rate, point.false_reject_rate) for point in fit.file.frontier} == {(0.0, 0.0)}
+    assert "nothing can be certified" in fit.file.certificate.message
+
+
+def test_costs_to_go_have_one_largest_value():
+    """Estimates crosswise and at run time are cut at the same cost, or thresholds fitted to one misread the other."""
+    table = make_table(60, seed=2)
+    fitted = fit_linear_beliefs(replace(table, spent=1e11 * table.spent))
+    _, r = fitted.beliefs.predict(table.k, table.values)
+    assert r.max() == fitted.r.max() == pytest.approx(1e9)

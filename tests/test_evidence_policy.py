@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from makers import make_table, make_traces
 from msifr_calibration import fit_policy
 from msifr_policy.beliefs import Beliefs
-from msifr_policy.beliefs.linear import LinearModel, LinearStage
+from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
 from msifr_policy.checkpoints import first_rows
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps
@@ -135,9 +135,9 @@ def test_one_row_is_predicted_to_the_last_bit_as_among_many(fitted):
 
 
 def test_unknown_evidence_says_nothing():
-    stage = LinearStage(0.3, [1.0, 2.0], [1.0, 2.0], [0.5, -0.5])
-    model = LinearModel([0], [stage])
-    beliefs = Beliefs("logistic", ("a", "b"), 10.0, model, cost_to_go=model)
+    group = CheckpointGroup(0.3, [1.0, 2.0], [1.0, 2.0], [0.5, -0.5])
+    model = LinearModel([0], [group])
+    beliefs = Beliefs("logistic", ("a", "b"), 10.0, model, cost_model=model)
     centre = np.expm1([[1.0, 2.0]])
     unknown = np.asarray([[math.nan, math.nan]])
     one = np.ones(1, dtype=np.int64)

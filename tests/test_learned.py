@@ -150,7 +150,7 @@ def test_one_row_is_predicted_to_the_last_bit_as_among_many(learned_fit):
 def test_a_blend_is_the_weighted_sum_of_log_odds(learned_fit):
     beliefs, table = learned_fit[0].file.beliefs, learned_fit[0].certifying
     k, values = table.k[:40], table.values[:40]
-    network, linear = beliefs.blend.network.predict(k, values), beliefs.posterior.predict(k, values)
+    network, linear = beliefs.blend.network.predict(k, values), beliefs.posterior_model.predict(k, values)
     M, r = beliefs.predict(k, values)
     assert pytest.approx(expit(beliefs.blend.a * network[:, 0] + beliefs.blend.b * linear), abs=1e-12) == M
     assert r == pytest.approx(np.exp(np.maximum(network[:, 1], 0)))
@@ -158,7 +158,7 @@ def test_a_blend_is_the_weighted_sum_of_log_odds(learned_fit):
         assert with_shares(beliefs, a, b).predict(k, values)[0] == pytest.approx(alone, abs=1e-12)
     # What every group adds to log(odds of M / r): of the linear part exactly all that differs from nothing known.
     owner = np.arange(values.shape[1])
-    nothing = beliefs.posterior.predict(k, np.full_like(values, np.nan))
+    nothing = beliefs.posterior_model.predict(k, np.full_like(values, np.nan))
     both, linear_only = (with_shares(beliefs, 0.0, b).contributions(k, values, owner).sum(axis=1) for b in (1.0, 0.0))
     assert both - linear_only == pytest.approx(linear - nothing, abs=1e-9)
 
@@ -185,7 +185,7 @@ def test_weights_that_do_not_fit_are_refused(learned_fit):
         Network(beliefs.weights).predict(k, values[:, :1])
     arrays = {name: a.copy() for name, a in recall(beliefs.weights).items()}
     arrays["beliefs.bias"][0] = np.inf
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match=r"beliefs\.bias is not finite"):
         Network(remember(to_bytes(arrays))).predict(k, values)
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(json.dumps({"weights": "../../etc/passwd"}), type=Network)

@@ -5,7 +5,7 @@
 * **worth** ω_k = M_k / (M_k + r_k/ρ), in [0, 1], with ρ the cost per accepted sample without a policy: at total price
   Λ, going on to the end is worth Λ·M_k − r_k > 0 exactly when ω_k > ρ/(ρ + Λ) [T8].
 
-Both are linear in the evidence, stage by stage (`linear`), or also by a network (`network`) that many families of
+Both are linear in the evidence, by groups of checkpoints (`linear`), or also by a `network` that many families of
 traces share: it learns what they have in common, the linear model what is peculiar to one, and they err differently.
 With η = log(M/(1 − M)) of each,
 
@@ -48,11 +48,11 @@ def bounded(eta: Array) -> Array:
     return np.clip(eta, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
 
 
-def calibrated(stage: NDArray[np.int64], eta: Array, knots: Sequence[Knots]) -> Array:
-    """Return `[R]` M from log-odds η `[R]`, passed through the map of each row's `stage` `[R]`, if there are maps."""
+def calibrated(group: NDArray[np.int64], eta: Array, knots: Sequence[Knots]) -> Array:
+    """Return `[R]` M from log-odds η `[R]`, passed through the map of each row's `group` `[R]`, if there are maps."""
     M: Array = expit(bounded(eta))
     for i, each in enumerate(knots):
-        M[stage == i] = np.interp(M[stage == i], each.x, each.y)
+        M[group == i] = np.interp(M[group == i], each.x, each.y)
     return M
 
 
@@ -79,26 +79,26 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """M_k and r_k from evidence `columns` (D names).
 
-    method: how they were fitted. cost_per_accepted: ρ, in units of cost. posterior: η of M, linear; calibration: per
-    stage of it a map of M ("isotonic"), or empty. Either cost_to_go gives log r, or blend does, and M with it.
+    method: how they were fitted. cost_per_accepted: ρ, in units of cost. posterior_model: η of M, linear; calibration:
+    per group of it a map of M ("isotonic"), or empty. Either cost_model gives log r, or blend does, and M with it.
     """
 
     method: Literal["logistic", "isotonic", "learned"]
     columns: tuple[str, ...]
     cost_per_accepted: Positive
-    posterior: LinearModel
+    posterior_model: LinearModel
     calibration: list[Knots] = []
-    cost_to_go: LinearModel | None = None
+    cost_model: LinearModel | None = None
     blend: Blend | None = None
 
     def __post_init__(self) -> None:
-        models = [self.posterior] if self.cost_to_go is None else [self.posterior, self.cost_to_go]
+        models = [self.posterior_model] if self.cost_model is None else [self.posterior_model, self.cost_model]
         if {model.n_columns for model in models} != {len(self.columns)}:
-            raise InputError(f"the stages do not have {len(self.columns)} coefficients", where="beliefs")
-        if (self.cost_to_go is None) == (self.blend is None):
+            raise InputError(f"the checkpoint groups do not have {len(self.columns)} coefficients", where="beliefs")
+        if (self.cost_model is None) == (self.blend is None):
             raise InputError("give the cost to go, or a network that gives it, not both", where="beliefs")
-        if self.calibration and (self.blend is not None or len(self.calibration) != len(self.posterior.stages)):
-            raise InputError("one list of knots per stage is needed, and no network", where="beliefs")
+        if self.calibration and (self.blend is not None or len(self.calibration) != len(self.posterior_model.groups)):
+            raise InputError("one list of knots per checkpoint group is needed, and no network", where="beliefs")
 
     @property
     def weights(self) -> str | None:
@@ -110,11 +110,12 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises `InputError` if weights are not known or do not fit the columns.
         """
-        eta = self.posterior.predict(k, values)
+        eta = self.posterior_model.predict(k, values)
         if self.blend is not None:
             both = self.blend.network.predict(k, values)
             return blended(both[:, 0], eta, self.blend.a, self.blend.b), cost_of(both[:, 1])
-        return calibrated(self.posterior.stage(k), eta, self.calibration), cost_of(cast(LinearModel, self.cost_to_go).predict(k, values))
+        M = calibrated(self.posterior_model.group(k), eta, self.calibration)
+        return M, cost_of(cast(LinearModel, self.cost_model).predict(k, values))
 
     def worth(self, k: NDArray[np.int64], values: Array) -> tuple[Array, Array]:
         """Return (M_k, ω_k), `[R]` each; arguments as for `predict`."""
@@ -123,11 +124,11 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
         """Return `[R, V]` what each of V groups of columns adds to log(odds of M / r); owner `[D]` is their group."""
-        result = _by_group(self.posterior.terms(k, values), owner)
+        result = _by_group(self.posterior_model.terms(k, values), owner)
         if self.blend is not None:
             of_network = self.blend.network.contributions(k, values, owner)
             return self.blend.a * of_network[:, :, 0] + self.blend.b * result - of_network[:, :, 1]
-        return result - _by_group(cast(LinearModel, self.cost_to_go).terms(k, values), owner)
+        return result - _by_group(cast(LinearModel, self.cost_model).terms(k, values), owner)
 
 
 def _by_group(terms: Array, owner: NDArray[np.int64]) -> Array:

@@ -1,6 +1,6 @@
-"""Linear models per stage, in g(x) = sign(x)·log(1 + |x|) of the evidence x.
+"""Linear models per group of checkpoints, in g(x) = sign(x)·log(1 + |x|) of the evidence x.
 
-Checkpoint k uses stage `stage_of[k - 1]`, and checkpoints beyond the list the last entry. A score that is not known
+Checkpoint k uses group `group_of[k - 1]`, and checkpoints beyond the list the last entry. A score that is not known
 (NaN) contributes nothing, as if it were at its centre. Only evaluation lives here, plain numpy, so that a policy file
 runs without the libraries it was fitted with.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from msifr_policy.checkpoints import at_checkpoint
 from msifr_policy.errors import InputError
 
-__all__ = ["Array", "Knots", "LinearModel", "LinearStage", "Positive", "signed_log1p"]
+__all__ = ["Array", "CheckpointGroup", "Knots", "LinearModel", "Positive", "signed_log1p"]
 
 Array: TypeAlias = NDArray[np.float64]
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
@@ -31,8 +31,8 @@ def signed_log1p(x: Array) -> Array:
     return result
 
 
-class LinearStage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One stage: η = intercept + Σ_d coefficients[d]·(g(x_d) − centre[d]) / scale[d]."""
+class CheckpointGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Consecutive checkpoints that share η = intercept + Σ_d coefficients[d]·(g(x_d) − centre[d]) / scale[d]."""
 
     intercept: Finite
     centre: list[Finite]
@@ -52,38 +52,38 @@ class Knots(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LinearModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """η per checkpoint; every stage has a coefficient per evidence column."""
+    """η per checkpoint; every group of checkpoints has a coefficient per evidence column."""
 
-    stage_of: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=4096)]
-    stages: Annotated[list[LinearStage], Meta(min_length=1)]
+    group_of: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=4096)]
+    groups: Annotated[list[CheckpointGroup], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
-        if max(self.stage_of) >= len(self.stages):
-            raise InputError(f"stage_of names stage {max(self.stage_of)} of {len(self.stages)}", where="beliefs")
-        lengths = {len(part) for s in self.stages for part in (s.centre, s.scale, s.coefficients)}
+        if max(self.group_of) >= len(self.groups):
+            raise InputError(f"group_of names group {max(self.group_of)} of {len(self.groups)}", where="beliefs")
+        lengths = {len(part) for s in self.groups for part in (s.centre, s.scale, s.coefficients)}
         if len(lengths) > 1:
-            raise InputError(f"stages have {sorted(lengths)} coefficients, not one number", where="beliefs")
+            raise InputError(f"groups have {sorted(lengths)} coefficients, not one number", where="beliefs")
 
     @property
     def n_columns(self) -> int:
         """Number D of evidence columns."""
-        return len(self.stages[0].coefficients)
+        return len(self.groups[0].coefficients)
 
-    def stage(self, k: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return `[R]` the stage of checkpoints `k` `[R]`."""
-        return at_checkpoint(np.asarray(self.stage_of, dtype=np.int64), k)
+    def group(self, k: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return `[R]` the group of checkpoints `k` `[R]`."""
+        return at_checkpoint(np.asarray(self.group_of, dtype=np.int64), k)
 
     def terms(self, k: NDArray[np.int64], values: Array) -> Array:
         """Return `[R, D]` what each column of `values` `[R, D]` adds to η at checkpoints `k` `[R]`."""
-        stage = self.stage(k)
-        centre = np.asarray([s.centre for s in self.stages])[stage]
-        slope = np.asarray([np.divide(s.coefficients, s.scale) for s in self.stages])[stage]
+        group = self.group(k)
+        centre = np.asarray([s.centre for s in self.groups])[group]
+        slope = np.asarray([np.divide(s.coefficients, s.scale) for s in self.groups])[group]
         terms = (signed_log1p(values) - centre) * slope
         return np.where(np.isfinite(terms), terms, 0.0)
 
     def predict(self, k: NDArray[np.int64], values: Array) -> Array:
         """Return `[R]` η at checkpoints `k` `[R]` for evidence `values` `[R, D]`."""
-        eta = np.asarray([s.intercept for s in self.stages])[self.stage(k)]
+        eta = np.asarray([s.intercept for s in self.groups])[self.group(k)]
         # Column by column: one row gives to the last bit what it gives among a million.
         for term in self.terms(k, values).T:
             eta = eta + term

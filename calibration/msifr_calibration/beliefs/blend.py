@@ -4,8 +4,8 @@ Three steps, of one family of traces or of many:
 
 1. the weights of the validator `words` (`beliefs.words`), whose two scores join the evidence columns;
 2. one small network on all checkpoints of all attempts (`beliefs.network`), for posterior and cost to go;
-3. per family a logistic regression per stage (`beliefs.linear`) on the same columns, blended with the network by two
-   weights fitted to the cross-fitted estimates.
+3. per family a logistic regression per group of checkpoints (`beliefs.linear`) on the same columns, blended with the
+   network by two weights fitted to the cross-fitted estimates.
 
 All estimates are cross-fitted by prompt over all families: none comes from a model that was fitted to the prompt.
 """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
-from msifr_calibration.beliefs.stages import standardise
+from msifr_calibration.beliefs.checkpoint_groups import standardise
 from msifr_policy.beliefs.linear import signed_log1p
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class _Batch(NamedTuple):
     is_end: torch.Tensor
 
 
-class _Run:
+class _Training:
     """One training run on the attempts that are not held out."""
 
     def __init__(self, stack: Stack, evidence: Evidence, held_out: NDArray[np.bool_], options: NetworkOptions) -> None:
@@ -171,7 +171,7 @@ class _Run:
 
 def train(stack: Stack, evidence: Evidence, held_out: NDArray[np.bool_], options: NetworkOptions, seed: int) -> Trained:
     """Train on the attempts not `held_out` `[N]`; after at most `_LOOKS` of the epochs look at the others."""
-    run = _Run(stack, evidence, held_out, options)
+    run = _Training(stack, evidence, held_out, options)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What the models per checkpoint share: stages with enough data, folds by prompt, standardised evidence."""
+"""What linear models share: groups of checkpoints with enough data, folds by prompt, standardised evidence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from msifr_calibration.split import folds
 from msifr_policy.evidence.table import EvidenceTable
 
-__all__ = ["prompt_folds", "stages_of", "standardise"]
+__all__ = ["group_checkpoints", "prompt_folds", "standardise"]
 
 _FOLDS = 5
 _MIN_PER_CLASS = 25
@@ -19,23 +19,23 @@ def prompt_folds(table: EvidenceTable, seed: int) -> NDArray[np.int64]:
     return folds(table.prompt_ids, max(2, min(_FOLDS, table.n_prompts)), seed)[table.prompt]
 
 
-def stages_of(table: EvidenceTable) -> NDArray[np.int64]:
-    """Return `[K]` the stage of each checkpoint: consecutive checkpoints merged until both outcomes are frequent."""
+def group_checkpoints(table: EvidenceTable) -> NDArray[np.int64]:
+    """Return `[K]` the group of each checkpoint: consecutive checkpoints merged until both outcomes are frequent."""
     rows = table.is_checkpoint
     k, accepted = table.k[rows], table.outcome[rows]
     if not len(k):
         return np.zeros(1, dtype=np.int64)
     good = np.bincount(k[accepted], minlength=k.max() + 1)[1:]
     bad = np.bincount(k[~accepted], minlength=k.max() + 1)[1:]
-    stage_of = np.zeros(len(good), dtype=np.int64)
-    stage = n_good = n_bad = 0
+    group_of = np.zeros(len(good), dtype=np.int64)
+    group = n_good = n_bad = 0
     for i, (g, b) in enumerate(zip(good, bad, strict=True)):
-        stage_of[i] = stage
+        group_of[i] = group
         n_good, n_bad = n_good + g, n_bad + b
-        # Only close the stage if what is left can fill another one.
+        # Only close the group if what is left can fill another one.
         if min(n_good, n_bad, good[i + 1 :].sum(), bad[i + 1 :].sum()) >= _MIN_PER_CLASS:
-            stage, n_good, n_bad = stage + 1, 0, 0
-    return stage_of
+            group, n_good, n_bad = group + 1, 0, 0
+    return group_of
 
 
 def standardise(
