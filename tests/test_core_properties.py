@@ -749,8 +749,8 @@ MUTANTS = [
     (hazard, "hazard_rates", "accepted - kept", "kept", "hazard_is_process"),
     (evaluate, "Headline.saving_rate", "1 - self.tokens", "self.tokens", "break_even"),
     # M that is not calibrated
-    (tree, "tree_finish", "utility += p * M", "utility += M / len(node.branches)", "optional_stopping"),
-    (tree, "tree_finish", "utility += p * M", "utility += M / len(node.branches)", "validator_stopping"),
+    (tree, "tree_finish", "sum(p * M for", "sum(M / len(after) for", "optional_stopping"),
+    (tree, "tree_finish", "sum(p * M for", "sum(M / len(after) for", "validator_stopping"),
     (tree, "_run", "lost = choice.discarding *", "lost = (1 - q) *", "optional_stopping"),
     (martingale, "RetainedShift.shift", "/ (1 - self.discarded)", "", "retained_shift"),
     (

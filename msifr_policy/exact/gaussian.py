@@ -139,7 +139,8 @@ def sprt(model: GaussianModel, lower: float, upper: float = np.inf) -> StagePoli
     condition on the grid: boundaries midway between two of its points have an error of second order in the spacing.
     Raises `InputError` unless lower < 0 < upper, and for a finite upper boundary where the model has no EXIT.
     """
-    _check_boundaries(lower, upper)
+    if not lower < 0 < upper:
+        raise InputError(f"boundaries {lower} and {upper}", where="sprt", remedy="lower < 0 < upper")
     if np.isfinite(upper) and model.exit_cost is None:
         raise InputError(f"upper boundary {upper} without EXIT", where="sprt", remedy="give the model an exit_cost")
     grid = gaussian_grid(model)
@@ -167,10 +168,9 @@ def sprt_rates(drift: float, lower: float, upper: float, *, overshoot: float = O
     overshoot: by how many standard deviations of a step both boundaries are moved out; 0 gives Wald's own.
     Raises `InputError` unless lower < 0 < upper are finite and the drift is positive.
     """
-    _check_boundaries(lower, upper)
-    if not (0 < drift < np.inf and np.isfinite([lower, upper]).all()):
+    if not (0 < drift < np.inf and -np.inf < lower < 0 < upper < np.inf):
         numbers = f"drift {drift}, boundaries {lower} and {upper}"
-        raise InputError(numbers, where="sprt_rates", remedy="finite, drift > 0")
+        raise InputError(numbers, where="sprt_rates", remedy="finite, drift > 0, lower < 0 < upper")
     a, b = lower - 2 * drift * overshoot, upper + 2 * drift * overshoot
     information = 2 * drift**2
     f = np.expm1(-b) / (np.expm1(-b) - np.expm1(-a))
@@ -193,11 +193,6 @@ def sprt_boundaries(false_reject_rate: float, false_keep_rate: float) -> tuple[f
     if not (f > 0 and g > 0 and f + g < 1):
         raise InputError(f"error rates {f} and {g}", where="sprt_boundaries", remedy="positive, with a sum below 1")
     return float(np.log(f / (1 - g))), float(np.log((1 - f) / g))
-
-
-def _check_boundaries(lower: float, upper: float) -> None:
-    if not lower < 0 < upper:
-        raise InputError(f"boundaries {lower} and {upper}", where="sprt", remedy="lower < 0 < upper")
 
 
 def _transition(drift: float, posterior: Vector, h: float) -> Matrix:

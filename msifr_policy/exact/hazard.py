@@ -122,11 +122,10 @@ def hazard_process(model: HazardModel) -> StageProcess:
         from_faulty = [0.0, 0.0, 1 - d, d]
         rows = [from_clean] if k == 0 else [from_clean, from_clean, from_faulty, from_faulty]
         transitions.append(np.array(rows))
-    clean, faulty = float(model.accept_clean), float(model.accept_faulty)
     return StageProcess(
         transitions=tuple(transitions),
         stage_costs=tuple(np.full(P.shape[0], float(c)) for P, c in zip(transitions, model.stage_costs, strict=True)),
-        utility=np.array([clean, clean, faulty, faulty]),
+        utility=np.repeat([float(model.accept_clean), float(model.accept_faulty)], 2),
         initial=np.ones(1),
         prompt_cost=float(model.prompt_cost),
     )
@@ -154,10 +153,9 @@ class HazardSample:
 def sample_hazard(model: HazardModel, n: int, rng: np.random.Generator) -> HazardSample:
     """Draw n finished attempts; `rng` is advanced."""
     K = model.K
-    stages = np.arange(1, K + 1)
     breaks = rng.random((n, K)) < np.array(model.hazard, float)
     fault_stage = np.where(breaks.any(axis=1), breaks.argmax(axis=1) + 1, K + 1)
-    faulty = fault_stage[:, None] <= stages
+    faulty = fault_stage[:, None] <= np.arange(1, K + 1)
     flag_rate = np.where(faulty, np.array(model.detection, float), np.array(model.false_alarm, float))
     accept_rate = np.where(fault_stage <= K, float(model.accept_faulty), float(model.accept_clean))
     costs = np.array([model.prompt_cost, *model.stage_costs], float)

@@ -189,11 +189,11 @@ def bet_expectation(process: StageProcess, estimate: Sequence[npt.ArrayLike], be
 def _bound(accepted: Vector, retained: Vector) -> BiasBound:
     lost = np.maximum(0.0, accepted - retained)
     f = float(lost.sum() / accepted.sum())
-    law = accepted / accepted.sum()
     if not retained.sum() > 0 or not lost.sum() > 0:
         return BiasBound(f, f, 1.0)
-    kept = retained / retained.sum()
-    return BiasBound(f, float(total_variation(kept, law)), float(total_variation(kept, lost / lost.sum())))
+    of_accepted, of_retained, of_lost = (mass / mass.sum() for mass in (accepted, retained, lost))
+    bias, contrast = total_variation(of_retained, of_accepted), total_variation(of_retained, of_lost)
+    return BiasBound(f, float(bias), float(contrast))
 
 
 def _as_vectors(

@@ -290,16 +290,17 @@ def keep_checkpoints(
     check_vectors((costs,), (process.K,), "checkpoint costs")
     check_values(costs, "checkpoint {}")
     problem = _problem(process, actions, None)
-    root = _Partial(process.K, at_end(process), (), frozenset())
+    root = _Partial(process.K, at_end(process), ())
     full = np.array([[problem.full.utility, problem.full.tokens - process.prompt_cost]])
-    best = _Partial(0, np.repeat(full, process.initial.size, axis=0), problem.full.choices, frozenset())
+    best = _Partial(0, np.repeat(full, process.initial.size, axis=0), problem.full.choices)
     price = problem.full.ratio
     while True:
         found = _best_choice(problem, price, costs, root, best)
         u, t = process.initial @ found.both
         # At λ* the policy that keeps nothing is worth as much as the best one, and may win by rounding.
         if not (u > 0 and process.prompt_cost + t < u * price * (1 - _ROUNDING)):
-            return KeptCheckpoints(tuple(sorted(best.kept)), price, _policy(best.codes))
+            acting = tuple(k for k, code in enumerate(best.codes) if code.any())
+            return KeptCheckpoints(acting, price, _policy(best.codes))
         best, price = found, float((process.prompt_cost + t) / u)
 
 
@@ -411,7 +412,7 @@ def _is_above(problem: _Problem, new: _Vertex, end: _Vertex) -> bool:
 
 
 class _Partial(NamedTuple):
-    """A node of the search in `keep_checkpoints`: checkpoints k … K − 1 are decided, `kept` of them kept.
+    """A node of the search in `keep_checkpoints`: checkpoints k … K − 1 are decided, those that act are kept.
 
     both: `[S_k, 2]`, utility and tokens from checkpoint k on; codes: the policy there.
     """
@@ -419,7 +420,6 @@ class _Partial(NamedTuple):
     k: int
     both: Vector
     codes: tuple[Codes, ...]
-    kept: frozenset[int]
 
 
 def _best_choice(problem: _Problem, price: float, costs: Vector, node: _Partial, best: _Partial) -> _Partial:
@@ -432,10 +432,9 @@ def _best_choice(problem: _Problem, price: float, costs: Vector, node: _Partial,
     seen, code = _step(problem, k, node.both, at)
     if code.any():  # a checkpoint that never acts is not worth looking at
         seen[:, 1] += costs[k] * problem.ahead[k]
-        child = _Partial(k, seen, (code[:, 0], *node.codes), node.kept | {k})
-        best = _best_choice(problem, price, costs, child, best)
+        best = _best_choice(problem, price, costs, _Partial(k, seen, (code[:, 0], *node.codes)), best)
     unseen, code = _step(problem._replace(checkpoints=frozenset()), k, node.both, at)
-    return _best_choice(problem, price, costs, _Partial(k, unseen, (code[:, 0], *node.codes), node.kept), best)
+    return _best_choice(problem, price, costs, _Partial(k, unseen, (code[:, 0], *node.codes)), best)
 
 
 def _bound(problem: _Problem, price: float, node: _Partial) -> float:

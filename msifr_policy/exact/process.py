@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -152,10 +153,7 @@ def prospects(process: StageProcess) -> Prospects:
 
 def reach(process: StageProcess) -> tuple[Vector, ...]:
     """Return K + 1 vectors `[S_k]`: the probability of each state when nothing is ever stopped."""
-    masses = [process.initial]
-    for P in process.transitions:
-        masses.append(push(masses[-1], P))
-    return tuple(masses)
+    return tuple(accumulate(process.transitions, push, initial=process.initial))
 
 
 def pull(P: Matrix, values: Vector, *, block_bytes: int = BLOCK_BYTES) -> Vector:
@@ -372,12 +370,9 @@ def _check_transitions(process: StageProcess) -> None:
 def _check_acceptance(process: StageProcess) -> None:
     if not process.initial @ process._finished.utility[0] > 0:
         s = int(np.argmax(process.utility))
-        raise InputError(
-            f"acceptance cannot be reached: the best state has utility {process.utility[s]:g}, probability "
-            f"{reach(process)[-1][s]:g}",
-            where=f"checkpoint {process.K}, state {s}",
-            remedy="some state with positive utility must be reachable from the start",
-        )
+        best = f"the best state has utility {process.utility[s]:g}, probability {reach(process)[-1][s]:g}"
+        where = f"checkpoint {process.K}, state {s}"
+        raise InputError(f"acceptance cannot be reached: {best}", where=where, remedy="make a useful state reachable")
 
 
 def _finish(process: StageProcess) -> Prospects:

@@ -144,11 +144,9 @@ def arrivals(process: StageProcess, policy: StagePolicy) -> tuple[list[Vector], 
         lost = (q == 0) & (D[k] > 0) & (M[k] > 0)
         if lost.any():
             s = int(np.argmax(lost))
-            raise InputError(
-                f"survival probability 0 though accepted with probability {M[k][s]:g}",
-                where=f"checkpoint {k}, state {s}",
-                remedy="give every attempt that may be accepted a chance, see `audit`",
-            )
+            what = f"survival probability 0 though accepted with probability {M[k][s]:g}"
+            remedy = "give every attempt that may be accepted a chance, see `audit`"
+            raise InputError(what, where=f"checkpoint {k}, state {s}", remedy=remedy)
         D.append(push(q * D[k], P))
         B.append(push(_divide(B[k], q), P))
     return D, B

@@ -156,12 +156,8 @@ def tree_finish(node: Node) -> tuple[Number, Number]:
     """Return (M, r) at a node: conditional utility and expected remaining cost if the attempt is finished."""
     if not node.branches:
         return node.utility, 0
-    utility = remaining = 0
-    for p, cost, child in node.branches:
-        M, r = tree_finish(child)
-        utility += p * M
-        remaining += p * (cost + r)
-    return utility, remaining
+    after = [(p, cost, *tree_finish(child)) for p, cost, child in node.branches]
+    return sum(p * M for p, _, M, _ in after), sum(p * (cost + r) for p, cost, _, r in after)
 
 
 def tree_evaluate(root: Node, policy: TreePolicy, *, prompt_cost: Number = 0) -> TreeEvaluation:

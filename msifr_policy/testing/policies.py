@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import reduce
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -368,10 +369,7 @@ def processes(draw: st.DrawFn, *, stages: int = 4, states: int = 4, exits: bool 
 
     initial, utility = rows(1, sizes[0])[0], vector(sizes[-1], 0.2)
     transitions = tuple(rows(n, size) for n, size in pairwise(sizes))
-    reached = initial
-    for P in transitions:
-        reached = reached @ P
-    assume(reached @ utility > 0)
+    assume(reduce(np.matmul, transitions, initial) @ utility > 0)
     return StageProcess(
         transitions=transitions,
         stage_costs=tuple(vector(n, 10.0) for n in sizes[:-1]),
