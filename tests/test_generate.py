@@ -339,6 +339,7 @@ def test_files_that_are_no_pair_are_refused_and_left_alone(tmp_path: Path) -> No
     with pytest.raises(InputError, match="exists, but its ledger"):
         Journal(stranger)
     assert stranger.read_bytes() == good
+    assert not ledger_path(stranger).exists()
     with pytest.raises(InputError, match="is below a file"):
         Journal(stranger / "inside.jsonl")
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
 
-from msifr_integrations.engine.base import Attempt, end_tokens, stream_key
+from msifr_integrations.engine.base import Attempt, Engine, end_tokens, stream_key
 from msifr_integrations.generation.inputs import (
     check_prompts,
     encode_prompt,
@@ -37,7 +37,6 @@ from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import Totals, read_ledger, total
 
 __all__ = ["GenerateOptions", "Progress", "Result", "conversion_efficiency", "describe_policy", "generate"]
-
 
 _SETTINGS = (
     *("attempts", "seed", "chat", "temperature", "top_k", "top_p", "max_new_tokens"),
@@ -103,29 +102,14 @@ def generate(
     with Journal(out) as journal:
         known = {name: value for name, value in settings.items() if value != "auto"}
         journal.check(known)
-        full = None if options.compare is None else _reference(options.compare, known)
+        full = _reference(options.compare, known)
         if journal.settings is not None and len(journal.entries) == len(todo) * options.attempts:
             say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
             settings = journal.settings
         else:
-            with needing("generating"):
-                # Only now: importing torch takes seconds.
-                from msifr_integrations.engine.probe import make_engine
-            if to_load:
-                model, tokenizer = load_model(model, device=options.device, dtype=options.dtype)
-            engine, why_static = make_engine(
-                model,
-                kind=options.engine,
-                slots=options.slots,
-                sampling=options.sampling,
-                end=end_tokens(model, tokenizer),
-            )
-            with closing(engine):
-                if why_static and options.engine == "auto":
-                    say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
+            with _engine_for(model, tokenizer, options, say) as (engine, model, tokenizer):
                 settings |= _model_settings(model) | {"engine": engine.name}
-                if options.compare is not None:
-                    full = _reference(options.compare, settings)
+                full = _reference(options.compare, settings)
                 tasks = _tasks(todo, tokenizer, options)
                 journal.begin(settings)
                 try:
@@ -136,7 +120,6 @@ def generate(
                     raise
         totals = total(journal.entries)
     _remark(totals, settings["policy"], say)
-    compared = (totals, full) if settings["policy"] != "none" else (full, totals)
     return Result(
         attempts=totals.attempts,
         accepted=totals.accepted,
@@ -145,7 +128,9 @@ def generate(
         tokens_wasted_after_decision=totals.tokens_wasted_after_decision,
         tokens_per_accepted=totals.tokens / totals.accepted if totals.accepted else None,
         seconds=totals.seconds,
-        conversion_efficiency=msgspec.UNSET if full is None else conversion_efficiency(*compared),
+        conversion_efficiency=msgspec.UNSET
+        if full is None
+        else conversion_efficiency(*((totals, full) if settings["policy"] != "none" else (full, totals))),
     )
 
 
@@ -153,6 +138,24 @@ def _name(model: Any) -> str:
     if isinstance(model, str | os.PathLike):
         return os.fspath(model)
     return getattr(model.config, "name_or_path", "") or type(model).__name__
+
+
+@contextmanager
+def _engine_for(
+    model: Any, tokenizer: Any, options: GenerateOptions, say: Callable[[str], None]
+) -> Iterator[tuple[Engine, Any, Any]]:
+    """Load the model if it is not yet; give an engine that runs it, the model and its tokenizer."""
+    with needing("generating"):
+        # Only now: importing torch takes seconds.
+        from msifr_integrations.engine.probe import make_engine
+    if isinstance(model, str | os.PathLike):
+        model, tokenizer = load_model(model, device=options.device, dtype=options.dtype)
+    end, sampling = end_tokens(model, tokenizer), options.sampling
+    engine, why_static = make_engine(model, kind=options.engine, slots=options.slots, sampling=sampling, end=end)
+    if why_static and options.engine == "auto":
+        say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
+    with closing(engine):
+        yield engine, model, tokenizer
 
 
 def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]:
@@ -212,8 +215,10 @@ def conversion_efficiency(with_policy: Totals, full: Totals) -> float | None:
     return (1 - with_policy.seconds / full.seconds) / (1 - with_policy.tokens / full.tokens)
 
 
-def _reference(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Totals:
-    """Return the totals of the run to compare with; raises `InputError` if the two are not comparable."""
+def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> Totals | None:
+    """Return the totals of the run to compare with, if any; raises `InputError` if the two are not comparable."""
+    if path is None:
+        return None
     where = os.fspath(path)
     ledger = read_ledger(ledger_path(path))
     for name, value in settings.items():

@@ -140,6 +140,7 @@ class Journal:
         with ExitStack() as files:
             self._ledger: IO[bytes] = files.enter_context(open(self._ledger_path, "ab", buffering=0))
             _lock(self._ledger, self._ledger_path)
+            files.callback(self._drop_if_empty)
             self._read()
             self._files = files.pop_all()
 
@@ -197,9 +198,11 @@ class Journal:
 
     def close(self) -> None:
         """Close both files; a run that was not begun leaves none."""
-        if not self._ledger.closed and self._ledger_path.stat().st_size == 0:
-            self._ledger_path.unlink()
         self._files.close()
+
+    def _drop_if_empty(self) -> None:
+        if os.fstat(self._ledger.fileno()).st_size == 0:
+            self._ledger_path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -237,7 +240,7 @@ class Journal:
     def _check_pair(self, line: bytes, number: int) -> None:
         where = f", line {number}"
         try:
-            found = _id_decoder.decode(line).id
+            found = msgspec.json.decode(line, type=_Id).id
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._no_pair(f"not an attempt: {error}", where) from None
         if number <= len(self.entries) and found != self.entries[number - 1].id:
@@ -250,9 +253,6 @@ class Journal:
 
 class _Id(msgspec.Struct):
     id: str
-
-
-_id_decoder = msgspec.json.Decoder(_Id)
 
 
 def _line_ends(path: Path) -> list[int]:
