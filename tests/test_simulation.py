@@ -16,6 +16,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy, evaluate, never_discard
 from msifr_policy.exact.hazard import HazardModel, hazard_rates
 from msifr_policy.exact.process import StageProcess
+from msifr_policy.rates import capped, rates
 from msifr_sim import (
     Outcomes,
     agreement,
@@ -55,6 +56,23 @@ def test_the_headline_numbers_are_those_of_the_definitions():
     assert s.accepted_cost_share == 0.5
     assert s.discards_by_reason == {"rule": 2}
     assert [(c.k, c.reached, c.discarded, c.false_rejects) for c in s.by_checkpoint] == [(1, 4, 2, 1)]
+
+
+def test_rates_of_totals_have_names_and_any_shape():
+    totals = np.array([[[40.0, 29, 2, 1], [40, 29, 2, 2]], [[0, 0, 2, 0], [40, 40, 0, 0]]])
+    found = rates(totals)
+    s, f, factor = found
+    assert s is found.saving_rate
+    np.testing.assert_allclose(f, [[0.5, 1], [0, np.nan]])
+    np.testing.assert_allclose(factor, [[0.725 / 0.5, np.inf], [np.nan, np.inf]])
+    assert rates([40, 29, 2, 1]).net_cost_factor == pytest.approx(1.45)
+
+
+def test_a_plain_length_cap_stops_what_is_longer():
+    cost, cut = capped(np.array([3.0, 5, 8]), 5.0)
+    assert (cost.tolist(), cut.tolist()) == ([3, 5, 5], [False, False, True])
+    cost, cut = capped(np.array([3.0, 5, 8]), None)
+    assert (cost.tolist(), cut.any()) == ([3, 5, 8], False)
 
 
 def test_undefined_rates_are_null_not_numbers():
