@@ -13,7 +13,6 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
 
 setup: $(VENV)/.installed
 

@@ -7,11 +7,11 @@ Families with 300 accepted samples to certify on are certified alone, the others
 where the model has no other), see `pool_of`.
 
 Per family: net cost factor with its interval by prompt, against never discarding (1), the best plain length cap with
-the same budget (observed, not certified), each rule alone, the rules together, the learned posterior, and the
-cost share of accepted attempts, the factor of a policy that would discard exactly the others before they begin; and the
-captured share (1 − factor)/(1 − cost share). Two upper bounds on
-what the learned posterior could give: **uncertified**, its path's best policy with an observed f ≤ α on the judged
-prompts, and **hindsight**, where the path too is made on the judged prompts. Without FOLDER the traces recorded from
+the same budget (observed, not certified), each rule alone, the rules together, and the learned posterior; the cost
+share of accepted attempts, which is the factor of a policy that discards exactly the others before they begin; and the
+captured share (1 − factor)/(1 − cost share). Two more show what the learned posterior could give with f ≤ α on the
+judged prompts: **uncertified**, its path's best policy there, and **hindsight**, where the path too is made on the
+judged prompts. Without FOLDER the traces recorded from
 the embedded model are used.
 """
 
