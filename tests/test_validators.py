@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -457,3 +458,8 @@ def test_what_breaks_the_contract_is_caught(validator: Any, message: str | None)
 def test_a_state_that_keeps_the_text_is_caught() -> None:
     with pytest.raises(AssertionError, match="Capitals, memory: after 100000 characters"):
         check_memory(broken()(), "a", characters=100_000, most=50_000)
+
+
+def test_checking_a_validator_needs_no_hypothesis() -> None:
+    code = "import sys; sys.modules['hypothesis'] = None; from msifr_policy.testing import check_validator"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603

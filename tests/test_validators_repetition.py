@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-from collections import OrderedDict
 from random import Random
 from types import FunctionType, ModuleType
 
@@ -113,7 +112,7 @@ def test_evidence_is_the_same_in_every_process() -> None:
     met, left = [], [state]
     while left:
         thing = left.pop()
-        if isinstance(thing, OrderedDict):  # what was seen
+        if isinstance(thing, set):  # what was seen
             met += thing
         left += [item for item in gc.get_referents(thing) if not isinstance(item, type | FunctionType | ModuleType)]
     assert {type(item) for item in met} == {int, tuple}

@@ -84,8 +84,7 @@ def _game(prompt: str) -> _Game | None:
 
 def _last(pattern: re.Pattern[str], text: str) -> str:
     """Return the group of the last match, empty if there is none."""
-    found: list[str] = pattern.findall(text)
-    return found[-1] if found else ""
+    return ["", *map(str, pattern.findall(text))][-1]
 
 
 class _Step(NamedTuple):

@@ -29,9 +29,8 @@ class _FormalLanguage(Rule, frozen=True):
     """
 
     columns = ("complete", "read")
-    """`complete`: 1 if the text so far belongs to the language, else 0; `read`: characters before the text was dead.
-
-    Both NaN once the verdict is UNKNOWN.
+    """`complete`: 1 if the text so far belongs to the language, else 0; `read`: characters before the text was dead;
+    both NaN once the verdict is UNKNOWN.
     """
 
     def __post_init__(self) -> None:

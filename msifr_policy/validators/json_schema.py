@@ -119,7 +119,7 @@ def _missing(document: str, required: frozenset[str]) -> int:
 
 
 _TYPES = ("string", "number", "integer", "boolean", "null", "object", "array")
-_KEPT = {"minLength", "maxLength", "pattern", "minItems", "maxItems"}
+_UNCHANGED = {"minLength", "maxLength", "pattern", "minItems", "maxItems"}
 _REFERENCE = re.compile(r"#(?:/(?:\$defs|definitions)/[A-Za-z0-9_.-]+)?")
 
 
@@ -160,7 +160,7 @@ def _relaxed(schema: Any) -> dict[str, Any]:
 
 
 def _relaxed_keywords(schema: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {key: value for key, value in schema.items() if key in _KEPT}
+    result: dict[str, Any] = {key: value for key, value in schema.items() if key in _UNCHANGED}
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
     if types and all(kind in _TYPES for kind in types):

@@ -37,7 +37,7 @@ class Magnitude(Rule, frozen=True):
 class _MagnitudeState(TextState):
     def __init__(self, prompt: str) -> None:
         given = list(shown_numbers(prompt))
-        self._given = max((value for value, _ in given), default=0.0)
+        self._largest_given = max((value for value, _ in given), default=0.0)
         self._whole_given = all(value == int(value) for value, _ in given)
         self._positive_given = not any(map(_is_negative, (before for _, before in given)))
         self._reader = NumberReader()
@@ -57,7 +57,7 @@ class _MagnitudeState(TextState):
                 self._result = value
                 self._negative += negative
                 self._uneven += value != int(value)
-        largest, result = _ratio(self._largest, self._given), _ratio(self._result, self._given)
+        largest, result = _ratio(self._largest, self._largest_given), _ratio(self._result, self._largest_given)
         uneven = self._uneven * self._whole_given / self._results if self._results else math.nan
         return evidence(largest, result, self._negative * self._positive_given, uneven)
 

@@ -8,8 +8,6 @@ text. The sets are English and belong to the version of the validator.
 
 from __future__ import annotations
 
-from functools import cache
-
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.sentences import PatternSets, SentenceCutter
 
@@ -66,6 +64,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
 _FORMULA = frozenset("0123456789\\$=+|&{}")
 """What no phrase begins with, but many a line of mathematics."""
 _LEAD = r"[\s>*_#\"'“‘(-]{0,8}(?:(?:so|but|and|well|hmm|ok|okay|now|then|however),? )?"
+_PATTERNS = PatternSets(PHRASES, anchored=True, lead=_LEAD)
 
 
 class Phrases(Rule, frozen=True):
@@ -91,11 +90,6 @@ class Phrases(Rule, frozen=True):
         return _PhrasesState(self.refusals)
 
 
-@cache
-def _patterns() -> PatternSets:
-    return PatternSets(PHRASES, anchored=True, lead=_LEAD)
-
-
 class _PhrasesState(TextState):
     def __init__(self, refusals: int) -> None:
         self._refusals = refusals
@@ -108,11 +102,11 @@ class _PhrasesState(TextState):
             if fresh and not sentence.isspace():
                 self._sentences += 1
                 if sentence[0] not in _FORMULA:
-                    for phrase in _patterns().found(sentence):
+                    for phrase in _PATTERNS.found(sentence):
                         self._counts[phrase] += 1
         last, fresh, _ = self._cutter.unfinished
         begun = fresh and bool(last) and not last.isspace()
-        found = _patterns().found(last) if begun else set()
+        found = _PATTERNS.found(last) if begun else set()
         counts = {phrase: number + (phrase in found) for phrase, number in self._counts.items()}
         dead = 0 < self._refusals <= counts["refusals"]
         return evidence(*counts.values(), self._sentences + begun, dead=dead)

@@ -8,7 +8,6 @@ words of a sentence, found by RE2. The patterns are English and belong to the ve
 from __future__ import annotations
 
 import math
-from functools import cache
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.sentences import PatternSets, SentenceCutter
@@ -53,6 +52,7 @@ SIGNS: dict[str, tuple[str, ...]] = {
     ),
 }
 """The patterns of each sign of a sentence, for text in small or capital letters."""
+_PATTERNS = PatternSets(SIGNS, anchored=False)
 
 
 class Question(Rule, frozen=True):
@@ -76,11 +76,6 @@ class Question(Rule, frozen=True):
         return _QuestionState(self.strict)
 
 
-@cache
-def _patterns() -> PatternSets:
-    return PatternSets(SIGNS, anchored=False)
-
-
 class _QuestionState(TextState):
     def __init__(self, strict: bool) -> None:
         self._strict = strict
@@ -93,13 +88,13 @@ class _QuestionState(TextState):
         read = text[: max(0, READ - self._end)]
         self._end += len(text)
         for sentence, _, end in self._cutter.feed(read):
-            found = _patterns().found(sentence)
+            found = _PATTERNS.found(sentence)
             for sign in found:
                 self._counts[sign] += 1
             if "asks" in found:
                 self._asked_at = end
         last, _, end = self._cutter.unfinished
-        found = _patterns().found(last)
+        found = _PATTERNS.found(last)
         asked_at = end if "asks" in found else self._asked_at
         counts = {sign: number + (sign in found) for sign, number in self._counts.items()}
         dead = self._strict and counts["placeholders"] + counts["leaks"] > 0

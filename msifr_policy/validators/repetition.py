@@ -22,7 +22,7 @@ import math
 import re
 import zlib
 from bisect import bisect_left
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Hashable
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
@@ -79,7 +79,8 @@ class _Seen:
 
     def __init__(self, memory: int, recent: int) -> None:
         self._memory = memory
-        self._items: OrderedDict[Hashable, None] = OrderedDict()
+        self._order: deque[Hashable] = deque()
+        self._items: set[Hashable] = set()
         self._flags: deque[bool] = deque(maxlen=recent)
 
     def add(self, key: Hashable) -> bool:
@@ -87,9 +88,10 @@ class _Seen:
         new = key not in self._items
         self._flags.append(new)
         if new:
-            self._items[key] = None
-            if len(self._items) > self._memory:
-                self._items.popitem(last=False)
+            self._items.add(key)
+            self._order.append(key)
+            if len(self._order) > self._memory:
+                self._items.discard(self._order.popleft())
         return new
 
     @property

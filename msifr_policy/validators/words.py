@@ -30,10 +30,8 @@ __all__ = ["BUCKETS", "PROMPT_REACH", "GramReader", "Words", "prompt_buckets", "
 BUCKETS: Final = 2**16
 PROMPT_REACH: Final = 4000
 """Characters of the prompt that are read, from its end."""
-
 SMOOTHING: Final = 4.0
 """Added to the number of buckets under the root, so that the first words do not weigh too much."""
-
 LONGEST: Final = 20
 """Characters of a word that count."""
 

@@ -128,8 +128,8 @@ def _is_numerator(items: list[Item]) -> bool:
 
 
 def _in_phrase(side: list[Atom], i: int) -> bool:
-    """Say whether an atom is a word, or the stroke before one: $5/hour."""
-    return isinstance(side[i], Word) or (side[i] == "/" and i + 1 < len(side) and _is_unit(side[i + 1]))
+    per_unit = side[i] == "/" and i + 1 < len(side) and _is_unit(side[i + 1])  # $5/hour
+    return per_unit or isinstance(side[i], Word)
 
 
 def _is_unit(atom: Atom) -> bool:

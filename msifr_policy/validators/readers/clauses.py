@@ -48,7 +48,7 @@ class ClauseCutter:
 
     def __init__(self) -> None:
         self._text = ""
-        self._start = 0  # of the clause in _text; a character before it is kept, as an end may depend on it
+        self._start = 0  # of the clause in _text; before it stands one more character, as an end may depend on it
         self._offset = 0  # position of _text in the whole text
         self._searched = 0  # no end begins before this index of _text
 
@@ -68,8 +68,8 @@ class ClauseCutter:
                 start = searched = limit
             else:
                 break
-        kept = max(0, start - 1)
-        self._text = text[kept:]
-        self._start = start - kept
-        self._offset += kept
+        begin = max(0, start - 1)
+        self._text = text[begin:]
+        self._start = start - begin
+        self._offset += begin
         self._searched = max(self._start, len(self._text) - _REACH)

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import re2
 
 __all__ = ["LIMIT", "PatternSets", "Sentence", "SentenceCutter"]
 
@@ -68,18 +73,22 @@ class PatternSets:
     """
 
     def __init__(self, sets: Mapping[str, Iterable[str]], *, anchored: bool, lead: str = "") -> None:
+        self._anchored = anchored
+        self._patterns = [(name, f"{lead}(?:{pattern})") for name, patterns in sets.items() for pattern in patterns]
+
+    @cached_property
+    def _automaton(self) -> re2.Set:
         import re2
 
         options = re2.Options()
         options.case_sensitive = False
         options.log_errors = False
-        self._matcher = (re2.Set.MatchSet if anchored else re2.Set.SearchSet)(options)
-        self._set_of = [name for name, patterns in sets.items() for _ in patterns]
-        for patterns in sets.values():
-            for pattern in patterns:
-                self._matcher.Add(f"{lead}(?:{pattern})" if lead else pattern)
-        self._matcher.Compile()
+        automaton = (re2.Set.MatchSet if self._anchored else re2.Set.SearchSet)(options)
+        for _, pattern in self._patterns:
+            automaton.Add(pattern)
+        automaton.Compile()
+        return automaton
 
     def found(self, sentence: str) -> set[str]:
         """Return the names of the sets of which `sentence` shows a pattern."""
-        return {self._set_of[i] for i in self._matcher.Match(sentence.encode("utf-8", "replace")) or ()}
+        return {self._patterns[i][0] for i in self._automaton.Match(sentence.encode("utf-8", "replace")) or ()}

@@ -44,5 +44,5 @@ class NumberReader:
             number = match[0]
             value = float(number.replace(",", "") if "," in number else number)
             yield value, text[start - BEHIND if start > BEHIND else 0 : start]
-        kept = max(0, waiting - BEHIND)
-        self._text, self._at = text[kept:], waiting - kept
+        begin = max(0, waiting - BEHIND)
+        self._text, self._at = text[begin:], waiting - begin
