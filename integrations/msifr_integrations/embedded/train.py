@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from msifr_integrations.embedded.problems import LARGEST, Problem, problems
@@ -136,13 +137,9 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # token ids and targets, shape (rows,
 
 def _padded(rows: Sequence[tuple[list[int], int]], pad: int) -> Batch:
     """Stack rows of (ids, length of the prompt); prompts and padding carry no loss."""
-    width = max(len(ids) for ids, _ in rows)
-    ids = torch.full((len(rows), width), pad)
-    targets = torch.full((len(rows), width), _IGNORED)
-    for row, (tokens, skipped) in enumerate(rows):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        targets[row, skipped : len(tokens)] = torch.tensor(tokens[skipped:])
-    return ids, targets
+    ids = [torch.tensor(tokens) for tokens, _ in rows]
+    targets = [torch.tensor([_IGNORED] * skipped + tokens[skipped:]) for tokens, skipped in rows]
+    return pad_sequence(ids, True, pad), pad_sequence(targets, True, _IGNORED)
 
 
 def _problem_batches(tokenizer: Any, seed: int, rng: np.random.Generator) -> Iterator[Batch]:
@@ -172,8 +169,7 @@ def _equation_batches(tokenizer: Any, rng: np.random.Generator) -> Iterator[Batc
         ids, targets = _padded([(row, 0) for row in rows], tokenizer.pad_token_id)
         equals, stop = (tokenizer.convert_tokens_to_ids(mark) for mark in ("=", "."))
         # A position is in a result while more "=" than "." have come before it; the "." itself is learned.
-        opened = (ids == equals).cumsum(1) - (ids == equals).long()
-        closed = (ids == stop).cumsum(1) - (ids == stop).long()
+        opened, closed = ((ids == mark).cumsum(1) - (ids == mark).long() for mark in (equals, stop))
         targets[opened <= closed] = _IGNORED
         yield ids, targets
 
