@@ -7,8 +7,9 @@ import xml.etree.ElementTree as ET
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from msifr_integrations.demo import Settings, run_demo
+from msifr_integrations.demo import Settings, main, run_demo
 from msifr_integrations.generation.paired import pair_runs, read_attempts
 from msifr_integrations.report import Figure, Table, reliability_plot, stops_plot, write_page
 from msifr_policy.errors import InputError
@@ -107,6 +108,24 @@ def test_hostile_text_is_escaped_and_plots_are_xml(tmp_path):
     assert "<script>" not in html
     assert "a &lt; b" in html
     assert "&lt;i&gt;" in html
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", "-1"], "seed = -1 must be at least 0"),
+        (["--slots", "0"], "slots = 0"),
+        (["--out", "FILE/demo"], "FILE"),
+    ],
+)
+def test_what_the_demo_cannot_do_is_said_in_one_line(tmp_path, arguments, message):
+    (tmp_path / "FILE").touch()
+    arguments = ["--out", str(tmp_path / "demo"), *(word.replace("FILE", str(tmp_path / "FILE")) for word in arguments)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert message in result.output
+    assert result.output.count("\n") == 1
 
 
 def test_settings_are_one_record():

@@ -39,9 +39,10 @@ from msifr_integrations.report import (
     stops_plot,
     write_page,
 )
+from msifr_policy.errors import MsifrError
 from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.evidence.table import build_evidence
-from msifr_policy.files import replacing
+from msifr_policy.files import check_writable, replacing
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
 from msifr_policy.records.traces import read_traces
@@ -79,10 +80,6 @@ def _prompts(n: int, seed: int, exclude: AbstractSet[str] = frozenset()) -> list
 def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     """Run the demo into folder `out` (emptied of an earlier demo's files) and return its summary."""
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
-    for stale in out.glob("*.jsonl"):
-        stale.unlink()
-    model, tokenizer = load_model(embedded_model_path())
     options = GenerateOptions(
         attempts=settings.attempts,
         seed=settings.seed,
@@ -90,6 +87,10 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
         max_new_tokens=MAX_NEW_TOKENS,
         model_name="embedded",
     )
+    check_writable(out, folder=True).mkdir(exist_ok=True)
+    for stale in out.glob("*.jsonl"):
+        stale.unlink()
+    model, tokenizer = load_model(embedded_model_path())
 
     def run(what: str, prompts: Sequence[Prompt], policy: Policy | None, name: str, *, compare: str = "") -> Result:
         chosen = msgspec.structs.replace(options, compare=out / compare if compare else None)
@@ -298,7 +299,10 @@ def _point(summary: Summary) -> tuple[float, float]:
 @click.option("--max-false-reject", default=_DEFAULTS.max_false_reject, show_default=True)
 def main(out: Path, **settings: Any) -> None:
     """Run the main job on the embedded model and write summary.json and report.html."""
-    summary = run_demo(out, Settings(**settings))
+    try:
+        summary = run_demo(out, Settings(**settings))
+    except MsifrError as error:
+        raise click.ClickException(str(error)) from error
     if summary["survivors_changed"] or summary["discarded_not_a_prefix"]:
         prose("error: the run with the policy is not the run without it; the coupling contract is broken")
         sys.exit(1)

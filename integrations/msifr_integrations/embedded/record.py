@@ -20,6 +20,7 @@ from msifr_integrations.embedded.problems import Problem, problems
 from msifr_integrations.generation.generate import GenerateOptions, Progress, generate
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.paired import read_attempts
+from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.records.traces import Trace, write_traces
 
@@ -91,7 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.problems < 1:
         parser.error("--problems counts from 1")
-    options = GenerateOptions(attempts=given.attempts, seed=given.seed, slots=64, max_new_tokens=MAX_NEW_TOKENS)
+    try:
+        options = GenerateOptions(attempts=given.attempts, seed=given.seed, slots=64, max_new_tokens=MAX_NEW_TOKENS)
+    except InputError as error:
+        parser.error(str(error))
 
     def tell(progress: Progress) -> None:
         print(f"\r{progress.done}/{progress.attempts} generations, {progress.seconds:.0f} s", end="", flush=True)
