@@ -52,11 +52,11 @@ def test_pairing_finds_what_differs(demo, tmp_path):
     assert paired.survivors == summary["survivors"] > 0
     lines = (out / "with_policy.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    kept = next(i for i, r in enumerate(records) if r["status"] == "finished")
-    gone = next(i for i, r in enumerate(records) if r["status"] == "discarded")
-    records[kept]["text"] = "another text"
-    records[kept]["token_ends"] = [12] * records[kept]["tokens"]
-    records[gone]["text"] = "x" + records[gone]["text"][1:]
+    survivor = next(i for i, r in enumerate(records) if r["status"] == "finished")
+    stopped = next(i for i, r in enumerate(records) if r["status"] == "discarded")
+    records[survivor]["text"] = "another text"
+    records[survivor]["token_ends"] = [12] * records[survivor]["tokens"]
+    records[stopped]["text"] = "x" + records[stopped]["text"][1:]
     shutil.copy(out / "with_policy.ledger.jsonl", tmp_path / "broken.ledger.jsonl")
     (tmp_path / "broken.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n")
     broken = pair_runs(out / "full.jsonl", tmp_path / "broken.jsonl")

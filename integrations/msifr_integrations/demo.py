@@ -196,14 +196,15 @@ def _plain_words(summary: dict[str, Any]) -> list[str]:
     full, with_policy = summary["without_policy"], summary["with_policy"]
     if not certificate.certified:
         return [certificate.message, "So the policy discarded nothing, and nothing was saved."]
-    kept = summary["accuracy_of_finished"]
+    accuracy = summary["accuracy_of_finished"]
     return [
         f"Tokens per accepted sample: {full.tokens_per_accepted:.1f} without the policy, "
         f"{with_policy.tokens_per_accepted:.1f} with it ({summary['tokens_per_accepted_change']:+.1%}).",
         f"Time per accepted sample: {summary['seconds_per_accepted_change']:+.1%} on this machine "
         f"(conversion efficiency {with_policy.conversion_efficiency:.2f} of the slot engine, "
         f"{summary['settings'].slots} slots).",
-        f"Of the finished samples {kept['with_policy']:.0%} were correct, {kept['without_policy']:.0%} without policy.",
+        f"Of the finished samples {accuracy['with_policy']:.0%} were correct, {accuracy['without_policy']:.0%} without "
+        "policy.",
         f"Good samples lost: {realised.false_reject_rate:.1%}; certified beforehand: at most "
         f"{certificate.max_false_reject:.0%}, with confidence {certificate.confidence:.0%}.",
         f"Simulated before the run: {summary['simulated']['replay'].saving_rate:.1%} of tokens saved; realised: "

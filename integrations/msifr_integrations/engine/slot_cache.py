@@ -111,9 +111,9 @@ class SlotCache:
         self.reserve(length)
         to, source = (torch.tensor(index, device=self.rows.device) for index in (slots, sources))
         for layer, (keys, values) in zip(self.layers, prefix.layers, strict=True):
-            for own, new in ((layer.keys, keys), (layer.values, values)):
-                own[to, :, :length] = new[source]
-                own[to, :, length:] = 0
+            for cached, new in ((layer.keys, keys), (layer.values, values)):
+                cached[to, :, :length] = new[source]
+                cached[to, :, length:] = 0
 
     def reserve(self, length: int) -> None:
         """Grow until rows can hold `length` positions."""

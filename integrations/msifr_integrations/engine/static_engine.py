@@ -96,7 +96,7 @@ class StaticEngine:
             return torch.tensor(done, device=ids.device)
 
         # generate() fills gaps from the model's own settings (a repetition penalty, say): now it has none.
-        own, self._model.generation_config = self._model.generation_config, GenerationConfig()
+        before, self._model.generation_config = self._model.generation_config, GenerationConfig()
         try:
             self._model.generate(
                 input_ids=ids.to(self._model.device),
@@ -111,7 +111,7 @@ class StaticEngine:
                 stopping_criteria=StoppingCriteriaList([after_step]),
             )
         finally:
-            self._model.generation_config = own
+            self._model.generation_config = before
 
     def close(self) -> None:
         """Forget the queue."""

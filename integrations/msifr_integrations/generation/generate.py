@@ -198,9 +198,9 @@ def describe_policy(policy: Policy | None) -> str:
     """Return what a run's settings call a policy: "none", its `fingerprint`, or else its type and content."""
     if policy is None or isinstance(policy, NeverDiscard):
         return "none"
-    own = getattr(policy, "fingerprint", None)
-    if isinstance(own, str) and own:
-        return own
+    name = getattr(policy, "fingerprint", None)
+    if isinstance(name, str) and name:
+        return name
     try:
         content = msgspec.json.encode(getattr(policy, "file", policy))  # what a fitted policy was loaded from
         return f"{type(policy).__qualname__} {fingerprint([content])}"

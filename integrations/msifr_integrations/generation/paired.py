@@ -29,7 +29,7 @@ def read_attempts(path: str | os.PathLike[str]) -> dict[str, AttemptRecord]:
 class Paired:
     """A run with a policy beside the same run without.
 
-    outcomes: cost in tokens and outcome of every attempt. survivors: attempts the policy kept; changed: those of
+    outcomes: cost in tokens and outcome of every attempt. survivors: attempts it did not discard; changed: those of
     them whose text or tokens differ from the run without policy (0, or the coupling contract is broken);
     not_prefix: discarded attempts that are not a prefix of what the full run generated.
     """
