@@ -444,12 +444,13 @@ def slowly(state: Any) -> float:
         (broken(score=slowly), "cost: 20000 characters of"),
         (broken(score=math.nan), None),
         (broken(), None),
+        (broken()(), None),
     ],
 )
 def test_what_breaks_the_contract_is_caught(validator: Any, message: str | None) -> None:
     """Each check fails once, and says what it found; what keeps the contract passes."""
     if message is None:
-        check_validator(validator)
+        check_validator(validator, prompts=[], texts=["", "NO"])
     else:
         with pytest.raises(AssertionError, match=message):
             check_validator(validator)

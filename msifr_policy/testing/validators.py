@@ -39,7 +39,7 @@ LONG = 20_000
 """Characters of a long text."""
 
 _PIECE = 64
-"""Characters of the pieces a long text is fed in; who reads all of it again each time is found out."""
+"""Characters of the pieces a long text is fed in: so many that reading all of it again each time shows."""
 _TIMES = 8
 """A text of four times the length may take so many times as long: four and a margin; a quadratic cost takes 16."""
 _TOO_SHORT = 0.01
@@ -65,7 +65,8 @@ def check_validator(
     what a text of `LONG` characters may take.
     """
     validator = _declared(validator)
-    units = tuple(dict.fromkeys((*texts, *_HOSTILE)))
+    prompts = prompts or ("",)
+    units = tuple(filter(None, dict.fromkeys((*texts, *_HOSTILE))))
     draw = _seeded(len(units))
     mixtures = ["".join(draw.choices(units, k=draw.randint(1, 40))) for _ in range(40)]
     for prompt in prompts:
@@ -75,7 +76,7 @@ def check_validator(
             _check_independence(validator, one, other, prompt)
         for seed, text in enumerate(("", *texts, *(unit * 40 for unit in _HOSTILE), *mixtures)):
             check_chunking(validator, text, prompt=prompt, seed=seed)
-    for unit in filter(None, units):
+    for unit in units:
         check_cost(validator, unit, prompt=prompts[-1], seconds=seconds)
 
 
@@ -187,14 +188,8 @@ class _Attempt:
                 self._refuse(f"{column} is {score!r}, not a finite float")
 
     def _refuse(self, what: str, cause: Exception | None = None) -> NoReturn:
-        what = f"after the text {_short(self.text)}: {what}"
-        _fail(
-            self._validator,
-            "scores",
-            what,
-            "take any text; what is not known is NaN, a failure discards nothing",
-            cause,
-        )
+        remedy = "take any text, and give NaN for what is not known"
+        _fail(self._validator, "scores", f"after the text {_short(self.text)}: {what}", remedy, cause)
 
 
 def _declared(validator: Validator | type[Any]) -> Validator:
