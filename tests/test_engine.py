@@ -537,7 +537,8 @@ def test_pieces_of_a_tokenizer_that_falls_back_to_bytes(text: str) -> None:
     assert "".join(pieces) == tokenizer.decode(tokens) == text
 
 
-def test_a_long_attempt_does_not_get_slower() -> None:
+@pytest.mark.parametrize("kind", ["text", "broken bytes", "special tokens"])
+def test_a_long_attempt_does_not_get_slower(kind: str) -> None:
     tokenizer = tiny.tokenizer()
     decoded = 0
 
@@ -547,9 +548,15 @@ def test_a_long_attempt_does_not_get_slower() -> None:
             decoded += len(tokens)
             return str(tokenizer.decode(tokens, **options))
 
-    tokens = tokenizer.encode("naïve " * 2000)
-    push_all(Counting(), tokens)
-    assert decoded < 6 * len(tokens)
+    continuation = tokenizer.encode("é")[-1]
+    tokens = {
+        "text": tokenizer.encode("naïve " * 2000),
+        "broken bytes": [continuation] * 4000 + tokenizer.encode("and on"),
+        "special tokens": [tiny.END] * 4000 + tokenizer.encode("and on"),
+    }[kind]
+    pieces, _ = push_all(Counting(), tokens)
+    assert decoded < (6 if kind == "text" else 8) * len(tokens)
+    assert "".join(pieces) == tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 # The policy at the side of an attempt.

@@ -1,10 +1,10 @@
 """Text as it comes: from token ids to pieces of text that are never taken back.
 
-A character may be spread over several tokens; until its last byte has come, decoding shows U+FFFD in its
-place. Such an end is held back. The pieces of an attempt, joined, are the decoding of all its tokens.
+A character may be spread over several tokens; until its last byte has come, decoding shows U+FFFD in its place. Such an
+end is held back. The pieces of an attempt, joined, are the decoding of all its tokens.
 
-(One exception, in tokenizers that fall back to bytes and replace a whole run of bytes if its end is broken:
-characters complete before the break stay as they were given out. The joined pieces are the text then too.)
+(One exception, in tokenizers that fall back to bytes and replace a whole run of bytes if its end is broken: characters
+complete before the break stay as they were given out. The joined pieces are the text then too.)
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ __all__ = ["Pieces"]
 class Pieces:
     """The text of one attempt, piece by piece.
 
-    The tokens since the last piece are decoded together with those of the piece before, since what a token
-    looks like may depend on its left neighbour.
+    The tokens since the last piece are decoded together with those of the piece before, since what a token looks like
+    may depend on its left neighbour. A character takes a few tokens; where many complete none, as in an endless run of
+    broken bytes or special tokens, they are looked at ever more rarely, so that time stays linear.
     """
 
-    __slots__ = ("_before", "_held", "_pieces", "_recent", "_tokenizer", "length")
+    __slots__ = ("_before", "_held", "_look_at", "_pieces", "_recent", "_tokenizer", "length")
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._recent: list[int] = []  # tokens of the last piece
         self._before = ""  # their text
         self._held: list[int] = []  # tokens since
+        self._look_at = 0  # as soon as so many are held
         self._pieces: list[str] = []
         self.length = 0
         """Characters given out so far."""
@@ -40,15 +42,17 @@ class Pieces:
     def push(self, token: int, *, last: bool = False) -> str:
         """Take a token; return the text it completes. The `last` token releases whatever is held back."""
         self._held.append(token)
-        seen = self._decode(self._recent + self._held)
-        if seen.endswith("\ufffd") and not last:
+        held = len(self._held)
+        if held < self._look_at and not last:
             return ""
-        piece = seen[len(self._before) :]
+        seen = self._decode(self._recent + self._held)
+        piece = "" if seen.endswith("\ufffd") and not last else seen[len(self._before) :]
         if piece:  # a special token shows nothing, and waits for the next
             self._recent, self._held = self._held, []
             self._before = self._decode(self._recent)
             self._pieces.append(piece)
             self.length += len(piece)
+        self._look_at = 0 if piece or held < 16 else held + held // 4
         return piece
 
     def _decode(self, tokens: list[int]) -> str:
