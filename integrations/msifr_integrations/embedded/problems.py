@@ -21,9 +21,9 @@ its text, and drawing for a split repeats until the hash agrees.
 import hashlib
 import operator
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
@@ -40,6 +40,8 @@ MAX_STEPS: Final = 6
 
 _HE: Final = ("Tom", "Ben", "Max", "Leo", "Sam", "Ali", "Ivan", "Omar", "Finn", "Hugo")
 _SHE: Final = ("Mia", "Ana", "Eva", "Zoe", "Lily", "Nora", "Ruth", "Sara", "Ines", "Yuki")
+_HIS_WORDS: Final = {"he": "he", "his": "his", "him": "him", "He": "He", "His": "His"}
+_HER_WORDS: Final = {"he": "she", "his": "her", "him": "her", "He": "She", "His": "Her"}
 _ITEMS: Final = (
     "apples", "pears", "plums", "eggs", "books", "cards", "coins", "stamps", "shells", "pens",
     "beads", "stones", "nails", "cups", "tiles", "seeds",
@@ -77,22 +79,16 @@ class _Story:
     """A problem while it is written: the count now and at the start, sentences and solution lines."""
 
     rng: random.Random
-    he: str
-    his: str
+    words: dict[str, str]
     friends: list[str]
-    item: str
     start: int
     now: int
     sentences: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    @property
-    def subject(self) -> str:
-        return self.he.capitalize()
-
-    def tell(self, *ways: str) -> None:
+    def tell(self, *ways: str, **words: object) -> None:
         """Add a sentence, one of several ways to say it."""
-        self.sentences.append(self.rng.choice(ways))
+        self.sentences.append(self.rng.choice(ways).format(**self.words | words))
 
     def work_out(self, label: str, left: int, sign: str, right: int) -> int:
         """Write the solution's line of an operation and return its result."""
@@ -100,50 +96,62 @@ class _Story:
         self.lines.append(f"{label}: {left}{sign}{right}={result}.")
         return result
 
-    def step(self, label: str, sign: str, operand: int) -> None:
-        """Apply an operation to the running count and write its line."""
-        self.now = self.work_out(label, self.now, sign, operand)
 
-
+# What can be done to the count now, drawn at random; 0 if nothing can.
 def _more(story: _Story) -> int:
-    """Return a count that can be added, or 0."""
     return story.rng.randint(3, min(400, LARGEST - story.now)) if story.now <= LARGEST - 5 else 0
 
 
 def _fewer(story: _Story) -> int:
-    """Return a count that can be taken away, or 0."""
     return story.rng.randint(3, story.now - 5) if story.now >= 12 else 0
 
 
-# Each event returns False and leaves the story as it was when it cannot happen at the present count.
-def _buys(story: _Story) -> bool:
-    if count := _more(story):
-        story.tell(f"{story.subject} buys {count} more {story.item}.", f"Then {story.he} buys {count} more.")
-        story.step(f"{story.subject} buys {count}", "+", count)
-    return count > 0
+def _factor(story: _Story) -> int:
+    factor = story.rng.choice((2, 2, 3))
+    return factor if story.now * factor <= LARGEST else 0
 
 
-def _finds(story: _Story) -> bool:
-    if count := _more(story):
-        story.tell(f"{story.subject} finds {count} {story.item}.", f"After that {story.he} finds {count} more.")
-        story.step(f"{story.subject} finds {count}", "+", count)
-    return count > 0
+def _divisor(story: _Story) -> int:
+    divisor = story.rng.choice((2, 2, 3, 4, 5))
+    return divisor if story.now % divisor == 0 and story.now // divisor >= 5 else 0
 
 
-def _sells(story: _Story) -> bool:
-    if count := _fewer(story):
-        story.tell(f"{story.subject} sells {count} of them.", f"Then {story.he} sells {count} {story.item}.")
-        story.step(f"{story.subject} sells {count}", "-", count)
-    return count > 0
+def _start(story: _Story) -> int:
+    return story.start if story.lines and story.now + story.start <= LARGEST else 0
 
 
-def _gives(story: _Story) -> bool:
-    if count := _fewer(story):
-        friend = story.friends.pop()
-        taken = f"{friend} takes {count} of {story.his} {story.item}."
-        story.tell(f"{story.subject} gives {count} to {friend}.", taken)
-        story.step(f"{friend} gets {count}", "-", count)
-    return count > 0
+class _Event(NamedTuple):
+    """One step: what the count is changed by, two ways to tell it, and the label of its line."""
+
+    operand: Callable[[_Story], int]
+    sign: str
+    way: str
+    other_way: str
+    label: str
+
+    def happen(self, story: _Story) -> bool:
+        """Return False, and leave the story as it was, if the event cannot happen at the present count."""
+        n = self.operand(story)
+        if n:
+            word = _FACTORS[n] if self.sign == "*" else _FRACTIONS[n] if self.sign == "/" else ""
+            words = story.words | {"n": str(n), "word": word, "friend": story.friends[-1]}
+            if "{friend}" in self.way:
+                story.friends.pop()
+            story.tell(self.way, self.other_way, **words)
+            story.now = story.work_out(self.label.format(**words), story.now, self.sign, n)
+        return n > 0
+
+
+_BUYS = _Event(_more, "+", "{He} buys {n} more {item}.", "Then {he} buys {n} more.", "{He} buys {n}")
+_FINDS = _Event(_more, "+", "{He} finds {n} {item}.", "After that {he} finds {n} more.", "{He} finds {n}")
+_SELLS = _Event(_fewer, "-", "{He} sells {n} of them.", "Then {he} sells {n} {item}.", "{He} sells {n}")
+_GIVES = _Event(_fewer, "-", "{He} gives {n} to {friend}.", "{friend} takes {n} of {his} {item}.", "{friend} gets {n}")
+_MULTIPLIES = _Event(_factor, "*", "{He} {word} what {he} has.", "Then {he} {word} {his} {item}.", "{He} {word} it")
+_KEEPS = _Event(_divisor, "/", "{He} keeps only {word} of them.", "Then {he} keeps {word}.", "{He} keeps {word}")
+_AS_START = _Event(
+    _start, "+", "{He} buys as many again as {he} had at the start.", "Then {he} finds as many as at the start.",
+    "As many as at the start, {n}",
+)  # fmt: skip
 
 
 def _boxes(story: _Story) -> bool:
@@ -151,11 +159,10 @@ def _boxes(story: _Story) -> bool:
     room = (LARGEST - story.now) // number
     if room < 3:
         return False
-    size = story.rng.randint(3, min(60, room))
-    first = f"{story.subject} gets {number} boxes with {size} {story.item} each."
-    story.tell(first, f"Then {story.he} gets {number} boxes of {size}.")
+    size, he = story.rng.randint(3, min(60, room)), story.words["He"]
+    story.tell(f"{he} gets {number} boxes with {size} {{item}} each.", f"Then {{he}} gets {number} boxes of {size}.")
     inside = story.work_out(f"{number} boxes of {size}", number, "*", size)
-    story.step(f"{story.subject} adds them", "+", inside)
+    story.now = story.work_out(f"{he} adds them", story.now, "+", inside)
     return True
 
 
@@ -164,71 +171,44 @@ def _friend_brings(story: _Story) -> bool:
     if story.now < 12 or story.now > LARGEST // 2 - 10:
         return False
     gap = story.rng.randint(2, min(story.now - 5 if sign == "-" else LARGEST - 2 * story.now, 90))
-    friend, him = story.friends.pop(), "him" if story.he == "he" else "her"
-    story.tell(f"{friend} has {gap} {word} than {story.he} has now and gives {him} all of them.")
+    friend, he = story.friends.pop(), story.words["He"]
+    story.tell(f"{friend} has {gap} {word} than {{he}} has now and gives {{him}} all of them.")
     brought = story.work_out(f"{friend} has {gap} {word}", story.now, sign, gap)
-    story.step(f"{story.subject} gets them", "+", brought)
+    story.now = story.work_out(f"{he} gets them", story.now, "+", brought)
     return True
 
 
-def _multiplies(story: _Story) -> bool:
-    factor = story.rng.choice((2, 2, 3))
-    if story.now * factor > LARGEST:
-        return False
-    word = _FACTORS[factor]
-    story.tell(f"{story.subject} {word} what {story.he} has.", f"Then {story.he} {word} {story.his} {story.item}.")
-    story.step(f"{story.subject} {word} it", "*", factor)
-    return True
-
-
-def _keeps(story: _Story) -> bool:
-    divisor = story.rng.choice((2, 2, 3, 4, 5))
-    if story.now % divisor or story.now // divisor < 5:
-        return False
-    word = _FRACTIONS[divisor]
-    story.tell(f"{story.subject} keeps only {word} of them.", f"Then {story.he} keeps {word}.")
-    story.step(f"{story.subject} keeps {word}", "/", divisor)
-    return True
-
-
-def _as_start(story: _Story) -> bool:
-    if not story.lines or story.now + story.start > LARGEST:
-        return False
-    again = f"{story.subject} buys as many again as {story.he} had at the start."
-    story.tell(again, f"Then {story.he} finds as many as at the start.")
-    story.step(f"As many as at the start, {story.start}", "+", story.start)
-    return True
-
-
-_ONE_STEP: Final = (_buys, _finds, _sells, _sells, _gives, _multiplies, _keeps, _keeps, _as_start)
+# An event that stands twice is twice as likely.
+_ONE_STEP: Final = (_BUYS, _FINDS, _SELLS, _SELLS, _GIVES, _MULTIPLIES, _KEEPS, _KEEPS, _AS_START)
 _TWO_STEPS: Final = (_boxes, _boxes, _friend_brings)
 
 
 def _distract(story: _Story) -> None:
     """Add a sentence whose number plays no part."""
-    rng, owner = story.rng, story.his.capitalize()
-    other = rng.choice([item for item in _ITEMS if item != story.item])
+    rng = story.rng
+    other = rng.choice([item for item in _ITEMS if item != story.words["item"]])
     story.tell(
-        f"{story.subject} also has {rng.randint(3, 99)} {other}.",
-        f"{owner} walk home takes {rng.randint(3, 99)} minutes.",
-        f"{owner} friend {rng.choice(story.friends)} is {rng.randint(3, 99)} years old.",
+        f"{{He}} also has {rng.randint(3, 99)} {other}.",
+        f"{{His}} walk home takes {rng.randint(3, 99)} minutes.",
+        f"{{His}} friend {rng.choice(story.friends)} is {rng.randint(3, 99)} years old.",
     )
 
 
 def _draw(rng: random.Random) -> Problem:
-    names, he, his = (_HE, "he", "his") if rng.random() < 0.5 else (_SHE, "she", "her")
+    names, words = (_HE, _HIS_WORDS) if rng.random() < 0.5 else (_SHE, _HER_WORDS)
     name = rng.choice(names)
     friends = [other for other in (*_HE, *_SHE) if other != name]
     rng.shuffle(friends)
     start = rng.randint(11, 400)
-    story = _Story(rng, he, his, friends=friends, item=rng.choice(_ITEMS), start=start, now=start)
-    story.tell(f"{name} has {start} {story.item}.", f"{name} starts with {start} {story.item}.")
+    story = _Story(rng, words | {"name": name, "item": rng.choice(_ITEMS)}, friends, start, start)
+    story.tell("{name} has {start} {item}.", "{name} starts with {start} {item}.", start=start)
     steps = rng.randint(MIN_STEPS, MAX_STEPS)
     while len(story.lines) < steps:
         two = steps - len(story.lines) >= 2 and rng.random() < 0.25
-        if rng.choice(_TWO_STEPS if two else _ONE_STEP)(story) and rng.random() < _DISTRACTOR_SHARE:
+        happened = rng.choice(_TWO_STEPS)(story) if two else rng.choice(_ONE_STEP).happen(story)
+        if happened and rng.random() < _DISTRACTOR_SHARE:
             _distract(story)
-    story.tell(f"How many {story.item} does {story.he} have now?", f"How many {story.item} does {name} have?")
+    story.tell("How many {item} does {he} have now?", "How many {item} does {name} have?")
     prompt = " ".join(story.sentences) + "\n"
     return Problem(
         prompt_id=f"embedded:{_digest(prompt)[:12]}",
