@@ -243,7 +243,7 @@ class _Evaluation:
     """Goes through the items from left to right, by precedence."""
 
     def __init__(self, items: list[Number | str], reading: Reading) -> None:
-        self._items, self._reading = items, reading
+        self._items, self._reading = [*items, ""], reading  # the empty string ends them: it is nothing
         self._at = 0
         self.value = self._expression(0, 0)
         if self._at < len(items):
@@ -251,21 +251,21 @@ class _Evaluation:
 
     def _expression(self, least: int, depth: int) -> Value:
         left = self._operand(depth)
-        while self._at < len(self._items):
+        while True:
             operator = self._items[self._at]
             precedence = _PRECEDENCE.get(operator, 0) if isinstance(operator, str) else 0
             if self._reading.sequential and precedence == 2:
                 precedence = 1
             if precedence <= least:
-                break
+                return left
             self._at += 1
             # A power binds to the right: 2^3^2 is 2^9.
             right = self._expression(precedence - (operator == "^"), depth + 1)
             left = _apply(str(operator), left, right)
-        return left
 
     def _operand(self, depth: int, *, group: bool = False) -> Value:
-        item = self._take()
+        item = self._items[self._at]
+        self._at += 1
         if depth > _MAX_DEPTH or (group and item != "("):
             raise UnreadableError
         if isinstance(item, Number):
@@ -274,8 +274,9 @@ class _Evaluation:
             return Value(item.value, item.slack)
         if item == "(":
             value = self._expression(0, depth + 1)
-            if self._take() != ")":
+            if self._items[self._at] != ")":
                 raise UnreadableError
+            self._at += 1
             return value
         if item == "frac":
             return _apply("/", self._operand(depth + 1, group=True), self._operand(depth + 1, group=True))
@@ -283,12 +284,6 @@ class _Evaluation:
             value = self._expression(_UNARY, depth + 1)
             return Value(-value.value, value.slack) if item == "-" else value
         raise UnreadableError
-
-    def _take(self) -> Number | str:
-        if self._at == len(self._items):
-            raise UnreadableError
-        self._at += 1
-        return self._items[self._at - 1]
 
 
 def _pair(items: list[Number | str]) -> list[Number | str]:
