@@ -6,7 +6,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from msifr_integrations.generation.inputs import first_line, needing
+from msifr_integrations.generation.inputs import in_one_line
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import TokenEnds
 
@@ -22,20 +22,15 @@ def load_token_ends(name: str) -> TokenEnds:
     path = Path(name)
     path = path / "tokenizer.json" if path.is_dir() else path
     backend: Any
-    with needing("reading a tokenizer"):
-        try:
-            if path.is_file():
-                from tokenizers import Tokenizer
+    with in_one_line("cannot be loaded", f"tokenizer {name!r}"):
+        if path.is_file():
+            from tokenizers import Tokenizer
 
-                backend = Tokenizer.from_file(str(path))
-            else:
-                from transformers import AutoTokenizer
+            backend = Tokenizer.from_file(str(path))
+        else:
+            from transformers import AutoTokenizer
 
-                backend = getattr(AutoTokenizer.from_pretrained(name), "backend_tokenizer", None)
-        except ImportError:
-            raise
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise InputError(f"tokenizer cannot be loaded: {first_line(error)}", where=name) from error
+            backend = getattr(AutoTokenizer.from_pretrained(name), "backend_tokenizer", None)
     if backend is None:
         raise InputError("this tokenizer gives no character offsets", where=name, remedy="use a fast tokenizer")
 

@@ -21,8 +21,8 @@ from msifr_integrations.generation.inputs import (
     check_prompts,
     encode_prompt,
     fingerprint,
+    in_one_line,
     load_model,
-    needing,
     read_prompts,
     weights_fingerprint,
 )
@@ -145,7 +145,7 @@ def _engine_for(
     model: Any, tokenizer: Any, options: GenerateOptions, say: Callable[[str], None]
 ) -> Iterator[tuple[Engine, Any, Any]]:
     """Load the model if it is not yet; give an engine that runs it, the model and its tokenizer."""
-    with needing("generating"):
+    with in_one_line("cannot be imported", "engine"):
         # Only now: importing torch takes seconds.
         from msifr_integrations.engine.probe import make_engine
     if isinstance(model, str | os.PathLike):

@@ -19,9 +19,8 @@ __all__ = [
     "check_prompts",
     "encode_prompt",
     "fingerprint",
-    "first_line",
+    "in_one_line",
     "load_model",
-    "needing",
     "read_prompts",
     "read_records",
     "weights_fingerprint",
@@ -78,19 +77,16 @@ def encode_prompt(tokenizer: Any, prompt: str, chat: bool) -> tuple[int, ...]:
 
 
 @contextmanager
-def needing(what: str) -> Iterator[None]:
-    """Turn a library that is not installed into an `InputError` that says what needs it and how to get it."""
+def in_one_line(what: str, where: str, remedy: str = "") -> Iterator[None]:
+    """Turn whatever another library raises in the block, or its absence, into an `InputError` of one line."""
     try:
         yield
-    except ImportError as error:
-        raise InputError(
-            f"{what} needs {error.name or first_line(error)}", remedy="pip install 'msifr-policy[transformers]'"
-        ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error of another library says, in one line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except Exception as error:
+        line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        what = f"{what}: {line}"
+        if isinstance(error, ImportError):
+            what, remedy = f"needs {error.name or line}", "pip install 'msifr-policy[transformers]'"
+        raise InputError(what, where=where, remedy=remedy) from error
 
 
 def load_model(name: str | os.PathLike[str], *, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
@@ -101,25 +97,20 @@ def load_model(name: str | os.PathLike[str], *, device: str = "auto", dtype: str
     """
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}", remedy=f"known: {', '.join(DTYPES)}")
-    with needing("running a model"):
+    where = f"model {os.fspath(name)!r}"
+    with in_one_line("cannot be loaded", where):
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
-    try:
+    with in_one_line("cannot be used", f"device {device!r}", "use cpu"):
         torch.empty(0, device=device)
-    except Exception as error:  # RuntimeError, AssertionError, …: each backend has its own
-        raise InputError(
-            f"cannot be used: {first_line(error)}", where=f"device {device!r}", remedy="use cpu"
-        ) from error
-    try:
+    with in_one_line("cannot be loaded", where):
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), use_safetensors=True)
         return model.eval().to(device), tokenizer
-    except Exception as error:  # a broken file raises whatever the library that reads it knows
-        raise InputError(f"cannot be loaded: {first_line(error)}", where=f"model {os.fspath(name)!r}") from error
 
 
 def fingerprint(parts: Iterable[bytes]) -> str:
