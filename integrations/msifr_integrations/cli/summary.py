@@ -25,9 +25,13 @@ def _factor(value: float | None, ci: tuple[float, float] | None = None) -> str:
     return f"{value:.3f}" + (f" [{ci[0]:.3f}, {ci[1]:.3f}]" if ci else "")
 
 
-def summary_lines(summary: Summary) -> list[str]:
-    """Return the lines of a summary."""
+def summary_lines(summary: Summary, *, capped: bool = True) -> list[str]:
+    """Return the lines of a summary; not `capped`: no length cap is known to compare with."""
     reasons = ", ".join(f"{name} {n}" for name, n in summary.discards_by_reason.items())
+    cap = (
+        f"plain length cap     = {_factor(summary.length_cap_factor)}: that factor of stopping all attempts at one "
+        "length, the best for the same budget"
+    )
     return [
         f"{summary.n_attempts} attempts at {summary.n_prompts} prompts, {summary.n_accepted} accepted",
         f"saving rate        s = {_percent(summary.saving_rate, summary.saving_rate_ci)}: "
@@ -36,8 +40,7 @@ def summary_lines(summary: Summary) -> list[str]:
         "share of the good samples discarded",
         f"net cost factor      = {_factor(summary.net_cost_factor, summary.net_cost_factor_ci)}: "
         "cost per accepted sample, with over without the policy; it pays below 1",
-        f"plain length cap     = {_factor(summary.length_cap_factor)}: that factor of stopping all attempts at one "
-        "length, the best for the same budget",
+        *([cap] if capped else []),
         f"accepted cost share  = {_factor(summary.accepted_cost_share)}: that factor if exactly the attempts not "
         "accepted never began; no policy without losses gets below",
         f"(intervals: {summary.ci_level:.0%}, by resampling prompts)",
@@ -63,6 +66,10 @@ def certificate_lines(file: PolicyFile, summary: Summary) -> list[str]:
 
 def say_summary(summary: Summary, file: PolicyFile | None, extra: dict[str, Any], *, as_json: bool) -> None:
     """Print a summary for people, and as JSON with the certificate and `extra`."""
-    prose(*summary_lines(summary), *(certificate_lines(file, summary) if file else []), json=as_json)
+    prose(
+        *summary_lines(summary, capped=file is not None),
+        *(certificate_lines(file, summary) if file else []),
+        json=as_json,
+    )
     if as_json:
         emit(msgspec.to_builtins(summary) | extra | {"certificate": file.certificate if file else None})
