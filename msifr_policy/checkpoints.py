@@ -7,8 +7,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["at_checkpoint", "first_rows"]
-
 Values = TypeVar("Values", bound=np.generic)
 
 

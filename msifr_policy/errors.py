@@ -1,7 +1,5 @@
 """Errors of the toolkit: each says what is wrong, where, and what to do about it."""
 
-__all__ = ["InputError", "MsifrError"]
-
 
 class MsifrError(Exception):
     """Base class of every error this project raises on purpose."""

@@ -19,8 +19,6 @@ from msifr_policy.policy import Action, Decision
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import Validator, Verdict, describe
 
-__all__ = ["FittedPolicy", "FittedRun"]
-
 
 @dataclass(frozen=True)
 class FittedPolicy:

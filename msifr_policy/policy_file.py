@@ -28,16 +28,6 @@ from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import ValidatorSpec, make_validator
 from msifr_policy.weights import MAX_WEIGHTS_BYTES, remember, weights_bytes
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "Certificate",
-    "Fingerprint",
-    "FrontierPoint",
-    "GroupBound",
-    "LengthCap",
-    "PolicyFile",
-]
-
 SCHEMA_VERSION = 2
 MAX_FILE_BYTES = 64 * 2**20
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Rates", "capped", "rates"]
-
 
 class Rates(NamedTuple):
     """s, f and (1 − s)/(1 − f), `[...]` each; NaN where undefined, a factor of `inf` where nothing accepted is kept."""

@@ -1,6 +1,6 @@
 from .beliefs.network import NetworkOptions as NetworkOptions
+from .certify import Fit as Fit
 from .family import Family as Family
-from .fit import Fit as Fit
 from .fit import fit_families as fit_families
 from .fit import fit_policy as fit_policy
 from .length_cap import best_length_cap as best_length_cap

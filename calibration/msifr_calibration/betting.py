@@ -14,16 +14,6 @@ from scipy.stats import beta, binom
 
 from msifr_policy.errors import InputError
 
-__all__ = [
-    "accepted_needed",
-    "betting_log_e_value",
-    "betting_p_value",
-    "betting_prompts_needed",
-    "binomial_p_value",
-    "binomial_upper",
-    "prompt_scores",
-]
-
 _BETS = np.asarray([0.1, 0.25, 0.45, 0.7, 0.92])
 """Bets ν as shares of the largest admissible 1/(1 − α): few, because a mixture of m bets costs a factor m."""
 

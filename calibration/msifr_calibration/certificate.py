@@ -28,8 +28,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Certificate, GroupBound
 
-__all__ = ["Tested", "certificate_of", "fixed_sequence_test"]
-
 # Where one attempt of each prompt, tested exactly, tells more than a bet on all of them: few attempts per prompt, or
 # few prompts. With f = 2 % against α = 5 % and four attempts each, the exact test and the bet certify in 52 and 21 of
 # 100 cases at 100 accepted among one attempt of each prompt, 59 and 49 at 125, 67 and 81 at 150 (sixteen: 70 and 98).

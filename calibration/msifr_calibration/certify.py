@@ -27,8 +27,6 @@ from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, PolicyFile
 from msifr_policy.rates import rates
 
-__all__ = ["MARGIN", "MOST_TO_CERTIFY", "Fit", "certify", "certify_pools"]
-
 MARGIN = 1.35
 """How many times the accepted samples that a certificate needs are aimed at: some may be lost, and splits are luck."""
 

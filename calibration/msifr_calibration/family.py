@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 
-__all__ = ["Family"]
-
 
 @dataclass(frozen=True, slots=True)
 class Family:

@@ -22,8 +22,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 
-__all__ = ["Fit", "default_certify_share", "fit_families", "fit_policy"]
-
 _USE = "certify"
 
 

@@ -14,8 +14,6 @@ from msifr_calibration.options import FitOptions
 from msifr_calibration.path import PolicyPath, fit_path
 from msifr_policy.errors import InputError
 
-__all__ = ["Candidates", "fit_candidates"]
-
 
 @dataclass(frozen=True, slots=True)
 class Candidates:

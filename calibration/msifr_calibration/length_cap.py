@@ -10,8 +10,6 @@ from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import LengthCap
 from msifr_policy.rates import capped, rates
 
-__all__ = ["best_length_cap"]
-
 
 def best_length_cap(tables: Sequence[EvidenceTable], max_false_reject: float) -> LengthCap:
     """Return the plain length cap with the least cost per accepted and an observed f ≤ α on all `tables` together.

@@ -8,8 +8,6 @@ from typing import Literal
 from msifr_calibration.beliefs.network import NetworkOptions
 from msifr_policy.errors import InputError
 
-__all__ = ["FitOptions", "Method"]
-
 Method = Literal["auto", "logistic", "isotonic", "learned"]
 """How beliefs are fitted: linear ones by the shape named (auto: the better), or learned with words and a network."""
 

@@ -37,8 +37,6 @@ from scipy.optimize import isotonic_regression
 from msifr_policy.checkpoints import first_rows
 from msifr_policy.evidence.table import EvidenceTable
 
-__all__ = ["PolicyPath", "fit_path", "good_samples_lost", "thresholds_at_price"]
-
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 

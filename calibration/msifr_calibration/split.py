@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 
-__all__ = ["folds", "prompt_uniform", "split_by_prompt"]
-
 
 def prompt_uniform(prompt_ids: Sequence[str], seed: int, use: str = "") -> NDArray[np.float64]:
     """Return `[P]` a number in [0, 1) per prompt id, a function of (seed, use, id) alone.

@@ -29,8 +29,6 @@ from msifr_policy.beliefs.linear import Array, Knots, LinearModel, Positive
 from msifr_policy.beliefs.network import Network
 from msifr_policy.errors import InputError
 
-__all__ = ["Beliefs", "Blend", "blended", "bounded", "calibrated", "cost_of", "worth_of"]
-
 Share = Annotated[float, Meta(ge=0, le=10)]
 
 _MOST_LOG_ODDS = float(np.log(1e9))

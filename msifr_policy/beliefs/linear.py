@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from msifr_policy.checkpoints import at_checkpoint
 from msifr_policy.errors import InputError
 
-__all__ = ["Array", "CheckpointGroup", "Knots", "LinearModel", "Positive", "signed_log1p"]
-
 Array: TypeAlias = NDArray[np.float64]
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Positive = Annotated[float, Meta(gt=0, le=1e12)]

@@ -27,8 +27,6 @@ from msifr_policy.checkpoints import at_checkpoint
 from msifr_policy.errors import InputError
 from msifr_policy.weights import recall
 
-__all__ = ["Layers", "Network"]
-
 # Fixed numbers of rows at a time: BLAS chooses its kernel by shape, so one row must not differ from the same row among
 # many. Rows are padded to whole blocks.
 _BLOCK = 32

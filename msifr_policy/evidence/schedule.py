@@ -20,8 +20,6 @@ import msgspec
 
 from msifr_policy.errors import InputError
 
-__all__ = ["Clock", "EveryUnits", "Geometric", "NewlineSteps", "Schedule", "Tick", "Unit", "auto_schedule"]
-
 Unit = Literal["tokens", "characters"]
 """What costs and count-based schedules are measured in."""
 

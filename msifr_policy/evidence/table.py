@@ -28,8 +28,6 @@ from msifr_policy.records.provenance import Provenance
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Validator, ValidatorSpec, Verdict, describe
 
-__all__ = ["Costing", "EvidenceTable", "build_evidence", "pieces"]
-
 TokenEnds = Callable[[str], Sequence[int]]
 """A tokenizer as far as costs go: the end offset in characters of each token of a text."""
 

@@ -19,8 +19,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.validators.base import Evidence, Tokens, Validator, ValidatorState, Verdict
 
-__all__ = ["Checkpoint", "Watch", "column_names"]
-
 
 class Checkpoint(NamedTuple):
     """Evidence at checkpoint `k` (1, 2, …): text[:position] characters and `tokens` tokens were seen.

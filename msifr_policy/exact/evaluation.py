@@ -25,18 +25,6 @@ import numpy as np
 from msifr_policy.errors import InputError
 from msifr_policy.exact.process import StageProcess, Vector, at_end, check_number, check_vectors, go_on, prospects, push
 
-__all__ = [
-    "Evaluation",
-    "Headline",
-    "StagePolicy",
-    "check_never_exits",
-    "checkpoint_values",
-    "evaluate",
-    "mix",
-    "never_discard",
-    "values",
-]
-
 Number = TypeVar("Number", float, Fraction)
 
 

@@ -42,17 +42,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy
 from msifr_policy.exact.process import Matrix, StageProcess, Vector, check_number
 
-__all__ = [
-    "OVERSHOOT",
-    "GaussianModel",
-    "SprtRates",
-    "gaussian_grid",
-    "gaussian_process",
-    "sprt",
-    "sprt_boundaries",
-    "sprt_rates",
-]
-
 OVERSHOOT = 0.5825971579390106
 """−ζ(1/2)/√(2π), mean overshoot of a Gaussian walk in standard deviations of its steps, as their drift goes to 0."""
 

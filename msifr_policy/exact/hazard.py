@@ -30,18 +30,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import Headline
 from msifr_policy.exact.process import StageProcess, Vector, check_number
 
-__all__ = [
-    "HazardFit",
-    "HazardModel",
-    "HazardSample",
-    "fit_hazard",
-    "hazard_flags",
-    "hazard_process",
-    "hazard_rates",
-    "sample_hazard",
-]
-
-
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 

@@ -20,8 +20,6 @@ import scipy.sparse as sp
 from msifr_policy.errors import InputError
 from msifr_policy.exact.process import StageProcess, Vector, check_vectors
 
-__all__ = ["hide"]
-
 _DIGITS = 12  # beliefs that agree to this many digits are one state
 
 

@@ -36,18 +36,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy, check_never_exits, evaluate
 from msifr_policy.exact.process import StageProcess, Vector, check_vectors, prospects, pull, reach
 
-__all__ = [
-    "BiasBound",
-    "OptionalStopping",
-    "RetainedShift",
-    "bet_expectation",
-    "bias_bound",
-    "drift",
-    "optional_stopping",
-    "retained_shift",
-    "total_variation",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class OptionalStopping:

@@ -44,18 +44,6 @@ from msifr_policy.exact.process import (
 )
 from msifr_policy.policy import Action
 
-__all__ = [
-    "BudgetOptimum",
-    "KeptCheckpoints",
-    "Optimum",
-    "PricedPolicies",
-    "frontier",
-    "keep_checkpoints",
-    "solve",
-    "solve_budget",
-    "solve_prices",
-]
-
 Codes = npt.NDArray[np.int8]
 
 ALL_ACTIONS = frozenset(Action)

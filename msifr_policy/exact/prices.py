@@ -21,8 +21,6 @@ import numpy.typing as npt
 from msifr_policy.errors import InputError
 from msifr_policy.exact.process import StageProcess, check_number, check_values, check_vectors, prospects, pull
 
-__all__ = ["Prices", "charge_checkpoints"]
-
 
 @dataclass(frozen=True, slots=True)
 class Prices:

@@ -35,25 +35,6 @@ import scipy.sparse as sp
 
 from msifr_policy.errors import InputError
 
-__all__ = [
-    "Prospects",
-    "StageProcess",
-    "at_end",
-    "check_number",
-    "check_rows",
-    "check_values",
-    "check_vectors",
-    "go_on",
-    "markov_chain",
-    "mixture",
-    "pad",
-    "prospects",
-    "pull",
-    "push",
-    "random_lengths",
-    "reach",
-]
-
 Vector: TypeAlias = npt.NDArray[np.float64]
 Matrix: TypeAlias = Any  # a dense float64 array or a scipy.sparse CSR array (scipy ships no types)
 

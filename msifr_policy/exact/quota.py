@@ -21,8 +21,6 @@ import numpy.typing as npt
 from msifr_policy.errors import InputError
 from msifr_policy.exact.process import Vector, check_number
 
-__all__ = ["Quota", "fill_quota"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quota:

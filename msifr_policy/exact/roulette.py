@@ -33,21 +33,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy, check_never_exits
 from msifr_policy.exact.process import StageProcess, Vector, at_end, go_on, prospects, push
 
-__all__ = [
-    "CappedMoments",
-    "RouletteMoments",
-    "RouletteOptimum",
-    "arrivals",
-    "audit",
-    "capped_moments",
-    "kish",
-    "optimal_roulette",
-    "roulette_moments",
-    "roulette_weight",
-    "survival_probability",
-    "target_weight",
-]
-
 _FAR = 1e6  # stands for an unbounded fixed point: survive for certain
 
 

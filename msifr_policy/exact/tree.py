@@ -31,27 +31,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import Headline, StagePolicy
 from msifr_policy.exact.process import SUM_TOLERANCE, StageProcess, check_number
 
-__all__ = [
-    "Address",
-    "Branch",
-    "Choice",
-    "Node",
-    "Scenario",
-    "TreeEvaluation",
-    "TreeOptimum",
-    "TreePolicy",
-    "nodes",
-    "scenarios",
-    "tree_evaluate",
-    "tree_finish",
-    "tree_induct",
-    "tree_policy",
-    "tree_process",
-    "tree_solve",
-    "tree_states",
-    "unroll",
-]
-
 Number: TypeAlias = Any  # int, float or Fraction
 Address: TypeAlias = tuple[int, ...]
 """Child indices from the root to a node; its length is the node's checkpoint."""

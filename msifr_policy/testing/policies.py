@@ -30,31 +30,6 @@ from msifr_policy.exact.process import StageProcess, Vector, prospects, reach
 from msifr_policy.exact.tree import Address, Branch, Choice, Node, Scenario, TreePolicy
 from msifr_policy.policy import Action, Policy
 
-__all__ = [
-    "Estimate",
-    "assert_bias_bound",
-    "assert_break_even",
-    "assert_calibrated",
-    "assert_earlier_is_cheaper",
-    "assert_optimal",
-    "assert_optional_stopping",
-    "assert_retained_shift",
-    "assert_roulette_unbiased",
-    "assert_saving_identity",
-    "estimates",
-    "fractions",
-    "processes",
-    "recorded_policy",
-    "stage_estimates",
-    "stage_policies",
-    "stop_checkpoint",
-    "survival",
-    "survival_policies",
-    "threshold_policy",
-    "tree_policies",
-    "trees",
-]
-
 Estimate: TypeAlias = Mapping[Address, Any]
 """A validator on a tree: M̂ at every node, leaves included."""
 

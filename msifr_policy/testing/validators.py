@@ -33,8 +33,6 @@ import msgspec
 
 from msifr_policy.validators import Evidence, Tokens, Validator, ValidatorSpec, ValidatorState, Verdict, describe
 
-__all__ = ["LONG", "check_chunking", "check_cost", "check_memory", "check_validator", "same_evidence", "state_size"]
-
 LONG = 20_000
 """Characters of a long text."""
 

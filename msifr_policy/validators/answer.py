@@ -13,8 +13,6 @@ from typing import Literal
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
-__all__ = ["AnswerMarker", "Marker"]
-
 Marker = Literal["hashes", "boxed", "phrase", "json"]
 
 LIMIT = 200

@@ -18,8 +18,6 @@ from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.equations.judge import Truth, judge, may_hold_equation
 from msifr_policy.validators.readers.clauses import LIMIT, Clause, ClauseCutter
 
-__all__ = ["Arithmetic"]
-
 
 class Arithmetic(Rule, frozen=True):
     """Judges the equations in the text.

@@ -21,11 +21,6 @@ import msgspec
 
 from msifr_policy.errors import InputError
 
-__all__ = [
-    "NO_TOKENS", "Evidence", "Rule", "Silence", "TextState", "Tokens", "Validator", "ValidatorState", "Verdict",
-    "evidence",
-]  # fmt: skip
-
 
 class Verdict(IntEnum):
     """What a validator says of an attempt at its default setting.

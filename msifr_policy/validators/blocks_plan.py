@@ -28,8 +28,6 @@ from typing import NamedTuple
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.lines import cut_lines
 
-__all__ = ["MOST_BLOCKS", "BlocksPlan"]
-
 MOST_BLOCKS = 64
 """A problem with more blocks is none that is replayed: each step costs time in proportion to them."""
 
@@ -62,6 +60,7 @@ class World(NamedTuple):
     hand: str | None = None
 
     def clear(self, block: str | None) -> bool:
+        """Return whether a known block has nothing on it."""
         return block in self.below and block not in self.below.values()
 
 

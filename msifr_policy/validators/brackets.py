@@ -13,8 +13,6 @@ import re
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.lines import cut_lines
 
-__all__ = ["MOST_SYMBOLS", "Brackets"]
-
 MOST_SYMBOLS = 1000
 """A prompt with more symbols is none that is replayed."""
 

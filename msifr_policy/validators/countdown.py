@@ -25,8 +25,6 @@ from typing import NamedTuple
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.lines import cut_lines
 
-__all__ = ["MOST_NUMBERS", "MOST_SEARCHES", "Countdown"]
-
 MOST_NUMBERS = 6
 """A prompt with more numbers is none that is replayed."""
 MOST_SEARCHES = 64

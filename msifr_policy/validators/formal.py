@@ -18,8 +18,6 @@ import math
 from msifr_policy.validators.base import Evidence, Rule, TextState, Verdict
 from msifr_policy.validators.readers.completion import Completion, check_grammar
 
-__all__ = ["Grammar", "Regular"]
-
 
 class _FormalLanguage(Rule, frozen=True):
     """Follows the text through a language, which the one parameter defines.

@@ -28,8 +28,6 @@ from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.completion import Completion, check_grammar
 from msifr_policy.validators.readers.json_place import JsonPlace, Place
 
-__all__ = ["JsonSchemaPrefix", "relaxed"]
-
 
 class JsonSchemaPrefix(Rule, frozen=True):
     """Follows the JSON document of the text under `schema` (a JSON schema); `place` says where it begins.

@@ -24,8 +24,6 @@ import jiter
 from msifr_policy.validators.base import Evidence, Rule, TextState, Verdict
 from msifr_policy.validators.readers.json_place import JsonPlace, Place
 
-__all__ = ["MAX_DEPTH", "JsonText"]
-
 MAX_DEPTH = 128
 """Brackets open at once that are followed; jiter itself takes 200."""
 

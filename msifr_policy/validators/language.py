@@ -16,8 +16,6 @@ from collections import Counter, deque
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
-__all__ = ["RECENT", "SAMPLE", "STEP", "Language", "spoken"]
-
 STEP = 512
 """Characters from the beginning of a sample to that of the next."""
 SAMPLE = 256

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
-__all__ = ["Length"]
-
 
 class Length(Rule, frozen=True):
     """Counts characters, lines and the mean length of a line.

@@ -16,8 +16,6 @@ from operator import sub
 
 from msifr_policy.validators.base import NO_TOKENS, Evidence, Rule, Tokens, evidence
 
-__all__ = ["MOST", "Logprobs"]
-
 MOST = 100.0
 """Largest surprisal counted, in nats: an engine may give minus infinity."""
 _UNIT = 2**24

@@ -12,8 +12,6 @@ import math
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.shown_numbers import NumberReader, shown_numbers
 
-__all__ = ["Magnitude"]
-
 _WRAPPING = " $£€\\({~*"
 _MINUS = ("-", "−")
 

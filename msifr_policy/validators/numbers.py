@@ -12,8 +12,6 @@ from itertools import islice
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.shown_numbers import NumberReader, shown_numbers
 
-__all__ = ["Numbers"]
-
 MEMORY = 4096
 """Different numbers remembered, of the prompt and of the text each."""
 SMALL = 10

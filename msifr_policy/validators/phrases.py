@@ -11,8 +11,6 @@ from __future__ import annotations
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.sentences import PatternSets, SentenceCutter
 
-__all__ = ["PHRASES", "Phrases"]
-
 _AI = (
     r"(?:an? )?(?:large |artificial |ai |virtual |digital |text-based )*"
     r"(?:ai|intelligence|language model|chatbot|assistant|llm)\b"

@@ -12,8 +12,6 @@ import math
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.sentences import PatternSets, SentenceCutter
 
-__all__ = ["READ", "SIGNS", "Question"]
-
 READ = 4096
 """Characters of the text that are read; a longer one is no question."""
 

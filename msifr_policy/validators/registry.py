@@ -36,11 +36,6 @@ from msifr_policy.validators.words import Words
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = [
-    "ValidatorSpec", "built_in_validators", "default_validator", "default_validators", "describe", "make_validator",
-    "plug_ins", "validator_names", "validator_with",
-]  # fmt: skip
-
 _DEFAULT: tuple[type[Rule], ...] = (Arithmetic, Repetition, Length, AnswerMarker, Numbers)
 _ALL: tuple[type[Rule], ...] = (
     *_DEFAULT, Magnitude, Phrases, Language, Logprobs, Question, JsonText, JsonSchemaPrefix, Regular, Grammar, Words,

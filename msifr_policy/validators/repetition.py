@@ -27,8 +27,6 @@ from collections.abc import Hashable
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
-__all__ = ["Repetition"]
-
 STEP = 64
 """Characters between two looks."""
 WINDOW = 4096

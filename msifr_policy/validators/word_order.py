@@ -11,8 +11,6 @@ import re
 
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 
-__all__ = ["MOST_WORDS", "WordOrder"]
-
 MOST_WORDS = 1000
 """A prompt with more words is no list."""
 

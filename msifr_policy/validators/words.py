@@ -25,8 +25,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.weights import recall
 
-__all__ = ["BUCKETS", "PROMPT_REACH", "GramReader", "Words", "prompt_buckets", "text_buckets"]
-
 BUCKETS: Final = 2**16
 PROMPT_REACH: Final = 4000
 """Characters of the prompt that are read, from its end."""

@@ -17,8 +17,6 @@ from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.exact.evaluation import StagePolicy
 from msifr_policy.exact.process import StageProcess
 
-__all__ = ["empirical_chain"]
-
 
 def empirical_chain(
     table: EvidenceTable, worth: NDArray[np.float64], thresholds: NDArray[np.float64], *, n_ranges: int = 12

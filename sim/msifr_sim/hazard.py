@@ -9,8 +9,6 @@ from msifr_policy.evidence.schedule import Unit
 from msifr_policy.exact.hazard import HazardModel, sample_hazard
 from msifr_sim.outcomes import Outcomes, draw_outcomes
 
-__all__ = ["simulate_hazard"]
-
 
 def simulate_hazard(
     model: HazardModel, n_attempts: int, rng: np.random.Generator, *, unit: Unit = "tokens"

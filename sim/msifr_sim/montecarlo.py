@@ -20,8 +20,6 @@ from msifr_policy.exact.evaluation import Headline, StagePolicy
 from msifr_policy.exact.process import Matrix, StageProcess
 from msifr_sim.outcomes import Outcomes, draw_outcomes
 
-__all__ = ["Agreement", "agreement", "simulate_process"]
-
 States: TypeAlias = NDArray[np.int64]
 
 

@@ -19,8 +19,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Unit
 from msifr_policy.rates import capped, rates
 
-__all__ = ["CI_LEVEL", "CheckpointCount", "Outcomes", "Summary", "draw_outcomes", "summarise"]
-
 CI_LEVEL = 0.95
 
 

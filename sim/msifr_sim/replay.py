@@ -8,8 +8,6 @@ from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_sim.outcomes import Outcomes
 
-__all__ = ["replay_policy"]
-
 
 def replay_policy(policy: FittedPolicy, table: EvidenceTable) -> Outcomes:
     """Return what every attempt of `table` costs with and without `policy`.

@@ -11,8 +11,6 @@ from msifr_sim.chain import empirical_chain
 from msifr_sim.montecarlo import Agreement, agreement, simulate_process
 from msifr_sim.outcomes import Outcomes
 
-__all__ = ["simulate_policy"]
-
 
 def simulate_policy(
     policy: FittedPolicy, table: EvidenceTable, n_attempts: int, rng: np.random.Generator

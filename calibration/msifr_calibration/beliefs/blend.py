@@ -32,8 +32,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.validators import Words
 from msifr_policy.weights import remember, to_bytes
 
-__all__ = ["fit_learned_beliefs"]
-
 Array = NDArray[np.float64]
 
 _MOST_BLEND = 10.0

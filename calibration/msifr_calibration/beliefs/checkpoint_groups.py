@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from msifr_calibration.split import folds
 from msifr_policy.evidence.table import EvidenceTable
 
-__all__ = ["group_checkpoints", "prompt_folds", "standardise"]
-
 _FOLDS = 5
 _MIN_PER_CLASS = 25
 

@@ -14,8 +14,6 @@ from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import ValidatorSpec, Words, describe
 
-__all__ = ["FittedBeliefs", "log_loss"]
-
 
 def log_loss(M: NDArray[np.float64], accepted: NDArray[np.bool_]) -> float:
     """Return the mean of −log P(outcome) in nats; M `[n]` probabilities, accepted `[n]`."""

@@ -33,8 +33,6 @@ from msifr_policy.checkpoints import at_checkpoint
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 
-__all__ = ["Shape", "fit_linear_beliefs", "fit_posterior"]
-
 Shape = Literal["auto", "logistic", "isotonic"]
 """Shapes of the linear posterior; "auto" is the better of the two."""
 

@@ -25,8 +25,6 @@ from msifr_calibration.beliefs.stack import Stack
 from msifr_policy.beliefs.network import Layers
 from msifr_policy.errors import InputError
 
-__all__ = ["NetworkOptions", "Networks", "fit_networks", "network_tensors"]
-
 Array = NDArray[np.float64]
 
 

@@ -12,8 +12,6 @@ from msifr_calibration.split import prompt_uniform
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 
-__all__ = ["Stack", "stack_up"]
-
 Integers = NDArray[np.int64]
 
 _FOLDS = 5

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from msifr_calibration.beliefs.network import NetworkOptions
     from msifr_calibration.beliefs.stack import Stack
 
-__all__ = ["FAMILY_WIDTH", "Evidence", "Trained", "evidence_of", "train"]
-
 FAMILY_WIDTH = 8
 _CHECKPOINT_WIDTH = 6
 _LOOKS = 8  # epochs after which the held-out loss is taken, at most; parameters of each are kept

@@ -34,8 +34,6 @@ from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Words
 from msifr_policy.validators.words import BUCKETS, SMOOTHING, prompt_buckets, text_buckets
 
-__all__ = ["Grams", "WordOdds", "WordRows", "fit_word_odds", "linked", "read_words", "with_words", "word_tensors"]
-
 _RIDGE = 1.0
 _OFFSET_RIDGE = 0.1
 _ITERATIONS = 60

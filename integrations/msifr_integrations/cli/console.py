@@ -14,8 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from msifr_policy.errors import MsifrError
 
-__all__ = ["Group", "emit", "prose", "tracking"]
-
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended, as shells have it."""
 

@@ -10,8 +10,6 @@ from msifr_integrations.cli.tables import load_for_policy
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import SCHEMA_HELP
 
-__all__ = ["evaluate", "seed_option"]
-
 seed_option = click.option("--seed", default=0, type=click.IntRange(0), help="Seed of every random choice.")
 
 

@@ -22,8 +22,6 @@ from msifr_policy.files import check_writable
 from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
 from msifr_sim import Summary
 
-__all__ = ["fit"]
-
 
 @click.command(epilog=f"\b\n{SCHEMA_HELP}")
 @traces_argument

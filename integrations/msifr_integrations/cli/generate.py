@@ -13,8 +13,6 @@ from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.generation.options import DTYPES, GenerateOptions
 from msifr_policy.policy_file import PolicyFile
 
-__all__ = ["generate"]
-
 
 @click.command()
 @click.option("--model", required=True, metavar="PATH_OR_ID", help="A transformers model, or the word: embedded.")

@@ -17,8 +17,6 @@ from msifr_integrations.cli.generate import generate
 from msifr_integrations.cli.score import score
 from msifr_integrations.cli.simulate import simulate
 
-__all__ = ["main"]
-
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(version("msifr-policy"))

@@ -11,8 +11,6 @@ import click
 
 from msifr_policy.records.traces import OnError
 
-__all__ = ["Reading", "gathered", "json_option", "reading_options", "traces_argument"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document last on stdout.")

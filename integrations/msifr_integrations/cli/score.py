@@ -11,8 +11,6 @@ from msifr_integrations.cli.words import EvidenceOptions, evidence_options
 from msifr_policy.files import check_writable
 from msifr_policy.records.traces import SCHEMA_HELP
 
-__all__ = ["score"]
-
 
 @click.command(epilog=f"\b\n{SCHEMA_HELP}")
 @traces_argument

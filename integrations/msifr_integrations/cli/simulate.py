@@ -16,8 +16,6 @@ from msifr_integrations.cli.tables import load_for_policy
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import PolicyFile
 
-__all__ = ["simulate"]
-
 
 class _Hazard(msgspec.Struct, frozen=True, kw_only=True):
     """The hazard model in words: numbers, or one per stage separated by commas."""

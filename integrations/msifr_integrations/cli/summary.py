@@ -10,8 +10,6 @@ from msifr_integrations.cli.console import emit, prose
 from msifr_policy.policy_file import PolicyFile
 from msifr_sim import Summary
 
-__all__ = ["certificate_lines", "say_summary", "summary_lines"]
-
 
 def _percent(value: float | None, ci: tuple[float, float] | None) -> str:
     if value is None:

@@ -16,8 +16,6 @@ from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces
 from msifr_policy.validators import Validator
 
-__all__ = ["Loaded", "load_for_policy", "load_table"]
-
 _TYPICAL = 2000  # traces whose lengths the automatic schedule looks at
 
 

@@ -27,8 +27,6 @@ from msifr_policy.validators import (
     validator_with,
 )
 
-__all__ = ["FILTERS", "EvidenceOptions", "evidence_options", "parse_filter", "parse_schedule", "parse_validators"]
-
 T = TypeVar("T")
 
 SCHEDULES = "every:N[:UNIT], geometric:FIRST:RATIO[:UNIT] or newline[:MIN_CHARACTERS]; UNIT is characters or tokens"

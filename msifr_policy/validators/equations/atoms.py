@@ -12,8 +12,6 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple, cast
 
-__all__ = ["Atom", "Mark", "Number", "Relation", "Word", "read_sides"]
-
 _MAX_DIGITS = 24
 
 

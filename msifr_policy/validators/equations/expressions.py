@@ -12,8 +12,6 @@ from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Atom, Mark, Number, Word
 
-__all__ = ["Expression", "Item", "Reading", "UnreadableError", "Value", "ends"]
-
 _MAX_BITS = 512
 _MAX_DEPTH = 12
 _MAX_EXPONENT = 64

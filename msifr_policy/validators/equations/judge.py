@@ -22,8 +22,6 @@ from typing import NamedTuple, cast
 from msifr_policy.validators.equations.atoms import Number, Relation, Word, read_sides
 from msifr_policy.validators.equations.expressions import Expression, Reading, UnreadableError, Value, ends
 
-__all__ = ["JudgedEquation", "Truth", "judge", "may_hold_equation"]
-
 
 class Truth(Enum):
     """What became of one relation."""

@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["LIMIT", "Clause", "ClauseCutter"]
-
 LIMIT = 400
 """Longest clause, in characters."""
 

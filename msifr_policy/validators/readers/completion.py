@@ -18,8 +18,6 @@ from msifr_policy.errors import InputError
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-__all__ = ["LIMIT", "MAX_ITEMS", "Completion", "check_grammar"]
-
 LIMIT = 2**16
 """Bytes of text that are read."""
 MAX_ITEMS = 512

@@ -14,8 +14,6 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-__all__ = ["JsonPlace", "Place"]
-
 Place = Literal["auto", "whole", "anywhere"]
 
 _MAX_BLANKS = 64

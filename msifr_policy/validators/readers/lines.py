@@ -6,8 +6,6 @@ bounded whatever the text.
 
 from __future__ import annotations
 
-__all__ = ["LIMIT", "cut_lines"]
-
 LIMIT = 400
 """Characters of a line that are kept."""
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import re2
 
-__all__ = ["LIMIT", "PatternSets", "Sentence", "SentenceCutter"]
-
 LIMIT = 400
 """Longest sentence, in characters."""
 

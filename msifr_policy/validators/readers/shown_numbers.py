@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["AHEAD", "BEHIND", "NumberReader", "shown_numbers"]
-
 AHEAD = 5
 """Characters after a number that decide where it ends."""
 BEHIND = 8
