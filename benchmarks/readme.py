@@ -118,9 +118,9 @@ def all_results() -> str:
         "## Recorded outputs, by family",
         "",
         "Net cost factor of policies certified at f ≤ 5 %, confidence 90 %, on prompts nothing was learned, tuned or",
-        "certified on (`real_traces`). The length cap's budget is observed on the design half, not certified. What",
-        "the learned posterior could give with f ≤ 5 % on the judged prompts: the best policy of its path (uncertified),",
-        "and of a path made on the judged prompts (hindsight).",
+        "certified on (`real_traces`). The length cap's budget is observed on the design half, not certified. With",
+        "f ≤ 5 % on the judged prompts the learned posterior could give: by the best policy of its path (uncertified),",
+        "and by one of a path made on the judged prompts (hindsight).",
         "",
         "| family | accepted | learned | interval | f | rules | length cap | accepted cost share | captured "
         "| uncertified | hindsight |",

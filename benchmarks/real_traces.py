@@ -11,8 +11,7 @@ the same budget (observed, not certified), each rule alone, the rules together, 
 share of accepted attempts, which is the factor of a policy that discards exactly the others before they begin; and the
 captured share (1 − factor)/(1 − cost share). Two more show what the learned posterior could give with f ≤ α on the
 judged prompts: **uncertified**, its path's best policy there, and **hindsight**, where the path too is made on the
-judged prompts. Without FOLDER the traces recorded from
-the embedded model are used.
+judged prompts. Without FOLDER the traces recorded from the embedded model are used.
 """
 
 from __future__ import annotations
