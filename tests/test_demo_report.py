@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from msifr_integrations.demo import Settings, main, run_demo
 from msifr_integrations.generation.paired import pair_runs, read_attempts
-from msifr_integrations.report import Figure, Table, reliability_plot, stops_plot, write_page
+from msifr_integrations.report.page import Figure, Table, write_page
+from msifr_integrations.report.plots import reliability_plot, stops_plot
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import build_evidence
 from msifr_policy.policy_file import PolicyFile

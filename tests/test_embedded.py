@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from msifr_integrations.embedded import (
+    EMBEDDED_MODEL,
     Problem,
     embedded_model_path,
     embedded_samples_path,
@@ -22,7 +23,7 @@ from msifr_integrations.embedded import (
     split_of,
 )
 from msifr_integrations.embedded.problems import LARGEST, MAX_STEPS, MIN_STEPS
-from msifr_integrations.embedded.record import DATASET, MAX_NEW_TOKENS, MODEL, is_correct, record
+from msifr_integrations.embedded.record import DATASET, MAX_NEW_TOKENS, is_correct, record
 from msifr_integrations.generation.generate import GenerateOptions
 from msifr_policy.errors import InputError
 
@@ -145,8 +146,8 @@ def test_recorded_generations_are_valid(records: list[dict[str, Any]]) -> None:
     for one in records:
         task = tasks[one["prompt_id"]]
         digest = one["prompt_id"].removeprefix("embedded:")
-        assert re.fullmatch(rf"{DATASET}/{re.escape(MODEL)}/{digest}/\d+", one["id"])
-        assert (one["dataset"], one["model"]) == (DATASET, MODEL)
+        assert re.fullmatch(rf"{DATASET}/{re.escape(EMBEDDED_MODEL)}/{digest}/\d+", one["id"])
+        assert (one["dataset"], one["model"]) == (DATASET, EMBEDDED_MODEL)
         assert (one["prompt"], one["gold"], one["group"]) == (task.prompt, task.gold, task.group)
         assert one["correct"] is is_correct(one["text"], one["gold"])
         ends = one["token_ends"]

@@ -23,9 +23,11 @@ from transformers import (
     MistralForCausalLM,
     PreTrainedTokenizerFast,
 )
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import tiny
 from msifr_integrations.embedded import problems
+from msifr_integrations.engine import attention
 from msifr_integrations.engine import slot_engine as engine_module
 from msifr_integrations.engine.base import Attempt, Event, Sampling, end_tokens, stream_key
 from msifr_integrations.engine.probe import make_engine, why_no_slots
@@ -321,6 +323,37 @@ def test_the_probe_notices_a_wrong_position(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(model, "forward", wrong)
     assert why_no_slots(model) == "decoding in slots gives other logits than the plain forward pass"
+
+
+@given(
+    rows=st.integers(1, 4),
+    groups=st.sampled_from([1, 2, 4]),
+    keys=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
+def test_grouped_attention_is_sdpa(rows: int, groups: int, keys: int, seed: int) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    query = torch.randn(rows, 4, 1, 8, generator=draws)
+    key, value = torch.randn(2, rows, 4 // groups, keys, 8, generator=draws)
+    hidden = torch.rand(rows, 1, 1, keys, generator=draws) < 0.5
+    hidden[..., 0] = False
+    mask = torch.zeros(hidden.shape).masked_fill(hidden, torch.finfo(torch.float32).min)
+    module = torch.nn.Module()
+    module.num_key_value_groups = groups  # type: ignore[assignment]
+    own, _ = attention.grouped_attention(module, query, key, value, mask, scaling=0.3)
+    theirs, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=0.3)
+    assert own.shape == theirs.shape == (rows, 1, 4, 8)
+    torch.testing.assert_close(own, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_the_model_gets_its_attention_back() -> None:
+    grouped, plain = tiny.llama(2), tiny.llama(4)
+    engine = slots(grouped, 2)
+    assert grouped.config._attn_implementation == attention.NAME
+    engine.close()
+    assert grouped.config._attn_implementation == "sdpa"
+    slots(plain, 2)
+    assert plain.config._attn_implementation == "sdpa"  # nothing to gain without groups
 
 
 # Sampling.

@@ -41,9 +41,10 @@ from msifr_integrations.generation.run import Run
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps, Schedule
 from msifr_policy.evidence.table import pieces
-from msifr_policy.filters import NumericMatch, Prompt, final_filter
+from msifr_policy.filters import Prompt, final_filter
 from msifr_policy.policy import NEVER_DISCARD, Action
 from msifr_policy.records.ledger import Entry, encode_line, read_ledger, total
+from msifr_policy.records.provenance import Provenance
 from msifr_policy.records.traces import Trace, read_traces
 from msifr_policy.validators import Length, Repetition, Verdict
 
@@ -592,18 +593,31 @@ def test_the_chat_template_wraps_the_prompt(tmp_path: Path) -> None:
 
 
 def test_policies_are_told_apart() -> None:
-    class Loaded:
-        def __init__(self, file: Any) -> None:
-            self.file = file
+    class Own(msgspec.Struct, frozen=True):
+        threshold: Any
 
         def start(self, prompt: str) -> Any:
             raise NotImplementedError
 
     assert describe_policy(None) == describe_policy(NEVER_DISCARD) == "none"
     assert describe_policy(tiny.TextPolicy(tiny.unwanted)) == "text policy"
-    one, two = describe_policy(Loaded(NumericMatch())), describe_policy(Loaded(NumericMatch(markers=("A:",))))
-    assert one != two
-    assert describe_policy(Loaded(object())).endswith("Loaded")
+    assert describe_policy(Own(1)) != describe_policy(Own(2))
+    assert describe_policy(Own(object())).endswith("Own")
+
+
+def test_a_policy_certified_on_other_attempts_is_remarked_before_a_token_is_made(tmp_path: Path) -> None:
+    policy = tiny.TextPolicy(tiny.unwanted)
+    policy.provenance = Provenance(models=("another",), filter="numeric", sampling="temperature 1, top_k 0, top_p 1")
+    said: list[str] = []
+    tiny.run(tmp_path / "out.jsonl", policy, tell=said.append, temperature=0.5)
+    assert len(said) >= 3
+    assert all("was certified on other attempts" in remark for remark in said[:3])
+    assert [remark.split(": ")[1] for remark in said[:3]] == ["models", "filter", "sampling"]
+    assert "temperature 0.5" in said[2]
+    policy.provenance = Provenance(models=(tiny.llama().config.name_or_path or "LlamaForCausalLM",))
+    said.clear()
+    tiny.run(tmp_path / "same.jsonl", policy, tell=said.append)
+    assert not any("certified" in remark for remark in said)
 
 
 def test_importing_generate_loads_no_torch() -> None:

@@ -12,12 +12,12 @@ WIDEST = 8
 
 
 def modules() -> list:
-    found = []
-    for name in PACKAGES:
-        folder = Path(importlib.import_module(name).__file__).parent
-        for path in sorted(folder.rglob("*.py")):
-            found.append(pytest.param(path, id=str(path.relative_to(folder.parent))))
-    return found
+    folders = [Path(importlib.import_module(name).__file__).parent for name in PACKAGES]
+    return [
+        pytest.param(path, id=str(path.relative_to(folder.parent)))
+        for folder in folders
+        for path in sorted(folder.rglob("*.py"))
+    ]
 
 
 @pytest.mark.parametrize("path", modules())

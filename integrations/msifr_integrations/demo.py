@@ -26,19 +26,13 @@ import numpy as np
 
 from msifr_calibration import Fit, fit_policy
 from msifr_integrations.cli.console import prose, tracking
-from msifr_integrations.embedded import embedded_model_path, problems
-from msifr_integrations.generation.generate import GenerateOptions, Result, generate
+from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, problems
+from msifr_integrations.generation.generate import Result, generate
 from msifr_integrations.generation.inputs import load_model
+from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
-from msifr_integrations.report import (
-    Figure,
-    Table,
-    frontier_plot,
-    reliability_plot,
-    simulated_plot,
-    stops_plot,
-    write_page,
-)
+from msifr_integrations.report.page import Figure, Table, write_page
+from msifr_integrations.report.plots import frontier_plot, reliability_plot, simulated_plot, stops_plot
 from msifr_policy.errors import MsifrError
 from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.evidence.table import build_evidence
@@ -48,8 +42,6 @@ from msifr_policy.policy import Policy
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validator
 from msifr_sim import Outcomes, Summary, replay_policy, simulate_policy, summarise
-
-__all__ = ["Settings", "run_demo"]
 
 MAX_NEW_TOKENS = 200
 # Not `numbers`: it says how hard the problem is, and discarding by that would thin out the hard problems.
@@ -85,7 +77,7 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
         seed=settings.seed,
         slots=settings.slots,
         max_new_tokens=MAX_NEW_TOKENS,
-        model_name="embedded",
+        model_name=EMBEDDED_MODEL,
     )
     check_writable(out, folder=True).mkdir(exist_ok=True)
     for stale in out.glob("*.jsonl"):

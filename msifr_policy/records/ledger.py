@@ -23,8 +23,6 @@ from msifr_policy.errors import InputError
 Ending = Literal["accepted", "unaccepted", "discarded"]
 """Finished and accepted by the final filter, finished and not accepted, or discarded by the policy."""
 
-Outcome = Any  # the former name of `Ending`, until nothing uses it
-
 _FORMER_WORD = b'"outcome":"rejected"', b'"outcome":"unaccepted"'
 """What the filter did not accept was once called rejected. Within a string of JSON the quotes would be escaped."""
 
@@ -62,8 +60,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
     def __post_init__(self) -> None:
         """Check that the account adds up; msgspec turns a ValueError into a validation error."""
-        if str(self.outcome) == "rejected":  # until nothing writes the former word
-            msgspec.structs.force_setattr(self, "outcome", "unaccepted")
         if sum(self.stages) != self.tokens:
             raise ValueError(f"`stages` sum to {sum(self.stages)}, not to {self.tokens} `tokens`")
         if min(self.tokens, self.prompt_tokens, self.wasted, *self.stages) < 0 or self.wasted > self.tokens:

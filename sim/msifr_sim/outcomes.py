@@ -105,11 +105,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     discards_by_reason: dict[str, int]
     by_checkpoint: list[CheckpointCount]
 
-    @property
-    def oracle_factor(self) -> float | None:
-        """The former name of `accepted_cost_share`."""
-        return self.accepted_cost_share
-
 
 def summarise(
     outcomes: Outcomes, *, length_cap: float | None = None, seed: int = 0, draws: int = 2000, max_units: int = 10_000

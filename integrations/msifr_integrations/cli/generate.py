@@ -52,15 +52,16 @@ def generate(model: str, prompts: str, policy: str, out: str, options: GenerateO
 
     A run that was killed goes on where it stopped when started again with the same options.
     """
-    from msifr_integrations.embedded import embedded_model_path
+    from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path
     from msifr_integrations.generation.generate import generate as run
 
+    name, where = (EMBEDDED_MODEL, str(embedded_model_path())) if model == "embedded" else (model, model)
     word: Any = options.final_filter
-    options = msgspec.structs.replace(options, final_filter=parse_filter(word), model_name=model)
+    options = msgspec.structs.replace(options, final_filter=parse_filter(word), model_name=name)
     fitted = None if policy == "none" else PolicyFile.load(policy).policy()
     with tracking("generating") as advance:
         result = run(
-            str(embedded_model_path()) if model == "embedded" else model,
+            where,
             prompts,
             fitted,
             out,

@@ -21,9 +21,13 @@ Importing this package loads neither torch nor transformers.
 
 from pathlib import Path
 
-from msifr_integrations.embedded.problems import Problem, problem, problems, split_of
+from msifr_integrations.embedded.problems import Problem as Problem
+from msifr_integrations.embedded.problems import problem as problem
+from msifr_integrations.embedded.problems import problems as problems
+from msifr_integrations.embedded.problems import split_of as split_of
 
-__all__ = ["Problem", "embedded_model_path", "embedded_samples_path", "problem", "problems", "split_of"]
+EMBEDDED_MODEL = "msifr-embedded-1m"
+"""What traces and ledgers call the embedded model."""
 
 
 def embedded_model_path() -> Path:

@@ -28,8 +28,6 @@ from typing import Final, Literal, NamedTuple
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 
-__all__ = ["LARGEST", "MAX_STEPS", "MIN_STEPS", "Problem", "Split", "problem", "problems", "split_of"]
-
 Split = Literal["train", "fresh"]
 
 LARGEST: Final = 999

@@ -15,19 +15,18 @@ from typing import Any, Final
 
 import msgspec
 
-from msifr_integrations.embedded import embedded_model_path, embedded_samples_path
+from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, embedded_samples_path
 from msifr_integrations.embedded.problems import Problem, problems
-from msifr_integrations.generation.generate import GenerateOptions, Progress, generate
+from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.inputs import load_model
+from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import read_attempts
+from msifr_integrations.generation.run import Progress
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.records.traces import Trace, write_traces
 
-__all__ = ["DATASET", "MAX_NEW_TOKENS", "MODEL", "is_correct", "record"]
-
 DATASET: Final = "embedded"
-MODEL: Final = "msifr-embedded-1m"
 
 MAX_NEW_TOKENS: Final = 200
 """Cap on sampled tokens, about twice the longest correct solution."""
@@ -62,9 +61,9 @@ def record(
         attempts = read_attempts(out)
     return [
         Trace(
-            id=f"{DATASET}/{MODEL}/{prompt_id.removeprefix('embedded:')}/{number}",
+            id=f"{DATASET}/{EMBEDDED_MODEL}/{prompt_id.removeprefix('embedded:')}/{number}",
             dataset=DATASET,
-            model=MODEL,
+            model=EMBEDDED_MODEL,
             prompt_id=prompt_id,
             prompt=attempt.prompt,
             text=attempt.text,

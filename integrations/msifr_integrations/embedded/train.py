@@ -36,8 +36,6 @@ from msifr_integrations.embedded.record import MAX_NEW_TOKENS, record
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.options import GenerateOptions
 
-__all__ = ["build_model", "build_tokenizer", "equations", "train"]
-
 STEPS: Final = 2_400
 CHECK_FROM: Final = 0.7  # share of the steps before the first check
 CHECK_EVERY: Final = 30

@@ -10,19 +10,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from msifr_policy.errors import InputError
 
-__all__ = [
-    "Attempt",
-    "Engine",
-    "EngineKind",
-    "Event",
-    "Finish",
-    "Sampling",
-    "check_attempt",
-    "context_length",
-    "end_tokens",
-    "stream_key",
-]
-
 EngineKind = Literal["auto", "slots", "static"]
 """The slot engine, the static engine, or the slot engine if the model can run in it."""
 

@@ -13,8 +13,6 @@ from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
 from msifr_policy.errors import InputError
 
-__all__ = ["make_engine", "why_no_slots"]
-
 
 @torch.inference_mode()
 def why_no_slots(model: Any) -> str:

@@ -24,8 +24,6 @@ from torch.nn.functional import pad
 from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling
 from msifr_policy.errors import MsifrError
 
-__all__ = ["Drawn", "Row", "Stream", "draw", "levels"]
-
 _BLOCK = 32  # steps whose numbers are made at a time: a generator costs more to make than they do
 
 

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-__all__ = ["Prefix", "SlotCache", "prefill"]
-
 BUCKET = 32
 """Keys attended to are rounded up to a multiple of this, so that few shapes occur."""
 

@@ -12,8 +12,7 @@ first, if it is time; then it feeds the last token of every row, draws the next 
 the device and one from it, whatever the number of slots.
 
 The host holds the truth about rows (who, how long, which token); the device holds only keys and values. Written for CPU
-and CUDA alike; speeds on a GPU have not been measured. Models with grouped key-value heads want transformers 5.23: with
-a mask, older ones copy keys and values once per group for each token.
+and CUDA alike; speeds on a GPU have not been measured.
 """
 
 from __future__ import annotations
@@ -24,12 +23,11 @@ from typing import Any, Literal
 
 import torch
 
+from msifr_integrations.engine import attention
 from msifr_integrations.engine.base import Attempt, Event, Sampling, check_attempt, context_length
 from msifr_integrations.engine.sampling import Row, draw, levels
 from msifr_integrations.engine.slot_cache import Prefix, SlotCache, prefill
 from msifr_policy.errors import InputError
-
-__all__ = ["SlotEngine"]
 
 
 class SlotEngine:
@@ -53,6 +51,7 @@ class SlotEngine:
         self._rows: list[Row | None] = [None] * slots
         self._queue: deque[Attempt] = deque()
         self._next_prefix: tuple[tuple[int, ...], Prefix] | None = None  # of the prompt the queue goes on with
+        self._attention_before = attention.register(model)
         self.cache: SlotCache | None = None
         self.row_steps = 0
         self.prefilled = 0
@@ -154,7 +153,9 @@ class SlotEngine:
         self._rows = [self._rows[slot] for slot in used]
 
     def close(self) -> None:
-        """Drop queue, rows and cache."""
+        """Drop queue, rows and cache, and give the model its own attention back."""
         self._queue.clear()
         self._rows = [None] * self._slots
         self.cache = self._next_prefix = None
+        if self._model.config._attn_implementation != self._attention_before:
+            self._model.set_attn_implementation(self._attention_before)

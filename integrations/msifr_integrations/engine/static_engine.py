@@ -22,8 +22,6 @@ from msifr_integrations.engine.base import Attempt, Event, Sampling, check_attem
 from msifr_integrations.engine.sampling import Row, draw, levels
 from msifr_policy.errors import InputError
 
-__all__ = ["StaticEngine"]
-
 
 class StaticEngine:
     """`generate()` on batches of at most `slots` attempts; see the module's docstring for what it cannot do.

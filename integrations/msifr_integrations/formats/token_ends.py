@@ -10,8 +10,6 @@ from msifr_integrations.generation.inputs import in_one_line
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import TokenEnds
 
-__all__ = ["load_token_ends"]
-
 
 def load_token_ends(name: str) -> TokenEnds:
     """Return a function from text to the end offset in characters of each token.

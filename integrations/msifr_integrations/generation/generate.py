@@ -29,14 +29,14 @@ from msifr_integrations.generation.inputs import (
 from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
+from msifr_integrations.generation.provenance import provenance_of
 from msifr_integrations.generation.run import Progress, Run
 from msifr_policy import filters
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import Totals, read_ledger, total
-
-__all__ = ["GenerateOptions", "Progress", "Result", "conversion_efficiency", "describe_policy", "generate"]
+from msifr_policy.records.provenance import Provenance
 
 _SETTINGS = (
     *("attempts", "seed", "chat", "temperature", "top_k", "top_p", "max_new_tokens"),
@@ -103,6 +103,9 @@ def generate(
         known = {name: value for name, value in settings.items() if value != "auto"}
         journal.check(known)
         full = _reference(options.compare, known)
+        certified: Provenance = getattr(policy, "provenance", Provenance())
+        for difference in certified.differences(provenance_of(settings)):
+            say(f"the policy was certified on other attempts: {difference}")
         if journal.settings is not None and len(journal.entries) == len(todo) * options.attempts:
             say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
             settings = journal.settings
@@ -202,8 +205,7 @@ def describe_policy(policy: Policy | None) -> str:
     if isinstance(name, str) and name:
         return name
     try:
-        content = msgspec.json.encode(getattr(policy, "file", policy))  # what a fitted policy was loaded from
-        return f"{type(policy).__qualname__} {fingerprint([content])}"
+        return f"{type(policy).__qualname__} {fingerprint([msgspec.json.encode(policy)])}"
     except (TypeError, msgspec.ValidationError):
         return type(policy).__qualname__
 

@@ -15,17 +15,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
 from msifr_policy.filters import FinalFilter, Prompt
 
-__all__ = [
-    "check_prompts",
-    "encode_prompt",
-    "fingerprint",
-    "in_one_line",
-    "load_model",
-    "read_prompts",
-    "read_records",
-    "weights_fingerprint",
-]
-
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -37,8 +26,6 @@ def read_records(path: str | os.PathLike[str], kind: type[T], remedy: str) -> It
     decoder = msgspec.json.Decoder(kind)
     for where, line in read_lines(path):
         try:
-            if isinstance(line, InputError):
-                raise line
             yield decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(str(error), where=where, remedy=remedy) from None

@@ -23,9 +23,7 @@ from msifr_integrations.generation.options import GenerateOptions
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
 from msifr_policy.filters import Judgement
-from msifr_policy.records.ledger import Entry, Header, Outcome, encode_line, read_ledger
-
-__all__ = ["FILTER_FAILURE", "AttemptRecord", "Journal", "entry_of", "ledger_path", "record_of"]
+from msifr_policy.records.ledger import Ending, Entry, Header, encode_line, read_ledger
 
 FILTER_FAILURE = "final filter: "
 """What the ledger's name of a failure begins with if it was the final filter that failed."""
@@ -91,7 +89,7 @@ def record_of(task: Task, live: Live, judgement: Judgement | None, options: Gene
 
 def entry_of(task: Task, live: Live, judgement: Judgement | None, seconds: float) -> Entry:
     """Return the account of an attempt that left `seconds` after the run began."""
-    outcome: Outcome = "accepted" if judgement else "discarded" if live.decision else "rejected"
+    outcome: Ending = "accepted" if judgement else "discarded" if live.decision else "unaccepted"
     failures = dict(live.failures)
     if judgement is not None and judgement.failure:
         failures[FILTER_FAILURE + judgement.failure] = 1

@@ -22,8 +22,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
 
-__all__ = ["Live", "Task"]
-
 
 class Task(NamedTuple):
     """An attempt to be made, and at which prompt."""

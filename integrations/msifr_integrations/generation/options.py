@@ -12,8 +12,6 @@ from msifr_integrations.engine.base import EngineKind, Sampling
 from msifr_policy.errors import InputError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 
-__all__ = ["DEFAULTS", "DTYPES", "GenerateOptions"]
-
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 

@@ -17,8 +17,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.records.ledger import read_ledger
 from msifr_sim.outcomes import Outcomes
 
-__all__ = ["Paired", "pair_runs", "read_attempts"]
-
 
 def read_attempts(path: str | os.PathLike[str]) -> dict[str, AttemptRecord]:
     """Return the attempts of an output file of `generate` by id. Raises `InputError` for any other file."""

@@ -13,8 +13,6 @@ from msifr_integrations.generation.journal import ledger_path
 from msifr_policy.records.ledger import Header
 from msifr_policy.records.provenance import Provenance
 
-__all__ = ["provenance_of", "recorded_provenance"]
-
 _LONGEST_HEADER = 2**20
 
 

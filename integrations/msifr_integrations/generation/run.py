@@ -16,8 +16,6 @@ from msifr_policy.errors import MsifrError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.policy import Policy
 
-__all__ = ["Progress", "Run"]
-
 _SHOW_EVERY = 0.2  # seconds
 
 

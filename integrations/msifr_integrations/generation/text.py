@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Pieces"]
-
 
 class Pieces:
     """The text of one attempt, piece by piece.

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from msifr_policy.files import replacing
 
-__all__ = ["Figure", "Table", "write_page"]
-
 
 class Figure(NamedTuple):
     """A plot (`svg` of `plots`) with its title and a caption that says what to see in it."""

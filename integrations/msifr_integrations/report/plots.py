@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from msifr_policy.policy_file import FrontierPoint
 from msifr_sim import Summary
 
-__all__ = ["frontier_plot", "reliability_plot", "simulated_plot", "stops_plot"]
-
 # Distinguishable with any colour vision (Okabe and Ito 2008), and each mark also differs in shape.
 _BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 _CYCLE = (_BLUE, _ORANGE, _GREEN, _RED, "#CC79A7", "#56B4E9", "#F0E442", _GREY)
