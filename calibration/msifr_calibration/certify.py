@@ -94,7 +94,7 @@ def certify(
     ]
 
 
-class _Seen(NamedTuple):
+class _Replayed(NamedTuple):
     """Attempts as the policies see them: `[R]` posterior; per policy `[N]` where it discards, and last −1: never."""
 
     table: EvidenceTable
@@ -108,16 +108,16 @@ class _Seen(NamedTuple):
         return np.column_stack([np.bincount(table.prompt, c, table.n_prompts) for c in columns]).astype(np.float64)
 
 
-def _see(candidates: Candidates, table: EvidenceTable) -> _Seen:
+def _see(candidates: Candidates, table: EvidenceTable) -> _Replayed:
     """Return the held-out attempts as the policies see them."""
     M, worth = candidates.fitted.beliefs.worth(table.k, table.values)
     stops = [table.stops(worth, thresholds) for thresholds in candidates.path.thresholds]
-    return _Seen(table, M, [*stops, np.full(table.n_attempts, -1)])
+    return _Replayed(table, M, [*stops, np.full(table.n_attempts, -1)])
 
 
 def _policy_file(
     candidates: Candidates,
-    held_out: _Seen,
+    held_out: _Replayed,
     steps: NDArray[np.int64],
     tested: Tested,
     pool: Sequence[str],
@@ -153,7 +153,7 @@ def _policy_file(
     )
 
 
-def _cheapest(candidates: Candidates, held_out: _Seen, steps: NDArray[np.int64], options: FitOptions) -> int | None:
+def _cheapest(candidates: Candidates, held_out: _Replayed, steps: NDArray[np.int64], options: FitOptions) -> int | None:
     """Return the certified step with the least net cost factor, None if none is clearly below 1.
 
     Every certified policy may be chosen by any rule: what fitting and held-out attempts say of its cost together
@@ -163,7 +163,7 @@ def _cheapest(candidates: Candidates, held_out: _Seen, steps: NDArray[np.int64],
     """
     table, fitted = candidates.fitted.table, candidates.fitted
     stops = [table.stops(fitted.worth, thresholds) for thresholds in candidates.path.thresholds]
-    fitting = _Seen(table, fitted.M, stops)
+    fitting = _Replayed(table, fitted.M, stops)
     best, chosen, best_totals = 1.0, None, None
     for step, at in enumerate(steps.tolist()):
         if at >= 0:

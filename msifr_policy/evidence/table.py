@@ -303,7 +303,7 @@ def pieces(trace: Trace, unit: Unit, token_ends: Sequence[int] | None) -> Iterat
 
 
 class _Rows(NamedTuple):
-    """Rows of one or more replayed traces: `[R·D]` values, `[R·V]` verdicts, `[R]` the others."""
+    """Rows of one or more replayed traces: `[R·D]` values, `[R·V]` verdicts, `[R]` the others; tokens may be NaN."""
 
     values: NDArray[np.float64]
     verdicts: NDArray[np.int8]
@@ -312,8 +312,25 @@ class _Rows(NamedTuple):
     tokens: NDArray[np.float64]
 
 
-def _replay(watch: Watch, trace: Trace, unit: Unit, ends: Sequence[int] | None) -> _Rows:
-    """Return the rows of one trace; tokens are NaN where it records none."""
+class _Replayed(NamedTuple):
+    """What is kept of a trace: its rows, where their tokens are from, and what it says of itself, but its text."""
+
+    rows: _Rows
+    source: str
+    prompt_id: str
+    prompt_hash: int
+    group: str
+    accepted: bool
+    model: str | None
+    dataset: str | None
+
+
+def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None) -> _Replayed:
+    """Replay one trace through a fresh `watch`; `unit` is the schedule's."""
+    ends: Sequence[int] | None = trace.token_ends
+    source = "recorded" if ends is not None else "prorated" if trace.tokens is not None else "characters"
+    if ends is None and tokenizer is not None:
+        ends, source = tokenizer(trace.text), "tokenizer"
     seen = [c for piece in pieces(trace, unit, ends) for c in watch.feed(*piece)]
     seen.append(watch.finish())
     position = np.asarray([c.position for c in seen], dtype=np.int64)
@@ -324,12 +341,16 @@ def _replay(watch: Watch, trace: Trace, unit: Unit, ends: Sequence[int] | None) 
         total = float("nan") if trace.tokens is None else float(trace.tokens)
         tokens = total / max(len(trace.text), 1) * position
         tokens[-1] = total
-    return _Rows(
+    rows = _Rows(
         np.asarray([score for c in seen for score in c.row], dtype=np.float64),
         np.asarray([verdict for c in seen for verdict in c.verdicts], dtype=np.int8),
         np.asarray([c.k for c in seen], dtype=np.int64),
         position,
         tokens,
+    )
+    prompt_hash = int(_digest([trace.prompt_id, trace.prompt])[:8], 16)
+    return _Replayed(
+        rows, source, trace.prompt_id, prompt_hash, trace.group_name, trace.accepted, trace.model, trace.dataset
     )
 
 
@@ -353,46 +374,32 @@ def build_evidence(
     """
     columns = column_names(validators)
     schedule_unit: Unit = getattr(schedule, "unit", "characters")
-    attempts: dict[str, tuple[int, str, bool]] = {}  # by id: its prompt, group and outcome
-    prompts: dict[str, int] = {}
-    hashes: list[int] = []
-    replayed: list[_Rows] = []
-    sources: Counter[str] = Counter()
+    replayed: dict[str, _Replayed] = {}
     failures: Counter[str] = Counter()
-    models: dict[str, None] = {}
-    datasets: dict[str, None] = {}
     digest = hashlib.sha256()
     for trace in traces:
-        if trace.id in attempts:
+        if trace.id in replayed:
             raise InputError(f"trace id {trace.id!r} occurs twice", remedy="give each attempt its own id")
-        ends: Sequence[int] | None = trace.token_ends
-        source = "recorded" if ends is not None else "prorated" if trace.tokens is not None else "characters"
-        if ends is None and tokenizer is not None:
-            ends, source = tokenizer(trace.text), "tokenizer"
         watch = Watch(schedule, validators, trace.prompt)
-        replayed.append(_replay(watch, trace, schedule_unit, ends))
-        sources[source] += 1
+        replayed[trace.id] = _replay(trace, watch, schedule_unit, tokenizer)
         failures += watch.failures
-        if trace.prompt_id not in prompts:
-            prompts[trace.prompt_id] = len(prompts)
-            hashes.append(int(_digest([trace.prompt_id, trace.prompt])[:8], 16))
-        attempts[trace.id] = (prompts[trace.prompt_id], trace.group_name, trace.accepted)
-        models |= {trace.model: None} if trace.model else {}
-        datasets |= {trace.dataset: None} if trace.dataset else {}
         for part in (trace.id, trace.prompt_id, trace.text, str(trace.accepted)):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
         if progress is not None:
-            progress(len(attempts))
-    if not attempts:
+            progress(len(replayed))
+    if not replayed:
         raise InputError("there are no traces", remedy="check the files named and --on-error skip counts")
+    every = list(replayed.values())
+    sources = Counter(one.source for one in every)
     unit = unit or ("characters" if sources["characters"] else "tokens")
     if unit == "tokens" and sources["characters"]:
         raise InputError(
-            f"{sources['characters']} of {len(attempts)} traces record no token count",
+            f"{sources['characters']} of {len(every)} traces record no token count",
             remedy="name a tokenizer, or let costs be characters",
         )
-    rows = _Rows(*map(np.concatenate, zip(*replayed, strict=True)))
-    prompt, groups, accepted = zip(*attempts.values(), strict=True)
+    rows = _Rows(*map(np.concatenate, zip(*(one.rows for one in every), strict=True)))
+    hashes = {one.prompt_id: one.prompt_hash for one in reversed(every)}
+    prompts = {prompt_id: i for i, prompt_id in enumerate(dict.fromkeys(one.prompt_id for one in every))}
     return EvidenceTable(
         columns=columns,
         values=rows.values.reshape(-1, len(columns)),
@@ -400,17 +407,21 @@ def build_evidence(
         k=rows.k,
         spent=rows.tokens if unit == "tokens" else rows.position.astype(np.float64),
         position=rows.position,
-        start=np.concatenate([[0], np.cumsum([len(one.k) for one in replayed])]).astype(np.int64),
-        attempt_ids=tuple(attempts),
+        start=np.cumsum([0, *(len(one.rows.k) for one in every)], dtype=np.int64),
+        attempt_ids=tuple(replayed),
         prompt_ids=tuple(prompts),
-        prompt_hash=np.asarray(hashes, dtype=np.uint32),
-        prompt=np.asarray(prompt, dtype=np.int64),
-        groups=groups,
-        accepted=np.asarray(accepted, dtype=bool),
+        prompt_hash=np.asarray([hashes[prompt_id] for prompt_id in prompts], dtype=np.uint32),
+        prompt=np.asarray([prompts[one.prompt_id] for one in every], dtype=np.int64),
+        groups=tuple(one.group for one in every),
+        accepted=np.asarray([one.accepted for one in every], dtype=bool),
         schedule=schedule,
         validators=tuple(describe(v) for v in validators),
         costing=Costing(unit, "+".join(sorted(sources)) if unit == "tokens" else "characters"),
         fingerprint=digest.hexdigest(),
-        provenance=msgspec.structs.replace(provenance or Provenance(), models=tuple(models), datasets=tuple(datasets)),
+        provenance=msgspec.structs.replace(
+            provenance or Provenance(),
+            models=tuple(dict.fromkeys(one.model for one in every if one.model)),
+            datasets=tuple(dict.fromkeys(one.dataset for one in every if one.dataset)),
+        ),
         failures=dict(failures),
     )

@@ -69,17 +69,17 @@ def fit_networks(stack: Stack, options: NetworkOptions, seed: int, progress: Cal
             where="posterior learned",
             remedy="pip install 'msifr-policy[learned]', or take another posterior",
         ) from error
-    evidence = torch_network.evidence_of(stack)
+    inputs = torch_network.inputs_of(stack)
     runs = []
     for fold, held_out in stack.held_out:
         progress(f"network {fold + 1} of {stack.fold.max() + 1}")
-        runs.append(torch_network.train(stack, evidence, held_out, options, seed + fold))
+        runs.append(torch_network.train(stack, inputs, held_out, options, seed + fold))
     # Every fold tells its loss after the same epochs; the one with the least loss over all of them is taken.
     best = int(np.sum([run.losses for run in runs], axis=0).argmin())
     outputs = np.empty((len(stack.attempt), 2))
     for run in runs:
         outputs[run.rows] = run.outputs[best]
-    return Networks([run.parameters[best] for run in runs], outputs, evidence.centre, evidence.scale)
+    return Networks([run.parameters[best] for run in runs], outputs, inputs.centre, inputs.scale)
 
 
 def network_tensors(networks: Networks, family: int) -> dict[str, NDArray[Any]]:

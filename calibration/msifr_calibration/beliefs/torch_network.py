@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-class Evidence(NamedTuple):
+class Inputs(NamedTuple):
     """Standardised evidence of a stack of families, ready for torch.
 
     z, unknown: `[R, D]` float32, z = 0 and unknown = 1 where a score is not known. centre, scale: `[D]`. k: `[R]`;
@@ -42,12 +42,12 @@ class Evidence(NamedTuple):
     weight: Array
 
 
-def evidence_of(stack: Stack) -> Evidence:
+def inputs_of(stack: Stack) -> Inputs:
     """Return the evidence of all rows, standardised over all: without outcomes it tells nothing of a prompt's fate."""
     x = np.concatenate([signed_log1p(table.values) for table in stack.tables]).astype(np.float32)
     _, centre, scale = standardise(x.astype(np.float64))
     unknown = ~np.isfinite(x)
-    return Evidence(
+    return Inputs(
         np.where(unknown, 0.0, (x - centre) / scale).astype(np.float32),
         unknown.astype(np.float32),
         centre,
@@ -111,24 +111,24 @@ class _Batch(NamedTuple):
 class _Training:
     """One training run on the attempts that are not held out."""
 
-    def __init__(self, stack: Stack, evidence: Evidence, held_out: NDArray[np.bool_], options: NetworkOptions) -> None:
-        self.stack, self.evidence, self.options = stack, evidence, options
+    def __init__(self, stack: Stack, inputs: Inputs, held_out: NDArray[np.bool_], options: NetworkOptions) -> None:
+        self.stack, self.inputs, self.options = stack, inputs, options
         self.inside, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        self.weight = evidence.weight / evidence.weight[self.inside].mean()
+        self.weight = inputs.weight / inputs.weight[self.inside].mean()
         name = options.device
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
     def batch(self, attempts: Integers) -> _Batch:
-        stack, evidence, rows = self.stack, self.evidence, self.rows(attempts)
+        stack, inputs, rows = self.stack, self.inputs, self.rows(attempts)
         attempt, sizes = stack.attempt[rows], np.diff(stack.start)
         weight = (self.weight / sizes)[attempt] * stack.checks[rows]
         arrays = (
-            evidence.z[rows],
-            evidence.unknown[rows],
+            inputs.z[rows],
+            inputs.unknown[rows],
             stack.family[attempt],
-            evidence.k[rows],
+            inputs.k[rows],
             stack.accepted[attempt].astype(np.float32),
-            evidence.log_remaining[rows],
+            inputs.log_remaining[rows],
             weight.astype(np.float32),
             ~stack.checks[rows],
         )
@@ -167,13 +167,13 @@ class _Training:
         return float((np.logaddexp(0.0, np.where(self.stack.accepted[attempt], -logit, logit)) * weight).sum())
 
 
-def train(stack: Stack, evidence: Evidence, held_out: NDArray[np.bool_], options: NetworkOptions, seed: int) -> Trained:
+def train(stack: Stack, inputs: Inputs, held_out: NDArray[np.bool_], options: NetworkOptions, seed: int) -> Trained:
     """Train on the attempts not `held_out` `[N]`; after at most `_LOOKS` of the epochs look at the others."""
-    run = _Training(stack, evidence, held_out, options)
+    run = _Training(stack, inputs, held_out, options)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _Network(evidence.z.shape[1], len(stack.tables), options).to(run.device)
+        network = _Network(inputs.z.shape[1], len(stack.tables), options).to(run.device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         # Counted on all attempts, so that every fold has as many epochs.
         n = len(stack.accepted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from msifr_integrations.cli.options import Reading, json_option, reading_options, traces_argument
+from msifr_integrations.cli.options import ReadingOptions, json_option, reading_options, traces_argument
 from msifr_integrations.cli.summary import say_summary
 from msifr_integrations.cli.tables import load_for_policy
 from msifr_policy.policy_file import PolicyFile
@@ -19,7 +19,7 @@ seed_option = click.option("--seed", default=0, type=click.IntRange(0), help="Se
 @seed_option
 @reading_options
 @json_option
-def evaluate(policy: str, traces: tuple[str, ...], seed: int, reading: Reading, as_json: bool) -> None:
+def evaluate(policy: str, traces: tuple[str, ...], seed: int, reading: ReadingOptions, as_json: bool) -> None:
     """Replay POLICY over TRACES: what it would have saved, and which good samples it would have lost."""
     from msifr_sim import replay_policy, summarise
 

@@ -12,7 +12,7 @@ import msgspec
 
 from msifr_calibration.options import FitOptions
 from msifr_integrations.cli.console import emit, prose, tracking
-from msifr_integrations.cli.options import Reading, gathered, json_option, reading_options, traces_argument
+from msifr_integrations.cli.options import ReadingOptions, gathered, json_option, reading_options, traces_argument
 from msifr_integrations.cli.summary import certificate_lines, summary_lines
 from msifr_integrations.cli.tables import Loaded, load_table
 from msifr_integrations.cli.words import EvidenceOptions, evidence_options
@@ -66,7 +66,7 @@ def fit(
     holdout: float,
     together: bool,
     evidence: EvidenceOptions,
-    reading: Reading,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Fit a discard policy on TRACES of finished outputs and certify it on held-out prompts."""

@@ -41,7 +41,7 @@ def gathered(record: Callable[..., Any], into: str, **helps: str | dict[str, Any
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadingOptions:
     """How traces are read: costs in tokens of a `tokenizer`, the `unit`, and what to do about malformed records."""
 
     tokenizer: str | None = None
@@ -50,7 +50,7 @@ class Reading:
 
 
 reading_options = gathered(
-    Reading,
+    ReadingOptions,
     "reading",
     tokenizer={"metavar": "PATH_OR_ID", "help": "Count costs in tokens of this tokenizer."},
     unit={

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from msifr_integrations.cli.console import emit, prose
-from msifr_integrations.cli.options import Reading, json_option, reading_options, traces_argument
+from msifr_integrations.cli.options import ReadingOptions, json_option, reading_options, traces_argument
 from msifr_integrations.cli.tables import load_table
 from msifr_integrations.cli.words import EvidenceOptions, evidence_options
 from msifr_policy.files import check_writable
@@ -18,7 +18,9 @@ from msifr_policy.records.traces import SCHEMA_HELP
 @evidence_options
 @reading_options
 @json_option
-def score(traces: tuple[str, ...], out: str | None, evidence: EvidenceOptions, reading: Reading, as_json: bool) -> None:
+def score(
+    traces: tuple[str, ...], out: str | None, evidence: EvidenceOptions, reading: ReadingOptions, as_json: bool
+) -> None:
     """Replay the validators over TRACES and build the evidence table."""
     if out:
         check_writable(out)

@@ -10,7 +10,7 @@ import numpy as np
 
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.cli.evaluate import seed_option
-from msifr_integrations.cli.options import Reading, gathered, json_option, reading_options
+from msifr_integrations.cli.options import ReadingOptions, gathered, json_option, reading_options
 from msifr_integrations.cli.summary import say_summary
 from msifr_integrations.cli.tables import load_for_policy
 from msifr_policy.errors import InputError
@@ -85,7 +85,7 @@ def simulate(
     attempts: int,
     hazards: _Hazard,
     seed: int,
-    reading: Reading,
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Simulate what a policy saves, exactly and by Monte Carlo, before running it.

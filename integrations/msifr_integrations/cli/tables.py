@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from msifr_integrations.cli.console import prose, tracking
-from msifr_integrations.cli.options import Reading
+from msifr_integrations.cli.options import ReadingOptions
 from msifr_integrations.formats.token_ends import load_token_ends
 from msifr_integrations.generation.provenance import recorded_provenance
 from msifr_policy.evidence.schedule import Schedule, auto_schedule
@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
 
 def load_table(
     paths: Sequence[str],
-    reading: Reading,
+    reading: ReadingOptions,
     schedule: Schedule | None,
     validators: Sequence[Validator],
     *,
@@ -66,10 +66,10 @@ def load_table(
     return Loaded(table, kept, report.skipped)
 
 
-def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: Reading, *, as_json: bool) -> EvidenceTable:
+def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: ReadingOptions, *, as_json: bool) -> EvidenceTable:
     """Build the table of traces by the policy's own schedule, validators and cost unit; say how they differ."""
     if reading.unit == "auto":
-        reading = Reading(reading.tokenizer, file.costing.unit, reading.on_error)
+        reading = ReadingOptions(reading.tokenizer, file.costing.unit, reading.on_error)
     table = load_table(paths, reading, file.schedule, file.policy().validators, as_json=as_json).table
     fitted, certified = (int(part.shares(table).sum()) for part in (file.fitted_on, file.certified_on))
     if fitted or certified:
