@@ -211,10 +211,10 @@ def saved_tokens(judged: Mapping[str, Judged]) -> dict[str, tuple[float, float, 
         saved = (o.cost_full - o.cost_policy) / o.cost_full.sum()
         reason = np.asarray(o.reason)
         for name in set(reason[o.discarded].tolist()):
-            mine = o.discarded & (reason == name)
-            lost = float((mine & o.accepted).sum() / max(o.accepted.sum(), 1))
+            discarded = o.discarded & (reason == name)
+            lost = float((discarded & o.accepted).sum() / max(o.accepted.sum(), 1))
             shares.setdefault(name, []).append(
-                (float(saved[mine & ~o.accepted].sum()), float(saved[mine & o.accepted].sum()), lost)
+                (float(saved[discarded & ~o.accepted].sum()), float(saved[discarded & o.accepted].sum()), lost)
             )
     n = len(judged)
     totals = {

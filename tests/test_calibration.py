@@ -123,10 +123,10 @@ def test_fixed_sequence_testing_keeps_its_promise_on_a_path_that_is_not_monotone
     broken = 0
     for _ in range(REPEATS):
         f = ALPHA + 0.1 * rng.random(10) * (rng.random(10) < 0.5)
-        gone = (rng.random(table.n_attempts) < rate for rate in f)
+        discarded = (rng.random(table.n_attempts) < rate for rate in f)
         broken += (
             fixed_sequence_test(
-                gone, table.prompt, table.accepted, max_false_reject=ALPHA, confidence=1 - DELTA
+                discarded, table.prompt, table.accepted, max_false_reject=ALPHA, confidence=1 - DELTA
             ).n_certified
             > 0
         )
