@@ -3,7 +3,7 @@
 All are fitted on the design half of every fourth family and judged on the other prompts (see `real_traces`): mean log
 loss in nats per checkpoint and area under the curve, each family weighing the same.
 
-* logistic: one regression per family and stage (the posterior `logistic`);
+* logistic: one regression per family and checkpoint group (the posterior `logistic`);
 * boosted trees: scikit-learn's histogram gradient boosting on the columns, the checkpoint and the family, one model for
   all;
 * network: five cross-fitted networks for all families, with and without the temporal-difference term;
@@ -138,7 +138,7 @@ def drift(table: EvidenceTable, M: NDArray[np.float64]) -> float:
 
 def logistic(fitting: EvidenceTable, judging: EvidenceTable) -> NDArray[np.float64]:
     """Fit the posterior `logistic` and predict."""
-    return fit_linear_beliefs(fitting, shape="logistic").beliefs.predict(judging.k, judging.values)[0]
+    return fit_linear_beliefs(fitting, method="logistic").beliefs.predict(judging.k, judging.values)[0]
 
 
 def boosted(tables: Mapping[str, tuple[EvidenceTable, EvidenceTable]]) -> Predictions:

@@ -1,12 +1,13 @@
-"""Arithmetic over checkpoints: values that one checkpoint has, and the first checkpoint at which something fires."""
+"""Arithmetic over checkpoints: values that one checkpoint has, the stop rule, and where it first fires."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats: TypeAlias = float | NDArray[np.float64]
 Values = TypeVar("Values", bound=np.generic)
 
 
@@ -14,6 +15,11 @@ def at_checkpoint(values: NDArray[Values], k: NDArray[np.int64]) -> NDArray[Valu
     """Return `[R, …]` the values of checkpoints `k` `[R]`, 1 for the first; beyond `values` `[K, …]` the last holds."""
     result: NDArray[Values] = values[np.minimum(k, len(values)) - 1]
     return result
+
+
+def discards(worth: Floats, threshold: Floats) -> Any:
+    """Return whether a policy of thresholds discards, elementwise: where the worth is below the threshold."""
+    return worth < threshold
 
 
 def first_rows(fires: NDArray[np.bool_], start: NDArray[np.int64]) -> NDArray[np.int64]:

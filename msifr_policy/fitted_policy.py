@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.beliefs import Beliefs
-from msifr_policy.checkpoints import at_checkpoint
+from msifr_policy.checkpoints import at_checkpoint, discards
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import EvidenceTable
@@ -20,7 +20,7 @@ from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import Validator, Verdict, describe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FittedPolicy:
     """Discard at the first checkpoint k whose worth ω_k is below thresholds[k − 1] (the last for those beyond).
 
@@ -63,7 +63,7 @@ class FittedPolicy:
         M, worth = (float(x[0]) for x in self.beliefs.worth(k, values))
         threshold = float(at_checkpoint(self.thresholds, k)[0]) if len(self.thresholds) else 0.0
         action, reason = Action.CONTINUE, ""
-        if worth < threshold:
+        if discards(worth, threshold):
             verdicts = np.asarray([checkpoint.verdicts], dtype=np.int8)
             action, reason = Action.DISCARD, self.reasons(k, values, verdicts)[0]
         return Decision(action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason, worth)

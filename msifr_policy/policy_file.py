@@ -98,7 +98,7 @@ class FrontierPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Fingerprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which data: SHA-256 over ids, prompts, texts and outcomes, their size, and a hash of every prompt.
 
-    prompts: uint32 of each prompt, little-endian: strangers coincide with probability n_prompts/2³².
+    prompts: uint64 of each prompt, little-endian: strangers coincide with probability n_prompts/2⁶⁴.
     """
 
     sha256: str
@@ -110,12 +110,12 @@ class Fingerprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def of(cls, table: EvidenceTable) -> Fingerprint:
         """Return the fingerprint of a table."""
-        prompts = np.unique(table.prompt_hash).astype("<u4").tobytes()
+        prompts = np.unique(table.prompt_hash).astype("<u8").tobytes()
         return cls(table.fingerprint, table.n_attempts, table.n_prompts, table.n_accepted, prompts)
 
     def shares(self, table: EvidenceTable) -> NDArray[np.bool_]:
         """Return `[P]` which prompts of `table` are among these data."""
-        return np.isin(table.prompt_hash, np.frombuffer(self.prompts, dtype="<u4"))
+        return np.isin(table.prompt_hash, np.frombuffer(self.prompts, dtype="<u8"))
 
 
 class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -190,10 +190,14 @@ def test_a_policy_file_comes_back_and_decides_the_same(fitted, tmp_path):
         ({"schedule": {"kind": "sometimes"}}, "sometimes"),
         ({"beliefs": {"method": "logistic", "columns": []}}, "beliefs"),
         ({"beliefs": {"method": "guessed", "columns": []}}, "beliefs"),
+        ({"beliefs": "learned without a network"}, "a network gives the cost to go of learned beliefs"),
     ],
 )
 def test_a_policy_file_that_does_not_validate_is_refused_with_the_reason(fitted, tmp_path, change, says):
-    data = json.loads(msgspec.json.encode(fitted.file)) | change
+    data = json.loads(msgspec.json.encode(fitted.file))
+    if change.get("beliefs") == "learned without a network":
+        change = {"beliefs": data["beliefs"] | {"method": "learned"}}
+    data |= change
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({k: v for k, v in data.items() if v is not ...}))
     with pytest.raises(InputError, match=says):
@@ -232,6 +236,12 @@ def test_evidence_of_another_kind_is_refused(fitted):
     short = msgspec.structs.replace(fitted.file, validators=fitted.file.validators[:-1])
     with pytest.raises(InputError, match="columns of the beliefs"):
         short.policy()
+
+
+def test_policies_can_be_kept_in_sets(fitted):
+    policy = fitted.file.policy()
+    assert {policy: 1}[policy] == 1
+    assert policy in [policy]
 
 
 def test_the_policy_that_never_discards_never_does(fitted):

@@ -31,7 +31,27 @@ def test_no_public_function_takes_more_than_eight_positional_or_keyword_paramete
     assert not wide
 
 
-@pytest.mark.parametrize("package", ["msifr_policy", "msifr_sim", "msifr_calibration"])
+def test_no_two_classes_have_one_name():
+    homes: dict[str, list[str]] = {}
+    for parameter in modules():
+        (path,) = parameter.values
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(path.name)
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "msifr_policy",
+        "msifr_sim",
+        "msifr_calibration",
+        "msifr_policy.filters",
+        "msifr_policy.validators",
+        "msifr_integrations.embedded",
+    ],
+)
 def test_a_face_shows_its_public_names_and_nothing_else(package):
     module = importlib.import_module(package)
     assert sorted(dir(module)) == sorted(module.__all__)

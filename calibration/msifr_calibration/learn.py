@@ -39,8 +39,8 @@ def fit_candidates(
         fits = fit_learned_beliefs(families, words, options=options.network, seed=options.seed, progress=progress)
     else:
         progress("beliefs")
-        shape = options.method
-        fits = [fit_linear_beliefs(family.table, shape=shape, seed=options.seed) for family in families]
+        method = options.method
+        fits = [fit_linear_beliefs(family.table, method=method, seed=options.seed) for family in families]
     candidates = []
     for family, fitted in zip(families, fits, strict=True):
         progress(f"path {family.name}".strip())

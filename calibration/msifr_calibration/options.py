@@ -9,7 +9,7 @@ from msifr_calibration.beliefs.network import NetworkOptions
 from msifr_policy.errors import InputError
 
 Method = Literal["auto", "logistic", "isotonic", "learned"]
-"""How beliefs are fitted: linear ones by the shape named (auto: the better), or learned with words and a network."""
+"""How beliefs are fitted: linear ones by the method named (auto: the better), or learned with words and a network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from msifr_policy.checkpoints import first_rows
+from msifr_policy.checkpoints import discards, first_rows
 from msifr_policy.evidence.table import EvidenceTable
 
 Array = NDArray[np.float64]
@@ -130,7 +130,7 @@ def _induct(table: EvidenceTable, M: Array, blocks: list[_Block], price: float) 
         threshold = _zero_crossing(block, price * M[rows] - onward)
         thresholds[table.k[rows].min() - 1 : table.k[rows].max()] = threshold
         # The first row below the threshold discards the attempt.
-        stop = first_rows(block.worth < threshold, np.append(block.first, len(rows)))
+        stop = first_rows(discards(block.worth, threshold), np.append(block.first, len(rows)))
         entry, discarded = rows[block.first], stop >= 0
         at = rows[np.maximum(stop, 0)]
         to_go = np.where(discarded, table.spent[at], (burden + paid)[owner]) - table.spent[entry]

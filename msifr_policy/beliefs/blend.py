@@ -93,8 +93,10 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         models = [self.posterior_model] if self.cost_model is None else [self.posterior_model, self.cost_model]
         if {model.n_columns for model in models} != {len(self.columns)}:
             raise InputError(f"the checkpoint groups do not have {len(self.columns)} coefficients", where="beliefs")
-        if (self.cost_model is None) == (self.blend is None):
-            raise InputError("give the cost to go, or a network that gives it, not both", where="beliefs")
+        if (self.cost_model is None) == (self.blend is None) or (self.method == "learned") != (self.blend is not None):
+            raise InputError(
+                "a network gives the cost to go of learned beliefs, a model that of others", where="beliefs"
+            )
         if self.calibration and (self.blend is not None or len(self.calibration) != len(self.posterior_model.groups)):
             raise InputError("one list of knots per checkpoint group is needed, and no network", where="beliefs")
 

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from msifr_policy.checkpoints import at_checkpoint, first_rows
+from msifr_policy.checkpoints import at_checkpoint, discards, first_rows
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule, Unit
 from msifr_policy.evidence.watch import Watch, column_names
@@ -51,7 +51,7 @@ class EvidenceTable:
     values: `[R, D]` float64, NaN = not known. verdicts: `[R, V]` int8 (`Verdict`). k: `[R]` checkpoint number, 1
     for the first. spent: `[R]` cost so far in `costing.unit`; the last row of an attempt holds its full cost N.
     position: `[R]` characters so far. start: `[N + 1]` row offsets. prompt: `[N]` index into `prompt_ids`.
-    prompt_hash: `[P]` uint32 of id and text of each prompt. accepted: `[N]` bool, the outcome A.
+    prompt_hash: `[P]` uint64 of id and text of each prompt. accepted: `[N]` bool, the outcome A.
     """
 
     columns: tuple[str, ...]
@@ -63,7 +63,7 @@ class EvidenceTable:
     start: NDArray[np.int64]
     attempt_ids: tuple[str, ...]
     prompt_ids: tuple[str, ...]
-    prompt_hash: NDArray[np.uint32]
+    prompt_hash: NDArray[np.uint64]
     prompt: NDArray[np.int64]
     groups: tuple[str, ...]
     accepted: NDArray[np.bool_]
@@ -139,7 +139,7 @@ class EvidenceTable:
         """
         if not len(thresholds):
             return np.full(self.n_attempts, -1)
-        return first_rows((worth < at_checkpoint(thresholds, self.k)) & self.is_checkpoint, self.start)
+        return first_rows(discards(worth, at_checkpoint(thresholds, self.k)) & self.is_checkpoint, self.start)
 
     def cost_until(self, stop: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return `[N]` what each attempt costs when it stops at row `stop` `[N]` (−1: at its end)."""
@@ -240,7 +240,7 @@ class EvidenceTable:
                 start=np.concatenate(([0], end + 1)).astype(np.int64),
                 attempt_ids=tuple(data["attempt_id"][first].tolist()),
                 prompt_ids=tuple(ids.tolist()),
-                prompt_hash=data["prompt_hash"][first][place].astype(np.uint32),
+                prompt_hash=data["prompt_hash"][first][place].astype(np.uint64),
                 prompt=prompt.astype(np.int64),
                 groups=tuple(data["group"][first].tolist()),
                 accepted=data["accepted"][first].astype(bool),
@@ -312,7 +312,7 @@ class _Rows(NamedTuple):
     tokens: NDArray[np.float64]
 
 
-class _Replayed(NamedTuple):
+class _ReplayedTrace(NamedTuple):
     """What is kept of a trace: its rows, where their tokens are from, and what it says of itself, but its text."""
 
     rows: _Rows
@@ -325,7 +325,7 @@ class _Replayed(NamedTuple):
     dataset: str | None
 
 
-def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None) -> _Replayed:
+def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None) -> _ReplayedTrace:
     """Replay one trace through a fresh `watch`; `unit` is the schedule's."""
     ends: Sequence[int] | None = trace.token_ends
     source = "recorded" if ends is not None else "prorated" if trace.tokens is not None else "characters"
@@ -348,8 +348,8 @@ def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None)
         position,
         tokens,
     )
-    prompt_hash = int(_digest([trace.prompt_id, trace.prompt])[:8], 16)
-    return _Replayed(
+    prompt_hash = int(_digest([trace.prompt_id, trace.prompt])[:16], 16)
+    return _ReplayedTrace(
         rows, source, trace.prompt_id, prompt_hash, trace.group_name, trace.accepted, trace.model, trace.dataset
     )
 
@@ -374,7 +374,7 @@ def build_evidence(
     """
     columns = column_names(validators)
     schedule_unit: Unit = getattr(schedule, "unit", "characters")
-    replayed: dict[str, _Replayed] = {}
+    replayed: dict[str, _ReplayedTrace] = {}
     failures: Counter[str] = Counter()
     digest = hashlib.sha256()
     for trace in traces:
@@ -410,7 +410,7 @@ def build_evidence(
         start=np.cumsum([0, *(len(one.rows.k) for one in every)], dtype=np.int64),
         attempt_ids=tuple(replayed),
         prompt_ids=tuple(prompts),
-        prompt_hash=np.asarray([hashes[prompt_id] for prompt_id in prompts], dtype=np.uint32),
+        prompt_hash=np.asarray([hashes[prompt_id] for prompt_id in prompts], dtype=np.uint64),
         prompt=np.asarray([prompts[one.prompt_id] for one in every], dtype=np.int64),
         groups=tuple(one.group for one in every),
         accepted=np.asarray([one.accepted for one in every], dtype=bool),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from msifr_policy.checkpoints import at_checkpoint
+from msifr_policy.checkpoints import at_checkpoint, discards
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.exact.evaluation import StagePolicy
@@ -67,7 +67,7 @@ def empirical_chain(
         if k <= last:
             # A range lies on one side of the threshold, because the threshold is an edge where it separates.
             keep = np.ones(size)
-            keep[following[attempt[worth[here] < threshold[k - 1]]]] = 0.0
+            keep[following[attempt[discards(worth[here], threshold[k - 1])]]] = 0.0
             continuing.append(keep)
     process = StageProcess(tuple(transitions), tuple(costs), utility=np.asarray([0.0, 1.0]), initial=np.ones(1))
     return process, StagePolicy(tuple(continuing))

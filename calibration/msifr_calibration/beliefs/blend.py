@@ -60,7 +60,7 @@ def fit_learned_beliefs(
     stack = stack_up(tables, seed)
     networks = fit_networks(stack, options or NetworkOptions(), seed, progress)
     progress("a linear model per family")
-    linear = [fit_posterior(table, shape="logistic", seed=seed) for table in tables]
+    linear = [fit_posterior(table, method="logistic", seed=seed) for table in tables]
     eta_network, eta_linear = networks.outputs[:, 0], logit(np.concatenate([M for _, _, M in linear]))
     a, b = _shares(stack, eta_network, eta_linear)
     M, r = blended(eta_network, eta_linear, a, b), cost_of(networks.outputs[:, 1])

@@ -1,6 +1,6 @@
 """Linear beliefs per group of checkpoints, cross-fitted by prompt: the posterior M_k [T4] and the cost to go r_k [T3].
 
-Two shapes of the posterior, chosen by grouped cross-validated log loss unless named:
+Two methods for the posterior, the one chosen by grouped cross-validated log loss unless named:
 
 * "logistic": one ridge-penalised logistic regression per group on all evidence columns;
 * "isotonic": one logistic regression over all checkpoints makes a monotone score, and an isotonic regression
@@ -33,8 +33,8 @@ from msifr_policy.checkpoints import at_checkpoint
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 
-Shape = Literal["auto", "logistic", "isotonic"]
-"""Shapes of the linear posterior; "auto" is the better of the two."""
+LinearMethod = Literal["auto", "logistic", "isotonic"]
+"""How a linear posterior is fitted; "auto" is the better of the two."""
 
 _PENALTIES = (0.003, 0.03, 0.3)
 _COST_PENALTY = 30.0
@@ -45,37 +45,37 @@ Model = TypeVar("Model")
 
 # Many fits of a few columns: threads inside each cost twenty times what they give.
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def fit_linear_beliefs(table: EvidenceTable, *, shape: Shape = "auto", seed: int = 0) -> FittedBeliefs:
-    """Fit posterior and cost to go of `table`, choosing shape and penalty by cross-validation grouped by prompt.
+def fit_linear_beliefs(table: EvidenceTable, *, method: LinearMethod = "auto", seed: int = 0) -> FittedBeliefs:
+    """Fit posterior and cost to go of `table`, choosing method and penalty by cross-validation grouped by prompt.
 
     With one outcome only, or a single prompt, the posterior is the acceptance rate, and no policy is worth having.
-    Raises `InputError` for an unknown shape, or where no attempt costs anything.
+    Raises `InputError` for an unknown method, or where no attempt costs anything.
     """
     rho = table.cost_per_accepted
     if not rho > 0:
         raise InputError("no attempt costs anything: every text is empty", remedy="check the texts of the traces")
-    method, (posterior, knots), M = fit_posterior(table, shape=shape, seed=seed)
+    taken, (posterior, knots), M = fit_posterior(table, method=method, seed=seed)
     fit = partial(_cost_to_go, table, group_checkpoints(table))
     r = cost_of(_cross_fit(table, seed, fit, LinearModel.predict))
-    beliefs = Beliefs(method, table.columns, rho, posterior, knots, fit(np.flatnonzero(table.is_checkpoint)))
+    beliefs = Beliefs(taken, table.columns, rho, posterior, knots, fit(np.flatnonzero(table.is_checkpoint)))
     return FittedBeliefs(beliefs, table, M, r)
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def fit_posterior(
-    table: EvidenceTable, *, shape: Shape = "auto", seed: int = 0
+    table: EvidenceTable, *, method: LinearMethod = "auto", seed: int = 0
 ) -> tuple[Literal["logistic", "isotonic"], Posterior, Array]:
-    """Return the shape, the posterior with its knots, and `[R]` M_k when a row's prompt is held out."""
-    shapes: dict[Shape, tuple[Literal["logistic", "isotonic"], ...]] = {
+    """Return the method, the posterior with its knots, and `[R]` M_k when a row's prompt is held out."""
+    methods: dict[LinearMethod, tuple[Literal["logistic", "isotonic"], ...]] = {
         "auto": ("logistic", "isotonic"),
         "logistic": ("logistic",),
         "isotonic": ("isotonic",),
     }
-    if shape not in shapes:
-        raise InputError(f"unknown shape {shape!r} of a linear posterior", remedy=f"known: {', '.join(shapes)}")
+    if method not in methods:
+        raise InputError(f"unknown method {method!r} of a linear posterior", remedy=f"known: {', '.join(methods)}")
     group_of, rows, outcome = group_checkpoints(table), table.is_checkpoint, table.outcome
     fits = []
-    for each, penalty in product(shapes[shape], _PENALTIES):
+    for each, penalty in product(methods[method], _PENALTIES):
         fit = partial(_posterior, table, group_of, each, penalty)
         M = _cross_fit(table, seed, fit, _predict)
         fits.append((log_loss(M[rows], outcome[rows]) if rows.any() else 0.0, each, fit, M))
@@ -104,13 +104,13 @@ def _predict(posterior: Posterior, k: NDArray[np.int64], values: Array) -> Array
 
 
 def _posterior(
-    table: EvidenceTable, group_of: NDArray[np.int64], shape: str, penalty: float, rows: NDArray[np.int64]
+    table: EvidenceTable, group_of: NDArray[np.int64], method: str, penalty: float, rows: NDArray[np.int64]
 ) -> Posterior:
     """Fit one posterior on `rows`."""
     x, y = signed_log1p(table.values[rows]), table.outcome[rows]
     group = at_checkpoint(group_of, table.k[rows])
     n_groups = int(group_of.max()) + 1
-    if shape == "logistic":
+    if method == "logistic":
         groups = [_logistic(x[group == i], y[group == i], penalty) for i in range(n_groups)]
         return LinearModel(group_of.tolist(), groups), []
     score = LinearModel(group_of.tolist(), [_logistic(x, y, penalty)] * n_groups)

@@ -27,12 +27,12 @@ from msifr_policy.policy_file import PolicyFile
 @gathered(
     GenerateOptions,
     "options",
-    attempts="Attempts per prompt.",
-    slots="Attempts generated side by side.",
-    max_new_tokens="Longest attempt, in tokens.",
-    temperature="Sampling temperature; 0 is greedy.",
-    top_k="Sample from the k likeliest tokens; 0 is all.",
-    top_p="Sample from this much probability.",
+    attempts={"type": click.IntRange(1), "help": "Attempts per prompt."},
+    slots={"type": click.IntRange(1), "help": "Attempts generated side by side."},
+    max_new_tokens={"type": click.IntRange(1), "help": "Longest attempt, in tokens."},
+    temperature={"type": click.FloatRange(0), "help": "Sampling temperature; 0 is greedy."},
+    top_k={"type": click.IntRange(0), "help": "Sample from the k likeliest tokens; 0 is all."},
+    top_p={"type": click.FloatRange(0, 1, min_open=True), "help": "Sample from this much probability."},
     final_filter={
         "flag": "--filter",
         "help": f"What makes an attempt acceptable: {FILTERS}. numeric and exact compare with the prompt's gold, math "
