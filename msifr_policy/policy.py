@@ -25,8 +25,8 @@ class Decision(NamedTuple):
     """A policy's choice at checkpoint `k`.
 
     `position` (characters) and `tokens` were seen; `posterior` is M_k, the conditional utility estimate; `worth` is
-    what was compared with `threshold` (the worth index of a fitted policy); `reason` names the evidence that spoke
-    most against the attempt (a validator's name), empty unless the action is DISCARD.
+    what was compared with `threshold`; `reason` names the evidence that spoke most against the attempt (a validator's
+    name), empty unless the action is DISCARD.
     """
 
     action: Action

@@ -180,7 +180,10 @@ def test_all_that_is_missing_is_said_at_once_with_an_example(tmp_path):
     with pytest.raises(InputError, match="line 1: no `prompt_id`, `text`, `correct`") as caught:
         list(read_traces(lines(tmp_path, {"id": "a", "output": "hello"})))
     assert EXAMPLE in caught.value.remedy
-    assert [trace.id for trace in read_traces(lines(tmp_path, json.loads(EXAMPLE)))] == ["a1"]
+    assert "\n" not in str(caught.value)
+    pasted = tmp_path / "pasted.jsonl"
+    pasted.write_text(EXAMPLE)
+    assert [trace.id for trace in read_traces(pasted)] == ["a1"]
     assert EXAMPLE in SCHEMA_HELP
     for field in Trace.__struct_encode_fields__:
         assert field in SCHEMA_HELP

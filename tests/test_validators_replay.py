@@ -29,6 +29,7 @@ from msifr_policy.validators import (
     blocks_plan,
     brackets,
     countdown,
+    word_order,
 )
 from msifr_policy.validators.blocks_plan import MOST_BLOCKS, BlocksPlan
 from msifr_policy.validators.brackets import Brackets
@@ -101,10 +102,16 @@ def test_chunking_does_not_matter(validator: Validator, prompt: str, text: str) 
     check_chunking(validator, text, prompt=prompt, seed=len(text))
 
 
-@pytest.mark.parametrize("module", [blocks_plan, countdown, brackets])
-def test_the_chunking_property_can_fail(module: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule that forgets the unfinished line is caught."""
-    monkeypatch.setattr(module, "cut_lines", lambda _, text: (text.split("\n"), ""))
+@pytest.mark.parametrize(
+    ("module", "reader", "forgetful"),
+    [(module, "cut_lines", lambda _, text: (text.split("\n"), "")) for module in (blocks_plan, countdown, brackets)]
+    + [(word_order, "unfinished_word", lambda *_: "")],
+)
+def test_the_chunking_property_can_fail(
+    module: types.ModuleType, reader: str, forgetful: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule that forgets the unfinished line or word is caught."""
+    monkeypatch.setattr(module, reader, forgetful)
     validator, prompt = next(case for case in CASES if type(case[0]).__module__ == module.__name__)
     with pytest.raises(AssertionError, match="chunking"):
         check_chunking(validator, LINES.replace("|", "\n") + "\n", prompt=prompt)

@@ -8,19 +8,11 @@ A **final filter** sees the prompt's record and the finished text and says wheth
 A text is hostile. What runs in our process evaluates nothing, in time linear in the text; what needs more runs in a
 process of its own, within limits. A filter fails closed: a text that it cannot judge is not accepted, and the
 `Judgement` says why.
+
+The public names are those of the stub file beside this one, loaded when they are first used.
 """
 
-from msifr_policy.filters.answers import MARKERS as MARKERS
-from msifr_policy.filters.answers import REACH as REACH
-from msifr_policy.filters.answers import ExactMatch as ExactMatch
-from msifr_policy.filters.answers import NumericMatch as NumericMatch
-from msifr_policy.filters.answers import parse_number as parse_number
-from msifr_policy.filters.base import FinalFilter as FinalFilter
-from msifr_policy.filters.base import Judgement as Judgement
-from msifr_policy.filters.base import Prompt as Prompt
-from msifr_policy.filters.functions import FunctionFilter as FunctionFilter
-from msifr_policy.filters.functions import ScoreThreshold as ScoreThreshold
-from msifr_policy.filters.json_schema import JsonSchema as JsonSchema
-from msifr_policy.filters.mathematics import MathVerify as MathVerify
-from msifr_policy.filters.names import final_filter as final_filter
-from msifr_policy.filters.unit_tests import UnitTests as UnitTests
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+del lazy_loader

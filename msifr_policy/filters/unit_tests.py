@@ -131,7 +131,7 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
             try:
                 verdict_there.close()
                 trouble_there.close()
-                with suppress(OSError):  # a keeper that is gone already says why
+                with suppress(OSError):  # a keeper that has already ended says why
                     verdict.sendall(secret)
                 with suppress(TimeoutError):
                     told = b"".join(receive(trouble, time.monotonic() + self.seconds + _GRACE_SECONDS))

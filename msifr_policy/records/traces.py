@@ -24,9 +24,7 @@ from msifr_policy.files import LONGEST_LINE, read_lines, replacing
 
 OnError = Literal["raise", "skip"]
 
-EXAMPLE = """\
-{"id": "a1", "prompt_id": "p1", "prompt": "What is 2 + 3?",
- "text": "2 + 3 = 5.", "correct": true}"""
+EXAMPLE = '{"id": "a1", "prompt_id": "p1", "text": "2 + 3 = 5.", "correct": true}'
 
 SCHEMA_HELP = f"""\
 A trace is one finished attempt: a line of JSON (.jsonl, also .gz or .zst),
@@ -172,7 +170,7 @@ class _DiscardedError(InputError):
 
 
 _decoder = msgspec.json.Decoder(Trace)
-_REMEDY = f"a trace is a line such as\n{EXAMPLE}\n--on-error skip counts and skips what is none"
+_REMEDY = f"a trace is a line such as {EXAMPLE}; --on-error skip counts and skips what is none"
 _LONGEST_MENDED = 2**24  # bytes: of other lines Python's own reader could make objects of twenty times their size
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 

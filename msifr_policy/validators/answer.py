@@ -55,9 +55,7 @@ class AnswerMarker(Rule, frozen=True):
         possible = self.answers == 0 or 2 <= self.answers <= _MAX_ANSWERS
         self._check("answers", possible, f"be 0 for never, or 2 to {_MAX_ANSWERS}")
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         return _AnswerMarkerState(self)
 
 

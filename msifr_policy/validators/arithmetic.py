@@ -40,9 +40,7 @@ class Arithmetic(Rule, frozen=True):
         self._check("strikes", self.strikes >= 1, "be at least 1")
         self._check("reflective", self.reflective is None or self.reflective >= 0, "not be negative")
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         return _ArithmeticState(self)
 
 

@@ -95,6 +95,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def start(self, prompt: str) -> ValidatorState:
         """Return the state of a fresh attempt at `prompt`."""
+        return self._state(prompt)
+
+    def _state(self, prompt: str, /) -> ValidatorState:
         raise NotImplementedError
 
 

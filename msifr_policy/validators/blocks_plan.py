@@ -47,8 +47,7 @@ class BlocksPlan(Rule, frozen=True):
     """
     first_plan_counts: bool = False
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
+    def _state(self, prompt: str) -> TextState:
         problem = _problem(prompt)
         return _BlocksPlanState(self, problem) if problem else Silence(self.columns)
 
@@ -64,7 +63,7 @@ class World(NamedTuple):
         return block in self.below and block not in self.below.values()
 
 
-class _Problem(NamedTuple):
+class _BlocksProblem(NamedTuple):
     """The world at first, and what must stand on what in the end."""
 
     world: World
@@ -78,7 +77,7 @@ class _Deed(Enum):
     STACK = 4
 
 
-class _Step(NamedTuple):
+class _PlanStep(NamedTuple):
     """A deed, the block it moves and the other block it names, if any; `first` if numbered 1."""
 
     deed: _Deed
@@ -93,7 +92,7 @@ _ON = re.compile(rf"{_BLOCK} (?:is on top of|craves) {_BLOCK}")
 _ON_TABLE = re.compile(rf"{_BLOCK} is on the table|planet object (\w{{1,32}})")
 
 
-def _problem(prompt: str) -> _Problem | None:
+def _problem(prompt: str) -> _BlocksProblem | None:
     """Return the last problem of a prompt, or None if it states none or one that cannot be."""
     start = prompt.rfind("initial conditions")
     middle = prompt.find("goal", start)
@@ -109,7 +108,7 @@ def _problem(prompt: str) -> _Problem | None:
         and len(set(standing)) == len(standing)  # and bears at most one
         and {*standing, *(block for pair in goal for block in pair)} <= below.keys()
     )
-    return _Problem(World(below), goal) if goal and possible else None
+    return _BlocksProblem(World(below), goal) if goal and possible else None
 
 
 def _on(text: str) -> tuple[tuple[str, str], ...]:
@@ -147,7 +146,7 @@ def _is_heading(line: str) -> bool:
     return not words.isdisjoint(_HEADINGS) and "end" not in words
 
 
-def _step(line: str, blocks: Mapping[str, str]) -> _Step | None:
+def _step(line: str, blocks: Mapping[str, str]) -> _PlanStep | None:
     """Return the step that `line` is, if it is one."""
     match = _STEP.match(line)
     if match is None:
@@ -161,10 +160,10 @@ def _step(line: str, blocks: Mapping[str, str]) -> _Step | None:
     other = named[1] if len(named) > 1 else None
     if deed is _Deed.STACK and other is None and "table" in words:
         deed = _Deed.PUT_DOWN
-    return _Step(deed, named[0], other, match[1] is not None and int(match[1]) == 1)
+    return _PlanStep(deed, named[0], other, match[1] is not None and int(match[1]) == 1)
 
 
-def _after(world: World, step: _Step) -> World | None:
+def _after(world: World, step: _PlanStep) -> World | None:
     """Return the world after a step, None if it is not possible."""
     below, hand = world
     deed, block, other, _ = step
@@ -185,14 +184,14 @@ class _Plan(NamedTuple):
     world: World
     steps: int = 0
     broken: bool = False
-    last: _Step | None = None
+    last: _PlanStep | None = None
 
-    def solves(self, problem: _Problem) -> bool:
+    def solves(self, problem: _BlocksProblem) -> bool:
         return not self.broken and all(self.world.below.get(block) == other for block, other in problem.goal)
 
 
 class _BlocksPlanState(TextState):
-    def __init__(self, rule: BlocksPlan, problem: _Problem) -> None:
+    def __init__(self, rule: BlocksPlan, problem: _BlocksProblem) -> None:
         self._rule = rule
         self._problem = problem
         self._line = ""
@@ -216,7 +215,7 @@ class _BlocksPlanState(TextState):
         dead = self._rule.first_plan_counts and self._broken_plans > 0
         return evidence(steps, broken, self._broken_plans, reached, self._reached_ever, dead=dead)
 
-    def _carry_out(self, plan: _Plan, step: _Step) -> _Plan:
+    def _carry_out(self, plan: _Plan, step: _PlanStep) -> _Plan:
         begins = self._heading or step.first
         if plan.last is not None and step[:3] == plan.last[:3] and not begins:
             return plan

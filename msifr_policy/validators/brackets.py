@@ -31,8 +31,7 @@ class Brackets(Rule, frozen=True):
     """
     first_wrong_counts: bool = False
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
+    def _state(self, prompt: str) -> TextState:
         symbols = _symbols(prompt)
         return _BracketsState(self, symbols) if symbols else Silence(self.columns)
 

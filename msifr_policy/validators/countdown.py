@@ -51,8 +51,7 @@ class Countdown(Rule, frozen=True):
     use_all: bool = True
     first_try_counts: bool = False
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
+    def _state(self, prompt: str) -> TextState:
         game = _game(prompt)
         return _CountdownState(self, game) if game else Silence(self.columns)
 
@@ -85,14 +84,14 @@ def _last(pattern: re.Pattern[str], text: str) -> str:
     return ["", *map(str, pattern.findall(text))][-1]
 
 
-class _Step(NamedTuple):
+class _GameStep(NamedTuple):
     """What a line shows: a op b = result, and the numbers left, None where it does not say."""
 
     a: str
     operator: str
     b: str
     result: str
-    left: tuple[str, ...] | None
+    left: list[str] | None
 
 
 _SHOWN = r"-?[0-9]{1,9}(?:\.[0-9]{1,9}|/[0-9]{1,9})?"
@@ -109,14 +108,14 @@ _LEFT = re.compile(r"(?:left|remaining)(?: numbers)?[ :*]{1,4}[\[(]?([-0-9./, ]+
 _NUMBER = re.compile(_SHOWN)
 
 
-def _step(line: str) -> _Step | None:
+def _step(line: str) -> _GameStep | None:
     """Return the step that `line` is, if it is one."""
     match = _STEP.match(line)
     if match is None:
         return None
     a, operator, b, result = match.groups()
     left = _LEFT.search(line, match.end())
-    return _Step(a, _OPERATORS.get(operator, operator), b, result, tuple(_NUMBER.findall(left[1])) if left else None)
+    return _GameStep(a, _OPERATORS.get(operator, operator), b, result, _NUMBER.findall(left[1]) if left else None)
 
 
 def stands_for(shown: str, number: Fraction) -> bool:
@@ -136,7 +135,7 @@ def _without(numbers: tuple[Fraction, ...], shown: str) -> tuple[Fraction | None
     return None, numbers
 
 
-def _after(numbers: tuple[Fraction, ...], step: _Step) -> tuple[Fraction, ...] | None:
+def _after(numbers: tuple[Fraction, ...], step: _GameStep) -> tuple[Fraction, ...] | None:
     """Return the numbers left after a step, sorted; None if it is wrong."""
     a, others = _without(numbers, step.a)
     b, others = _without(others, step.b)
@@ -148,7 +147,7 @@ def _after(numbers: tuple[Fraction, ...], step: _Step) -> tuple[Fraction, ...] |
     return left if right else None
 
 
-def _shows(shown: tuple[str, ...], numbers: tuple[Fraction, ...]) -> bool:
+def _shows(shown: list[str], numbers: tuple[Fraction, ...]) -> bool:
     """Say whether the numbers shown are those left, in any order."""
     for text in shown:
         number, numbers = _without(numbers, text)
@@ -245,7 +244,7 @@ class _CountdownState(TextState):
     def _begin(self) -> _Try:
         return _Try(self._game.numbers, self._can_reach(self._game.numbers))
 
-    def _take(self, step: _Step) -> None:
+    def _take(self, step: _GameStep) -> None:
         left = _after(self._try.numbers, step)
         if left is None and (left := _after(self._game.numbers, step)) is not None:
             self._try = self._begin()

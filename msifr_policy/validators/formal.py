@@ -39,9 +39,7 @@ class _FormalLanguage(Rule, frozen=True):
         """Return the language as llguidance reads it."""
         raise NotImplementedError
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         return _FormalLanguageState(self._grammar())
 
 

@@ -49,9 +49,7 @@ class JsonSchemaPrefix(Rule, frozen=True):
     def __post_init__(self) -> None:
         check_grammar(self._grammar(), "validator json_schema, parameter schema")
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         required = self.schema.get("required")
         keys = {key for key in required if isinstance(key, str)} if isinstance(required, list) else set()
         return _JsonSchemaState(JsonPlace(self.place), Completion(self._grammar()), frozenset(keys))

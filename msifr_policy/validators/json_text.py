@@ -44,9 +44,7 @@ class JsonText(Rule, frozen=True):
     """
     place: Place = "auto"
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         return _JsonTextState(self.place)
 
 

@@ -73,8 +73,7 @@ class Language(Rule, frozen=True):
     how often the language changed from one sample that speaks one to the next.
     """
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
+    def _state(self, prompt: str) -> TextState:
         return _LanguageState(spoken(prompt[-READ:])[0])
 
 

@@ -20,9 +20,7 @@ class Length(Rule, frozen=True):
     def __post_init__(self) -> None:
         self._check("cap", self.cap is None or self.cap >= 1, "be at least 1 character")
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         return _LengthState(self.cap)
 
 

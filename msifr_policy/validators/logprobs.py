@@ -39,9 +39,7 @@ class Logprobs(Rule, frozen=True):
     def __post_init__(self) -> None:
         self._check("window", 1 <= self.window <= 4096, "be from 1 to 4096 tokens")
 
-    def start(self, prompt: str) -> _LogprobsState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> _LogprobsState:
         return _LogprobsState(self.window)
 
 

@@ -27,8 +27,7 @@ class Magnitude(Rule, frozen=True):
     number itself, NaN before the first result. Without a prompt all are NaN.
     """
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
+    def _state(self, prompt: str) -> TextState:
         return _MagnitudeState(prompt) if prompt else Silence(self.columns)
 
 

@@ -30,8 +30,7 @@ class Numbers(Rule, frozen=True):
     above `SMALL`, not in the prompt, not right of an equals sign; NaN before the first number.
     """
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
+    def _state(self, prompt: str) -> TextState:
         return _NumbersState(prompt)
 
 

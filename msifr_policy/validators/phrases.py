@@ -82,9 +82,7 @@ class Phrases(Rule, frozen=True):
     def __post_init__(self) -> None:
         self._check("refusals", self.refusals >= 0, "not be negative")
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         return _PhrasesState(self.refusals)
 
 

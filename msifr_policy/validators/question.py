@@ -68,9 +68,7 @@ class Question(Rule, frozen=True):
     """
     strict: bool = False
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         return _QuestionState(self.strict)
 
 

@@ -66,9 +66,7 @@ class Repetition(Rule, frozen=True):
         for field, least in (("characters", 2 * STEP), ("repeats", 2.0), ("trivial", 2 * STEP)):
             self._check(field, getattr(self, field) >= least, f"be at least {least}")
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
-        del prompt
+    def _state(self, _: str) -> TextState:
         return _RepetitionState(self)
 
 

@@ -27,8 +27,7 @@ class WordOrder(Rule, frozen=True):
     """`claims`: claims so far; `false`: those of them that are false. All NaN if the prompt is no list of words."""
     first_false_counts: bool = False
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
+    def _state(self, prompt: str) -> TextState:
         words = _words(prompt)
         return _WordOrderState(self, words) if words else Silence(self.columns)
 
@@ -45,11 +44,17 @@ def _words(prompt: str) -> frozenset[str]:
     return frozenset(filter(_WORD.fullmatch, words)) if listed else frozenset()
 
 
+def unfinished_word(text: str, at: int) -> str:
+    """Return the quotation mark and the letters of a word, after `at`, that may go on."""
+    mark = text.rfind('"', at)
+    return text[mark:] if mark >= 0 and _UNFINISHED.fullmatch(text, mark) else ""
+
+
 class _WordOrderState(TextState):
     def __init__(self, rule: WordOrder, words: frozenset[str]) -> None:
         self._rule = rule
         self._words = words
-        self._tail = ""  # a quotation mark and the letters of a word that may go on
+        self._tail = ""  # an unfinished word
         self._last = ""  # word
         self._less = False  # "<" after it
         self._claims = self._false = 0
@@ -65,8 +70,7 @@ class _WordOrderState(TextState):
                 self._less = True
             else:
                 self._last, self._less = "", False
-        mark = text.rfind('"', end)
-        self._tail = text[mark:] if mark >= 0 and _UNFINISHED.fullmatch(text, mark) else ""
+        self._tail = unfinished_word(text, end)
         dead = self._rule.first_false_counts and self._false > 0
         return evidence(self._claims, self._false, dead=dead)
 

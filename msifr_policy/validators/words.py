@@ -103,8 +103,7 @@ class Words(Rule, frozen=True):
     """`text` and `prompt`, see the module docstring."""
     weights: str
 
-    def start(self, prompt: str) -> TextState:
-        """Return the state of a fresh attempt."""
+    def _state(self, prompt: str) -> TextState:
         return _WordsState(_odds(self.weights), _of_prompt(self.weights, prompt))
 
 

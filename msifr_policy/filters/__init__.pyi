@@ -1,0 +1,14 @@
+from .answers import MARKERS as MARKERS
+from .answers import REACH as REACH
+from .answers import ExactMatch as ExactMatch
+from .answers import NumericMatch as NumericMatch
+from .answers import parse_number as parse_number
+from .base import FinalFilter as FinalFilter
+from .base import Judgement as Judgement
+from .base import Prompt as Prompt
+from .functions import FunctionFilter as FunctionFilter
+from .functions import ScoreThreshold as ScoreThreshold
+from .json_schema import JsonSchema as JsonSchema
+from .mathematics import MathVerify as MathVerify
+from .names import final_filter as final_filter
+from .unit_tests import UnitTests as UnitTests
