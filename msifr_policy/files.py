@@ -1,7 +1,5 @@
 """Files that are read line by line, whatever they are packed in, and files that appear whole or not at all."""
 
-from __future__ import annotations
-
 import codecs
 import errno
 import gzip

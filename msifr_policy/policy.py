@@ -4,8 +4,6 @@ An engine needs nothing but this: `policy.start(prompt)` for each attempt, `run.
 step, and the `Decision` it returns at checkpoints (None in between).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum

@@ -4,8 +4,6 @@ A validator or posterior that was learned keeps the hash in its parameters, neve
 they are learned or when a policy file is loaded, so the same name always gives the same numbers, wherever the file is.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -3,8 +3,6 @@ r"""Filters that compare a text's answer with the prompt's `gold`: as numbers, o
 They evaluate nothing, and read at most `REACH` characters after a marker, so their time is linear in the text.
 """
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 from typing import Final

@@ -1,7 +1,5 @@
 """What a final filter is given, and what it says."""
 
-from __future__ import annotations
-
 from typing import Any, Protocol
 
 import msgspec

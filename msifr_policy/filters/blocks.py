@@ -1,7 +1,5 @@
 """Fenced blocks in a text: what stands between two lines of backticks."""
 
-from __future__ import annotations
-
 _FENCE = "```"
 
 

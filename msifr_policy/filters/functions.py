@@ -1,7 +1,5 @@
 """Filters that ask a function of the user's: whether to accept, or for a score, of a reward model or a judge."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

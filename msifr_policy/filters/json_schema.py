@@ -1,7 +1,5 @@
 """A filter that accepts JSON documents which satisfy a schema, by the library jsonschema."""
 
-from __future__ import annotations
-
 import json
 import math
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """A filter that compares answers as mathematics, by the library math-verify."""
 
-from __future__ import annotations
-
 import logging
 from functools import lru_cache
 from itertools import product

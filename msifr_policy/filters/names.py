@@ -1,7 +1,5 @@
 """From a word, or a function, to the final filter that it stands for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final, cast
 

@@ -6,8 +6,6 @@ that it ever started. File descriptors: 0 has the sources (a number of bytes, a 
 tests), 1 is the socket of the verdict, 2 is where what goes wrong before the program begins is told, in words.
 """
 
-from __future__ import annotations
-
 import builtins
 import ctypes
 import os

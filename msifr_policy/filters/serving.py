@@ -4,8 +4,6 @@ Run with the name of a module, whose `load()` gives what answers, the seconds an
 address space that may be used. Requests and answers are JSON, one a line, over the socket that is standard input.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """A filter that runs a program with the prompt's tests, confined."""
 
-from __future__ import annotations
-
 import ast
 import math
 import os

@@ -4,8 +4,6 @@ The keys are those of common public trace files; `correct` becomes `Trace.accept
 filter**. Only finished attempts are traces: of a discarded one nobody knows the outcome.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import math

@@ -16,8 +16,6 @@ A verdict may come back from DEAD: a loop may end. What must hold is that the fi
 was called DEAD, and that is for traces to show.
 """
 
-from __future__ import annotations
-
 import gc
 import math
 import re

@@ -5,8 +5,6 @@ Four kinds of markers are known: `hashes` (`#### 72`), `boxed` (`\boxed{72}`), `
 complete: at the end of the line, at the closing brace, at the closing quote, or after `LIMIT` characters.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Literal

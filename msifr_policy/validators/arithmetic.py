@@ -9,8 +9,6 @@ text that computes with residues writes congruences as equations. The first is c
 verdict UNKNOWN; in the second a false equation counts as skipped.
 """
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -10,8 +10,6 @@ Contract, checked by `msifr_policy.testing.check_validator` for every built-in v
 * scores are finite floats, or NaN for "not known".
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from enum import IntEnum

@@ -18,8 +18,6 @@ step is possible where the plan stands but not at the beginning; and at a step t
 is reached.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from enum import Enum

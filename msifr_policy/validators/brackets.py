@@ -5,8 +5,6 @@ or not; the k-th step reads the k-th symbol. It is *wrong* if it reads another o
 the true one: the brackets open by then, "empty" if none is.
 """
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -12,8 +12,6 @@ a·b, a/b, b/a. Values of up to three numbers are listed; beyond, given a the si
 asked for in turn: some thousand operations for five numbers.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator

@@ -11,8 +11,6 @@ in capitals, and white space is only where `%ignore` or the rules put it. An exa
     NUMBER: /[0-9]+/
 """
 
-from __future__ import annotations
-
 import math
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, Verdict

@@ -16,8 +16,6 @@ Two spellings remain that llguidance does not take: the escapes `\\u0041` and `\
 that has one of them when it is rejected is left alone for good. Patterns of strings are read as ECMA-262 has it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Any

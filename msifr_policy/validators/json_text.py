@@ -12,8 +12,6 @@ Valid is what RFC 8259 says: no control characters in strings, no `NaN`, no trai
 surrogate pairs in escapes and numbers of any size are valid.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from contextlib import suppress

@@ -8,8 +8,6 @@ full of them. The language to compare with is that of the prompt, or without one
 sample that speaks one.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter, deque

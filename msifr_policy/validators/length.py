@@ -1,7 +1,5 @@
 """Length so far: the plainest evidence there is, and the base line every other rule has to beat."""
 
-from __future__ import annotations
-
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
 

@@ -5,8 +5,6 @@ result, and one about whole things no result with decimals. None of this is cert
 A **result** is a number right of an equals sign.
 """
 
-from __future__ import annotations
-
 import math
 
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence

@@ -4,8 +4,6 @@ A prompt with many numbers is a harder one, a text that leaves them unused is no
 numbers that neither the prompt gave nor an equation computed makes them up.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import islice
 

@@ -6,8 +6,6 @@ word of connection aside), where these phrases stand when they are meant and har
 text. The sets are English and belong to the version of the validator.
 """
 
-from __future__ import annotations
-
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.sentences import PatternSets, SentenceCutter
 

@@ -5,8 +5,6 @@ not there, no earlier part, no gap left to fill in; and it must not answer itsel
 words of a sentence, found by RE2. The patterns are English and belong to the version of the validator.
 """
 
-from __future__ import annotations
-
 import math
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence

@@ -16,8 +16,6 @@ that counting up ("Step 41", "step 42") is not new. Words and lines are known by
 a text gives the same evidence in every process.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import zlib

@@ -5,8 +5,6 @@ and no other word between them, as in `(2) "bat" < (3) ["cat" ? "cow"]`; it is *
 second in the alphabet.
 """
 
-from __future__ import annotations
-
 import re
 
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence

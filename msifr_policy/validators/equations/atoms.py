@@ -4,8 +4,6 @@ Plain text, LaTeX (also with doubled backslashes, as in JSON) and the usual typo
 Everything unknown becomes a gap, which keeps the equation around it from being called false.
 """
 
-from __future__ import annotations
-
 import re
 from enum import Enum
 from fractions import Fraction

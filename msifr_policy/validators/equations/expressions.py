@@ -5,8 +5,6 @@ cuts a side at its breaks; `Expression.value` evaluates exactly. Values are boun
 of 64), so that time and memory are linear in the clause.
 """
 
-from __future__ import annotations
-
 from fractions import Fraction
 from typing import NamedTuple, cast
 

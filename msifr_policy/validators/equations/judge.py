@@ -11,8 +11,6 @@ that looks rounded (0.33) stands for all it may have been rounded from. A whole 
 fraction is skipped.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from enum import Enum

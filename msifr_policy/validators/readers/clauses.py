@@ -6,8 +6,6 @@ clauses end depends on the text alone, so any way of chunking it gives the same 
 out as soon as its end is certain.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -9,8 +9,6 @@ of it. So the place is a parameter:
 * `anywhere`: at the first brace before a quotation mark, wherever that is.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Literal
 

@@ -4,8 +4,6 @@ For texts that are read line by line: of a line only the first `LIMIT` character
 bounded whatever the text.
 """
 
-from __future__ import annotations
-
 LIMIT = 400
 """Characters of a line that are kept."""
 

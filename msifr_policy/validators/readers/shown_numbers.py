@@ -4,8 +4,6 @@ A number is given out once `AHEAD` more characters are there, since these may st
 the characters before it that tell what it is: a result, a negative one, a part of another number.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 
