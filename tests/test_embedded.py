@@ -22,8 +22,8 @@ from msifr_integrations.embedded import (
     problems,
     split_of,
 )
-from msifr_integrations.embedded.problems import LARGEST, MAX_STEPS, MIN_STEPS
 from msifr_integrations.embedded.record import DATASET, MAX_NEW_TOKENS, is_correct, record
+from msifr_integrations.embedded.word_problems import LARGEST, MAX_STEPS, MIN_STEPS
 from msifr_integrations.generation.generate import GenerateOptions
 from msifr_policy.errors import InputError
 
@@ -106,6 +106,8 @@ def test_bad_arguments_are_refused() -> None:
 def test_the_package_imports_nothing_heavy() -> None:
     code = (
         "import sys, msifr_integrations.embedded, msifr_integrations.embedded.record;"
+        "from msifr_integrations.embedded import problem, problems;"  # functions, whatever was imported before
+        "next(problems(0, 1)).prompt == problem(0, 0).prompt or sys.exit(1);"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603

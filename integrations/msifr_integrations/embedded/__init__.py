@@ -16,25 +16,11 @@ the line "#### <answer>" and the end-of-sequence token.
 
 The weights are stored in float16; load them as float32 on a CPU, as for the recorded samples.
 
-Importing this package loads neither torch nor transformers.
+The public names are those of the stub file beside this one, loaded when they are first used. No module here is called
+`problems`: importing it would put the module in the place of the function.
 """
 
-from pathlib import Path
+import lazy_loader
 
-from msifr_integrations.embedded.problems import Problem as Problem
-from msifr_integrations.embedded.problems import problem as problem
-from msifr_integrations.embedded.problems import problems as problems
-from msifr_integrations.embedded.problems import split_of as split_of
-
-EMBEDDED_MODEL = "msifr-embedded-1m"
-"""What traces and ledgers call the embedded model."""
-
-
-def embedded_model_path() -> Path:
-    """Return the folder of the embedded model: weights, configuration, tokenizer and training.json."""
-    return Path(__file__).parent / "model"
-
-
-def embedded_samples_path() -> Path:
-    """Return the gzip JSON-lines file of generations recorded from the embedded model at temperature 1."""
-    return Path(__file__).parent / "samples" / "traces.jsonl.gz"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+del lazy_loader

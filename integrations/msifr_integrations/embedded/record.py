@@ -1,8 +1,8 @@
 """Record generations of the embedded model: `python -m msifr_integrations.embedded.record`.
 
 What is recorded is a run without a policy, so attempt number a of a prompt draws from its own random stream, and its
-text does not depend on the other attempts of the batch. The samples that travel with the package were drawn from other
-streams, by a sampler that is gone: recording again, with whatever seed, gives other samples of the same law.
+text does not depend on the other attempts of the batch. The samples that travel with the package were drawn by an
+earlier sampler, from other random streams: recording again, with whatever seed, gives other samples of the same law.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from typing import Any, Final
 import msgspec
 
 from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, embedded_samples_path
-from msifr_integrations.embedded.problems import Problem, problems
+from msifr_integrations.embedded.word_problems import Problem, problems
 from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.options import GenerateOptions
-from msifr_integrations.generation.paired import read_attempts
 from msifr_integrations.generation.run import Progress
 from msifr_policy.errors import InputError
-from msifr_policy.filters import Prompt
-from msifr_policy.records.traces import Trace, write_traces
+from msifr_policy.records.traces import Trace, read_traces, write_traces
 
 DATASET: Final = "embedded"
 
@@ -38,10 +36,6 @@ def is_correct(text: str, gold: str) -> bool:
     return bool(mark) and tail.partition("\n")[0].strip() == gold
 
 
-def _accept(prompt: Prompt, text: str) -> bool:
-    return is_correct(text, prompt.gold or "")
-
-
 def record(
     model: Any,
     tokenizer: Any,
@@ -52,31 +46,23 @@ def record(
 ) -> list[Trace]:
     """Return the traces of a run at `tasks` without a policy, in order; a problem that occurs twice counts once."""
     prompts = {task.prompt_id: task.as_prompt() for task in tasks}
-    options = msgspec.structs.replace(options, final_filter=_accept)
+    options = msgspec.structs.replace(
+        options, model_name=EMBEDDED_MODEL, final_filter=lambda prompt, text: is_correct(text, prompt.gold or "")
+    )
     with TemporaryDirectory() as folder:
         out = Path(folder) / "attempts.jsonl"
         generate(
             model, prompts.values(), None, out, options, tokenizer=tokenizer, progress=progress, tell=lambda _: None
         )
-        attempts = read_attempts(out)
+        drawn = {trace.id: trace for trace in read_traces(out)}
     return [
-        Trace(
+        msgspec.structs.replace(
+            drawn[f"{prompt_id}/{options.seed}/{number}"],
             id=f"{DATASET}/{EMBEDDED_MODEL}/{prompt_id.removeprefix('embedded:')}/{number}",
             dataset=DATASET,
-            model=EMBEDDED_MODEL,
-            prompt_id=prompt_id,
-            prompt=attempt.prompt,
-            text=attempt.text,
-            accepted=bool(attempt.correct),
-            gold=attempt.gold,
-            group=attempt.group,
-            tokens=attempt.tokens,
-            prompt_tokens=attempt.prompt_tokens,
-            token_ends=attempt.token_ends,
         )
         for prompt_id in prompts
         for number in range(options.attempts)
-        for attempt in [attempts[f"{prompt_id}/{options.seed}/{number}"]]
     ]
 
 

@@ -17,6 +17,7 @@ the weights. On one device a run repeats up to rounding.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import time
@@ -31,8 +32,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from msifr_integrations.embedded.problems import LARGEST, Problem, problems
 from msifr_integrations.embedded.record import MAX_NEW_TOKENS, record
+from msifr_integrations.embedded.word_problems import LARGEST, Problem, problems
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.options import GenerateOptions
 
@@ -85,8 +86,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         intermediate_size=384,
         num_hidden_layers=4,
         num_attention_heads=5,
-        num_key_value_heads=5,
-        head_dim=32,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -112,21 +111,19 @@ def equations(rng: np.random.Generator, n: int) -> list[str]:
     drawn = []
     for sign in rng.choice(list("++--**/"), size=n):
         if sign in "+-":
-            total = int(rng.integers(2, LARGEST + 1))
-            part = int(rng.integers(1, total))
-            rest = total - part
-            drawn.append(f"{rest}+{part}={total}" if sign == "+" else f"{total}-{part}={rest}")
+            total = rng.integers(2, LARGEST + 1)
+            part = rng.integers(1, total)
+            drawn.append(f"{total - part}+{part}={total}" if sign == "+" else f"{total}-{part}={total - part}")
+            continue
+        factor = rng.integers(2, 10 if sign == "*" else 6)
+        # Factors from 4 only occur with boxes, which are small.
+        other = rng.integers(1, min(LARGEST // factor, 100 if sign == "*" and factor > 3 else LARGEST) + 1)
+        if sign == "/":
+            drawn.append(f"{factor * other}/{factor}={other}")
         else:
-            factor = int(rng.integers(2, 10 if sign == "*" else 6))
-            largest = LARGEST // factor
-            # Factors from 4 only occur with boxes, which are small.
-            other = int(rng.integers(1, (min(largest, 100) if sign == "*" and factor > 3 else largest) + 1))
-            if sign == "/":
-                drawn.append(f"{factor * other}/{factor}={other}")
-            else:
-                # Both orders occur: a doubled count has its factor last, boxes have it first.
-                left, right = (factor, other) if rng.random() < 0.5 else (other, factor)
-                drawn.append(f"{left}*{right}={factor * other}")
+            # Both orders occur: a doubled count has its factor last, boxes have it first.
+            left, right = (factor, other) if rng.random() < 0.5 else (other, factor)
+            drawn.append(f"{left}*{right}={factor * other}")
     return drawn
 
 
@@ -142,9 +139,8 @@ def _padded(rows: Sequence[tuple[list[int], int]], pad: int) -> Batch:
 
 def _problem_batches(tokenizer: Any, seed: int, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield batches of at most TOKENS_PER_STEP tokens without end, each problem once."""
-    pool, epoch = 4_096, 0
-    while True:
-        drawn = list(problems(seed * 1_000_003 + epoch, pool, split="train"))
+    for epoch in itertools.count():
+        drawn = list(problems(seed * 1_000_003 + epoch, 4_096, split="train"))
         prompts = tokenizer([task.prompt for task in drawn])["input_ids"]
         solutions = tokenizer([task.solution for task in drawn])["input_ids"]
         pairs = zip(prompts, solutions, strict=True)
@@ -157,7 +153,6 @@ def _problem_batches(tokenizer: Any, seed: int, rng: np.random.Generator) -> Ite
             batches[-1].append(row)
         for number in rng.permutation(len(batches)):
             yield _padded(batches[number], tokenizer.pad_token_id)
-        epoch += 1
 
 
 def _equation_batches(tokenizer: Any, rng: np.random.Generator) -> Iterator[Batch]:
@@ -185,14 +180,12 @@ def train(
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, Any]]:
     """Train from scratch and return the model (float32), its tokenizer and what was spent.
 
-    steps: the length of the schedule; training ends before it when a check reaches `target`.
-    target: the share of right answers at temperature 1 that ends training.
+    steps: the length of the schedule; training ends before it when a check finds a share `target` of right answers.
     The GPU is used if there is one. Progress is printed every five seconds.
     """
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    texts = (task.prompt + task.solution for task in problems(seed, 5_000, split="train"))
-    tokenizer = build_tokenizer(texts)
+    tokenizer = build_tokenizer(task.prompt + task.solution for task in problems(seed, 5_000, split="train"))
     model: Any = build_model(tokenizer).train()
     model.to(device)
     inner = {name: p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
@@ -259,9 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train the embedded model, measure it on fresh problems and write it to a folder."""
     parser = argparse.ArgumentParser(description=main.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="seed of the data, the weights and the order")
-    parser.add_argument(
-        "--steps", type=int, default=STEPS, help=f"length of the schedule, {TOKENS_PER_STEP} tokens each"
-    )
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of the schedule, {TOKENS_PER_STEP} tokens each")
     parser.add_argument(
         "--target",
         type=float,

@@ -105,22 +105,16 @@ def simulated_plot(simulated: Summary, realised: Summary) -> str:
         "net_cost_factor": "net cost factor",
     }
     figure, axes = _axes(height=0.7 + 0.9 * len(names))
-    for i, name in enumerate(names):
-        for summary, shift, colour, mark, label in (
-            (simulated, -0.12, _BLUE, "s", "simulated before the run"),
-            (realised, 0.12, _GREEN, "*", "realised"),
-        ):
-            value = getattr(summary, name) or 0.0
-            low, high = getattr(summary, f"{name}_ci") or (value, value)
-            axes.errorbar(
-                value,
-                i + shift,
-                xerr=[[max(value - low, 0)], [max(high - value, 0)]],
-                fmt=mark,
-                color=colour,
-                markersize=8,
-                label=label if i == 0 else None,
-            )
+    for summary, shift, colour, mark, label in (
+        (simulated, -0.12, _BLUE, "s", "simulated before the run"),
+        (realised, 0.12, _GREEN, "*", "realised"),
+    ):
+        values = np.asarray([getattr(summary, name) or 0.0 for name in names])
+        ends = [getattr(summary, f"{name}_ci") or (value, value) for name, value in zip(names, values, strict=True)]
+        low, high = np.asarray(ends).T
+        error = np.maximum([values - low, high - values], 0)
+        y = np.arange(len(names)) + shift
+        axes.errorbar(values, y, xerr=error, fmt=mark, color=colour, markersize=8, label=label)
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.invert_yaxis()
     axes.margins(y=0.3)
