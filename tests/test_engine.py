@@ -29,9 +29,9 @@ import tiny
 from msifr_integrations.embedded import problems
 from msifr_integrations.engine import attention
 from msifr_integrations.engine import slot_engine as engine_module
-from msifr_integrations.engine.base import Attempt, Event, Sampling, end_tokens, stream_key
+from msifr_integrations.engine.base import Attempt, Event, Sampling, end_tokens, levels, stream_key
 from msifr_integrations.engine.probe import make_engine, why_no_slots
-from msifr_integrations.engine.sampling import Stream, draw, levels
+from msifr_integrations.engine.sampling import Stream, draw
 from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
 from msifr_integrations.generation.live import Live

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -78,7 +79,7 @@ class Engine(Protocol):
         """`slots` or `static`."""
 
     def submit(self, attempt: Attempt) -> None:
-        """Queue an attempt. Raises `InputError` as `check_attempt` does."""
+        """Queue an attempt. Raises `InputError` for one that cannot be run."""
 
     def cancel(self, attempt_id: str) -> None:
         """Stop an attempt now: no further token of it is sampled. An id not known is ignored."""
@@ -99,21 +100,40 @@ def end_tokens(model: object, tokenizer: object = None) -> frozenset[int]:
     return frozenset(found)
 
 
-def context_length(model: Any) -> int:
-    """Return the longest sequence the model's configuration allows, prompt included; 2²⁰ if it states none."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+def levels(vocabulary: int) -> int:
+    """Return how many uniform numbers a token takes: the depth of the tree over the vocabulary (see `sampling`)."""
+    return max(vocabulary - 1, 0).bit_length()
 
 
-def check_attempt(attempt: Attempt, context: int) -> None:
-    """Raise `InputError` for an attempt of no tokens, or with a prompt that is empty or longer than the context."""
-    where = f"attempt {attempt.id!r}"
-    if not attempt.prompt:
-        raise InputError("the prompt has no tokens", where=where)
-    if len(attempt.prompt) > context:
-        raise InputError(
-            f"the prompt has {len(attempt.prompt)} tokens, the context {context}",
-            where=where,
-            remedy="shorten the prompt or leave it out",
-        )
-    if attempt.max_new_tokens < 1:
-        raise InputError(f"max_new_tokens = {attempt.max_new_tokens} must be at least 1", where=where)
+class ModelEngine:
+    """What the engines for transformers models share: the model, how tokens are drawn from it, and the queue.
+
+    slots: attempts generated side by side. end: the token ids that end an attempt.
+    `row_steps` counts the rows computed, empty and stopped ones included: what the hardware did.
+    """
+
+    def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int]) -> None:
+        if slots < 1:
+            raise InputError(f"slots = {slots} must be at least 1", where="engine")
+        config = model.config.get_text_config()
+        self._model = model
+        self._slots = slots
+        self._sampling = sampling
+        self._end = end
+        # The longest sequence the configuration allows, prompt included; it may state none.
+        self._context = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+        self._levels = levels(int(config.vocab_size))
+        self._queue: deque[Attempt] = deque()
+        self.row_steps = 0
+
+    def submit(self, attempt: Attempt) -> None:
+        """Queue an attempt. Raises `InputError` if it is to have no tokens, or no prompt that fits the context."""
+        where = f"attempt {attempt.id!r}"
+        if not attempt.prompt:
+            raise InputError("the prompt has no tokens", where=where)
+        if len(attempt.prompt) > self._context:
+            what = f"the prompt has {len(attempt.prompt)} tokens, the context {self._context}"
+            raise InputError(what, where=where, remedy="shorten the prompt or leave it out")
+        if attempt.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens = {attempt.max_new_tokens} must be at least 1", where=where)
+        self._queue.append(attempt)

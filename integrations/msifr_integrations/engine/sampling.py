@@ -27,11 +27,6 @@ from msifr_policy.errors import MsifrError
 _BLOCK = 32  # steps whose numbers are made at a time: a generator costs more to make than they do
 
 
-def levels(vocabulary: int) -> int:
-    """Return how many uniform numbers a token takes: the depth of the tree over the vocabulary."""
-    return max(vocabulary - 1, 0).bit_length()
-
-
 class Stream:
     """`count` uniform numbers in [0, 1) per step: a function of (key, count, step)."""
 

@@ -24,36 +24,25 @@ from typing import Any, Literal
 import torch
 
 from msifr_integrations.engine import attention
-from msifr_integrations.engine.base import Attempt, Event, Sampling, check_attempt, context_length
-from msifr_integrations.engine.sampling import Row, draw, levels
+from msifr_integrations.engine.base import Event, ModelEngine, Sampling
+from msifr_integrations.engine.sampling import Row, draw
 from msifr_integrations.engine.slot_cache import Prefix, SlotCache, prefill
-from msifr_policy.errors import InputError
 
 
-class SlotEngine:
+class SlotEngine(ModelEngine):
     """A decode loop over a slot cache, for decoder-only models with full attention.
 
-    `end` are the token ids that end an attempt. `cache` is there from the first step on. `row_steps` counts the rows
-    computed (empty ones included) and `prefilled` the prompt tokens computed: what the hardware did.
+    `cache` is there from the first step on. `prefilled` counts the prompt tokens computed.
     """
 
     name: Literal["slots"] = "slots"
 
     def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int]) -> None:
-        if slots < 1:
-            raise InputError(f"slots = {slots} must be at least 1", where="engine")
-        self._model = model
-        self._sampling = sampling
-        self._end = end
-        self._context = context_length(model)
-        self._slots = slots
-        self._levels = levels(int(model.config.get_text_config().vocab_size))
+        super().__init__(model, slots=slots, sampling=sampling, end=end)
         self._rows: list[Row | None] = [None] * slots
-        self._queue: deque[Attempt] = deque()
         self._next_prefix: tuple[tuple[int, ...], Prefix] | None = None  # of the prompt the queue goes on with
         self._attention_before = attention.register(model)
         self.cache: SlotCache | None = None
-        self.row_steps = 0
         self.prefilled = 0
 
     @property
@@ -65,11 +54,6 @@ class SlotEngine:
     def busy(self) -> bool:
         """Whether anything is queued or running."""
         return bool(self._queue) or any(self._rows)
-
-    def submit(self, attempt: Attempt) -> None:
-        """Queue an attempt. Raises `InputError` as `check_attempt` does."""
-        check_attempt(attempt, self._context)
-        self._queue.append(attempt)
 
     def cancel(self, attempt_id: str) -> None:
         """Free the attempt's slot, or take it from the queue. An id that is neither is ignored."""

@@ -11,6 +11,7 @@ as is usual with `generate()`: a trap for models whose padded rows see nothing.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -18,38 +19,21 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from msifr_integrations.engine.base import Attempt, Event, Sampling, check_attempt, context_length
-from msifr_integrations.engine.sampling import Row, draw, levels
-from msifr_policy.errors import InputError
+from msifr_integrations.engine.base import Attempt, Event, ModelEngine, Sampling
+from msifr_integrations.engine.sampling import Row, draw
 
 
-class StaticEngine:
-    """`generate()` on batches of at most `slots` attempts; see the module's docstring for what it cannot do.
-
-    `row_steps` counts the rows computed, stopped ones included.
-    """
+class StaticEngine(ModelEngine):
+    """`generate()` on batches of at most `slots` attempts; see the module's docstring for what it cannot do."""
 
     name: Literal["static"] = "static"
 
     def __init__(
         self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int], left_padding: bool = False
     ) -> None:
-        if slots < 1:
-            raise InputError(f"slots = {slots} must be at least 1", where="engine")
-        self._model = model
-        self._sampling = sampling
-        self._end = end
-        self._context = context_length(model)
-        self._slots = slots
+        super().__init__(model, slots=slots, sampling=sampling, end=end)
         self._left_padding = left_padding
-        self._queue: list[Attempt] = []
         self._stopped: set[str] = set()
-        self.row_steps = 0
-
-    def submit(self, attempt: Attempt) -> None:
-        """Queue an attempt. Raises `InputError` as `check_attempt` does."""
-        check_attempt(attempt, self._context)
-        self._queue.append(attempt)
 
     def cancel(self, attempt_id: str) -> None:
         """Sample no further token of the attempt; its row computes padding until its batch ends."""
@@ -62,7 +46,7 @@ class StaticEngine:
             alike = [a for a in others if self._left_padding or len(a.prompt) == len(first.prompt)]
             batch = [first, *alike[: self._slots - 1]]
             chosen = {attempt.id for attempt in batch}
-            self._queue = [attempt for attempt in self._queue if attempt.id not in chosen]
+            self._queue = deque(attempt for attempt in self._queue if attempt.id not in chosen)
             self._stopped.clear()
             self._run(batch, take)
 
@@ -72,8 +56,7 @@ class StaticEngine:
         padding = min(self._end, default=0)
         ids = torch.tensor([[padding] * (width - len(a.prompt)) + list(a.prompt) for a in batch])
         mask = torch.tensor([[0] * (width - len(a.prompt)) + [1] * len(a.prompt) for a in batch])
-        depth = levels(int(self._model.config.get_text_config().vocab_size))
-        rows = [Row(attempt, self._context, depth) for attempt in batch]
+        rows = [Row(attempt, self._context, self._levels) for attempt in batch]
         done = [False] * len(batch)
         drawn: list[tuple[float, float, float]] = []
 
