@@ -16,7 +16,6 @@ import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 # Torch's threads spin while they wait, which ruins any timing; this must come before torch is imported.
@@ -27,7 +26,6 @@ import torch
 
 from benchmarks._records import Record, environment, print_records
 from msifr_integrations.embedded import embedded_model_path, problems
-from msifr_integrations.embedded.train import build_model, build_tokenizer
 from msifr_integrations.engine.base import Attempt, Engine, Event, Sampling, end_tokens, stream_key
 from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
@@ -182,20 +180,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--traces", metavar="FOLDER", help="accepted by every benchmark; this one reads no traces")
     parser.add_argument("--model", default=None, help="model to use (default: the embedded one)")
     options = parser.parse_args(arguments)
-    folder = Path(options.model) if options.model else embedded_model_path()
-    if options.model or (folder / "config.json").exists():
-        # float32, on a GPU too: in half precision the two engines would not draw the same tokens.
-        model, tokenizer = load_model(options.model or folder, dtype="float32")
-        name = options.model or "the embedded model"
-    else:
-        tokenizer = build_tokenizer(task.prompt + task.solution for task in problems(0, 500, split="train"))
-        torch.manual_seed(0)
-        model = build_model(tokenizer).eval()
-        name = "random weights in the embedded model's shape"
+    # float32, on a GPU too: in half precision the two engines would not draw the same tokens.
+    model, tokenizer = load_model(options.model or embedded_model_path(), dtype="float32")
     records = environment("torch", "transformers")
     where = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
     records += [
-        Record("model", name),
+        Record("model", options.model or "the embedded model"),
         Record("model weights", float(model.num_parameters())),
         Record("device", where),
         Record("dtype", str(model.dtype).removeprefix("torch.")),

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 import tiny
 from msifr_integrations.embedded import problems
 from msifr_integrations.engine.base import Attempt, Event
+from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.generation.generate import (
     GenerateOptions,
     Progress,
@@ -156,6 +157,22 @@ def test_replaying_what_was_written_gives_the_same_decisions(tmp_path: Path, sch
     for prompt, logs in live.decisions.items():
         assert sorted(logs, key=key) == sorted(again.decisions[prompt], key=key)
     assert any(logs for attempts in live.decisions.values() for logs in attempts)
+
+
+def test_what_the_engine_cancels_is_what_the_ledger_calls_discarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = []
+
+    def cancel(self: SlotEngine, attempt_id: str, before: Any = SlotEngine.cancel) -> None:
+        cancelled.append(attempt_id)
+        before(self, attempt_id)
+
+    monkeypatch.setattr(SlotEngine, "cancel", cancel)
+    result = tiny.run(tmp_path / "out.jsonl", tiny.TextPolicy(tiny.unwanted))
+    entries = read_ledger(ledger_path(tmp_path / "out.jsonl")).entries
+    assert sorted(cancelled) == sorted(entry.id for entry in entries if entry.outcome == "discarded")
+    assert 0 < len(cancelled) == result.discarded < result.attempts
 
 
 def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path) -> None:

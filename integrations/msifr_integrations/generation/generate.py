@@ -92,12 +92,13 @@ def generate(
     todo = check_prompts(read_prompts(prompts) if isinstance(prompts, str | os.PathLike) else prompts, accept)
     if not os.fspath(out).endswith(".jsonl"):
         raise InputError("the output's name must end in .jsonl", where=os.fspath(out))
-    to_load = isinstance(model, str | os.PathLike)
-    if not to_load and tokenizer is None:
+    loaded = not isinstance(model, str | os.PathLike)
+    if loaded and tokenizer is None:
         raise InputError("a loaded model needs its tokenizer", where="generate", remedy="give tokenizer=")
-    options = msgspec.structs.replace(options, model_name=options.model_name or _name(model))
+    name = (getattr(model.config, "name_or_path", "") or type(model).__name__) if loaded else os.fspath(model)
+    options = msgspec.structs.replace(options, model_name=options.model_name or name)
     settings = _settings(todo, options) | {"filter": accept.name, "policy": describe_policy(policy)}
-    if not to_load:
+    if loaded:
         settings |= _model_settings(model)
     with Journal(out) as journal:
         known = {name: value for name, value in settings.items() if value != "auto"}
@@ -135,12 +136,6 @@ def generate(
         if full is None
         else conversion_efficiency(*((totals, full) if settings["policy"] != "none" else (full, totals))),
     )
-
-
-def _name(model: Any) -> str:
-    if isinstance(model, str | os.PathLike):
-        return os.fspath(model)
-    return getattr(model.config, "name_or_path", "") or type(model).__name__
 
 
 @contextmanager
@@ -221,28 +216,23 @@ def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any])
     """Return the totals of the run to compare with, if any; raises `InputError` if the two are not comparable."""
     if path is None:
         return None
-    where = os.fspath(path)
+
+    def refused(what: str, remedy: str) -> InputError:
+        return InputError(what, where=os.fspath(path), remedy=remedy)
+
     ledger = read_ledger(ledger_path(path))
     for name, value in settings.items():
-        if name not in ("policy", "filter", "logprobs") and ledger.settings.get(name) != value:
-            raise InputError(
-                f"has {name} = {ledger.settings.get(name)!r}, this run {value!r}",
-                where=where,
-                remedy="compare runs that differ in their policy alone",
-            )
-    if [settings["policy"], ledger.settings.get("policy")].count("none") != 1:
-        raise InputError(
-            f"has policy {ledger.settings.get('policy')}, this run {settings['policy']}",
-            where=where,
-            remedy="one of the two must be the run without a policy, which shows the full cost",
-        )
-    expected = settings["prompt_count"] * settings["attempts"]
-    if len(ledger.entries) != expected:
-        raise InputError(
-            f"is not finished: {len(ledger.entries)} of {expected} attempts",
-            where=where,
-            remedy="resume it first",
-        )
+        other = ledger.settings.get(name)
+        if name not in ("policy", "filter", "logprobs") and other != value:
+            remedy = "compare runs that differ in their policy alone"
+            raise refused(f"has {name} = {other!r}, this run {value!r}", remedy)
+    policy, other = settings["policy"], ledger.settings.get("policy")
+    if [policy, other].count("none") != 1:
+        remedy = "one of the two must be the run without a policy, which shows the full cost"
+        raise refused(f"has policy {other}, this run {policy}", remedy)
+    done, expected = len(ledger.entries), settings["prompt_count"] * settings["attempts"]
+    if done != expected:
+        raise refused(f"is not finished: {done} of {expected} attempts", "resume it first")
     return total(ledger.entries)
 
 

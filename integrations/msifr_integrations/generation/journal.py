@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Literal
 
 import msgspec
 
@@ -63,18 +63,18 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 def record_of(task: Task, live: Live, judgement: Judgement | None, options: GenerateOptions) -> AttemptRecord:
     """Return the record of an attempt that has left; there is no judgement of one that was discarded."""
     prompt, stop = task.prompt, live.decision
-    decision: dict[str, Any] = {}
-    if stop is not None:
-        decision = {name: getattr(stop, name) for name in ("k", "position", "posterior", "threshold", "reason")}
-        decision["worth"] = None if math.isnan(stop.worth) else stop.worth
+    ending: dict[str, Any] = {}
+    if judgement is not None:
+        ending = {"correct": judgement.accepted, "score": judgement.score}
+    elif stop is not None:
+        ending = {name: getattr(stop, name) for name in ("k", "position", "posterior", "threshold", "reason")}
+        ending["worth"] = None if math.isnan(stop.worth) else stop.worth
     return AttemptRecord(
         id=task.attempt.id,
         prompt_id=prompt.prompt_id,
         prompt=prompt.prompt,
         text=live.text,
-        status="finished" if judgement is not None else "discarded",
-        correct=judgement.accepted if judgement is not None else None,
-        score=judgement.score if judgement is not None else None,
+        status="discarded" if judgement is None else "finished",
         gold=prompt.gold,
         group=prompt.group,
         model=options.model_name,
@@ -83,7 +83,7 @@ def record_of(task: Task, live: Live, judgement: Judgement | None, options: Gene
         prompt_tokens=len(task.attempt.prompt),
         token_ends=live.token_ends,
         logprobs=live.logprobs if options.logprobs else None,
-        **decision,
+        **ending,
     )
 
 
@@ -115,7 +115,7 @@ def ledger_path(out: str | os.PathLike[str]) -> Path:
     return out.with_name(f"{out.name.removesuffix('.jsonl')}.ledger.jsonl")
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """Output and ledger of a run, opened to append.
 
     `settings` are those the run was begun with, None before an attempt is done; `entries` are the accounts of the
@@ -202,27 +202,21 @@ class Journal:
         if os.fstat(self._ledger.fileno()).st_size == 0:
             self._ledger_path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *error: object) -> None:
         self.close()
 
     def _read(self) -> None:
         """Take up what is done; cut whichever file is ahead of the other back to what they have in common."""
-        ledger_ends = _line_ends(self._ledger_path)
+        ledger_ends = list(accumulate(map(len, _whole_lines(self._ledger_path))))
         if ledger_ends:
             ledger = read_ledger(self._ledger_path)
             self.settings, self.entries = ledger.settings, ledger.entries
         elif self.path.exists() and self.path.stat().st_size and not self._ledger_path.stat().st_size:
             raise self._no_pair(f"exists, but its ledger {self._ledger_path.name} does not")
         ends = [0]
-        if self.path.exists():
-            with open(self.path, "rb") as lines:
-                for line in lines:
-                    if line.endswith(b"\n"):
-                        self._check_pair(line, len(ends))
-                        ends.append(ends[-1] + len(line))
+        for line in _whole_lines(self.path):
+            self._check_pair(line, len(ends))
+            ends.append(ends[-1] + len(line))
         written, accounted = len(ends) - 1, len(self.entries)
         if abs(written - accounted) > 1:
             raise self._no_pair(f"has {written} attempts, its ledger {accounted}")
@@ -253,10 +247,10 @@ class _Id(msgspec.Struct):
     id: str
 
 
-def _line_ends(path: Path) -> list[int]:
-    """Return the offset at which each line ends; half a line at the end has none."""
-    with open(path, "rb") as lines:
-        return list(accumulate(len(line) for line in lines if line.endswith(b"\n")))
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file that may not exist; half a line at its end is none."""
+    with suppress(FileNotFoundError), open(path, "rb") as lines:
+        yield from (line for line in lines if line.endswith(b"\n"))
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

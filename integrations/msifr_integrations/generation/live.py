@@ -108,13 +108,12 @@ class Live:
                 where=f"attempt {event.id!r}",
                 remedy="engines cannot force an answer; use a policy that continues or discards",
             )
-        if decision.action is not Action.DISCARD:
-            return None
-        if math.isnan(decision.posterior):
-            self._fail("posterior is not a number")
-            return None
-        self.decision = decision
-        return decision
+        if decision.action is Action.DISCARD:
+            if math.isnan(decision.posterior):
+                self._fail("posterior is not a number")
+            else:
+                self.decision = decision
+        return self.decision
 
     def _ask(self, piece: str, logprob: float) -> Decision | None:
         if self._run is None or not self._asked or (self.finish and not piece):
