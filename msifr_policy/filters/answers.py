@@ -49,12 +49,10 @@ def parse_number(text: str, *, whole: bool = False) -> Fraction | None:
     return value if match["sign"] in ("", "+") else -value
 
 
-def _after_last(text: str, markers: tuple[str, ...]) -> str | None:
-    """Return up to `REACH` characters of the line that the last marker begins; None without a marker."""
+def _after_last(text: str, markers: tuple[str, ...]) -> str:
+    """Return up to `REACH` characters of the line that the last marker begins; empty without a marker."""
     found = (hit.end() for marker in markers for hit in re.finditer(re.escape(marker), text, re.IGNORECASE))
-    end = max(found, default=-1)
-    if end < 0:
-        return None
+    end = max(found, default=len(text))
     # The answer may stand on the next line, but nothing after the answer's line counts.
     return text[end : end + REACH].lstrip(" \t\r\n:*").partition("\n")[0]
 
@@ -77,11 +75,8 @@ class NumericMatch(msgspec.Struct, frozen=True):
 
     def __call__(self, prompt: Prompt, text: str) -> bool:
         """Compare the answers."""
-        tail = _after_last(text, self.markers)
-        if tail is None or prompt.gold is None:
-            return False
-        answer = parse_number(tail)
-        return answer is not None and answer == _gold_number(prompt.gold)
+        answer = parse_number(_after_last(text, self.markers))
+        return answer is not None and prompt.gold is not None and answer == _gold_number(prompt.gold)
 
 
 def _gold_number(gold: str) -> Fraction | None:

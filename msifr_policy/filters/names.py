@@ -3,20 +3,16 @@
 from collections.abc import Callable
 from typing import Final, cast
 
+from msifr_policy import filters
 from msifr_policy.errors import InputError
-from msifr_policy.filters.answers import ExactMatch, NumericMatch
 from msifr_policy.filters.base import FinalFilter, Judgement, Prompt
-from msifr_policy.filters.functions import FunctionFilter
-from msifr_policy.filters.json_schema import JsonSchema
-from msifr_policy.filters.mathematics import MathVerify
-from msifr_policy.filters.unit_tests import UnitTests
 
 _KNOWN: Final[dict[str, Callable[[], FinalFilter]]] = {
-    "numeric": NumericMatch,
-    "exact": ExactMatch,
-    "math": MathVerify,
-    "json-schema": JsonSchema,
-    "tests": UnitTests,
+    "numeric": filters.NumericMatch,
+    "exact": filters.ExactMatch,
+    "math": filters.MathVerify,
+    "json-schema": filters.JsonSchema,
+    "tests": filters.UnitTests,
 }
 
 
@@ -35,4 +31,4 @@ def final_filter(given: str | FinalFilter | Callable[[Prompt, str], bool | Judge
         raise InputError(f"{given!r} is not a final filter", remedy="give a name or a function of (prompt, text)")
     if hasattr(given, "check") and hasattr(given, "name"):
         return cast(FinalFilter, given)
-    return FunctionFilter(given, f"function {getattr(given, '__qualname__', type(given).__qualname__)}")
+    return filters.FunctionFilter(given, f"function {getattr(given, '__qualname__', type(given).__qualname__)}")

@@ -5,8 +5,6 @@ from within. A `Worker` runs them in a process of its own, started once, that is
 When an answer is not there in time the process, with all it started, is killed; the next request starts another.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -34,6 +32,14 @@ Answerer = Callable[[dict[str, Any]], bool]
 _START_SECONDS: Final = 120.0  # to import what is needed: a cold disk is slow
 
 _LONGEST_ANSWER: Final = 4096  # bytes: an answer is a yes, a no, or a few words
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """A line from the process; `number` is that of the request."""
+
+    number: int
+    yes: bool = False
+    failed: str = ""
 
 
 class Worker:
@@ -161,14 +167,6 @@ class AsksWorker:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    """A line from the process; `number` is that of the request."""
-
-    number: int
-    yes: bool = False
-    failed: str = ""
 
 
 def _let_go(process: subprocess.Popen[bytes], channel: socket.socket, owner: int) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -82,11 +82,9 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
 
 
 def _check_offsets(name: str, offsets: Sequence[int] | None, length: int) -> None:
-    previous = 0
-    for offset in offsets or ():
+    for previous, offset in pairwise([0, *(offsets or ())]):
         if not previous <= offset <= length:
             raise ValueError(f"`{name}` must increase within 0..{length} characters, got {offset} after {previous}")
-        previous = offset
 
 
 class ReadReport(msgspec.Struct):

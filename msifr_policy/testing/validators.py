@@ -67,7 +67,7 @@ def check_validator(
     mixtures = ["".join(draw.choices(units, k=draw.randint(1, 40))) for _ in range(40)]
     for prompt in prompts:
         for text in ("", *units):  # the plainest first, so that these are blamed
-            _Attempt(validator, prompt).feed(text)
+            _Attempt(validator, prompt, text)
         for one, other in pairwise(mixtures):
             _check_independence(validator, one, other, prompt)
         for seed, text in enumerate(("", *texts, *(unit * 40 for unit in _HOSTILE), *mixtures)):
@@ -80,10 +80,7 @@ def check_chunking(validator: Validator, text: str, *, prompt: str = "", seed: i
     """Check scores, and that `text` in random pieces gives the evidence of one piece, at the end and half-way."""
     pieces = _cut(text, _seeded(seed))
     for part in (pieces[: len(pieces) // 2], pieces):
-        cut, whole = _Attempt(validator, prompt), _Attempt(validator, prompt)
-        for piece in ("", *part, ""):
-            cut.feed(piece)
-        whole.feed("".join(part))
+        cut, whole = _Attempt(validator, prompt, "", *part, ""), _Attempt(validator, prompt, "".join(part))
         if not same_evidence(cut.last, whole.last):
             what = f"pieces {_short(part)} give {cut.last}, their text as one piece {whole.last}"
             _fail(validator, "chunking", what, "keep what a later piece may still complete")
@@ -140,11 +137,7 @@ def state_size(state: object) -> int:
 
 def _check_independence(validator: Validator, one: str, other: str, prompt: str) -> None:
     pieces = [[text[i : i + 7] for i in range(0, len(text), 7)] for text in (one, other)]
-    alone = []
-    for row in pieces:
-        alone.append(_Attempt(validator, prompt))
-        for piece in row:
-            alone[-1].feed(piece)
+    alone = [_Attempt(validator, prompt, *row) for row in pieces]
     beside = _Attempt(validator, prompt), _Attempt(validator, prompt)
     for pair in zip_longest(*pieces):
         for attempt, piece in zip(beside, pair, strict=True):
@@ -159,13 +152,15 @@ def _check_independence(validator: Validator, one: str, other: str, prompt: str)
 class _Attempt:
     """A state that is fed, and its last evidence."""
 
-    def __init__(self, validator: Validator, prompt: str) -> None:
+    def __init__(self, validator: Validator, prompt: str, *pieces: str) -> None:
         self._validator = validator
         self.text = ""
         try:
             self._state: ValidatorState = validator.start(prompt)
         except Exception as error:
             self._refuse(f"start({_short(prompt)}) raises {error!r}", error)
+        for piece in pieces:
+            self.feed(piece)
 
     def feed(self, piece: str) -> None:
         self.text += piece

@@ -108,17 +108,16 @@ class TextState(ABC):
         return self._read(text)
 
     @abstractmethod
-    def _read(self, text: str) -> Evidence: ...
+    def _read(self, text: str, /) -> Evidence: ...
 
 
 class Silence(TextState):
     """State of an attempt of which a rule has nothing to say: UNKNOWN, and NaN in each of `columns`."""
 
     def __init__(self, columns: tuple[str, ...]) -> None:
-        self._evidence = evidence(*(math.nan for _ in columns))
+        self._evidence = evidence(*[math.nan] * len(columns))
 
-    def _read(self, text: str) -> Evidence:
-        del text
+    def _read(self, _: str) -> Evidence:
         return self._evidence
 
 

@@ -20,7 +20,6 @@ is reached.
 
 import re
 from collections.abc import Mapping
-from enum import Enum
 from typing import NamedTuple
 
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
@@ -68,17 +67,10 @@ class _BlocksProblem(NamedTuple):
     goal: tuple[tuple[str, str], ...]
 
 
-class _Deed(Enum):
-    PICK_UP = 1
-    UNSTACK = 2
-    PUT_DOWN = 3
-    STACK = 4
-
-
 class _PlanStep(NamedTuple):
-    """A deed, the block it moves and the other block it names, if any; `first` if numbered 1."""
+    """A deed in plain words, the block it moves and the other block it names, if any; `first` if numbered 1."""
 
-    deed: _Deed
+    deed: str
     block: str
     other: str | None
     first: bool
@@ -115,10 +107,7 @@ def _on(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(((a + b).lower(), (c + d).lower()) for a, b, c, d in found)
 
 
-_DEEDS = {
-    "pick": _Deed.PICK_UP, "unstack": _Deed.UNSTACK, "put": _Deed.PUT_DOWN, "stack": _Deed.STACK,
-    "attack": _Deed.PICK_UP, "feast": _Deed.UNSTACK, "succumb": _Deed.PUT_DOWN, "overcome": _Deed.STACK,
-}  # fmt: skip
+_PLAIN_WORDS = {"attack": "pick", "feast": "unstack", "succumb": "put", "overcome": "stack"}
 _STEP = re.compile(
     r"""
     [\W_]{0,16}+
@@ -154,10 +143,11 @@ def _step(line: str, blocks: Mapping[str, str]) -> _PlanStep | None:
     # "Stack a on b is not possible" talks of a step and takes none.
     if not named or not _DENIED.isdisjoint(words):
         return None
-    deed = _DEEDS[match[2].lower()]
+    deed = match[2].lower()
+    deed = _PLAIN_WORDS.get(deed, deed)
     other = named[1] if len(named) > 1 else None
-    if deed is _Deed.STACK and other is None and "table" in words:
-        deed = _Deed.PUT_DOWN
+    if deed == "stack" and other is None and "table" in words:
+        deed = "put"
     return _PlanStep(deed, named[0], other, match[1] is not None and int(match[1]) == 1)
 
 
@@ -165,12 +155,12 @@ def _after(world: World, step: _PlanStep) -> World | None:
     """Return the world after a step, None if it is not possible."""
     below, hand = world
     deed, block, other, _ = step
-    if deed in (_Deed.PUT_DOWN, _Deed.STACK):
-        onto = _TABLE if deed is _Deed.PUT_DOWN else other
+    if deed in ("put", "stack"):
+        onto = _TABLE if deed == "put" else other
         free = onto == _TABLE or world.clear(onto)
         return World({**below, block: onto}) if hand == block and onto is not None and free else None
     under = below.get(block)
-    right = under == _TABLE if deed is _Deed.PICK_UP else under != _TABLE and other in (None, under)
+    right = under == _TABLE if deed == "pick" else under != _TABLE and other in (None, under)
     if hand is not None or not right or not world.clear(block):
         return None
     return World({b: u for b, u in below.items() if b != block}, block)

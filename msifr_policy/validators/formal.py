@@ -12,6 +12,9 @@ in capitals, and white space is only where `%ignore` or the rules put it. An exa
 """
 
 import math
+from typing import ClassVar, Literal
+
+import msgspec
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, Verdict
 from msifr_policy.validators.readers.completion import Completion, check_grammar
@@ -28,6 +31,7 @@ class _FormalLanguage(Rule, frozen=True):
     """`complete`: 1 if the text so far belongs to the language, else 0; `read`: characters before the text was dead;
     both NaN once the verdict is UNKNOWN.
     """
+    _format: ClassVar[Literal["regex", "lark"]]
 
     def __post_init__(self) -> None:
         (parameter,) = self.__struct_fields__
@@ -35,7 +39,10 @@ class _FormalLanguage(Rule, frozen=True):
 
     def _grammar(self) -> str:
         """Return the language as llguidance reads it."""
-        raise NotImplementedError
+        from llguidance import grammar_from
+
+        (definition,) = msgspec.structs.astuple(self)
+        return grammar_from(self._format, definition)
 
     def _state(self, _: str) -> TextState:
         return _FormalLanguageState(self._grammar())
@@ -45,24 +52,16 @@ class Regular(_FormalLanguage, frozen=True):
     """The texts that match `pattern`."""
 
     name = "regular"
+    _format = "regex"
     pattern: str
-
-    def _grammar(self) -> str:
-        from llguidance import LLMatcher
-
-        return LLMatcher.grammar_from_regex(self.pattern)
 
 
 class Grammar(_FormalLanguage, frozen=True):
     """The texts that follow the grammar `lark`."""
 
     name = "grammar"
+    _format = "lark"
     lark: str
-
-    def _grammar(self) -> str:
-        from llguidance import LLMatcher
-
-        return LLMatcher.grammar_from_lark(self.lark)
 
 
 _VERDICTS = {"open": Verdict.ALIVE, "dead": Verdict.DEAD, "lost": Verdict.UNKNOWN}

@@ -8,13 +8,11 @@ confidence**: one bad passage shows there and is lost in the mean of a long text
 The text is not read. Tokens without a log-probability do not count.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import accumulate
 from operator import sub
 
-from msifr_policy.validators.base import NO_TOKENS, Evidence, Rule, Tokens, evidence
+from msifr_policy.validators.base import NO_TOKENS, Evidence, Rule, Tokens, ValidatorState, evidence
 
 MOST = 100.0
 """Largest surprisal counted, in nats: an engine may give minus infinity."""
@@ -39,7 +37,7 @@ class Logprobs(Rule, frozen=True):
     def __post_init__(self) -> None:
         self._check("window", 1 <= self.window <= 4096, "be from 1 to 4096 tokens")
 
-    def _state(self, _: str) -> _LogprobsState:
+    def _state(self, _: str) -> ValidatorState:
         return _LogprobsState(self.window)
 
 

@@ -12,34 +12,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from msifr_policy import validators as rules
 from msifr_policy.errors import InputError
-from msifr_policy.validators.answer import AnswerMarker
-from msifr_policy.validators.arithmetic import Arithmetic
 from msifr_policy.validators.base import Rule, Validator
-from msifr_policy.validators.blocks_plan import BlocksPlan
-from msifr_policy.validators.brackets import Brackets
-from msifr_policy.validators.countdown import Countdown
-from msifr_policy.validators.formal import Grammar, Regular
-from msifr_policy.validators.json_schema import JsonSchemaPrefix
-from msifr_policy.validators.json_text import JsonText
-from msifr_policy.validators.language import Language
-from msifr_policy.validators.length import Length
-from msifr_policy.validators.logprobs import Logprobs
-from msifr_policy.validators.magnitude import Magnitude
-from msifr_policy.validators.numbers import Numbers
-from msifr_policy.validators.phrases import Phrases
-from msifr_policy.validators.question import Question
-from msifr_policy.validators.repetition import Repetition
-from msifr_policy.validators.word_order import WordOrder
-from msifr_policy.validators.words import Words
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-_DEFAULT: tuple[type[Rule], ...] = (Arithmetic, Repetition, Length, AnswerMarker, Numbers)
+_DEFAULT: tuple[type[Rule], ...] = (
+    rules.Arithmetic, rules.Repetition, rules.Length, rules.AnswerMarker, rules.Numbers,
+)  # fmt: skip
 _ALL: tuple[type[Rule], ...] = (
-    *_DEFAULT, Magnitude, Phrases, Language, Logprobs, Question, JsonText, JsonSchemaPrefix, Regular, Grammar, Words,
-    BlocksPlan, Countdown, Brackets, WordOrder,
+    *_DEFAULT, rules.Magnitude, rules.Phrases, rules.Language, rules.Logprobs, rules.Question, rules.JsonText,
+    rules.JsonSchemaPrefix, rules.Regular, rules.Grammar, rules.Words, rules.BlocksPlan, rules.Countdown,
+    rules.Brackets, rules.WordOrder,
 )  # fmt: skip
 _BUILT_IN = {rule.name: rule for rule in _ALL}
 

@@ -9,11 +9,10 @@ The weights are whole numbers (fixed point), so that sums are exact and do not d
 at the very end may still grow and is not counted yet.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from array import array
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -109,8 +108,8 @@ class Words(Rule, frozen=True):
 
 class _Odds(NamedTuple):
     # Looked up one by one, which is slow in numpy.
-    text: array[int]
-    prompt: array[int]
+    text: Sequence[int]
+    prompt: Sequence[int]
     scale: float
 
 

@@ -144,7 +144,6 @@ def _mixed(whole: Item, fraction: list[Atom]) -> Number | None:
 def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None, units: set[str]) -> tuple[Item, ...]:
     """Return what a run of words between `last` and `following` stands for."""
     texts = [word.text for word in words]
-    final = texts[-1]
     known = all(text.isalpha() and (len(text) > 1 or (text == "a" and len(texts) > 1)) for text in texts)
     if not known or words[-1].calls or (words[0].glued and texts[0] not in _GLUED_UNITS):
         return (Mark.GAP,)
@@ -164,7 +163,7 @@ def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None
         units.update(texts)
     elif isinstance(last, str):
         return (Mark.DOUBT,) if number_next else (Mark.GAP,)
-    return (Mark.BREAK, Mark.DOUBT) if final in _LEADING else (Mark.BREAK,)
+    return (Mark.BREAK, Mark.DOUBT) if texts[-1] in _LEADING else (Mark.BREAK,)
 
 
 def _free_parentheses(items: list[Item]) -> list[Item]:
