@@ -26,6 +26,7 @@ import numpy as np
 
 from msifr_calibration import Fit, fit_policy
 from msifr_integrations.cli.console import prose, tracking
+from msifr_integrations.cli.options import gathered
 from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, problems
 from msifr_integrations.generation.generate import Result, generate
 from msifr_integrations.generation.inputs import load_model
@@ -58,9 +59,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     max_false_reject: float = 0.1
     confidence: float = 0.9
-
-
-_DEFAULTS = Settings()
 
 
 def _prompts(n: int, seed: int, exclude: AbstractSet[str] = frozenset()) -> list[Prompt]:
@@ -107,12 +105,8 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     with tracking("scoring and fitting"):
         validators = [default_validator(name) for name in VALIDATORS]
         table = build_evidence(read_traces(out / "attempts.jsonl"), NewlineSteps(), validators)
-        fit = fit_policy(
-            table,
-            max_false_reject=settings.max_false_reject,
-            confidence=settings.confidence,
-            seed=settings.seed,
-        )
+        budget, confidence = settings.max_false_reject, settings.confidence
+        fit = fit_policy(table, max_false_reject=budget, confidence=confidence, seed=settings.seed)
     fit.file.save(out / "policy.json")
     prose(f"   {fit.file.certificate.message}")
 
@@ -157,7 +151,7 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
         "survivors_changed": paired.changed,
         "discarded_not_a_prefix": paired.not_prefix,
         "simulated_minus_realised_in_standard_errors": difference / se if se > 0 else 0.0,
-        "false_reject_rate_within_certificate": (realised.false_reject_rate or 0.0) <= settings.max_false_reject,
+        "false_reject_rate_within_certificate": (realised.false_reject_rate or 0.0) <= budget,
     }
     with replacing(out / "summary.json") as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
@@ -210,11 +204,7 @@ def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit
     predicted, realised = summary["simulated"]["replay"], summary["realised"]
     certificate, held_out = fit.file.certificate, fit.certifying
     reasons = np.asarray(outcomes.reason)
-    last = int(outcomes.stop_k.max())
-    stops = {
-        reason: np.bincount(outcomes.stop_k[outcomes.discarded & (reasons == reason)], minlength=last + 1)[1:]
-        for reason in realised.discards_by_reason
-    }
+    stops = {name: np.bincount(outcomes.stop_k[reasons == name])[1:] for name in realised.discards_by_reason}
     M, _ = fit.file.policy().worth(held_out)
     middle = held_out.start[:-1] + (np.diff(held_out.start) - 1) // 2
     usable = held_out.is_checkpoint[middle]
@@ -282,18 +272,22 @@ def _point(summary: Summary) -> tuple[float, float]:
     return summary.false_reject_rate or 0.0, summary.saving_rate or 0.0
 
 
-@click.command()
-@click.option("--out", default="demo", type=click.Path(file_okay=False, path_type=Path), show_default=True)
-@click.option("--prompts", default=_DEFAULTS.prompts, show_default=True, help="Problems to fit and certify on.")
-@click.option("--fresh-prompts", default=_DEFAULTS.fresh_prompts, show_default=True, help="Problems to compare on.")
-@click.option("--attempts", default=_DEFAULTS.attempts, show_default=True, help="Attempts per problem.")
-@click.option("--slots", default=_DEFAULTS.slots, show_default=True, help="Attempts generated side by side.")
-@click.option("--seed", default=_DEFAULTS.seed, show_default=True)
-@click.option("--max-false-reject", default=_DEFAULTS.max_false_reject, show_default=True)
-def main(out: Path, **settings: Any) -> None:
+@click.command(context_settings={"show_default": True})
+@click.option("--out", default="demo", type=click.Path(file_okay=False, path_type=Path))
+@gathered(
+    Settings,
+    "settings",
+    prompts="Problems to fit and certify on.",
+    fresh_prompts="Problems to compare on.",
+    attempts="Attempts per problem.",
+    slots="Attempts generated side by side.",
+    seed="Seed of every random choice.",
+    max_false_reject="Largest share of good samples that may be lost.",
+)
+def main(out: Path, settings: Settings) -> None:
     """Run the main job on the embedded model and write summary.json and report.html."""
     try:
-        summary = run_demo(out, Settings(**settings))
+        summary = run_demo(out, settings)
     except MsifrError as error:
         raise click.ClickException(str(error)) from error
     if summary["survivors_changed"] or summary["discarded_not_a_prefix"]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 BUCKET = 32
@@ -117,15 +118,9 @@ class SlotCache:
         """Grow until rows can hold `length` positions."""
         if length <= self.capacity:
             return
-        capacity = self.capacity = min(self.max_length, max(_bucket(length), 2 * self.capacity))
-
-        def grown(old: Tensor) -> Tensor:
-            new = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
-            new[:, :, : old.shape[2]] = old
-            return new
-
+        before, self.capacity = self.capacity, min(self.max_length, max(_bucket(length), 2 * self.capacity))
         for layer in self.layers:
-            layer.change(grown)
+            layer.change(lambda old: pad(old, (0, 0, 0, self.capacity - before)))
 
     def keep(self, slots: Sequence[int], rows: int) -> None:
         """Become a cache of `rows` rows that begin with the present rows `slots`; the others are empty."""

@@ -169,8 +169,7 @@ class Journal(AbstractContextManager["Journal"]):
         if self.settings is None:
             self._ledger.truncate(0)
             self._append(self._ledger, Header(settings=dict(settings)))
-        mode = "wb" if self.settings is None else "ab"
-        self._out = self._files.enter_context(open(self.path, mode, buffering=0))  # noqa: SIM115
+        self._out = self._files.enter_context(open(self.path, "ab", buffering=0))  # noqa: SIM115
         self.settings = dict(settings)
 
     def write(self, record: AttemptRecord, entry: Entry) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from msifr_policy.files import replacing
@@ -79,5 +78,5 @@ def write_page(
     html = environment.from_string(_TEMPLATE).render(
         title=title, lead=lead, tables=tables, figures=figures, footer=footer
     )
-    with replacing(Path(path)) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
