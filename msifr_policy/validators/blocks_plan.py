@@ -90,7 +90,7 @@ def _problem(prompt: str) -> _BlocksProblem | None:
         return None
     given = _on(prompt[start:middle])
     goal = _on(prompt[middle:].split("\n", 1)[0])
-    tabled = ["".join(match.groups("")).lower() for match in _ON_TABLE.finditer(prompt, start, middle)]
+    tabled = ["".join(names).lower() for names in _ON_TABLE.findall(prompt, start, middle)]
     below = dict(given) | dict.fromkeys(tabled, _TABLE)
     standing = [other for other in below.values() if other]
     possible = (
@@ -103,8 +103,7 @@ def _problem(prompt: str) -> _BlocksProblem | None:
 
 def _on(text: str) -> tuple[tuple[str, str], ...]:
     """Return which block `text` says to be on which other."""
-    found = (match.groups("") for match in _ON.finditer(text))
-    return tuple(((a + b).lower(), (c + d).lower()) for a, b, c, d in found)
+    return tuple(((a + b).lower(), (c + d).lower()) for a, b, c, d in _ON.findall(text))
 
 
 _PLAIN_WORDS = {"attack": "pick", "feast": "unstack", "succumb": "put", "overcome": "stack"}

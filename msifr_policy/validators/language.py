@@ -96,8 +96,7 @@ class _LanguageState(TextState):
         letters = sum(number for _, number in self._letters)
         foreign = sum(number for number, _ in self._letters)
         speaking = [language for language in self._speaks if language]
-        elsewhere = sum(language != self._expected for language in speaking)
-        drift = elsewhere / len(speaking) if speaking else math.nan
+        drift = sum(language != self._expected for language in speaking) / len(speaking) if speaking else math.nan
         return evidence(foreign / letters if letters else math.nan, drift, self._switches)
 
     def _look(self, sample: str) -> None:

@@ -34,8 +34,7 @@ class Numbers(Rule, frozen=True):
 
 class _NumbersState(TextState):
     def __init__(self, prompt: str) -> None:
-        different = dict.fromkeys(value for value, _ in shown_numbers(prompt))
-        self._given = frozenset(islice(different, MEMORY))
+        self._given = frozenset(islice(dict.fromkeys(value for value, _ in shown_numbers(prompt)), MEMORY))
         self._prompt_characters = len(prompt)
         self._used: set[float] = set()
         self._known: set[float] = set()

@@ -69,8 +69,7 @@ class _WordOrderState(TextState):
             else:
                 self._last, self._less = "", False
         self._tail = unfinished_word(text, end)
-        dead = self._rule.first_false_counts and self._false > 0
-        return evidence(self._claims, self._false, dead=dead)
+        return evidence(self._claims, self._false, dead=self._rule.first_false_counts and self._false > 0)
 
     def _take(self, word: str) -> None:
         if self._less and self._last in self._words and word in self._words:

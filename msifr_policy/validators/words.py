@@ -79,8 +79,7 @@ class GramReader:
 
 def text_buckets(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the buckets of a whole text in order of occurrence, and how many characters each needs to count."""
-    found = GramReader().feed(text)
-    both = np.asarray(found, dtype=np.int64).reshape(-1, 2)
+    both = np.asarray(GramReader().feed(text), dtype=np.int64).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 
 
@@ -99,7 +98,6 @@ class Words(Rule, frozen=True):
     name = "words"
     version = "2"
     columns = ("text", "prompt")
-    """`text` and `prompt`, see the module docstring."""
     weights: str
 
     def _state(self, prompt: str) -> TextState:
