@@ -74,6 +74,13 @@ def test_em_with_one_stage_and_few_attempts_stays_finite() -> None:
     assert np.isfinite(fit.log_likelihood).all()
 
 
+def test_em_that_rests_on_the_data_alone_stays_a_model() -> None:
+    """Without pseudo counts all weight goes to one explanation, and what is left for others rounds to below zero."""
+    flags, accepted = [[0, 1, 0], [1, 1, 0], [1, 1, 1]], [False, False, True]
+    fit = fit_hazard(flags, accepted, stage_costs=[1.0] * 3, pseudo_count=0, tolerance=0)
+    assert min(fit.model.false_alarm) == 0
+
+
 def test_bad_models_and_data_are_refused_with_the_place() -> None:
     with pytest.raises(InputError, match=r"stage 2: hazard 1.5"):
         HazardModel((0.1, 1.5), (0.5, 0.5), (0.1, 0.1), 1, 0, (1, 1))

@@ -67,6 +67,8 @@ def test_bad_policies_are_refused_with_the_place() -> None:
     process = StageProcess(**GOOD)
     with pytest.raises(InputError, match=r"checkpoint 1, state 0: probabilities 1.5"):
         StagePolicy((np.ones(2), np.array([1.5, 0.0])))
+    with pytest.raises(InputError, match=r"continuing of shape \(\), expected \(1,\)"):
+        StagePolicy((1.0, 1.0))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="policy: 1 vectors for 2"):
         evaluate(process, StagePolicy((np.ones(2),)))
     with pytest.raises(InputError, match="checkpoint 0, state 1: EXIT is not available"):
@@ -75,7 +77,7 @@ def test_bad_policies_are_refused_with_the_place() -> None:
 
 def test_bad_questions_are_refused() -> None:
     process = StageProcess(**GOOD)
-    with pytest.raises(InputError, match="price 1: value -1"):
+    with pytest.raises(InputError, match=r"price 1: value -1 \(must be >= 0\)"):
         solve_prices(process, [1.0, -1.0])
     with pytest.raises(InputError, match=r"checkpoints \[2\]"):
         solve(process, checkpoints=[2])
@@ -83,6 +85,10 @@ def test_bad_questions_are_refused() -> None:
         solve_budget(process, 1.5)
     with pytest.raises(InputError, match="checkpoint costs"):
         keep_checkpoints(process, [1.0])
+    with pytest.raises(InputError, match=r"cost of checkpoint 1: value -1 \(must be finite and >= 0\)"):
+        keep_checkpoints(process, [1.0, -1.0])
+    with pytest.raises(InputError, match="reasons: 1 vectors for 2"):
+        evaluate(process, never_discard(process), reasons=[["a", "b"]])
     with pytest.raises(InputError, match="labels: 1 vectors for 3"):
         hide(process, [np.zeros(2)])
     with pytest.raises(InputError, match="weights"):

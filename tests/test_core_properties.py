@@ -26,6 +26,7 @@ from msifr_policy import testing as t
 from msifr_policy.errors import InputError
 from msifr_policy.exact.tree import Choice, Node
 from msifr_policy.policy import Action, Decision
+from msifr_policy.testing.policies import stop_checkpoint, survival
 
 # By name, because the package may export functions of the same names.
 belief, evaluate, gaussian, hazard, martingale, optimum, prices, process, quota, roulette, tree = map(
@@ -94,7 +95,7 @@ def break_even(data: Data) -> None:
 def earliness(data: Data) -> None:
     root = data.draw(t.trees())
     later = data.draw(t.tree_policies(root, randomised=False))
-    discarded = {s.leaf for s in tree.scenarios(root) if t.stop_checkpoint(later, s) < len(s.costs)}
+    discarded = {s.leaf for s in tree.scenarios(root) if stop_checkpoint(later, s) < len(s.costs)}
     doomed = [
         address
         for address, node in tree.nodes(root)
@@ -168,20 +169,15 @@ def arrays_evaluate(data: Data) -> None:
     policy, prompt_cost = data.draw(t.tree_policies(root)), data.draw(t.fractions())
     exact = tree.tree_evaluate(root, policy, prompt_cost=prompt_cost)
     chain, stage_policy = tree.tree_process(root, prompt_cost=prompt_cost), tree.tree_policy(root, policy)
-    result = evaluate.evaluate(chain, stage_policy)
-    for name in (
-        "tokens",
-        "tokens_full",
-        "utility_kept",
-        "utility_full",
-        "utility_lost",
-        "discarded",
-        "exited",
-    ):
+    reasons = [[str(a) for a in here] for here in tree.tree_states(root)[:-1]]
+    result = evaluate.evaluate(chain, stage_policy, reasons=reasons)
+    for name in ("tokens", "tokens_full", "utility_kept", "utility_full", "utility_lost", "discarded", "exited"):
         close(getattr(result, name), getattr(exact, name))
     for name in ("saving_rate", "false_reject_rate", *(["cost_per_accepted"] if exact.utility_kept else [])):
         close(getattr(result, name), getattr(exact, name))
     close(result.cost_by_stage.sum() + result.exit_cost_by_checkpoint.sum(), exact.tokens)
+    close(sum(result.lost_by_reason.values()), exact.utility_lost)
+    close(sum(result.discards_by_reason.values()), exact.discarded)
     finished = process.prospects(chain)
     by_address = dict(tree.nodes(root))
     for k, here in enumerate(tree.tree_states(root)):
@@ -297,6 +293,8 @@ def frontier_is_hull(data: Data) -> None:
     loss = 1 - result.utility_kept / result.utility_full
     assert loss <= alpha + 1e-9
     close([budget.saving_rate, budget.utility_loss], [result.saving_rate, loss], 1e-9)
+    ends = (evaluate.evaluate(chain, vertex).utility_loss for vertex in (budget.conservative, budget.aggressive))
+    close(np.dot([1 - budget.weight, budget.weight], list(ends)), loss, 1e-9)
     target = Fraction(1 - alpha) * tree.tree_finish(root)[0]
     ratios = [
         interpolate(hull, u) / u
@@ -374,6 +372,7 @@ def kept_checkpoints(data: Data) -> None:
         for kept in itertools.combinations(range(chain.K), n):
             least = min(least, looking_price(chain, kept, costs, ahead))
     close(found.price, least, 1e-10)
+    close(found.price_without, evaluate.evaluate(chain, evaluate.never_discard(chain)).cost_per_accepted)
     result = evaluate.evaluate(chain, found.policy)
     looks = sum(costs[k] * (result.arriving[k] @ ahead[k]) for k in found.checkpoints)
     close((result.tokens + looks) / result.utility_kept, found.price, 1e-10)
@@ -510,7 +509,7 @@ def shift_and_bias_on_arrays(data: Data) -> None:
     leaves = tree.tree_states(root)[-1]
     groups = [data.draw(st.sampled_from("ab")) for _ in leaves]
     shares = {s.leaf: s.probability * s.utility for s in tree.scenarios(root)}
-    kept = {s.leaf: shares[s.leaf] * t.survival(policy, s.leaf) for s in tree.scenarios(root)}
+    kept = {s.leaf: shares[s.leaf] * survival(policy, s.leaf) for s in tree.scenarios(root)}
     bounds = martingale.bias_bound(chain, stage_policy, groups)
     for name, bound in bounds.items():
         inside = [leaf for leaf, group in zip(leaves, groups, strict=True) if name in ("", group)]
@@ -534,7 +533,7 @@ def roulette_moments(data: Data) -> None:
     policy = data.draw(t.survival_policies(root))
     chain, stage_policy = tree.tree_process(root), tree.tree_policy(root, policy)
     moments = roulette.roulette_moments(chain, stage_policy)
-    laws = [(s.probability * s.utility, t.survival(policy, s.leaf)) for s in tree.scenarios(root)]
+    laws = [(s.probability * s.utility, survival(policy, s.leaf)) for s in tree.scenarios(root)]
     close(moments.tokens, tree.tree_evaluate(root, policy).tokens)
     close(moments.weight, sum(p for p, _ in laws))
     close(moments.second_moment, sum(p / q for p, q in laws))

@@ -16,14 +16,17 @@ With U = A, f = Σ_k lost_k / E[U] is P(discarded | A = 1 had it been finished).
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.process import StageProcess, Vector, at_end, check_number, check_vectors, go_on, prospects, push
+from msifr_policy.exact.process import StageProcess, Vector, as_vectors, at_end, check_number, go_on, prospects, push
 
 Number = TypeVar("Number", float, Fraction)
 
@@ -41,12 +44,11 @@ class StagePolicy:
     exiting: tuple[Vector, ...] = ()
 
     def __post_init__(self) -> None:
-        continuing = tuple(np.asarray(q, float) for q in self.continuing)
-        exiting = tuple(np.asarray(x, float) for x in self.exiting) or tuple(np.zeros(q.shape) for q in continuing)
-        object.__setattr__(self, "continuing", continuing)
-        object.__setattr__(self, "exiting", exiting)
-        check_vectors(exiting, [q.size for q in continuing], "exiting")
-        for k, (q, x) in enumerate(zip(continuing, exiting, strict=True)):
+        sizes = [np.size(q) for q in self.continuing]
+        exiting = tuple(self.exiting) or map(np.zeros, sizes)
+        object.__setattr__(self, "continuing", as_vectors(self.continuing, sizes, "continuing"))
+        object.__setattr__(self, "exiting", as_vectors(exiting, sizes, "exiting"))
+        for k, (q, x) in enumerate(zip(self.continuing, self.exiting, strict=True)):
             wrong = ~((q >= 0) & (x >= 0) & (q + x <= 1 + 1e-12))
             if wrong.any():
                 s = int(np.argmax(wrong))
@@ -66,23 +68,33 @@ def never_discard(process: StageProcess) -> StagePolicy:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Headline(Generic[Number]):
-    """The headline quantities of theory §1, per attempt, in floats or in exact Fractions; costs in tokens.
+class Totals(Generic[Number]):
+    """What a policy costs and keeps per attempt, in floats or in exact Fractions; costs in tokens.
 
-    tokens: E[T]. tokens_full: E[N]. utility_kept: E[U; R], EXIT's utility included. utility_full: E[U]. utility_lost:
-    E[M_τ; discarded].
+    tokens: E[T]. tokens_full: E[N]. utility_kept: E[U; R], EXIT's utility included. utility_full: E[U].
     """
 
     tokens: Number
     tokens_full: Number
     utility_kept: Number
     utility_full: Number
-    utility_lost: Number
 
     @property
     def saving_rate(self) -> Number:
         """Saving rate s = 1 − E[T]/E[N]; 0 if nothing costs anything. Never report it without f [T2]."""
         return 1 - self.tokens / self.tokens_full if self.tokens_full else 0 * self.tokens
+
+    @property
+    def utility_loss(self) -> Number:
+        """1 − E[U; R]/E[U], the false-reject rate f of policies that never exit."""
+        return 1 - self.utility_kept / self.utility_full
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Headline(Totals[Number]):
+    """The headline quantities of theory §1. utility_lost: E[M_τ; discarded]."""
+
+    utility_lost: Number
 
     @property
     def false_reject_rate(self) -> Number:
@@ -111,7 +123,7 @@ class Evaluation(Headline[float]):
     """What a policy costs and keeps, exactly: the headline quantities and where they come from, per attempt.
 
     cost_by_stage: `[K+1]` expected tokens of the prompt and of stages 1 … K, without exits. arriving: K + 1 vectors
-    `[S_k]`, D_k. The other arrays are `[K]`.
+    `[S_k]`, D_k. The other arrays are `[K]`. discards_by_reason, lost_by_reason: by the labels given, else empty.
     """
 
     cost_by_stage: Vector
@@ -121,6 +133,8 @@ class Evaluation(Headline[float]):
     discards_by_checkpoint: Vector
     lost_by_checkpoint: Vector
     arriving: tuple[Vector, ...]
+    discards_by_reason: dict[str, float]
+    lost_by_reason: dict[str, float]
 
     @property
     def discarded(self) -> float:
@@ -133,14 +147,19 @@ class Evaluation(Headline[float]):
         return float(self.exits_by_checkpoint.sum())
 
 
-def evaluate(process: StageProcess, policy: StagePolicy) -> Evaluation:
+def evaluate(
+    process: StageProcess, policy: StagePolicy, *, reasons: Sequence[npt.ArrayLike] | None = None
+) -> Evaluation:
     """Return the exact `Evaluation` of a policy, by the forward recursion of the module docstring.
 
+    reasons: K vectors `[S_k]` of labels; discards and lost utility are also summed by the label of the state.
     Raises `InputError` if policy and process do not fit or the policy exits where EXIT is not available.
     """
     _check_fit(process, policy)
     M, r = prospects(process).utility, prospects(process).remaining_cost
     arriving, flows = [process.initial], []
+    labels = as_vectors(reasons, process.sizes[:-1], "reasons", str) if reasons is not None else ()
+    discards_by_reason, lost_by_reason = defaultdict[str, float](float), defaultdict[str, float](float)
     for k, P in enumerate(process.transitions):
         D = arriving[-1]
         going_on, exiting = D * policy.continuing[k], D * policy.exiting[k]
@@ -150,6 +169,10 @@ def evaluate(process: StageProcess, policy: StagePolicy) -> Evaluation:
         brought = (exiting @ process.exit_utilities[k], discarding @ M[k])
         flows.append((*paid, *brought, exiting.sum(), discarding.sum()))
         arriving.append(push(going_on, P))
+        for name in np.unique(labels[k]).tolist() if labels else ():
+            stopped = np.where(labels[k] == name, discarding, 0.0)
+            discards_by_reason[name] += float(stopped.sum())
+            lost_by_reason[name] += float(stopped @ M[k])
     cost, exit_cost, exit_utility, lost, exits, discards = np.array(flows).T
     cost = np.append(process.prompt_cost, cost)
     return Evaluation(
@@ -165,6 +188,8 @@ def evaluate(process: StageProcess, policy: StagePolicy) -> Evaluation:
         discards_by_checkpoint=discards,
         lost_by_checkpoint=lost,
         arriving=tuple(arriving),
+        discards_by_reason=dict(discards_by_reason),
+        lost_by_reason=dict(lost_by_reason),
     )
 
 
@@ -179,8 +204,8 @@ def values(process: StageProcess, policy: StagePolicy) -> tuple[tuple[Vector, ..
         x = policy.exiting[k]
         forced = [x * process.exit_utilities[k], x * np.where(x > 0, process.exit_costs[k], 0.0)]
         backward.append(go_on(process, k, backward[-1]) * policy.continuing[k][:, None] + np.column_stack(forced))
-    backward.reverse()
-    return tuple(b[:, 0] for b in backward), tuple(b[:, 1] for b in backward)
+    u, t = zip(*(both.T for both in reversed(backward)), strict=True)
+    return u, t
 
 
 def checkpoint_values(process: StageProcess, policy: StagePolicy) -> Vector:
@@ -227,7 +252,7 @@ def check_never_exits(policy: StagePolicy, where: str) -> None:
 
 
 def _check_fit(process: StageProcess, policy: StagePolicy) -> None:
-    check_vectors(policy.continuing, process.sizes[:-1], "policy")
+    as_vectors(policy.continuing, process.sizes[:-1], "policy")
     for k, (x, available) in enumerate(zip(policy.exiting, map(np.isfinite, process.exit_costs), strict=True)):
         wrong = (x > 0) & ~available
         if wrong.any():

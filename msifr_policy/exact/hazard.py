@@ -225,7 +225,7 @@ def _count(
         if (of + 2 * pseudo <= 0).any():
             where = f"stage {int(np.argmin(of)) + 1}" if by_stage else "acceptance"
             raise InputError("no attempt to count", where=where, remedy="give a pseudo_count > 0")
-        shares: list[float] = np.minimum(1.0, (hits + pseudo) / (of + 2 * pseudo)).tolist()
+        shares: list[float] = np.clip((hits + pseudo) / (of + 2 * pseudo), 0.0, 1.0).tolist()  # counts are rounded
         return tuple(shares)
 
     at_end = np.stack([clean[:, -1], faulty[:, -1]], axis=1)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.process import StageProcess, Vector, check_vectors
+from msifr_policy.exact.process import StageProcess, Vector, as_vectors
 
 _DIGITS = 12  # beliefs that agree to this many digits are one state
 
@@ -30,8 +30,7 @@ def hide(process: StageProcess, labels: Sequence[npt.ArrayLike], *, max_states: 
     belief are one state, in order of their first appearance; in general their number grows with every stage. Raises
     `InputError` when labels do not fit or a checkpoint has more than `max_states` beliefs.
     """
-    seen = [np.asarray(label) for label in labels]
-    check_vectors(seen, process.sizes, "labels")
+    seen = as_vectors(labels, process.sizes, "labels", None)
     first = _split(process.initial, seen[0])
     beliefs = np.array([belief for _, belief in first])
     transitions, stage_costs, exit_costs, exit_utilities = [], [], [], []

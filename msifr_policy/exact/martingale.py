@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from msifr_policy.errors import InputError
 from msifr_policy.exact.evaluation import StagePolicy, check_never_exits, evaluate
-from msifr_policy.exact.process import StageProcess, Vector, check_vectors, prospects, pull, reach
+from msifr_policy.exact.process import StageProcess, Vector, as_vectors, prospects, pull, reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ def optional_stopping(
     miscalibrated estimate where this policy stops; no gap under one policy does not show calibration (see `drift`).
     """
     result = evaluate(process, policy)
-    M = _as_vectors(process, prospects(process).utility[:-1] if estimate is None else estimate, "estimate")
+    estimate = prospects(process).utility[:-1] if estimate is None else estimate
+    M = as_vectors(estimate, process.sizes[:-1], "estimate")
 
     def stopped(shares: tuple[Vector, ...]) -> float:
         return float(sum((D * share) @ M_k for D, share, M_k in zip(result.arriving, shares, M, strict=False)))
@@ -129,15 +130,14 @@ def bias_bound(process: StageProcess, policy: StagePolicy, groups: npt.ArrayLike
     The finished sample Y is the state at checkpoint K (of a tree: the whole history). groups: `[S_K]` labels of that
     state; within a group everything is conditional on it, so f_G protects the group's own diversity while f alone does
     not. Groups that are never accepted are left out. Laws are weighted by U, which is P(A | Y) when U = A. Says nothing
-    about rejected samples, and nothing about the bias of an estimated f.
+    about unaccepted samples, and nothing about the bias of an estimated f.
     """
     check_never_exits(policy, "bias_bound")
     retained = evaluate(process, policy).arriving[-1] * process.utility
     accepted = reach(process)[-1] * process.utility
     bounds = {"": _bound(accepted, retained)}
     if groups is not None:
-        names = np.asarray(groups).astype(str)
-        check_vectors((names,), process.sizes[-1:], "groups")
+        (names,) = as_vectors((groups,), process.sizes[-1:], "groups", str)
         for name in np.unique(names):
             inside = names == name
             if accepted[inside].sum() > 0:
@@ -157,7 +157,7 @@ def drift(process: StageProcess, estimate: Sequence[npt.ArrayLike]) -> tuple[Vec
     estimate: K + 1 vectors `[S_k]`; give U itself as the last. All zero iff M̂ is calibrated; else the entries name the
     checkpoints and states where it is not, positive where M̂_k is too low.
     """
-    M = _as_vectors(process, estimate, "estimate", end=True)
+    M = as_vectors(estimate, process.sizes, "estimate")
     return tuple(pull(P, M[k + 1][:, None])[:, 0] - M[k] for k, P in enumerate(process.transitions))
 
 
@@ -166,7 +166,7 @@ def bet_expectation(process: StageProcess, estimate: Sequence[npt.ArrayLike], be
 
     estimate: K + 1 vectors `[S_k]`. bets: K vectors `[S_k]`, ν_k as a function of what is known at k (predictable).
     """
-    M, nu = _as_vectors(process, estimate, "estimate", end=True), _as_vectors(process, bets, "bets")
+    M, nu = as_vectors(estimate, process.sizes, "estimate"), as_vectors(bets, process.sizes[:-1], "bets")
     G = np.ones(process.utility.size)
     for k in reversed(range(process.K)):
         both = pull(process.transitions[k], np.column_stack([G, M[k + 1] * G]))
@@ -182,11 +182,3 @@ def _bound(accepted: Vector, retained: Vector) -> BiasBound:
     of_accepted, of_retained, of_lost = (mass / mass.sum() for mass in (accepted, retained, lost))
     bias, contrast = total_variation(of_retained, of_accepted), total_variation(of_retained, of_lost)
     return BiasBound(f, float(bias), float(contrast))
-
-
-def _as_vectors(
-    process: StageProcess, given: Sequence[npt.ArrayLike], name: str, *, end: bool = False
-) -> tuple[Vector, ...]:
-    vectors = tuple(np.asarray(v, dtype=float) for v in given)
-    check_vectors(vectors, process.sizes[: process.K + end], name)
-    return vectors

@@ -25,23 +25,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.evaluation import StagePolicy, evaluate, mix
-from msifr_policy.exact.process import (
-    StageProcess,
-    Vector,
-    at_end,
-    check_number,
-    check_values,
-    check_vectors,
-    go_on,
-    prospects,
-)
+from msifr_policy.exact.evaluation import StagePolicy, Totals, evaluate, mix
+from msifr_policy.exact.prices import checked_costs
+from msifr_policy.exact.process import StageProcess, Vector, at_end, check_number, check_values, go_on, prospects
 from msifr_policy.policy import Action
 
 Codes = npt.NDArray[np.int8]
@@ -55,30 +47,16 @@ _ROUNDING = 1e-13  # relative size of what is taken for rounding error in F
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PricedPolicies:
+class PricedPolicies(Totals[Any]):
     """Optimal policies for L prices, from conservative (high price) to aggressive (low) when the prices fall.
 
     prices: `[L]` tokens per unit of utility, Λ = λ* + μ; `inf` asks to lose nothing first and to save second.
-    tokens, utility_kept: `[L]`, E[T] and E[U; R]. tokens_full, utility_full: E[N] and E[U].
+    tokens, utility_kept, and the rates made of them: `[L]`.
     choices: K arrays `[S_k, L]` of codes into `CHOICES`.
     """
 
     prices: Vector
-    tokens: Vector
-    utility_kept: Vector
-    tokens_full: float
-    utility_full: float
     choices: tuple[Codes, ...]
-
-    @property
-    def saving_rate(self) -> Vector:
-        """`[L]`, s = 1 − E[T]/E[N]."""
-        return 1 - self.tokens / self.tokens_full if self.tokens_full else np.zeros(self.tokens.size)
-
-    @property
-    def utility_loss(self) -> Vector:
-        """`[L]`, 1 − E[U; R]/E[U]; for policies that never EXIT this is the false-reject rate f."""
-        return 1 - self.utility_kept / self.utility_full
 
     def policy(self, i: int) -> StagePolicy:
         """Return the i-th policy."""
@@ -109,10 +87,14 @@ class Optimum:
 class BudgetOptimum:
     """The policy of least cost per accepted whose utility loss stays within a budget α [T9].
 
-    price: Λ at which `policy` is optimal, λ* if the budget does not bind. saving_rate, utility_loss: of `policy`.
+    policy: follows the vertex `aggressive` of the frontier with probability `weight`, else the vertex `conservative`.
+    price: Λ at which both are optimal, λ* if the budget does not bind. saving_rate, utility_loss: of `policy`.
     """
 
     policy: StagePolicy
+    conservative: StagePolicy
+    aggressive: StagePolicy
+    weight: float
     price: float
     saving_rate: float
     utility_loss: float
@@ -123,12 +105,13 @@ class KeptCheckpoints:
     """The checkpoints worth their cost.
 
     checkpoints: those kept, in order. price: least cost per accepted in tokens, the checkpoints' own cost included.
-    policy: attains it.
+    policy: attains it. price_without: ρ with no checkpoint at all.
     """
 
     checkpoints: tuple[int, ...]
     price: float
     policy: StagePolicy
+    price_without: float
 
 
 class _Vertex(NamedTuple):
@@ -145,7 +128,7 @@ class _Vertex(NamedTuple):
         return self.tokens / self.utility
 
 
-class _Problem(NamedTuple):
+class _Constrained(NamedTuple):
     """A process with what may be done to it, and what both say about finishing."""
 
     process: StageProcess
@@ -259,9 +242,10 @@ def solve_budget(
             weight = min(1.0, max(0.0, (above.utility - target) / (above.utility - below.utility)))
             break
         above, below = (between, below) if between.utility >= target else (above, between)
-    policy = mix(process, _policy(above.choices), _policy(below.choices), weight)
+    conservative, aggressive = _policy(above.choices), _policy(below.choices)
+    policy = mix(process, conservative, aggressive, weight)
     result = evaluate(process, policy)
-    return BudgetOptimum(policy, price, result.saving_rate, 1 - result.utility_kept / result.utility_full)
+    return BudgetOptimum(policy, conservative, aggressive, weight, price, result.saving_rate, result.utility_loss)
 
 
 def keep_checkpoints(
@@ -274,9 +258,7 @@ def keep_checkpoints(
     combinatorial: depth-first from the last checkpoint, with the value of getting all earlier ones for nothing as upper
     bound, inside Dinkelbach's method. Exact; at worst 2^K inductions, in practice few.
     """
-    costs = np.asarray(checkpoint_costs, dtype=float)
-    check_vectors((costs,), (process.K,), "checkpoint costs")
-    check_values(costs, "checkpoint {}")
+    costs = checked_costs(process, checkpoint_costs)
     problem = _problem(process, actions, None)
     root = _Partial(process.K, at_end(process), ())
     full = np.array([[problem.full.utility, problem.full.tokens - process.prompt_cost]])
@@ -288,11 +270,11 @@ def keep_checkpoints(
         # At λ* the policy that keeps nothing is worth as much as the best one, and may win by rounding.
         if not (u > 0 and process.prompt_cost + t < u * price * (1 - _ROUNDING)):
             acting = tuple(k for k, code in enumerate(best.codes) if code.any())
-            return KeptCheckpoints(acting, price, _policy(best.codes))
+            return KeptCheckpoints(acting, price, _policy(best.codes), problem.full.ratio)
         best, price = found, float((process.prompt_cost + t) / u)
 
 
-def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Collection[int] | None) -> _Problem:
+def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Collection[int] | None) -> _Constrained:
     where = frozenset(range(process.K)) if checkpoints is None else frozenset(checkpoints)
     if not where <= set(range(process.K)):
         raise InputError(f"checkpoints {sorted(where - set(range(process.K)))}", remedy=f"0 … {process.K - 1}")
@@ -303,7 +285,7 @@ def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Co
         tokens=float(process.prompt_cost + process.initial @ finished.remaining_cost[0]),
         choices=tuple(np.zeros(size, np.int8) for size in process.sizes[:-1]),
     )
-    return _Problem(
+    return _Constrained(
         process,
         Action.DISCARD in actions,
         Action.EXIT in actions and process.has_exit,
@@ -313,27 +295,23 @@ def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Co
     )
 
 
-def _induct(problem: _Problem, prices: Vector, at_once: int = 256) -> list[_Vertex]:
+def _induct(problem: _Constrained, prices: Vector, at_once: int = 256) -> list[_Vertex]:
     """Backward induction for every price: the recursion of the module docstring, in pairs (u, t)."""
     if prices.size > at_once:
         parts = np.split(prices, range(at_once, prices.size, at_once))
         return [vertex for part in parts for vertex in _induct(problem, part, at_once)]
-    process, L = problem.process, prices.size
-    both = np.repeat(at_end(process), L, axis=1)
+    process = problem.process
+    both = np.repeat(at_end(process), prices.size, axis=1)
     codes: list[Codes] = []
     for k in reversed(range(process.K)):
         both, code = _step(problem, k, both, prices)
         codes.append(code)
-    codes.reverse()
     kept, tokens = np.split(process.initial @ both, 2)
-    tokens += process.prompt_cost
-    return [
-        _Vertex(float(prices[i]), float(kept[i]), float(tokens[i]), tuple(code[:, i] for code in codes))
-        for i in range(L)
-    ]
+    totals = zip(prices.tolist(), kept.tolist(), (process.prompt_cost + tokens).tolist(), strict=True)
+    return [_Vertex(*of, tuple(code[:, i] for code in reversed(codes))) for i, of in enumerate(totals)]
 
 
-def _step(problem: _Problem, k: int, onward: Vector, prices: Vector) -> tuple[Vector, Codes]:
+def _step(problem: _Constrained, k: int, onward: Vector, prices: Vector) -> tuple[Vector, Codes]:
     """One step from checkpoint k + 1 to k at L prices; onward: `[S_{k+1}, 2L]`, utilities then tokens."""
     process, L = problem.process, prices.size
     both = go_on(process, k, onward)
@@ -361,7 +339,7 @@ def _step(problem: _Problem, k: int, onward: Vector, prices: Vector) -> tuple[Ve
     return both, code
 
 
-def _dinkelbach(problem: _Problem, start: float | None = None) -> tuple[_Vertex, float, tuple[float, ...]]:
+def _dinkelbach(problem: _Constrained, start: float | None = None) -> tuple[_Vertex, float, tuple[float, ...]]:
     """Return the vertex that attains λ*, F(λ*) and the prices tried."""
     best = problem.full
     price = best.ratio if start is None else float(start)
@@ -376,7 +354,7 @@ def _dinkelbach(problem: _Problem, start: float | None = None) -> tuple[_Vertex,
         price = best.ratio
 
 
-def _ends(problem: _Problem) -> tuple[_Vertex, _Vertex]:
+def _ends(problem: _Constrained) -> tuple[_Vertex, _Vertex]:
     """Return both ends of the frontier, no loss and λ*; the same vertex if they coincide."""
     (first,) = _induct(problem, np.array([np.inf]))
     last, _, _ = _dinkelbach(problem)
@@ -393,7 +371,7 @@ def _width(edge: tuple[_Vertex, _Vertex]) -> float:
     return (above.tokens - below.tokens) * (above.utility - below.utility)
 
 
-def _is_above(problem: _Problem, new: _Vertex, end: _Vertex) -> bool:
+def _is_above(problem: _Constrained, new: _Vertex, end: _Vertex) -> bool:
     """Whether a policy is worth more, at the price it was found at, than an end of the edge tied there."""
     gain = new.price * (new.utility - end.utility) - (new.tokens - end.tokens)
     return gain > _ROUNDING * (problem.full.tokens + new.price * problem.full.utility)
@@ -410,7 +388,7 @@ class _Partial(NamedTuple):
     codes: tuple[Codes, ...]
 
 
-def _best_choice(problem: _Problem, price: float, costs: Vector, node: _Partial, best: _Partial) -> _Partial:
+def _best_choice(problem: _Constrained, price: float, costs: Vector, node: _Partial, best: _Partial) -> _Partial:
     """Return the better of `best` and all that can grow from `node`, by depth-first branch and bound."""
     if _bound(problem, price, node) <= _bound(problem, price, best):
         return best
@@ -425,7 +403,7 @@ def _best_choice(problem: _Problem, price: float, costs: Vector, node: _Partial,
     return _best_choice(problem, price, costs, _Partial(k, unseen, (code[:, 0], *node.codes)), best)
 
 
-def _bound(problem: _Problem, price: float, node: _Partial) -> float:
+def _bound(problem: _Constrained, price: float, node: _Partial) -> float:
     """Return F at the price if every undecided checkpoint were free."""
     both = node.both
     for k in reversed(range(node.k)):
@@ -441,7 +419,7 @@ def _policy(choices: tuple[Codes, ...]) -> StagePolicy:
     )
 
 
-def _priced(problem: _Problem, vertices: list[_Vertex]) -> PricedPolicies:
+def _priced(problem: _Constrained, vertices: list[_Vertex]) -> PricedPolicies:
     return PricedPolicies(
         prices=np.array([vertex.price for vertex in vertices]),
         tokens=np.array([vertex.tokens for vertex in vertices]),

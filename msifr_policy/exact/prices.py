@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.process import StageProcess, check_number, check_values, check_vectors, prospects, pull
+from msifr_policy.exact.process import StageProcess, Vector, check_number, check_values, prospects, pull
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,7 @@ def charge_checkpoints(process: StageProcess, checkpoint_costs: npt.ArrayLike) -
     per accepted with is that of the process as it was, where nobody looks. Raises `InputError`, naming the checkpoint,
     for costs that are negative or not finite.
     """
-    costs = np.asarray(checkpoint_costs, dtype=float)
-    check_vectors((costs,), (process.K,), "checkpoint costs")
-    check_values(costs, "checkpoint {}")
+    costs = checked_costs(process, checkpoint_costs)
     ahead = [(r > 0).astype(float) for r in prospects(process).remaining_cost]
     stage_costs = list(process.stage_costs)
     for k in range(1, process.K):
@@ -71,3 +69,12 @@ def charge_checkpoints(process: StageProcess, checkpoint_costs: npt.ArrayLike) -
         stage_costs[k - 1] = stage_costs[k - 1] + costs[k] * arriving
     prompt_cost = process.prompt_cost + float(costs[0] * (process.initial @ ahead[0]))
     return replace(process, stage_costs=tuple(stage_costs), prompt_cost=prompt_cost)
+
+
+def checked_costs(process: StageProcess, checkpoint_costs: npt.ArrayLike) -> Vector:
+    """Return `[K]` costs of checkpoints; raises `InputError`, naming the checkpoint, for what are none."""
+    costs = np.asarray(checkpoint_costs, dtype=float)
+    if costs.shape != (process.K,):
+        raise InputError(f"checkpoint costs of shape {costs.shape}", remedy=f"{process.K} costs")
+    check_values(costs, "cost of checkpoint {}")
+    return costs

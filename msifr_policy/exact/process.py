@@ -23,7 +23,7 @@ Decision Processes*, chapter 4 (finite horizon).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
@@ -80,7 +80,7 @@ class StageProcess:
         put("initial", _vector(self.initial))
         put("prompt_cost", float(self.prompt_cost))
         _check_transitions(self)
-        check_vectors((self.initial,), self.sizes[:1], "initial")
+        as_vectors((self.initial,), self.sizes[:1], "initial")
         _check_distribution(self.initial, "initial distribution")
         check_number(self.prompt_cost, "prompt cost", where="StageProcess")
         check_values(self.utility, f"utility at checkpoint {self.K}, state {{}}")
@@ -88,8 +88,7 @@ class StageProcess:
             put("exit_costs", tuple(np.full(size, np.inf) for size in self.sizes[:-1]))
             put("exit_utilities", tuple(np.zeros(size) for size in self.sizes[:-1]))
         for name in ("stage_costs", "exit_costs", "exit_utilities"):
-            put(name, tuple(_vector(values) for values in getattr(self, name)))
-            check_vectors(getattr(self, name), self.sizes[:-1], name)
+            put(name, as_vectors(map(_vector, getattr(self, name)), self.sizes[:-1], name))
             for k, values in enumerate(getattr(self, name)):
                 check_values(values, f"{name} at checkpoint {k}, state {{}}", infinite=name == "exit_costs")
         put("_finished", _finish(self))
@@ -262,12 +261,11 @@ def random_lengths(process: StageProcess, finishing: Sequence[npt.ArrayLike]) ->
     checkpoint and state, for what are no probabilities.
     """
     start, *_, end = process.sizes
-    shares = (np.zeros(start), *(_vector(share) for share in finishing), np.zeros(end))
-    check_vectors(shares[:-1], process.sizes[:-1], "finishing")
+    shares = as_vectors((np.zeros(start), *finishing), process.sizes[:-1], "finishing")
     best = process.utility.max()
     transitions: list[Matrix] = []
     M = prospects(process).utility
-    for k, (P, share) in enumerate(zip(process.transitions, shares[1:], strict=True)):
+    for k, (P, share) in enumerate(zip(process.transitions, (*shares[1:], np.zeros(end)), strict=True)):
         wrong = ~((share >= 0) & (share <= 1))
         if wrong.any():
             s = int(np.argmax(wrong))
@@ -305,16 +303,19 @@ def check_values(values: Vector, where: str, *, infinite: bool = False) -> None:
     wrong = np.flatnonzero(~((values >= 0) & (infinite | np.isfinite(values))))
     if wrong.size:
         place = where.format(wrong[0])
-        raise InputError(f"value {values.flat[wrong[0]]:g}", where=place, remedy="must be finite and >= 0")
+        remedy = "must be >= 0" if infinite else "must be finite and >= 0"
+        raise InputError(f"value {values.flat[wrong[0]]:g}", where=place, remedy=remedy)
 
 
-def check_vectors(vectors: Sequence[Any], sizes: Sequence[int], name: str) -> None:
-    """Raise `InputError` unless there is a vector of each of these sizes, one per checkpoint."""
+def as_vectors(given: Iterable[Any], sizes: Sequence[int], name: str, dtype: Any = float) -> tuple[Any, ...]:
+    """Return what is given as vectors, one per checkpoint. Raises `InputError` unless they have these sizes."""
+    vectors = tuple(np.asarray(values, dtype) for values in given)
     if len(vectors) != len(sizes):
         raise InputError(f"{len(vectors)} vectors for {len(sizes)} checkpoints", where=name)
     for k, (vector, size) in enumerate(zip(vectors, sizes, strict=True)):
         if vector.shape != (size,):
             raise InputError(f"{name} of shape {vector.shape}, expected ({size},)", where=f"checkpoint {k}")
+    return vectors
 
 
 def _matrix(P: Matrix) -> Matrix:
@@ -360,8 +361,7 @@ def _finish(process: StageProcess) -> Prospects:
     backward = [at_end(process)]
     for k in reversed(range(process.K)):
         backward.append(go_on(process, k, backward[-1]))
-    backward.reverse()
-    return Prospects(tuple(b[:, 0] for b in backward), tuple(b[:, 1] for b in backward))
+    return Prospects(*zip(*(both.T for both in reversed(backward)), strict=True))
 
 
 def check_rows(P: Matrix, k: int) -> None:

@@ -14,8 +14,6 @@ from .policies import processes as processes
 from .policies import recorded_policy as recorded_policy
 from .policies import stage_estimates as stage_estimates
 from .policies import stage_policies as stage_policies
-from .policies import stop_checkpoint as stop_checkpoint
-from .policies import survival as survival
 from .policies import survival_policies as survival_policies
 from .policies import threshold_policy as threshold_policy
 from .policies import tree_policies as tree_policies

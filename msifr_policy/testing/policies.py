@@ -263,12 +263,12 @@ def fractions(*, largest: int = 4) -> st.SearchStrategy[Fraction]:
 
 
 @st.composite
-def trees(draw: st.DrawFn, *, depth: int = 3, width: int = 3, exits: bool = False) -> Node:
+def trees(draw: st.DrawFn, *, depth: int = 3, width: int = 3, exits: bool = False, binary: bool = False) -> Node:
     """Draw a tree of at most `depth` stages with at most `width` branches per node, all numbers Fractions.
 
-    exits: EXIT may be available. U is a fraction up to 1 at leaves.
+    exits: EXIT may be available. binary: U is 0 or 1 at leaves (U = A), else a fraction up to 1.
     """
-    utility = st.sampled_from([Fraction(i, 3) for i in range(4)])
+    utility = st.sampled_from([Fraction(i, 3) for i in range(0, 4, 3 if binary else 1)])
 
     def grow(left: int, *, root: bool = False) -> Node:
         n = draw(st.integers(1 if root else 0, width if left else 0))

@@ -80,10 +80,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     length_cap_factor the same under the policy file's plain length cap. Rates that are undefined (nothing accepted) are
     null. The `_ci` are [low, high] at `ci_level`, bootstrap by prompt.
 
-    accepted_cost_share = cost of the accepted attempts / cost_full: the net cost factor of discarding every rejected
-    attempt before it costs anything. Policies with f = 0 pay accepted attempts in full, so their ΣT ≥ Σ N·A and this
-    share is a lower bound on their factor. With f > 0 it is none: of two accepted attempts of 1 and 9 tokens and a
-    rejected one of 10 (share 1/2), finishing the cheap one alone has s = 19/20, f = 1/2 and the factor 1/10.
+    accepted_cost_share = cost of the accepted attempts / cost_full: the net cost factor of discarding every
+    unaccepted attempt before it costs anything. Policies with f = 0 pay accepted attempts in full, so their ΣT ≥ Σ N·A
+    and this share is a lower bound on their factor. With f > 0 it is none: of two accepted attempts of 1 and 9 tokens
+    and an unaccepted one of 10 (share 1/2), finishing the cheap one alone has s = 19/20, f = 1/2, the factor 1/10.
     """
 
     n_attempts: int
