@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +28,15 @@ from msifr_policy.filters import (
 
 def prompt(gold: str | None) -> Prompt:
     return Prompt(prompt_id="p", prompt="How many?", gold=gold)
+
+
+def test_filters_load_no_more_than_is_used() -> None:
+    code = "import sys; from msifr_policy.filters import Prompt; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert {name for name in loaded.stdout.split() if name.startswith("msifr_policy.filters")} == {
+        "msifr_policy.filters",
+        "msifr_policy.filters.base",
+    }
 
 
 @pytest.mark.parametrize(
