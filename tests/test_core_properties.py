@@ -741,6 +741,7 @@ MUTANTS = [
     # stop one stage late: what is discarded still pays
     (tree, "_run", "q * p * after", "p * after", "saving_identity"),
     (evaluate, "evaluate", "going_on @ process", "D @ process", "arrays_evaluate"),
+    (evaluate, "evaluate", "where(labels[k] == name, discarding, 0.0)", "asarray(discarding)", "arrays_evaluate"),
     # f over all attempts instead of accepted ones
     (evaluate, "Headline.false_reject_rate", "lost / self.utility_full", "lost", "break_even"),
     (evaluate, "Headline.false_reject_rate", "self.utility_lost / self.utility_full", "self.discarded", "bias_bound"),

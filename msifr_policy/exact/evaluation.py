@@ -35,9 +35,8 @@ Number = TypeVar("Number", float, Fraction)
 class StagePolicy:
     """A randomised policy on a stage process.
 
-    continuing: K vectors `[S_k]`, probability q_k of CONTINUE.
-    exiting: K vectors `[S_k]`, probability x_k of EXIT; zeros if left out.
-    DISCARD has the rest. Raises `InputError` naming checkpoint, state and value for what are no probabilities.
+    continuing: K vectors `[S_k]`, q_k. exiting: K vectors `[S_k]`, x_k; zeros if left out. DISCARD has the rest.
+    Raises `InputError` naming checkpoint, state and value for what are no probabilities.
     """
 
     continuing: tuple[Vector, ...]
@@ -156,7 +155,7 @@ def evaluate(
     Raises `InputError` if policy and process do not fit or the policy exits where EXIT is not available.
     """
     _check_fit(process, policy)
-    M, r = prospects(process).utility, prospects(process).remaining_cost
+    M, r = prospects(process)
     arriving, flows = [process.initial], []
     labels = as_vectors(reasons, process.sizes[:-1], "reasons", str) if reasons is not None else ()
     discards_by_reason, lost_by_reason = defaultdict[str, float](float), defaultdict[str, float](float)
@@ -218,8 +217,7 @@ def checkpoint_values(process: StageProcess, policy: StagePolicy) -> Vector:
     u, t = values(process, policy)
     gains = np.zeros(process.K)
     for k in range(process.K):
-        onward = go_on(process, k, np.column_stack([u[k + 1], t[k + 1]]))
-        D = result.arriving[k]
+        D, onward = result.arriving[k], go_on(process, k, np.column_stack([u[k + 1], t[k + 1]]))
         tokens = result.cost_by_stage[: k + 1].sum() + result.exit_cost_by_checkpoint[:k].sum() + D @ onward[:, 1]
         kept = result.exit_utility_by_checkpoint[:k].sum() + D @ onward[:, 0]
         gains[k] = (tokens / kept if kept > 0 else np.inf) - result.cost_per_accepted

@@ -108,8 +108,7 @@ def hazard_process(model: HazardModel) -> StageProcess:
         h, d, a = float(model.hazard[k]), float(model.detection[k]), float(model.false_alarm[k])
         from_clean = [(1 - h) * (1 - a), (1 - h) * a, h * (1 - d), h * d]
         from_faulty = [0.0, 0.0, 1 - d, d]
-        rows = [from_clean] if k == 0 else [from_clean, from_clean, from_faulty, from_faulty]
-        transitions.append(np.array(rows))
+        transitions.append(np.array([from_clean, from_clean, from_faulty, from_faulty] if k else [from_clean]))
     return StageProcess(
         transitions=tuple(transitions),
         stage_costs=tuple(np.full(P.shape[0], float(c)) for P, c in zip(transitions, model.stage_costs, strict=True)),
@@ -216,7 +215,7 @@ def _count(
     broken = posterior[:, : model.K]
     faulty = np.cumsum(broken, axis=1)
     clean = 1 - faulty
-    at_risk = np.concatenate([np.ones((len(flags), 1)), clean[:, :-1]], axis=1)
+    at_risk = np.pad(clean[:, :-1], ((0, 0), (1, 0)), constant_values=1.0)
 
     def rate(hits: Vector, of: Vector, *, by_stage: bool = True) -> tuple[float, ...]:
         hits, of = hits.sum(axis=0), of.sum(axis=0)
@@ -250,7 +249,6 @@ def _log_joint(model: HazardModel, flags: Flags, accepted: Flags) -> Vector:
         survived = np.concatenate([[0.0], np.cumsum(np.log1p(-hazard))])
         prior = survived + np.append(np.log(hazard), 0.0)
         outcome = np.where(accepted[:, None], np.log(accept), np.log1p(-accept))
-    zero = np.zeros((len(flags), 1))
-    before = np.concatenate([zero, np.cumsum(log_clean, axis=1)], axis=1)
-    after = np.concatenate([np.cumsum(log_faulty[:, ::-1], axis=1)[:, ::-1], zero], axis=1)
+    before = np.pad(np.cumsum(log_clean, axis=1), ((0, 0), (1, 0)))
+    after = np.pad(np.cumsum(log_faulty[:, ::-1], axis=1)[:, ::-1], ((0, 0), (0, 1)))
     return np.asarray(prior + before + after + outcome)

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,13 +49,9 @@ BLOCK_BYTES = 2**18
 class StageProcess:
     """A finite process of states × stages; see the module docstring for the symbols.
 
-    transitions: K matrices `[S_k, S_{k+1}]`, rows summing to one; dense or sparse (kept so, as CSR).
-    stage_costs: K vectors `[S_k]`, expected tokens of stage k + 1 from each state.
-    utility: `[S_K]` ≥ 0, utility of a finished attempt.
-    initial: `[S_0]`, distribution over states at checkpoint 0.
-    prompt_cost: tokens paid before checkpoint 0.
-    exit_costs, exit_utilities: K vectors `[S_k]` each, tokens and utility of EXIT; a cost of `inf` where EXIT is not
-        available, which is everywhere if both are left out.
+    transitions: K matrices P_k, dense or sparse (kept so, as CSR). stage_costs: K vectors c_k. utility: U. initial: π.
+    prompt_cost: C_0. exit_costs, exit_utilities: K vectors X_k and e_k; a cost of `inf` where EXIT is not available,
+    which is everywhere if both are left out.
 
     Raises `InputError`, naming stage, state and value: no stages or states, shapes that do not chain, rows that do not
     sum to one, negative or NaN probabilities, costs or utilities, acceptance that cannot be reached.
@@ -114,13 +110,8 @@ class StageProcess:
         return f"StageProcess(K={self.K}, states={sizes}, exit={self.has_exit})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prospects:
-    """What each state promises if the attempt is finished [T4], [T3]; K + 1 vectors `[S_k]` each.
-
-    utility: M_k = E[U | F_k].
-    remaining_cost: r_k = E[Σ_{j>k} C_j | F_k] in tokens.
-    """
+class Prospects(NamedTuple):
+    """What each state promises if the attempt is finished, M_k [T4] and r_k [T3]; K + 1 vectors `[S_k]` each."""
 
     utility: tuple[Vector, ...]
     remaining_cost: tuple[Vector, ...]
@@ -194,8 +185,8 @@ def markov_chain(
     """
     if stages < 1:
         raise InputError(f"{stages} stages", where="markov_chain", remedy="give at least one stage")
-    c = _vector(stage_cost)
-    return StageProcess((transition,) * stages, (c,) * stages, _vector(utility), _vector(initial), prompt_cost)
+    costs = (np.asarray(stage_cost, float),) * stages
+    return StageProcess((transition,) * stages, costs, np.asarray(utility), np.asarray(initial), prompt_cost)
 
 
 def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageProcess:
@@ -302,9 +293,8 @@ def check_values(values: Vector, where: str, *, infinite: bool = False) -> None:
     """
     wrong = np.flatnonzero(~((values >= 0) & (infinite | np.isfinite(values))))
     if wrong.size:
-        place = where.format(wrong[0])
         remedy = "must be >= 0" if infinite else "must be finite and >= 0"
-        raise InputError(f"value {values.flat[wrong[0]]:g}", where=place, remedy=remedy)
+        raise InputError(f"value {values.flat[wrong[0]]:g}", where=where.format(wrong[0]), remedy=remedy)
 
 
 def as_vectors(given: Iterable[Any], sizes: Sequence[int], name: str, dtype: Any = float) -> tuple[Any, ...]:

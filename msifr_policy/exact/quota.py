@@ -93,9 +93,7 @@ def _induct(price: float, p: Vector, costs: tuple[float, float, float]) -> npt.N
 
 def _follow(give_up: npt.NDArray[np.bool_], price: float, p: Vector, costs: tuple[float, float, float]) -> Quota:
     (m, n), (t_1, t_0, tokens) = p.shape, costs
-    mass = np.zeros(n + 1)
-    mass[0] = 1.0
-    accepted = 0.0
+    mass, accepted = np.append(1.0, np.zeros(n)), 0.0
     for i in range(m):
         trying = np.where(give_up[i], 0.0, mass[:-1])
         hit = trying * p[i]

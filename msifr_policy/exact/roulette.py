@@ -199,7 +199,7 @@ def optimal_roulette(
     """
     if not 0 <= floor < 1:
         raise InputError(f"floor {floor}", where="optimal_roulette", remedy="in [0, 1)")
-    M, r = prospects(process).utility, prospects(process).remaining_cost
+    M, r = prospects(process)
     q = [np.where((M[k] > 0) | (r[k] <= 0), 1.0, floor) for k in range(process.K)]
     moments, goals, slopes = _stationarity(process, q)
     for step in range(max_steps):
@@ -257,8 +257,6 @@ def _divide(value: Vector, q: Vector) -> Vector:
 
 def _downhill(q: list[Vector], slopes: list[Vector], floor: float) -> float:
     """Return the largest derivative along which q may still move downhill."""
-    worst = 0.0
-    for q_k, slope in zip(q, slopes, strict=True):
-        down, up = (slope > 0) & (q_k > floor), (slope < 0) & (q_k < 1)
-        worst = max(worst, float(np.abs(slope[down | up]).max(initial=0.0)))
-    return worst
+    every, slope = np.concatenate(q), np.concatenate(slopes)
+    free = np.where(slope > 0, every > floor, every < 1)
+    return float(np.abs(slope[free]).max(initial=0.0))
