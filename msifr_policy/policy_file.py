@@ -175,8 +175,9 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         weights = file.beliefs.weights
         if weights is not None:
             beside = _weights_path(path, weights)
-            if remember(_read(beside, MAX_WEIGHTS_BYTES), where=str(beside)) != weights:
-                raise InputError("not the weights the policy file names", where=str(beside), remedy="copy both files")
+            both = "a learned policy is two files: copy both"
+            if remember(_read(beside, MAX_WEIGHTS_BYTES, both), where=str(beside)) != weights:
+                raise InputError("not the weights the policy file names", where=str(beside), remedy=both)
         try:
             file.policy()
         except InputError as error:
@@ -207,13 +208,15 @@ def _weights_path(path: Path, sha256: str) -> Path:
     return path.with_name(f"{path.stem}.{sha256[:12]}.safetensors")
 
 
-def _read(path: Path, most: int) -> bytes:
+def _read(path: Path, most: int, remedy: str = "") -> bytes:
     try:
-        if os.path.getsize(path) > most:
-            raise InputError(f"larger than {most} bytes", where=str(path))
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            raw = file.read(most + 1)
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+        raise InputError(f"cannot be read: {error.strerror or error}", where=str(path), remedy=remedy) from error
+    if len(raw) > most:
+        raise InputError(f"larger than {most} bytes", where=str(path))
+    return raw
 
 
 class _Versioned(msgspec.Struct):

@@ -119,7 +119,7 @@ def test_prompts_that_the_policy_has_seen_are_remarked(files, tmp_path, attempts
     [
         (("evaluate", "missing.json", "missing.jsonl"), "missing.json: cannot be read"),
         (("simulate", "POLICY"), "TRACES are missing"),
-        (("simulate", "--hazard", "2"), "hazard 2.0"),
+        (("simulate", "--hazard", "2"), "--hazard: (2.0,"),
         (("score", "missing.jsonl"), "missing.jsonl: no such file"),
         (("score", "TEST", "--schedule", "daily"), "unknown schedule 'daily'"),
         (("score", "TEST", "--schedule", "every:5:tokens", "--tokenizer", "missing-tokenizer"), "missing-tokenizer"),
@@ -136,6 +136,16 @@ def test_prompts_that_the_policy_has_seen_are_remarked(files, tmp_path, attempts
         (("score", "TEST", "-o", "FOLDER"), "is a folder, where a file is meant"),
         (("simulate", "--stage-cost", "0"), "attempts cost nothing"),
         (("simulate", "--hazard", "often"), "is not a number"),
+        (("simulate", "--stage-cost", "nan"), "--stage-cost: (nan,"),
+        (("simulate", "--accept-clean", "2"), "--accept-clean: (2.0,) must lie between 0 and 1"),
+        (("simulate", "--stages", "3", "--hazard", "0.1,0.2"), "--hazard: 2 values for 3 stages"),
+        (("fit", "TEST", "-o", "TEST"), "is one of the inputs"),
+        (("score", "TEST", "-o", "TEST"), "is one of the inputs"),
+        (("fit", "TEST", "-o", "/dev/stdout", "--json"), "is where --json prints"),
+        (("fit", "TEST", "-o", "OUT", "--holdout", "nan"), "holdout = nan"),
+        (("fit", "TEST", "-o", "OUT", "--holdout", "0.99999"), "no prompts are left to fit on"),
+        (("score", "TEST", "--validators", ""), "unknown validators ''"),
+        (("evaluate", "/dev/zero", "TEST"), "larger than"),
     ],
 )
 def test_errors_are_one_line_that_says_what_and_what_to_do(files, arguments, says):
@@ -351,6 +361,8 @@ def test_output_goes_through_links_and_never_replaces_a_device(files, tmp_path):
     assert json.loads((tmp_path / "real" / "policy.json").read_text())["schema_version"] == 2
     assert "No space left" in run("fit", files / "train.jsonl.gz", "-o", "/dev/full", code=2).stderr
     assert os.stat("/dev/full").st_mode & 0o170000 == 0o020000
+    assert "No space left" in run("score", files / "test.jsonl", "-o", "/dev/full", code=2).stderr
+    assert os.stat("/dev/full").st_mode & 0o170000 == 0o020000
     run("fit", files / "train.jsonl.gz", "-o", tmp_path / "new" / "folder" / "policy.json")
     assert (tmp_path / "new" / "folder" / "policy.json").exists()
 
@@ -384,3 +396,42 @@ main(["fit", {str(files / "test.jsonl")!r}, "-o", {str(tmp_path / "p.json")!r}, 
     assert done.returncode == 2
     assert "learned beliefs need torch" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_printed_is_what_was_said(files, tmp_path):
+    """Brackets, colons and backslashes are no markup."""
+    assert (
+        "function:a:b:c"
+        in run(
+            "generate",
+            "--model",
+            "x",
+            "--prompts",
+            "y",
+            "--policy",
+            "none",
+            "-o",
+            "z.jsonl",
+            "--filter",
+            "function:a:b:c",
+            code=2,
+        ).stderr
+    )
+    out = tmp_path / ":smile: [bold]x.json"
+    assert f"policy file: {out}" in run("fit", files / "train.jsonl.gz", "-o", out).stdout
+    assert r"a\[bold]b.json" in run("evaluate", r"a\[bold]b.json", "t.jsonl", code=2).stderr
+
+
+def test_an_interrupt_while_the_program_loads_ends_with_status_130():
+    code = """
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "msifr_integrations.cli.fit":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from msifr_integrations.cli.entry import run
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr) == (130, "")

@@ -187,6 +187,10 @@ def test_weights_that_do_not_fit_are_refused(learned_fit):
     arrays["beliefs.bias"][0] = np.inf
     with pytest.raises(InputError, match=r"beliefs\.bias is not finite"):
         Network(remember(to_bytes(arrays))).predict(k, values)
+    for name, of_what, says in (("scale", 0 * arrays["beliefs.scale"], "not above 0"), ("checkpoint", 1.0, "shape")):
+        odd = remember(to_bytes({**recall(beliefs.weights), f"beliefs.{name}": np.asarray(of_what, dtype=np.float32)}))
+        with pytest.raises(InputError, match=rf"beliefs\.{name} .*{says}"):
+            Network(odd).predict(k, values)
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(json.dumps({"weights": "../../etc/passwd"}), type=Network)
     with pytest.raises(InputError, match="do not have 1 coefficients"):

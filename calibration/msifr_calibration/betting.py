@@ -44,7 +44,7 @@ def accepted_needed(alpha: float, confidence: float) -> int:
     _check(alpha)
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence} must lie strictly between 0 and 1")
-    return max(1, math.ceil(math.log(1 - confidence) / math.log(1 - alpha) - 1e-9))
+    return max(1, math.ceil(math.log(1 - confidence) / math.log1p(-alpha) - 1e-9))
 
 
 def betting_prompts_needed(alpha: float, confidence: float) -> int:

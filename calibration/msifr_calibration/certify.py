@@ -199,7 +199,8 @@ def _remedy(tested: Tested, candidates: Sequence[Candidates], options: FitOption
     else:
         enough = math.ceil(prompts * wanted / (MOST_TO_CERTIFY * in_all))
         first = f"bring about {enough} prompts, not {prompts} (and --certify-share {MOST_TO_CERTIFY:g})"
-    if not tested.exact or options.certify_share is None:
+    share_now = f"{options.certify_share or 1:.6g}"
+    if not tested.exact or share_now == "1":
         return first
     allowed = math.ceil(1000 * (1 - (1 - options.confidence) ** (1 / n))) / 1000
-    return f"{first}, or allow more: --max-false-reject {allowed:g} --certify-share {options.certify_share:g}"
+    return f"{first}, or allow more: --max-false-reject {allowed:g} --certify-share {share_now}"

@@ -82,6 +82,13 @@ def _fit(
     options: FitOptions,
     progress: Callable[[str], None],
 ) -> list[Fit]:
+    for family in fitting:
+        if not family.table.n_attempts:
+            raise InputError(
+                "no prompts are left to fit on",
+                where=f"family {family.name}" if family.name else "fit",
+                remedy="hold out fewer, or add prompts",
+            )
     candidates = fit_candidates(fitting, options, progress=progress)
     held_out = [
         each.fitted.extend(table, each.family.traces) for each, table in zip(candidates, certifying, strict=True)

@@ -95,7 +95,7 @@ def _layers(weights: str, n_columns: int) -> Layers:
         layers = Layers(*(arrays[f"beliefs.{name}"].astype(np.float64) for name in Layers._fields))
     except KeyError as error:
         raise InputError(f"no tensor {error}", where="learned beliefs") from None
-    D, K = n_columns, len(layers.checkpoint)
+    D, K = n_columns, layers.checkpoint.shape[0] if layers.checkpoint.ndim else 0
     N, H = layers.hidden_bias.shape if layers.hidden_bias.ndim == 2 else (1, 1)
     NH = N * H
     shapes = ((D,), (D,), (D, NH), (D, NH), (NH,), (K, NH), (N, H, H), (N, H), (N, H, 2), (2,))
@@ -106,6 +106,8 @@ def _layers(weights: str, n_columns: int) -> Layers:
             )
         if not np.isfinite(layer).all():
             raise InputError(f"beliefs.{name} is not finite", where="learned beliefs")
+    if not (layers.scale > 0).all():
+        raise InputError("beliefs.scale is not above 0", where="learned beliefs")
     return layers
 
 

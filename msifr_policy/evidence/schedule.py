@@ -168,7 +168,7 @@ def auto_schedule(lengths: Sequence[int]) -> Schedule:
     Raises `InputError` if there are none.
     """
     if not lengths:
-        raise InputError("there are no traces", remedy="check the files named and --on-error skip counts")
+        raise InputError("there are no traces", remedy="name files that hold some")
     return Geometric(max(4, round(median(lengths) / 40)), 1.25, "characters")
 
 

@@ -12,7 +12,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -215,8 +214,9 @@ class EvidenceTable:
         arrays |= {f"{v.name}.verdict": pa.array(self.verdicts[:, i]) for i, v in enumerate(self.validators)}
         header = _Header(**{name: getattr(self, name) for name in _Header.__struct_fields__[:-1]})
         table = pa.table(arrays).replace_schema_metadata({_KEY: msgspec.json.encode(header)})
-        with replacing(Path(path)) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+        # By an open file: given a name, the library would delete what it cannot write, a device even.
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            pq.write_table(table, file, compression="zstd")
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> EvidenceTable:
@@ -379,7 +379,7 @@ def build_evidence(
     digest = hashlib.sha256()
     for trace in traces:
         if trace.id in replayed:
-            raise InputError(f"trace id {trace.id!r} occurs twice", remedy="give each attempt its own id")
+            raise InputError(f"trace id {trace.id!r} occurs twice", remedy="give each attempt of all files its own id")
         watch = Watch(schedule, validators, trace.prompt)
         replayed[trace.id] = _replay(trace, watch, schedule_unit, tokenizer)
         failures += watch.failures
@@ -388,7 +388,7 @@ def build_evidence(
         if progress is not None:
             progress(len(replayed))
     if not replayed:
-        raise InputError("there are no traces", remedy="check the files named and --on-error skip counts")
+        raise InputError("there are no traces", remedy="name files that hold some")
     every = list(replayed.values())
     sources = Counter(one.source for one in every)
     unit = unit or ("characters" if sources["characters"] else "tokens")

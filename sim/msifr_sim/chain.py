@@ -33,7 +33,7 @@ def empirical_chain(
     if not len(rows) or not table.n_accepted:
         raise InputError(
             f"{len(rows)} checkpoints and {table.n_accepted} accepted attempts make no model",
-            remedy="add traces",
+            remedy="add accepted attempts that pass a checkpoint",
         )
     last = table.n_checkpoints
     threshold = at_checkpoint(thresholds, np.arange(1, last + 1)) if len(thresholds) else np.zeros(last)

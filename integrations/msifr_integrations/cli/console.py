@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from msifr_policy.errors import MsifrError
 
@@ -40,17 +41,13 @@ class _Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         del file
-        _stderr.print(f"[bold red]error:[/] {_escape(self.message)}")
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+        _stderr.print(Text.assemble(("error:", "bold red"), " ", self.message))
 
 
 def prose(*lines: str, json: bool = False) -> None:
     """Print lines for people: to stdout, or to stderr when stdout is for JSON."""
     for line in lines:
-        (_stderr if json else _stdout).print(_escape(line))
+        (_stderr if json else _stdout).print(Text(line))
 
 
 def emit(record: Any) -> None:

@@ -12,13 +12,19 @@ import msgspec
 
 from msifr_calibration.options import FitOptions
 from msifr_integrations.cli.console import emit, prose, tracking
-from msifr_integrations.cli.options import ReadingOptions, gathered, json_option, reading_options, traces_argument
+from msifr_integrations.cli.options import (
+    ReadingOptions,
+    check_output,
+    gathered,
+    json_option,
+    reading_options,
+    traces_argument,
+)
 from msifr_integrations.cli.summary import certificate_lines, summary_lines
 from msifr_integrations.cli.tables import Loaded, load_table
 from msifr_integrations.cli.words import EvidenceOptions, evidence_options
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
-from msifr_policy.files import check_writable
 from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
 from msifr_sim import Summary
 
@@ -47,7 +53,6 @@ from msifr_sim import Summary
 @click.option(
     "--holdout",
     default=0.0,
-    type=click.FloatRange(0, 1, max_open=True),
     help="Share of the prompts to keep out of fitting and certifying, for an honest estimate of what is saved.",
 )
 @click.option(
@@ -74,10 +79,12 @@ def fit(
     from msifr_calibration.split import prompt_uniform
 
     files = _families(traces) if together else {"": list(traces)}
-    check_writable(out, folder=together)
+    if not 0 <= holdout < 1:
+        raise InputError(f"holdout = {holdout:g} must be at least 0 and below 1", where="--holdout")
+    aside = check_output(out, traces, folder=together, as_json=as_json) or as_json
     texts = options.method == "learned"
     loaded = {
-        name: load_table(paths, reading, evidence.checkpoints, evidence.rules, keep_texts=texts, as_json=as_json)
+        name: load_table(paths, reading, evidence.checkpoints, evidence.rules, keep_texts=texts, as_json=aside)
         for name, paths in files.items()
     }
     families, kept_out = [], []
@@ -98,7 +105,7 @@ def fit(
     records = {}
     for each, path, table, (name, came) in zip(fits, paths, kept_out, loaded.items(), strict=True):
         each.file.save(path)
-        records[name] = _say(each, path, table, came, as_json)
+        records[name] = _say(each, path, table, came, aside)
     if as_json and together:
         emit(
             {
@@ -136,6 +143,10 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
     ]
     if file.never_discards or not table.n_attempts:
         lines.append(file.certificate.message)
+        if kept_out.n_prompts and not file.certificate.certified:
+            lines.append(
+                f"(--holdout kept {kept_out.n_prompts} prompts out of this: numbers of prompts are without them)"
+            )
     else:
         savings = summarise(replay_policy(file.policy(), table), length_cap=file.length_cap.cap, seed=file.seed)
         told = {

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
-from msifr_policy.records.traces import OnError
+from msifr_policy.errors import InputError
+from msifr_policy.files import check_writable
+from msifr_policy.records.traces import OnError, find_trace_files
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+STDOUT = "/dev/stdout"
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document last on stdout.")
 traces_argument = click.argument("traces", nargs=-1, required=True, type=click.Path())
+
+
+def check_output(out: str, inputs: Sequence[str], *, folder: bool = False, as_json: bool = False) -> bool:
+    """Return whether prose must leave the standard output to the file `out`; checked before any work.
+
+    Raises `InputError` for an output that cannot be written, is one of the inputs, or is where the JSON goes.
+    """
+    check_writable(out, folder=folder)
+    for path in map(str, find_trace_files(inputs)):
+        if os.path.exists(out) and os.path.samefile(out, path):
+            raise InputError("is one of the inputs, and would be lost", where=out, remedy="name another output")
+    to_stdout = os.path.realpath(out) == os.path.realpath(STDOUT)
+    if to_stdout and as_json:
+        raise InputError("is where --json prints its document", where=out, remedy="write to a file")
+    return to_stdout
 
 
 def gathered(record: Callable[..., Any], into: str, **helps: str | dict[str, Any]) -> Callable[[F], F]:

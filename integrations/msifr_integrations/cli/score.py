@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from msifr_integrations.cli.console import emit, prose
-from msifr_integrations.cli.options import ReadingOptions, json_option, reading_options, traces_argument
+from msifr_integrations.cli.options import ReadingOptions, check_output, json_option, reading_options, traces_argument
 from msifr_integrations.cli.tables import load_table
 from msifr_integrations.cli.words import EvidenceOptions, evidence_options
-from msifr_policy.files import check_writable
 from msifr_policy.records.traces import SCHEMA_HELP
 
 
@@ -22,9 +21,8 @@ def score(
     traces: tuple[str, ...], out: str | None, evidence: EvidenceOptions, reading: ReadingOptions, as_json: bool
 ) -> None:
     """Replay the validators over TRACES and build the evidence table."""
-    if out:
-        check_writable(out)
-    table, _, skipped = load_table(traces, reading, evidence.checkpoints, evidence.rules, as_json=as_json)
+    aside = (out is not None and check_output(out, traces, as_json=as_json)) or as_json
+    table, _, skipped = load_table(traces, reading, evidence.checkpoints, evidence.rules, as_json=aside)
     if out:
         table.write(out)
     dead = table.ever_dead()
@@ -36,7 +34,7 @@ def score(
         f"rules at their defaults call {n_dead} attempts dead (not to be accepted whatever follows): "
         + ", ".join(f"{name} {n}" for name, n in by_validator.items()),
         *([f"evidence table: {out}"] if out else []),
-        json=as_json,
+        json=aside,
     )
     if as_json:
         emit(

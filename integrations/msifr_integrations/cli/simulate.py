@@ -20,7 +20,7 @@ from msifr_policy.policy_file import PolicyFile
 class _Hazard(msgspec.Struct, frozen=True, kw_only=True):
     """The hazard model in words: numbers, or one per stage separated by commas."""
 
-    stages: int = 8
+    stages: int | None = None
     hazard: str = "0.1"
     detection: str = "0.6"
     false_alarm: str = "0.005"
@@ -30,34 +30,47 @@ class _Hazard(msgspec.Struct, frozen=True, kw_only=True):
     prompt_cost: float = 0.0
 
     def model(self) -> Any:
-        """Return the `HazardModel`. Raises `InputError` for numbers that are none, or where nothing costs anything."""
+        """Return the `HazardModel`. Raises `InputError`, naming the option, for numbers that do not fit."""
         from msifr_policy.exact.hazard import HazardModel
 
-        names = ("hazard", "detection", "false_alarm", "stage_cost")
-        hazard, detection, false_alarm, costs = (self._per_stage(name) for name in names)
+        per_stage = {name: self._numbers(name) for name in ("hazard", "detection", "false_alarm", "stage_cost")}
+        several = {name: len(values) for name, values in per_stage.items() if len(values) > 1}
+        n_stages = self.stages or max(several.values(), default=8)
+        for name, n in several.items():
+            if n != n_stages:
+                raise InputError(f"{n} values for {n_stages} stages", where=_flag(name), remedy="one, or one per stage")
+        numbers: dict[str, Any] = {
+            name: values * n_stages if len(values) == 1 else values for name, values in per_stage.items()
+        }
+        costs = numbers.pop("stage_cost")
+        single: dict[str, Any] = {
+            name: float(getattr(self, name)) for name in ("accept_clean", "accept_faulty", "prompt_cost")
+        }
+        for name, values in ({"stage_cost": costs} | numbers | {name: (x,) for name, x in single.items()}).items():
+            most = _LARGEST_COST if name.endswith("cost") else 1
+            if not all(0 <= value <= most for value in values):
+                raise InputError(f"{values} must lie between 0 and {most:g}", where=_flag(name))
         if not sum(costs) + self.prompt_cost > 0:
             raise InputError("attempts cost nothing", where="--stage-cost", remedy="give tokens per stage above 0")
-        return HazardModel(
-            hazard=hazard,
-            detection=detection,
-            false_alarm=false_alarm,
-            stage_costs=costs,
-            accept_clean=self.accept_clean,
-            accept_faulty=self.accept_faulty,
-            prompt_cost=self.prompt_cost,
-        )
+        return HazardModel(**numbers, stage_costs=costs, **single)
 
-    def _per_stage(self, name: str) -> tuple[float, ...]:
+    def _numbers(self, name: str) -> tuple[float, ...]:
         text = getattr(self, name)
         try:
-            values = tuple(float(word) for word in text.split(","))
+            return tuple(float(word) for word in text.split(","))
         except ValueError:
             raise InputError(
                 f"{text!r} is not a number, or numbers separated by commas",
-                where=f"--{name.replace('_', '-')}",
+                where=_flag(name),
                 remedy="such as 0.1, or 0.1,0.2 for two stages",
             ) from None
-        return values * self.stages if len(values) == 1 else values
+
+
+_LARGEST_COST = 1e9
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @click.command()
@@ -67,7 +80,10 @@ class _Hazard(msgspec.Struct, frozen=True, kw_only=True):
 @gathered(
     _Hazard,
     "hazards",
-    stages={"type": click.IntRange(1, 10_000), "help": "Hazard model: number of stages K."},
+    stages={
+        "type": click.IntRange(1, 10_000),
+        "help": "Hazard model: number of stages K; default: as many as numbers are given, or 8.",
+    },
     hazard="Hazard model: P(fatal error appears) per stage.",
     detection="Hazard model: P(flag) of a faulty attempt.",
     false_alarm="Hazard model: P(flag) of a clean attempt.",
@@ -107,6 +123,8 @@ def simulate(
     else:
         if not traces:
             raise InputError("TRACES are missing", where="msifr simulate", remedy="name the traces to model")
+        if hazards != _Hazard():
+            prose("note: the options of the hazard model are for simulating without POLICY", json=as_json)
         file = PolicyFile.load(policy)
         table = load_for_policy(file, traces, reading, as_json=as_json)
         with tracking(f"drawing {attempts} attempts"):

@@ -73,10 +73,11 @@ def parse_validators(text: str) -> tuple[Validator, ...]:
     if text.endswith(".json"):
         named = _read_json(text, list[_Named], "list of validators")
         return tuple(validator_with(each.name, each.parameters) for each in named)
-    names = [name.strip() for name in text.split(",")]
-    if unknown := set(names) - set(validator_names()):
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = set(names) - set(validator_names())
+    if unknown or not names:
         raise InputError(
-            f"unknown validators {', '.join(sorted(unknown))}",
+            f"unknown validators {', '.join(sorted(unknown)) or repr(text)}",
             where="--validators",
             remedy=f"known: {', '.join(validator_names())}",
         )
