@@ -223,7 +223,7 @@ def test_what_costs_nothing_more_is_not_looked_at() -> None:
 
 
 def test_a_chain_compiled_from_recorded_evidence_by_hand() -> None:
-    """Four attempts of random length, the threshold 1/2: one of two rejected ones is discarded at its first look."""
+    """Four attempts of random length, the threshold 1/2: one of two unaccepted ones is discarded at its first look."""
     spent = [10, 20, 25, 10, 20, 30, 10, 12, 6]  # the last entry of each attempt is its full cost
     worth = np.array([0.9, 0.9, 0, 0.2, 0.1, 0, 0.8, 0, 0])
     table = EvidenceTable(

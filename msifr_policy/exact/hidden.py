@@ -41,23 +41,19 @@ def hide(process: StageProcess, labels: Sequence[npt.ArrayLike], *, max_states: 
         everywhere = ~((beliefs > 0) & ~available).any(axis=1)
         exit_costs.append(np.where(everywhere, beliefs @ np.where(available, process.exit_costs[k], 0.0), np.inf))
         exit_utilities.append(beliefs @ process.exit_utilities[k])
-        index: dict[bytes, int] = {}
-        following: list[Vector] = []
-        rows, columns, weights = [], [], []
+        following: dict[bytes, tuple[int, Vector]] = {}  # number and belief of each state at k + 1
+        entries = []
         for b, mass in enumerate(np.asarray(beliefs @ P)):
             for p, belief in _split(mass, seen[k + 1]):
                 key = (np.round(belief, _DIGITS) + 0.0).tobytes()
-                if key not in index:
-                    index[key] = len(following)
-                    following.append(belief)
-                rows.append(b)
-                columns.append(index[key])
-                weights.append(p)
+                t, _ = following.setdefault(key, (len(following), belief))
+                entries.append((p, b, t))
         if len(following) > max_states:
             where = f"checkpoint {k + 1}"
             raise InputError(f"{len(following)} beliefs", where=where, remedy="use coarser labels or fewer stages")
+        weights, rows, columns = zip(*entries, strict=True)
         transitions.append(sp.csr_array((weights, (rows, columns)), shape=(len(beliefs), len(following))))
-        beliefs = np.array(following)
+        beliefs = np.array([belief for _, belief in following.values()])
     return replace(
         process,
         transitions=tuple(transitions),

@@ -275,14 +275,15 @@ def keep_checkpoints(
 
 
 def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Collection[int] | None) -> _Constrained:
-    where = frozenset(range(process.K)) if checkpoints is None else frozenset(checkpoints)
-    if not where <= set(range(process.K)):
-        raise InputError(f"checkpoints {sorted(where - set(range(process.K)))}", remedy=f"0 … {process.K - 1}")
-    finished = prospects(process)
+    every = range(process.K)
+    where = frozenset(every if checkpoints is None else checkpoints)
+    if outside := where.difference(every):
+        raise InputError(f"checkpoints {sorted(outside)}", remedy=f"0 … {process.K - 1}")
+    M, r = prospects(process)
     full = _Vertex(
         price=np.inf,
-        utility=float(process.initial @ finished.utility[0]),
-        tokens=float(process.prompt_cost + process.initial @ finished.remaining_cost[0]),
+        utility=float(process.initial @ M[0]),
+        tokens=float(process.prompt_cost + process.initial @ r[0]),
         choices=tuple(np.zeros(size, np.int8) for size in process.sizes[:-1]),
     )
     return _Constrained(
@@ -290,7 +291,7 @@ def _problem(process: StageProcess, actions: Collection[Action], checkpoints: Co
         Action.DISCARD in actions,
         Action.EXIT in actions and process.has_exit,
         where,
-        tuple(r > 0 for r in finished.remaining_cost),
+        tuple(r_k > 0 for r_k in r),
         full,
     )
 

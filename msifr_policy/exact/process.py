@@ -202,16 +202,14 @@ def mixture(weights: npt.ArrayLike, processes: Sequence[StageProcess]) -> StageP
     if w.size != len(processes):
         raise InputError(f"{w.size} weights for {len(processes)} processes", where="mixture")
     _check_distribution(w, "mixture weights")
-    K = max(process.K for process in processes)
-    padded = [pad(process, K) for process in processes]
+    stages = max(process.K for process in processes)
+    padded = [pad(process, stages) for process in processes]
 
-    def joined(name: str) -> tuple[Vector, ...]:
-        return tuple(map(np.concatenate, zip(*(getattr(process, name) for process in padded), strict=True)))
+    def joined(name: str, join: Any = np.concatenate) -> tuple[Any, ...]:
+        return tuple(map(join, zip(*(getattr(process, name) for process in padded), strict=True)))
 
     return StageProcess(
-        transitions=tuple(
-            sp.block_diag([process.transitions[k] for process in padded], format="csr") for k in range(K)
-        ),
+        transitions=joined("transitions", partial(sp.block_diag, format="csr")),
         stage_costs=joined("stage_costs"),
         utility=np.concatenate([process.utility for process in padded]),
         initial=np.concatenate([p * process.initial for p, process in zip(w, padded, strict=True)]),

@@ -52,15 +52,9 @@ def draw_outcomes(
     """
     if n_attempts < 1:
         raise InputError(f"{n_attempts} attempts", remedy="at least 1")
-    dtypes = {
-        "cost_full": float,
-        "cost_policy": float,
-        "accepted": bool,
-        "discarded": bool,
-        "stop_k": int,
-        "reached": int,
-    }
-    columns: dict[str, NDArray] = {name: np.empty(n_attempts, dtype) for name, dtype in dtypes.items()}
+    names = ("cost_full", "cost_policy", "accepted", "discarded", "stop_k", "reached")
+    dtypes = (float, float, bool, bool, int, int)
+    columns: dict[str, NDArray] = {name: np.empty(n_attempts, dtype) for name, dtype in zip(names, dtypes, strict=True)}
     for start in range(0, n_attempts, at_once):
         drawn = draw(min(at_once, n_attempts - start))
         for column, part in zip(columns.values(), drawn, strict=True):
