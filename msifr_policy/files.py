@@ -49,8 +49,10 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
                 while len(line) >= longest and not line.endswith(b"\n"):
                     line = stream.readline(longest)
     except (OSError, EOFError, zlib.error) as error:
-        where = f"{os.fspath(path)}, line {number + 1}"
-        raise InputError(f"cannot be read: {error}", where=where, remedy="the file may be cut short") from error
+        where, remedy = f"{os.fspath(path)}, line {number + 1}", "the file may be cut short"
+        if isinstance(error, OSError) and error.errno:  # the system's word, not that of an unpacker
+            where, remedy = os.fspath(path), ""
+        raise InputError(f"cannot be read: {error}", where=where, remedy=remedy) from error
 
 
 def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Path:
@@ -64,9 +66,13 @@ def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Pat
         if place.exists() and place.is_dir() != folder:
             wanted, found = ("folder", "file") if folder else ("file", "folder")
             raise InputError(f"is a {found}, where a {wanted} is meant", where=where, remedy=f"name a {wanted}")
+        if where.endswith(os.sep) and not folder:
+            raise InputError("names a folder, where a file is meant", where=where, remedy="name a file in it")
         if not _is_stream(place):
             # Not for streams: what a link in /proc leads to has no name.
             place = Path(os.path.realpath(place))
+            if place.is_symlink():
+                raise InputError("is a link that leads in a circle", where=where, remedy="name another place")
             home = place if folder else place.parent
             home.mkdir(parents=True, exist_ok=True)
             # Only trying tells: the superuser has every permission, and yet a disk may be read-only.
@@ -87,7 +93,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     place = check_writable(path)
     whole = not _is_stream(place)
-    written = place.with_name(f".{place.name}.part") if whole else place
+    # Short whatever the name, and the same each time: what a killed run leaves is written over by the next.
+    written = place.with_name(f".{zlib.crc32(os.fsencode(place.name)):08x}.part") if whole else place
     try:
         yield written
         if whole:

@@ -262,7 +262,7 @@ def test_a_file_that_is_cut_short_says_so(tmp_path: Path, packed: bytes) -> None
     (tmp_path / "t").write_bytes(packed)
     with pytest.raises(InputError, match=r"t, line \d+: cannot be read: .*cut short"):
         list(read_lines(tmp_path / "t"))
-    with pytest.raises(InputError, match=r"none, line 1: cannot be read"):
+    with pytest.raises(InputError, match=r"none: cannot be read"):
         list(read_lines(tmp_path / "none"))
 
 
@@ -274,3 +274,24 @@ def test_a_line_that_is_too_long_is_cut_and_the_next_is_read(tmp_path: Path) -> 
             (f"{path}, line 1", (b"x" * length + b"\n")[:11]),
             (f"{path}, line 2", b"next\n"),
         ]
+
+
+def test_long_names_are_written(tmp_path: Path) -> None:
+    """The longest name a file may have leaves no room for one beside it that is longer."""
+    path = tmp_path / ("x" * 255)
+    write(path)
+    assert path.read_text() == "new"
+    with pytest.raises(InputError, match="too long"):
+        write(tmp_path / ("x" * 256))
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_circles_of_links_and_names_of_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(InputError, match="circle"):
+        write(tmp_path / "one")
+    assert (tmp_path / "one").is_symlink()
+    with pytest.raises(InputError, match="names a folder"):
+        check_writable(f"{tmp_path}/new/")
+    check_writable(f"{tmp_path}/new/", folder=True)

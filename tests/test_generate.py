@@ -530,8 +530,8 @@ def test_prompts_are_read_plain_and_packed(tmp_path: Path) -> None:
     [
         ('{"prompt_id": "b"', r"line 2: Input data was truncated"),
         ('{"prompt_id": "b"}', r"line 2: .*missing required field `prompt` \(a prompt is \{"),
-        ('{"prompt_id": 3, "prompt": "x"}', r"line 2: Expected `str`, got `int` - at `\$.prompt_id`"),
-        ('{"prompt_id": "b", "prompt": "x", "gold": 4}', r"line 2: .*`\$.gold`"),
+        ('{"prompt_id": true, "prompt": "x"}', r"line 2: Expected `str`, got `bool` - at `\$.prompt_id`"),
+        ('{"prompt_id": "b", "prompt": "x", "gold": [4]}', r"line 2: .*`\$.gold`"),
         ('{"prompt_id": "", "prompt": "x"}', r"line 2: `prompt_id` and `prompt` must not be empty"),
         ("[]", r"line 2: Expected `object`"),
         (GOOD, r"prompt_id 'a' occurs twice"),
@@ -549,7 +549,7 @@ def test_bad_prompts_are_refused_with_their_place(tmp_path: Path, line: str, mes
 
 def test_other_bad_input_is_refused(tmp_path: Path) -> None:
     out, good = tmp_path / "out.jsonl", write_lines(tmp_path / "prompts.jsonl", GOOD)
-    with pytest.raises(InputError, match=r"absent, line 1: cannot be read"):
+    with pytest.raises(InputError, match=r"absent: cannot be read"):
         list(read_prompts(tmp_path / "absent"))
     half = tmp_path / "half.gz"
     half.write_bytes(gzip.compress(GOOD.encode() * 100)[:-20])
@@ -607,6 +607,16 @@ def test_the_chat_template_wraps_the_prompt(tmp_path: Path) -> None:
     chat, plain = records(tmp_path / "chat.jsonl"), records(tmp_path / "plain.jsonl")
     assert [r["text"] for r in chat.values()] == [r["text"] for r in plain.values()]
     assert {r["prompt"] for r in chat.values()} == {prompt.prompt}
+
+
+def test_numbers_are_ids_and_answers_of_prompts_too(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        '{"prompt_id": 7, "prompt": "x", "gold": 4, "group": 2}\n{"prompt_id": "b", "prompt": "y", "gold": 0.5}\n'
+    )
+    one, two = read_prompts(path)
+    assert (one.prompt_id, one.gold, one.group) == ("7", "4", "2")
+    assert two.gold == "0.5"
 
 
 def test_policies_are_told_apart() -> None:

@@ -27,7 +27,7 @@ from msifr_policy.policy_file import PolicyFile
 @gathered(
     GenerateOptions,
     "options",
-    attempts={"type": click.IntRange(1), "help": "Attempts per prompt."},
+    attempts={"type": click.IntRange(1, 1_000_000), "help": "Attempts per prompt."},
     slots={"type": click.IntRange(1), "help": "Attempts generated side by side."},
     max_new_tokens={"type": click.IntRange(1), "help": "Longest attempt, in tokens."},
     temperature={"type": click.FloatRange(0), "help": "Sampling temperature; 0 is greedy."},

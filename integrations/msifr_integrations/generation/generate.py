@@ -111,17 +111,17 @@ def generate(
             say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
             settings = journal.settings
         else:
-            with _engine_for(model, tokenizer, options, say) as (engine, model, tokenizer):
-                settings |= _model_settings(model) | {"engine": engine.name}
-                full = _reference(options.compare, settings)
-                tasks = _tasks(todo, tokenizer, options)
-                journal.begin(settings)
-                try:
+            try:
+                with _engine_for(model, tokenizer, options, say) as (engine, model, tokenizer):
+                    settings |= _model_settings(model) | {"engine": engine.name}
+                    full = _reference(options.compare, settings)
+                    tasks = _tasks(todo, tokenizer, options)
+                    journal.begin(settings)
                     Run(engine, tasks, policy or NEVER_DISCARD, accept, tokenizer, journal, options, progress).drain()
-                except KeyboardInterrupt:
-                    done = f"{len(journal.entries)} of {len(tasks)} attempts are done and kept in {os.fspath(out)}"
-                    say(f"interrupted: {done}; start again with the same command to go on")
-                    raise
+            except KeyboardInterrupt:
+                done = f"{len(journal.entries)} of {len(todo) * options.attempts} attempts are done"
+                say(f"interrupted: {done} and kept in {os.fspath(out)}; start again with the same command to go on")
+                raise
         totals = total(journal.entries)
     _remark(totals, settings["policy"], say)
     return Result(

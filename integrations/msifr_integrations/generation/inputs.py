@@ -32,9 +32,16 @@ def read_records(path: str | os.PathLike[str], kind: type[T], remedy: str) -> It
 
 
 def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
-    """Yield the prompts of a file. Raises `InputError` as `read_records` does."""
+    """Yield the prompts of a file; numbers are read as ids and answers, too. Raises `InputError` as `read_records`."""
     example = '{"prompt_id": "…", "prompt": "…", "gold": "…", "group": "…"}'
-    return read_records(path, Prompt, f"a prompt is {example}; the last two may be left out")
+    for where, line in read_lines(path):
+        try:
+            record = msgspec.json.decode(line, type=dict[str, Any])
+            texts = {n: str(record[n]) for n in ("prompt_id", "gold", "group") if type(record.get(n)) in (int, float)}
+            yield msgspec.convert(record | texts, Prompt)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            remedy = f"a prompt is {example}; the last two may be left out"
+            raise InputError(str(error), where=where, remedy=remedy) from None
 
 
 def check_prompts(prompts: Iterable[Prompt], accept: FinalFilter) -> list[Prompt]:

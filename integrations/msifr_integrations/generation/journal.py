@@ -127,9 +127,8 @@ class Journal(AbstractContextManager["Journal"]):
 
         Raises `InputError` if they cannot be written, are no pair, or are being written by another process.
         """
-        self.path, self._ledger_path = Path(out), ledger_path(out)
+        self.path, self._ledger_path = check_writable(out), check_writable(ledger_path(out))
         for path in (self.path, self._ledger_path):
-            check_writable(path)
             if path.exists() and not path.is_file():
                 raise InputError("is no regular file, which a run needs to go on with", where=str(path))
         self.settings: dict[str, Any] | None = None

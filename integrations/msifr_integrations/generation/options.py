@@ -57,6 +57,8 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name, known in (("engine", get_args(EngineKind)), ("dtype", DTYPES)):
             if getattr(self, name) not in known:
                 raise InputError(f"unknown {name} {getattr(self, name)!r}", remedy=f"known: {', '.join(known)}")
+        if self.compare is not None and not os.fspath(self.compare):
+            raise InputError("no file is named to compare with", where="compare", remedy="name the output of a run")
         _ = self.sampling
 
     @property
