@@ -100,7 +100,7 @@ def _layers(weights: str, n_columns: int) -> Layers:
     NH = N * H
     shapes = ((D,), (D,), (D, NH), (D, NH), (NH,), (K, NH), (N, H, H), (N, H), (N, H, 2), (2,))
     for name, layer, shape in zip(Layers._fields, layers, shapes, strict=True):
-        if layer.shape != shape or not K:
+        if layer.shape != shape or not layer.size:
             raise InputError(
                 f"beliefs.{name} has shape {list(layer.shape)}, not {list(shape)}", where="learned beliefs"
             )

@@ -67,7 +67,7 @@ def never_discard(process: StageProcess) -> StagePolicy:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Totals(Generic[Number]):
+class PolicyTotals(Generic[Number]):
     """What a policy costs and keeps per attempt, in floats or in exact Fractions; costs in tokens.
 
     tokens: E[T]. tokens_full: E[N]. utility_kept: E[U; R], EXIT's utility included. utility_full: E[U].
@@ -90,7 +90,7 @@ class Totals(Generic[Number]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Headline(Totals[Number]):
+class Headline(PolicyTotals[Number]):
     """The headline quantities of theory §1. utility_lost: E[M_τ; discarded]."""
 
     utility_lost: Number

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.evaluation import StagePolicy, Totals, evaluate, mix
+from msifr_policy.exact.evaluation import StagePolicy, PolicyTotals, evaluate, mix
 from msifr_policy.exact.prices import checked_costs
 from msifr_policy.exact.process import StageProcess, Vector, at_end, check_number, check_values, go_on, prospects
 from msifr_policy.policy import Action
@@ -47,7 +47,7 @@ _ROUNDING = 1e-13  # relative size of what is taken for rounding error in F
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PricedPolicies(Totals[Any]):
+class PricedPolicies(PolicyTotals[Any]):
     """Optimal policies for L prices, from conservative (high price) to aggressive (low) when the prices fall.
 
     prices: `[L]` tokens per unit of utility, Λ = λ* + μ; `inf` asks to lose nothing first and to save second.
