@@ -1,7 +1,5 @@
 """Arithmetic over checkpoints: values that one checkpoint has, the stop rule, and where it first fires."""
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np

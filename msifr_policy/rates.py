@@ -1,7 +1,5 @@
 """The headline numbers of theory §1, from totals: saving rate s, false-reject rate f, net cost factor [T2]."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -4,8 +4,6 @@ The null hypothesis is H: f ≥ α (the certificate's) where f is the false-reje
 at any finite sample size. Martingales are kept in logs.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

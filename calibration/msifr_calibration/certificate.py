@@ -6,8 +6,6 @@ aggressive, and the first that is not rejected ends the sequence; so with probab
 by any rule.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

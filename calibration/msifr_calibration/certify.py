@@ -6,8 +6,6 @@ the pool as sampled, and says so; no family takes a policy by which it seems to 
 cheapest certified policy is taken.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

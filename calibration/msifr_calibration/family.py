@@ -1,7 +1,5 @@
 """Families of traces: a model on a benchmark, with the evidence of its attempts and the texts behind it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

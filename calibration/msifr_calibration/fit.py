@@ -4,8 +4,6 @@ Several **families** of traces (other models, other benchmarks) can be fitted to
 they learn of words and evidence, and families too small to be certified alone are certified in pools (`certify`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any

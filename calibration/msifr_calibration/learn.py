@@ -1,7 +1,5 @@
 """Learning, the first half of learn-then-test: beliefs, and a path of policies to be tested on other prompts [T10]."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The plain length cap: the policy that reads nothing, against which every other one has to stand."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How a policy is fitted and certified: the one place of defaults for library and command line."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal
 

@@ -26,8 +26,6 @@ It ends at the policy with the least cost per accepted sample, the sample's own 
 Lost good samples are counted half as observed and half as Σ M_τ [T4]; the mean is steadier than either.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

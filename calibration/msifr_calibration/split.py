@@ -1,7 +1,5 @@
 """Splits by prompt: attempts of one prompt are never on both sides."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

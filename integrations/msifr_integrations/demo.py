@@ -5,8 +5,6 @@ again on fresh prompts with the policy and without (same seeds), and compare. Wr
 and `report.html` (the plots). Everything is made here, on CPU or on a GPU if there is one; nothing is downloaded.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

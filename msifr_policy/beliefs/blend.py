@@ -14,8 +14,6 @@ With η = log(M/(1 − M)) of each,
 where a, b ≥ 0 are fitted to cross-fitted estimates (stacking: Wolpert 1992).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 

@@ -5,8 +5,6 @@ Checkpoint k uses group `group_of[k - 1]`, and checkpoints beyond the list the l
 runs without the libraries it was fitted with.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Annotated, TypeAlias
 

@@ -11,8 +11,6 @@ two outer functions is averaged over them. Only evaluation lives here, plain num
 a policy runs without the library it was learned with.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Annotated, NamedTuple
 

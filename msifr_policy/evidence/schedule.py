@@ -9,8 +9,6 @@ A `Schedule` is a frozen record; `schedule.start()` gives a `Clock`, which is fe
 the checkpoints inside each.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from statistics import median

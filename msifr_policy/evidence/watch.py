@@ -8,8 +8,6 @@ joined, so a validator sees each character once.
 rest of the attempt: its scores are NaN, and the failure is counted. It never discards.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

@@ -14,8 +14,6 @@ of DISCARD. Everything reported follows from two recursions over checkpoints (le
 With U = A, f = Σ_k lost_k / E[U] is P(discarded | A = 1 had it been finished).
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

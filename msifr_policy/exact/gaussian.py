@@ -30,8 +30,6 @@ References: Wald (1945), *Sequential tests of statistical hypotheses*, Ann. Math
 787-802 (the constant).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -17,8 +17,6 @@ are `fractions.Fraction`. Labelled attempts are fitted by counting, unlabelled o
 Laird and Rubin (1977) with the stage of the fault as the missing datum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias

@@ -8,8 +8,6 @@ that see the labels alone. Reference: Åström (1965), *Optimal control of Marko
 information*.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -23,8 +23,6 @@ calibrated M̂ have conditional mean zero, and any bet ν_k(F_k) on them has
 Reference: Williams (1991), *Probability with Martingales*, §10.10 (optional stopping).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -21,8 +21,6 @@ References: Dinkelbach (1967), *On nonlinear fractional programming*; Puterman (
 Severance (1976), *Mathematical techniques for efficient record segmentation* (the search for vertices).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from msifr_policy.errors import InputError
-from msifr_policy.exact.evaluation import StagePolicy, PolicyTotals, evaluate, mix
+from msifr_policy.exact.evaluation import PolicyTotals, StagePolicy, evaluate, mix
 from msifr_policy.exact.prices import checked_costs
 from msifr_policy.exact.process import StageProcess, Vector, at_end, check_number, check_values, go_on, prospects
 from msifr_policy.policy import Action

@@ -10,8 +10,6 @@ runs at checkpoint k costs every attempt that arrives there unfinished, whatever
 puts that into the stage that ends there; `optimum.keep_checkpoints` weighs it against what looking there saves.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

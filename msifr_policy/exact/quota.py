@@ -11,8 +11,6 @@ Perfectly correlated attempts are the limit a + b → 0: one failure says it all
 Statistical Decisions*, chapter 12.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

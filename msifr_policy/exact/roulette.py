@@ -20,8 +20,6 @@ looks at the state only. References: Kahn and Marshall (1953) for roulette; Kish
 (2007), *A tutorial on geometric programming*.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

@@ -11,8 +11,6 @@ The strategies draw trees, processes, policies, and calibrated and miscalibrated
 be installed (`pip install hypothesis`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction

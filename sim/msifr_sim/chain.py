@@ -6,8 +6,6 @@ does not depend on its past. That is an approximation (replay makes none), and w
 exact optimum and endless Monte Carlo of policies and futures that were never recorded.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Monte Carlo of the hazard model under "discard at the first flag", as outcomes like any others."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

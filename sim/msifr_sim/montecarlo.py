@@ -4,8 +4,6 @@ Cost O(n·K·log S) and memory O(n) beside the process: one uniform number per a
 cumulative transition rows laid end to end.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias

@@ -4,8 +4,6 @@ Replay, Monte Carlo and live runs all end in `Outcomes`; `summarise` is the only
 factor are estimated. Intervals are percentile bootstraps over prompts, the unit of independence.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Replay: a policy over recorded attempts, paying for each only up to where it would have been stopped."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from msifr_policy.evidence.table import EvidenceTable

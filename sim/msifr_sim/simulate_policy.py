@@ -1,7 +1,5 @@
 """A fitted policy under a model: compiled from evidence, evaluated exactly, and drawn from."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from msifr_policy.evidence.table import EvidenceTable

@@ -10,8 +10,6 @@ Three steps, of one family of traces or of many:
 All estimates are cross-fitted by prompt over all families: none comes from a model that was fitted to the prompt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

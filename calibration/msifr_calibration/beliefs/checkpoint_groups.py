@@ -1,7 +1,5 @@
 """What linear models share: groups of checkpoints with enough data, folds by prompt, standardised evidence."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Beliefs as they were fitted: the record every shape of them ends in, and how good they are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -11,8 +11,6 @@ runs to its limit), and the worth needs r_k up to a monotone map per checkpoint 
 A group is a run of checkpoints with enough attempts of both outcomes to be fitted on its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from itertools import product

@@ -12,8 +12,6 @@ over all families: none comes from a network that was trained on the prompt. On 
 counts. The number of epochs is the one with the least cross-fitted loss.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple

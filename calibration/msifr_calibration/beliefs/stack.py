@@ -1,7 +1,5 @@
 """All families end to end: rows, attempts, folds, as those need them who fit one model to many families."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -15,8 +15,6 @@ checkpoints: loss and gradient cost O(words). Five regressions are fitted, each 
 each says of those is the cross-fitted score. New prompts are scored by the mean of the weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

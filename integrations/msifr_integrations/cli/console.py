@@ -1,7 +1,5 @@
 """How the command line speaks: progress and prose on stderr or a terminal, JSON last on stdout, errors in one line."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

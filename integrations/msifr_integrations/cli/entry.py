@@ -1,7 +1,5 @@
 """The program `msifr`: an interrupt ends it with status 130 even while its parts are being loaded."""
 
-from __future__ import annotations
-
 import sys
 
 

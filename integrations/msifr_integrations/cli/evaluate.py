@@ -1,7 +1,5 @@
 """`msifr evaluate`: what a policy would have saved and lost on traces."""
 
-from __future__ import annotations
-
 import click
 
 from msifr_integrations.cli.options import ReadingOptions, json_option, reading_options, traces_argument

@@ -1,7 +1,5 @@
 """`msifr fit`: from traces to a certified policy file, or one per family."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`msifr generate`: a run under a policy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

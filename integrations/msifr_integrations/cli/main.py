@@ -1,7 +1,5 @@
 """The command `msifr`: a file for each of its commands, which read files, call the library, and say what came out."""
 
-from __future__ import annotations
-
 import os
 from importlib.metadata import version
 

@@ -1,7 +1,5 @@
 """Options of commands, and how they become the records that the library takes."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`msifr score`: the evidence table of traces."""
 
-from __future__ import annotations
-
 import click
 
 from msifr_integrations.cli.console import emit, prose

@@ -1,7 +1,5 @@
 """`msifr simulate`: what a policy saves under a model, before anything is run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import click

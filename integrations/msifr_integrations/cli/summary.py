@@ -1,7 +1,5 @@
 """How a summary is said: every number with its interval and its meaning, and the certificate beside it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

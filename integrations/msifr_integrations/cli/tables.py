@@ -1,7 +1,5 @@
 """From trace files to evidence tables, read once, with progress; what was skipped, failed or differs is said."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """What words of the command line stand for: schedules, validators, final filters."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

@@ -5,8 +5,6 @@ text does not depend on the other attempts of the batch. The samples that travel
 earlier sampler, from other random streams: recording again, with whatever seed, gives other samples of the same law.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path

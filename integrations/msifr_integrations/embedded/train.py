@@ -14,8 +14,6 @@ afterwards on "fresh" problems, which share no prompt with the training problems
 the weights. On one device a run repeats up to rounding.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import json

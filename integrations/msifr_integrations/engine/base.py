@@ -1,7 +1,5 @@
 """What engines have in common: the attempt that goes in, the events that come out, and how to run them."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable, Sequence

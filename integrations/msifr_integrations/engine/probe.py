@@ -1,7 +1,5 @@
 """Which engine a model can run in: found out by running it, since no configuration tells the whole truth."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -11,8 +11,6 @@ halves: a tree over the token ids, and at each node a number of its own that say
 moves by no more than the logits do, so a token changes with probability of about 1e-6.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

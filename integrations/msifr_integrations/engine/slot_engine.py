@@ -15,8 +15,6 @@ The host holds the truth about rows (who, how long, which token); the device hol
 and CUDA alike; speeds on a GPU have not been measured.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal

@@ -9,8 +9,6 @@ token to choose from. Batches hold prompts of one length, so that nothing is pad
 as is usual with `generate()`: a trap for models whose padded rows see nothing.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Token ends of a text under a tokenizer the user names, for costs in tokens."""
 
-from __future__ import annotations
-
 from itertools import accumulate
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ on where it stopped when it is started again with the same settings; attempts th
 out the same, since each has its own random stream.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """What a run is given: prompts from a file, a model from a folder, and fingerprints of both."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

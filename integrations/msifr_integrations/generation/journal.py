@@ -6,8 +6,6 @@ when both lines are whole. Opening the files again cuts off what a killed run le
 either, and a record without an account.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterator, Mapping

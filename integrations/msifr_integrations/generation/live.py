@@ -9,8 +9,6 @@ the same at the same checkpoints.
 attempt: the attempt runs to its end, and the failure is counted.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What a run can be told, and what it does by default: for the library, the command line and the demo alike."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from typing import get_args

@@ -4,8 +4,6 @@ The coupling contract makes this exact: the run without the policy shows what ev
 so the realised saving and false-reject rate need no estimate of either.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Where the attempts of a run come from, told by its settings: what a policy's certificate is compared with."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One run: an engine's events go to the policy; what leaves goes to the final filter and into the files."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence

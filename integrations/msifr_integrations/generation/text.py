@@ -7,8 +7,6 @@ end is held back. The pieces of an attempt, joined, are the decoding of all its 
 complete before the break stay as they were given out. The joined pieces are the text then too.)
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -1,7 +1,5 @@
 """One self-contained HTML page: sentences, tables and figures, everything escaped."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The plots of a report, each a function from numbers to an SVG text. No global matplotlib state is touched."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
