@@ -8,10 +8,13 @@ import sys
 import time
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from makers import make_traces
+from makers import make_table, make_traces
+from msifr_calibration import Family, fit_families
+from msifr_calibration.fit import default_certify_share
 from msifr_integrations.cli import main
 from msifr_integrations.cli.words import parse_schedule
 from msifr_policy.errors import InputError
@@ -183,6 +186,33 @@ def test_every_command_explains_itself():
         assert command in top
         assert run(command, "--help").stdout.count("\n") > 5
     assert "version" in run("--version").stdout
+
+
+@pytest.mark.parametrize("command", ["score", "fit", "evaluate"])
+def test_help_shows_what_a_trace_is(command):
+    said = run(command, "--help").stdout
+    for field in ("prompt_id", "text", "correct", "token_ends", "logprobs"):
+        assert field in said
+    assert '{"id":' in said  # an example to copy
+
+
+def test_help_says_which_share_certifies_by_default():
+    said = " ".join(run("fit", "--help").stdout.split())
+    assert "default: 0.35, and up to 0.75 when accepted samples are few; 0.5 with --together" in said
+    table = make_table(400)
+    assert default_certify_share(table, 45) == 0.35
+    assert default_certify_share(table.take(np.arange(20)), 45) == 0.75
+    assert fit_families([Family("a", table)])[0].certifying.n_prompts == pytest.approx(200, abs=40)
+
+
+def test_numbers_are_explained_where_they_are_printed(files):
+    said = run("evaluate", files / "policy.json", files / "test.jsonl").stdout
+    for meaning in (
+        "s = ", "share of all tokens not spent", "f = ", "share of the good samples discarded",
+        "with over without the policy; it pays below 1", "stopping all attempts at one length",
+        "if exactly the attempts not accepted never began", "by resampling prompts",
+    ):  # fmt: skip
+        assert meaning in said
 
 
 def test_schedules_have_a_word_each():

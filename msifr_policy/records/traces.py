@@ -28,7 +28,7 @@ SCHEMA_HELP = f"""\
 A trace is one finished attempt: a line of JSON (.jsonl, also .gz or .zst),
 or a row of Parquet, such as
 {EXAMPLE}
-required: id (unique in its file), prompt_id, text, and correct: the outcome
+required: id (unique in all files), prompt_id, text, and correct: the outcome
 by the final filter, true or false (or 1 or 0)
 optional: prompt, group, dataset, model, gold (texts); tokens (sampled, the
 end of the sequence included) and prompt_tokens (counts); logprobs (natural,
