@@ -99,12 +99,6 @@ class _Replayed(NamedTuple):
     M: NDArray[np.float64]
     stops: list[NDArray[np.int64]]
 
-    def totals(self, policy: int) -> NDArray[np.float64]:
-        """Return `[P, 4]` per prompt: full cost, cost with the policy, accepted, lost as `good_samples_lost`."""
-        table, stop = self.table, self.stops[policy]
-        columns = (table.cost, table.cost_until(stop), table.accepted, good_samples_lost(table, self.M, stop))
-        return np.column_stack([np.bincount(table.prompt, c, table.n_prompts) for c in columns]).astype(np.float64)
-
 
 def _see(candidates: Candidates, table: EvidenceTable) -> _Replayed:
     """Return the held-out attempts as the policies see them."""
@@ -159,13 +153,13 @@ def _cheapest(candidates: Candidates, held_out: _Replayed, steps: NDArray[np.int
     only loses good samples. Policies that seem to lose more than α of this family's good samples are left out: what a
     pool may lose together is not to be one family's loss.
     """
-    table, fitted = candidates.fitted.table, candidates.fitted
-    stops = [table.stops(fitted.worth, thresholds) for thresholds in candidates.path.thresholds]
-    fitting = _Replayed(table, fitted.M, stops)
+    fitted, worth = candidates.fitted, candidates.fitted.worth
     best, chosen, best_totals = 1.0, None, None
     for step, at in enumerate(steps.tolist()):
         if at >= 0:
-            totals = np.concatenate([part.totals(at) for part in (fitting, held_out)])
+            stop = fitted.table.stops(worth, candidates.path.thresholds[at])
+            parts = ((fitted.table, fitted.M, stop), (held_out.table, held_out.M, held_out.stops[at]))
+            totals = np.concatenate([_prompt_totals(*part) for part in parts])
             _, f, factor = rates(totals.sum(axis=0))
             if factor < best and f <= options.max_false_reject:
                 best, chosen, best_totals = float(factor), step, totals
@@ -174,6 +168,12 @@ def _cheapest(candidates: Candidates, held_out: _Replayed, steps: NDArray[np.int
     n = len(best_totals)
     draws = np.random.default_rng(options.seed).multinomial(n, np.full(n, 1 / n), 400)
     return chosen if np.mean(rates(draws @ best_totals).net_cost_factor < 1) >= _CLEARLY else None
+
+
+def _prompt_totals(table: EvidenceTable, M: NDArray[np.float64], stop: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return `[P, 4]` per prompt: full cost, cost until `stop` `[N]`, accepted, lost as `good_samples_lost`."""
+    columns = (table.cost, table.cost_until(stop), table.accepted, good_samples_lost(table, M, stop))
+    return np.column_stack([np.bincount(table.prompt, c, table.n_prompts) for c in columns]).astype(np.float64)
 
 
 def _frontier_point(table: EvidenceTable, stop: NDArray[np.int64], price: float) -> FrontierPoint:

@@ -40,11 +40,12 @@ def fit_policy(
     Raises `InputError` for options that do not fit, or where no attempt costs anything.
     """
     options = replace(options or FitOptions(), **changes)
-    if options.certify_share is None:
-        needed = accepted_needed(options.max_false_reject, options.confidence)
-        options = replace(options, certify_share=default_certify_share(table, needed))
+    share = options.certify_share
+    if share is None:
+        share = default_certify_share(table, accepted_needed(options.max_false_reject, options.confidence))
+        options = replace(options, certify_share=share)
     if table.n_prompts > 1:
-        certifying, fitting = split_by_prompt(table, options.certify_share or 0.5, options.seed, _USE)
+        certifying, fitting = split_by_prompt(table, share, options.seed, _USE)
     else:
         certifying, fitting = table.take(np.zeros(0, dtype=np.int64)), table
     return _fit([Family("", fitting, traces)], [certifying], options, progress)[0]
@@ -63,12 +64,13 @@ def fit_families(
     `certify_share` says otherwise. `changes` and errors as for `fit_policy`.
     """
     options = replace(options or FitOptions(), **changes)
-    options = replace(options, certify_share=options.certify_share or 0.5)
+    share = options.certify_share or 0.5
+    options = replace(options, certify_share=share)
     if len({family.name for family in families}) < len(families):
         raise InputError("two families have one name", where="fit_families", remedy="name each of its own")
     fitting, certifying = [], []
     for family in families:
-        held_out = prompt_uniform(family.table.prompt_ids, options.seed, _USE) < (options.certify_share or 0.5)
+        held_out = prompt_uniform(family.table.prompt_ids, options.seed, _USE) < share
         certifying.append(family.table.where(held_out))
         fitting.append(replace(family, table=family.table.where(~held_out)))
     return _fit(fitting, certifying, options, progress)
