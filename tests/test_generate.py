@@ -529,10 +529,10 @@ def test_prompts_are_read_plain_and_packed(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ('{"prompt_id": "b"', r"line 2: Input data was truncated"),
-        ('{"prompt_id": "b"}', r"line 2: .*missing required field `prompt` \(a prompt is \{"),
+        ('{"prompt_id": "b"}', r"line 2: .*must not be empty \(a prompt is \{"),
         ('{"prompt_id": true, "prompt": "x"}', r"line 2: Expected `str`, got `bool` - at `\$.prompt_id`"),
         ('{"prompt_id": "b", "prompt": "x", "gold": [4]}', r"line 2: .*`\$.gold`"),
-        ('{"prompt_id": "", "prompt": "x"}', r"line 2: `prompt_id` and `prompt` must not be empty"),
+        ('{"prompt_id": "", "prompt": "x"}', r"line 2: `prompt_id` and `prompt`"),
         ("[]", r"line 2: Expected `object`"),
         (GOOD, r"prompt_id 'a' occurs twice"),
         (

@@ -5,6 +5,7 @@ from .answers import NumericMatch as NumericMatch
 from .answers import parse_number as parse_number
 from .base import FinalFilter as FinalFilter
 from .base import Judgement as Judgement
+from .base import Message as Message
 from .base import Prompt as Prompt
 from .functions import FunctionFilter as FunctionFilter
 from .functions import ScoreThreshold as ScoreThreshold

@@ -8,12 +8,17 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, Protocol
 
 from msifr_policy.errors import InputError
+from msifr_policy.filters import Message
 
 EngineKind = Literal["auto", "slots", "static"]
 """The slot engine, the static engine, or the slot engine if the model can run in it."""
 
-Finish = Literal["", "end", "length"]
-"""Why an attempt ended by itself: not yet, by an end-of-sequence token, or at its limit of tokens."""
+PromptInput = tuple[int, ...] | str | tuple[Message, ...]
+"""A prompt as an engine takes it: token ids, a text to go on with, or the messages of a chat."""
+
+Finish = str
+"""Why an attempt ended by itself: "" (not yet), "end" (end of sequence), "length" (its limit of tokens), "stop" (a stop
+string), "decided" (the final filter's verdict is certain), or any other word of a server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +26,13 @@ class Attempt:
     """One attempt to generate.
 
     id: unique among the attempts of an engine.
-    prompt: token ids, at least one; attempts of one prompt, submitted in a row, share its prefill.
+    prompt: what this engine takes; token ids are at least one, and attempts of one prompt in a row share its prefill.
     key: 16 bytes that seed the attempt's own random stream (`stream_key`).
     max_new_tokens: the attempt ends after so many sampled tokens, or at the model's longest context.
     """
 
     id: str
-    prompt: tuple[int, ...]
+    prompt: PromptInput
     key: bytes
     max_new_tokens: int
 
@@ -56,10 +61,11 @@ class Sampling:
 
 
 class Event(NamedTuple):
-    """One sampled token of the attempt `id`.
+    """One sampled token of the attempt `id`, or, if `tokens` is 0, only that it ended.
 
-    `logprob` is the model's natural log-probability of the token (temperature 1, whole vocabulary);
-    `sampled_logprob` that of the distribution it was drawn from (0.0 when greedy).
+    token: its id, −1 where the engine does not know it. text: what it completes, None where token ids are given and
+    the reader decodes them. `logprob` is the model's natural log-probability of the token (temperature 1, whole
+    vocabulary); `sampled_logprob` that of the distribution it was drawn from (0.0 when greedy); NaN is not known.
     """
 
     id: str
@@ -67,26 +73,61 @@ class Event(NamedTuple):
     logprob: float
     sampled_logprob: float
     finish: Finish
+    text: str | None = None
+    tokens: int = 1
+
+
+class Again(NamedTuple):
+    """The attempt `id` begins anew, since the connection to what made it broke: its tokens so far are lost."""
+
+    id: str
+    why: str
+
+
+class Failed(NamedTuple):
+    """The attempt `id` cannot be made: it is given up, and the others go on."""
+
+    id: str
+    why: str
+
+
+Notice = Event | Again | Failed
 
 
 class Engine(Protocol):
-    """A decode loop. It runs on the caller's thread: nothing is sampled while the caller thinks."""
+    """What makes tokens. `take` is always called on the thread that drains.
+
+    name: what settings and ledger call it. slots: attempts side by side. logprobs: whether events carry them.
+    asynchronous: tokens are made elsewhere, while the caller thinks, so that it must not think long.
+    """
 
     @property
     def name(self) -> str:
-        """`slots` or `static`."""
+        """`slots`, `static`, `server`, …."""
+
+    @property
+    def slots(self) -> int:
+        """Attempts made side by side."""
+
+    @property
+    def logprobs(self) -> bool:
+        """Whether events carry log-probabilities."""
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether tokens are made while the caller thinks."""
 
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` for one that cannot be run."""
 
     def cancel(self, attempt_id: str) -> None:
-        """Stop an attempt now: no further token of it is sampled. An id not known is ignored."""
+        """Stop an attempt now: no further token of it is wanted. An id not known is ignored."""
 
-    def drain(self, take: Callable[[Sequence[Event]], None]) -> None:
+    def drain(self, take: Callable[[Sequence[Notice]], None]) -> None:
         """Run until nothing is queued or running; `take` gets each step's events, may submit and cancel."""
 
     def close(self) -> None:
-        """Give back the cache's memory and leave the model as it was."""
+        """Give back memory and connections, and leave the model as it was."""
 
 
 def end_tokens(model: object, tokenizer: object = None) -> frozenset[int]:
@@ -110,12 +151,15 @@ class ModelEngine:
     `row_steps` counts the rows computed, empty and stopped ones included: what the hardware did.
     """
 
+    logprobs = True
+    asynchronous = False
+
     def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int]) -> None:
         if slots < 1:
             raise InputError(f"slots = {slots} must be at least 1", where="engine")
         config = model.config.get_text_config()
         self._model = model
-        self._slots = slots
+        self.slots = slots
         self._sampling = sampling
         self._end = end
         # The longest sequence the configuration allows, prompt included; it may state none.
@@ -127,6 +171,8 @@ class ModelEngine:
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` if it is to have no tokens, or no prompt that fits the context."""
         where = f"attempt {attempt.id!r}"
+        if not all(isinstance(part, int) for part in attempt.prompt):
+            raise InputError("the prompt is a text; this engine takes token ids", where=where)
         if not attempt.prompt:
             raise InputError("the prompt has no tokens", where=where)
         if len(attempt.prompt) > self._context:

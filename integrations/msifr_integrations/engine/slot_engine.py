@@ -17,7 +17,7 @@ and CUDA alike; speeds on a GPU have not been measured.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -74,7 +74,7 @@ class SlotEngine(ModelEngine):
         """
         running = len(self._rows) - self._rows.count(None)
         # A prefill holds up everyone else: wait until a quarter of the slots can share it.
-        if self._queue and (running == 0 or 4 * (self._slots - running) >= self._slots):
+        if self._queue and (running == 0 or 4 * (self.slots - running) >= self.slots):
             self._refill()
         elif not self._queue and 0 < 2 * running <= len(self._rows):
             self._compact()
@@ -98,15 +98,16 @@ class SlotEngine(ModelEngine):
 
     def _refill(self) -> None:
         """Fill free slots from the queue; attempts of one prompt in a row share one prefill."""
-        if self.cache is not None and len(self._rows) < self._slots:  # compacted when the queue was empty
-            self.cache.keep(range(len(self._rows)), self._slots)
-            self._rows += [None] * (self._slots - len(self._rows))
+        if self.cache is not None and len(self._rows) < self.slots:  # compacted when the queue was empty
+            self.cache.keep(range(len(self._rows)), self.slots)
+            self._rows += [None] * (self.slots - len(self._rows))
         entering: dict[tuple[int, ...], list[int]] = {}  # prompt without its last token: slots it goes to
         for slot, row in enumerate(self._rows):
             if row is None and self._queue:
                 attempt = self._queue.popleft()
                 self._rows[slot] = Row(attempt, self._context, self._levels)
-                entering.setdefault(attempt.prompt[:-1], []).append(slot)
+                prompt = cast(tuple[int, ...], attempt.prompt)  # submit() refuses any other
+                entering.setdefault(prompt[:-1], []).append(slot)
         known, self._next_prefix = self._next_prefix, None
         if known is not None and known[0] in entering:
             self._fill(known[1], [(known[0], entering.pop(known[0]))])
@@ -119,7 +120,7 @@ class SlotEngine(ModelEngine):
     def _fill(self, prefix: Prefix, entering: Sequence[tuple[tuple[int, ...], list[int]]]) -> None:
         """Put the prompts of `prefix` (in its order) into their slots; keep what the queue goes on with."""
         if self.cache is None:
-            self.cache = SlotCache(prefix, self._slots, self._context)
+            self.cache = SlotCache(prefix, self.slots, self._context)
         places = [(slot, source) for source, (_, slots) in enumerate(entering) for slot in slots]
         if places:
             self.cache.fill([slot for slot, _ in places], prefix, [source for _, source in places])
@@ -137,7 +138,7 @@ class SlotEngine(ModelEngine):
     def close(self) -> None:
         """Drop queue, rows and cache, and give the model its own attention back."""
         self._queue.clear()
-        self._rows = [None] * self._slots
+        self._rows = [None] * self.slots
         self.cache = self._next_prefix = None
         if self._model.config._attn_implementation != self._attention_before:
             self._model.set_attn_implementation(self._attention_before)

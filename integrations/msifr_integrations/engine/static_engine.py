@@ -42,7 +42,7 @@ class StaticEngine(ModelEngine):
         while self._queue:
             first, *others = self._queue
             alike = [a for a in others if self._left_padding or len(a.prompt) == len(first.prompt)]
-            batch = [first, *alike[: self._slots - 1]]
+            batch = [first, *alike[: self.slots - 1]]
             chosen = {attempt.id for attempt in batch}
             self._queue = deque(attempt for attempt in self._queue if attempt.id not in chosen)
             self._stopped.clear()

@@ -59,7 +59,7 @@ class Run:
         """Run the engine dry."""
         for task in self._left.values():
             self.engine.submit(task.attempt)
-        self.engine.drain(self._take)
+        self.engine.drain(self._take)  # type: ignore[arg-type]
         self._take(())  # those discarded in the very last step
         self._show(at_once=True)
 

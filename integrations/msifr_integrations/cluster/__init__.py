@@ -1,0 +1,1 @@
+"""Engines on many machines: the same run, spread by Ray."""

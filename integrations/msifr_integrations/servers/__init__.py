@@ -1,0 +1,1 @@
+"""Other people's engines: OpenAI-compatible servers, and vLLM in this process."""
