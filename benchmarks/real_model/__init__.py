@@ -1,0 +1,1 @@
+"""A real instruct model, end to end: `python -m benchmarks.real_model --out FOLDER`."""
