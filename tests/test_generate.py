@@ -22,6 +22,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import tiny
 from msifr_integrations.embedded import problems
@@ -44,7 +45,7 @@ from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps, Schedule
 from msifr_policy.evidence.table import pieces
 from msifr_policy.filters import Prompt, final_filter
 from msifr_policy.policy import NEVER_DISCARD, Action
-from msifr_policy.records.ledger import Entry, encode_line, read_ledger, total
+from msifr_policy.records.ledger import Entry, Session, encode_line, read_ledger, total
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.records.traces import Trace, read_traces
 from msifr_policy.validators import Length, Repetition, Verdict
@@ -182,9 +183,13 @@ def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path
     expected = (1 - result.seconds / whole.seconds) / (1 - result.tokens / whole.tokens)
     assert result.conversion_efficiency == pytest.approx(expected)
     assert list(msgspec.to_builtins(result)) == [
-        "attempts", "accepted", "discarded", "tokens", "tokens_wasted_after_decision", "tokens_per_accepted",
-        "seconds", "conversion_efficiency",
+        "attempts", "accepted", "discarded", "failed", "tokens", "tokens_wasted_after_decision", "tokens_beside",
+        "tokens_per_accepted", "seconds", "cpu_seconds", "conversion_efficiency", "conversion_efficiency_cpu",
+        "survivors", "survivors_changed",
     ]  # fmt: skip
+    in_cpu = (1 - result.cpu_seconds / whole.cpu_seconds) / (1 - result.tokens / whole.tokens)
+    assert result.conversion_efficiency_cpu == pytest.approx(in_cpu)
+    assert (result.survivors, result.survivors_changed) == (result.attempts - result.discarded, 0)
     # The other way round: this run is the full one.
     back = tiny.run(tmp_path / "full.jsonl", compare=tmp_path / "some.jsonl")
     expected = (1 - result.seconds / back.seconds) / (1 - result.tokens / back.tokens)
@@ -256,9 +261,8 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, some: Path) -> No
     assert result.attempts == len(ledger.entries) == 40
     uninterrupted = {entry.id: entry for entry in read_ledger(ledger_path(some)).entries}
     for entry in ledger.entries:
-        assert msgspec.structs.replace(entry, seconds=0.0) == msgspec.structs.replace(
-            uninterrupted[entry.id], seconds=0.0
-        )
+        timeless = [replace(each, seconds=0.0, cpu_seconds=0.0) for each in (entry, uninterrupted[entry.id])]
+        assert timeless[0] == timeless[1]
     assert result.seconds == ledger.seconds
     # Once more: everything is done, and nothing changes.
     assert tiny.run(out, tiny.TextPolicy(tiny.unwanted)) == result
@@ -453,6 +457,10 @@ class Late:
     """An engine that hears of a cancellation one step late."""
 
     name = "late"
+    slots, logprobs, asynchronous, waiting = 1, True, False, 0
+
+    def spent(self) -> Session:
+        return Session()
 
     def submit(self, attempt: Any) -> None:
         del attempt
@@ -473,11 +481,12 @@ def test_a_token_after_a_decision_is_counted(tmp_path: Path) -> None:
     tasks = [Task(tiny.prompts(1)[0], Attempt("p0/0/0", (1, 2, 3), b"0" * 16, 10))]
 
     def late(policy: Any, files: Journal) -> Run:
-        return Run(Late(), tasks, policy, final_filter("numeric"), tiny.tokenizer(), files, GenerateOptions())
+        numeric, before = final_filter("numeric"), total(())
+        return Run(Late(), tasks, policy, numeric, tiny.tokenizer(), files, GenerateOptions(), before, expected=1)
 
     with journal(tmp_path / "out.jsonl", {}) as files:
         late(tiny.TextPolicy(lambda _: True, EveryUnits(6, "tokens")), files).drain()
-        assert total(files.entries).tokens_wasted_after_decision == 1
+        assert files.totals().tokens_wasted_after_decision == 1
     with (
         journal(tmp_path / "more.jsonl", {}) as files,
         pytest.raises(MsifrError, match="after it was cancelled"),

@@ -1,8 +1,8 @@
 """The ledger: every token spent, by attempt, stage, outcome and reason.
 
 A ledger is a file of JSON lines that only ever grows: first a `Header` with the settings of the run, then an `Entry`
-for each attempt. A killed run may leave half a line at the end: readers ignore it, since an attempt whose line is not
-whole is not in the ledger.
+for each attempt, and a `Session` whenever the run stopped. A killed run may leave half a line at the end: readers
+ignore it, since an attempt whose line is not whole is not in the ledger.
 
 **Stage** k = 1, 2, … ends at checkpoint k; the last stage ends with the attempt. The tokens of an attempt's
 stages sum to its tokens, and the tokens of all attempts to the run's, in whatever way they are cut.
@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from typing import Any, Literal, get_args
 
 import msgspec
 
 from msifr_policy.errors import InputError
 
-Ending = Literal["accepted", "unaccepted", "discarded"]
-"""Finished and accepted by the final filter, finished and not accepted, or discarded by the policy."""
+Ending = Literal["accepted", "unaccepted", "discarded", "failed"]
+"""Finished and accepted by the final filter, finished and not accepted, discarded by the policy, or never made: a
+server refused the prompt, say."""
 
 _FORMER_WORD = b'"outcome":"rejected"', b'"outcome":"unaccepted"'
 """What the filter did not accept was once called rejected. Within a string of JSON the quotes would be escaped."""
@@ -39,11 +40,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="ki
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="attempt", tag_field="kind"):
     """What one attempt cost and what became of it.
 
-    `tokens` were sampled, `wasted` of them after the decision to discard; `stages[k - 1]` of them in stage k.
-    `prompt_tokens` are counted for every attempt, although attempts of one prompt may share its prefill.
+    `tokens` were sampled, `wasted` of them after it was over for us (discarded, stopped or decided);
+    `stages[k - 1]` of them in stage k. `lost` are the tokens of its broken tries, not among `tokens`.
+    `prompt_tokens` are counted for every attempt, although attempts of one prompt may share its prefill; 0 if the
+    engine takes text.
+    `finish`: how it ended by itself ("end", "length", "stop", "decided" or a server's word), "" if it did not.
     `reason`: the evidence that spoke most against a discarded attempt; for an unaccepted one "filter", or
-    "length" if it never came to an end. `failures` counts validator failures by `name: error type`.
-    `seconds` is the wall time of the run, over all its sessions, when the attempt ended.
+    "length" if it never came to an end; for a failed one what failed. `failures` counts validator failures by
+    `name: error type`. `seconds` is the wall time of the run, over all its sessions, when the attempt ended;
+    `cpu_seconds` is the processor time of the process that ran it: a server's is not in it.
     """
 
     id: str
@@ -52,9 +57,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     tokens: int
     prompt_tokens: int
     seconds: float
+    cpu_seconds: float = 0.0
     stages: tuple[int, ...] = ()
+    finish: str = ""
     reason: str = ""
     wasted: int = 0
+    lost: int = 0
     group: str | None = None
     failures: dict[str, int] = msgspec.field(default_factory=dict)
 
@@ -62,8 +70,27 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
         """Check that the account adds up; msgspec turns a ValueError into a validation error."""
         if sum(self.stages) != self.tokens:
             raise ValueError(f"`stages` sum to {sum(self.stages)}, not to {self.tokens} `tokens`")
-        if min(self.tokens, self.prompt_tokens, self.wasted, *self.stages) < 0 or self.wasted > self.tokens:
+        if min(self.tokens, self.prompt_tokens, self.wasted, self.lost, *self.stages) < 0 or self.wasted > self.tokens:
             raise ValueError("token counts must not be negative, nor `wasted` exceed `tokens`")
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="session", tag_field="kind"):
+    """What one session of a run spent in tokens beside the attempts that it finished.
+
+    probe: of requests that only ask a server who it is. unfinished: of attempts that were in flight when it stopped.
+    arrived: over all its streams; made: in the same time by the server's own counter, everyone's requests included,
+    None if it has none. A session that was killed leaves no such line.
+    """
+
+    probe: int = 0
+    unfinished: int = 0
+    arrived: int = 0
+    made: int | None = None
+
+    @property
+    def late(self) -> int:
+        """Tokens that the server made and that never arrived: it went on for a moment after streams were closed."""
+        return 0 if self.made is None else max(self.made - self.arrived - self.probe, 0)
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -71,6 +98,7 @@ class Ledger(msgspec.Struct, frozen=True):
 
     settings: dict[str, Any]
     entries: list[Entry]
+    sessions: list[Session] = msgspec.field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -91,54 +119,74 @@ class Spent(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over a ledger, in attempts, tokens and seconds.
 
-    `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers
-    unaccepted and discarded attempts.
+    `tokens` are those of the attempts; `tokens_beside` were spent besides: by probes, broken tries, attempts in flight
+    at an interrupt, and by a server that went on for a moment after streams were closed.
+    `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
+    accepted attempts; `by_finish` those that ended by themselves.
     """
 
     attempts: int
     accepted: int
     unaccepted: int
     discarded: int
+    failed: int
     tokens: int
     prompt_tokens: int
     tokens_wasted_after_decision: int
+    tokens_beside: int
     seconds: float
+    cpu_seconds: float
     by_stage: dict[int, Spent]
     by_outcome: dict[str, Spent]
     by_reason: dict[str, Spent]
+    by_finish: dict[str, Spent]
     failures: dict[str, int]
 
 
-def total(entries: Iterable[Entry]) -> Totals:
-    """Sum up `entries`."""
-    entries = list(entries)
+def total(records: Iterable[Entry | Session]) -> Totals:
+    """Sum up the accounts of attempts and sessions, in one pass."""
     failures: Counter[str] = Counter()
-    for entry in entries:
+    by_outcome, by_reason, by_finish, by_stage = (defaultdict[Any, Spent](Spent) for _ in range(4))
+    prompt_tokens = wasted = beside = 0
+    seconds = cpu_seconds = 0.0
+    for entry in records:
+        if isinstance(entry, Session):
+            beside += entry.probe + entry.unfinished + entry.late
+            continue
+        spent = Spent(1, entry.tokens)
+        by_outcome[entry.outcome] += spent
+        if entry.outcome != "accepted":
+            by_reason[entry.reason] += spent
+        if entry.finish:
+            by_finish[entry.finish] += spent
+        for k, tokens in enumerate(entry.stages, 1):
+            if tokens:
+                by_stage[k] += Spent(1, tokens)
         failures.update(entry.failures)
-    by_outcome = _sums((entry.outcome, entry.tokens) for entry in entries)
-    accepted, unaccepted, discarded = (by_outcome.get(ending, Spent()).attempts for ending in get_args(Ending))
+        prompt_tokens += entry.prompt_tokens
+        wasted += entry.wasted
+        beside += entry.lost
+        seconds, cpu_seconds = max(seconds, entry.seconds), max(cpu_seconds, entry.cpu_seconds)
+    all_of_them = sum(by_outcome.values(), Spent())
+    accepted, unaccepted, discarded, failed = (by_outcome[ending].attempts for ending in get_args(Ending))
     return Totals(
-        attempts=len(entries),
+        attempts=all_of_them.attempts,
         accepted=accepted,
         unaccepted=unaccepted,
         discarded=discarded,
-        tokens=sum(entry.tokens for entry in entries),
-        prompt_tokens=sum(entry.prompt_tokens for entry in entries),
-        tokens_wasted_after_decision=sum(entry.wasted for entry in entries),
-        seconds=max((entry.seconds for entry in entries), default=0.0),
-        by_stage=_sums((k, tokens) for entry in entries for k, tokens in enumerate(entry.stages, 1) if tokens),
-        by_outcome=by_outcome,
-        by_reason=_sums((entry.reason, entry.tokens) for entry in entries if entry.outcome != "accepted"),
+        failed=failed,
+        tokens=all_of_them.tokens,
+        prompt_tokens=prompt_tokens,
+        tokens_wasted_after_decision=wasted,
+        tokens_beside=beside,
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+        by_stage=dict(sorted(by_stage.items())),
+        by_outcome={ending: spent for ending, spent in sorted(by_outcome.items()) if spent.attempts},
+        by_reason=dict(sorted(by_reason.items())),
+        by_finish=dict(sorted(by_finish.items())),
         failures=dict(sorted(failures.items())),
     )
-
-
-def _sums(tokens: Iterable[tuple[Any, int]]) -> dict[Any, Spent]:
-    """Return, by key in order, how many tokens are listed under it, and how often."""
-    sums: defaultdict[Any, Spent] = defaultdict(Spent)
-    for key, count in tokens:
-        sums[key] += Spent(1, count)
-    return dict(sorted(sums.items()))
 
 
 def encode_line(record: msgspec.Struct) -> bytes:
@@ -146,37 +194,60 @@ def encode_line(record: msgspec.Struct) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
-_decoder = msgspec.json.Decoder(Header | Entry)
+_decoder = msgspec.json.Decoder(Header | Entry | Session)
 
 
 def read_ledger(path: str | os.PathLike[str]) -> Ledger:
-    """Read a ledger; half a line at its end is ignored.
+    """Read a ledger; half a line at its end is ignored. Raises `InputError` as `scan_ledger`."""
+    settings: dict[str, Any] = {}
+    entries: list[Entry] = []
+    sessions: list[Session] = []
+    for record, _ in scan_ledger(path):
+        if isinstance(record, Entry):
+            entries.append(record)
+        elif isinstance(record, Session):
+            sessions.append(record)
+        else:
+            settings = record.settings
+    return Ledger(settings, entries, sessions)
+
+
+def scan_ledger(path: str | os.PathLike[str]) -> Iterator[tuple[Header | Entry | Session, int]]:
+    """Yield the records of a ledger, the header first, and where in the file the line of each ends, in bytes.
 
     Raises `InputError`, with file and line, if the file cannot be read, does not begin with a header of this
     version, holds a whole line that is no ledger line, or the same attempt twice.
     """
+    # Of a million attempts, hashes of 16 bytes take less memory than ids of any length.
+    seen: set[bytes] = set()
+    end = 0
     try:
-        lines = Path(path).read_bytes().split(b"\n")[:-1]  # what follows the last newline is not whole
+        with open(path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    break  # not whole
+                end += len(line)
+                where = f"{os.fspath(path)}, line {number}"
+                record = _record(line, where, first=number == 1)
+                if isinstance(record, Entry):
+                    name = blake2b(record.id.encode(errors="surrogatepass"), digest_size=16).digest()
+                    if name in seen:
+                        raise InputError(f"attempt {record.id!r} is in the ledger twice", where=where)
+                    seen.add(name)
+                yield record, end
     except OSError as error:
         raise InputError(f"cannot be read: {error}", where=os.fspath(path)) from error
-    settings: dict[str, Any] = {}
-    entries: dict[str, Entry] = {}
-    for number, line in enumerate(lines, 1):
-        where = f"{os.fspath(path)}, line {number}"
-        try:
-            record = _decoder.decode(line.replace(*_FORMER_WORD))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"not a ledger line: {error}", where=where, remedy="was the file edited?") from None
-        if isinstance(record, Header) != (number == 1):
-            raise InputError("a ledger has one header, its first line", where=where, remedy="was the file edited?")
-        if isinstance(record, Header):
-            if record.version != VERSION:
-                raise InputError(f"ledger version {record.version}, this release reads {VERSION}", where=where)
-            settings = record.settings
-        elif record.id in entries:
-            raise InputError(f"attempt {record.id!r} is in the ledger twice", where=where)
-        else:
-            entries[record.id] = record
-    if not lines:
+    if not end:
         raise InputError("no header: not a ledger, or a run killed before it began", where=os.fspath(path))
-    return Ledger(settings, list(entries.values()))
+
+
+def _record(line: bytes, where: str, *, first: bool) -> Header | Entry | Session:
+    try:
+        record: Header | Entry | Session = _decoder.decode(line.replace(*_FORMER_WORD))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"not a ledger line: {error}", where=where, remedy="was the file edited?") from None
+    if isinstance(record, Header) != first:
+        raise InputError("a ledger has one header, its first line", where=where, remedy="was the file edited?")
+    if isinstance(record, Header) and record.version != VERSION:
+        raise InputError(f"ledger version {record.version}, this release reads {VERSION}", where=where)
+    return record

@@ -1,6 +1,8 @@
 """`msifr generate`: a run under a policy."""
 
-from typing import Any
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import click
 import msgspec
@@ -8,25 +10,74 @@ import msgspec
 from msifr_integrations.cli.console import emit, prose, tracking
 from msifr_integrations.cli.options import gathered, json_option
 from msifr_integrations.cli.words import FILTERS, parse_filter
-from msifr_integrations.generation.options import DTYPES, GenerateOptions
+from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
+from msifr_integrations.servers.options import ServerApi, ServerOptions
+from msifr_policy.errors import InputError
 from msifr_policy.policy_file import PolicyFile
+
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
+
+
+def _unescaped(_: Any, __: Any, given: Any) -> Any:
+    """Return texts of the command line with what \\n, \\t and \\\\ stand for."""
+    if isinstance(given, tuple):
+        return tuple(_unescaped(_, __, text) for text in given)
+    return re.sub(r"\\([nt\\])", lambda found: _ESCAPES[found[1]], given)
+
+
+def _shard(_: Any, __: Any, text: str) -> tuple[int, int]:
+    share, slash, of = text.partition("/")
+    if not (slash and share.isdecimal() and of.isdecimal()):
+        raise click.BadParameter(f"{text!r} is none: the third of eight shards is 3/8")
+    return int(share), int(of)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedOptions:
+    """Where accepted samples are written besides, and in which form."""
+
+    accepted_out: str | None = None
+    accepted_format: Literal["chat", "text"] = "chat"
 
 
 @click.command()
-@click.option("--model", required=True, metavar="PATH_OR_ID", help="A transformers model, or the word: embedded.")
+@click.option("--model", metavar="PATH_OR_ID", help="A model for transformers or vLLM, or the word: embedded.")
 @click.option(
     "--prompts",
     required=True,
     type=click.Path(dir_okay=False),
-    help="JSON lines: prompt_id, prompt, gold, tests, schema, group.",
+    help="JSON lines: prompt_id, prompt or messages, gold, tests, schema, group, parameters.",
 )
 @click.option("--policy", required=True, help="A policy file, or: none.")
 @click.option("-o", "--out", required=True, type=click.Path(), help="Attempts, JSON lines; resumed if it exists.")
 @gathered(
+    AcceptedOptions,
+    "accepted",
+    accepted_out={"type": click.Path(), "help": "Also write the accepted samples alone: .jsonl or .parquet."},
+    accepted_format={
+        "type": click.Choice(["chat", "text"]),
+        "help": "messages with the answer last, or prompt and completion.",
+    },
+)
+@gathered(
+    ServerOptions,
+    "server",
+    url={
+        "flag": "--server",
+        "metavar": "URL",
+        "help": "An OpenAI-compatible server (vLLM, SGLang, llama.cpp, …) that makes the tokens.",
+    },
+    api={"type": click.Choice(get_args(ServerApi)), "help": "Which of the server's two interfaces."},
+    api_model="What the server calls the model; by default the first that it lists.",
+    key_env={"metavar": "NAME", "help": "Environment variable that holds the server's key, if it wants one."},
+    retries={"type": click.IntRange(0), "help": "Tries again of an attempt that the server broke off or put off."},
+    patience={"type": click.FloatRange(0, min_open=True), "help": "Seconds of silence after which a stream is broken."},
+)
+@gathered(
     GenerateOptions,
     "options",
     attempts={"type": click.IntRange(1, 1_000_000), "help": "Attempts per prompt."},
-    slots={"type": click.IntRange(1), "help": "Attempts generated side by side."},
+    slots={"type": click.IntRange(1), "help": "Attempts generated side by side: rows, or open streams."},
     max_new_tokens={"type": click.IntRange(1), "help": "Longest attempt, in tokens."},
     temperature={"type": click.FloatRange(0), "help": "Sampling temperature; 0 is greedy."},
     top_k={"type": click.IntRange(0), "help": "Sample from the k likeliest tokens; 0 is all."},
@@ -37,25 +88,62 @@ from msifr_policy.policy_file import PolicyFile
         "by math-verify; json-schema validates by FILE or the prompt's schema; tests runs the program with the "
         "prompt's tests; your own functions are called with prompt and text.",
     },
-    engine={"type": click.Choice(["auto", "slots", "static"]), "help": "How tokens are generated."},
+    stop={
+        "multiple": True,
+        "metavar": "STRING",
+        "callback": _unescaped,
+        "help": "A string that ends an attempt (\\\\n is a new line); may be given several times.",
+    },
+    finish_when_decided={
+        "is_flag": True,
+        "help": "End an attempt when its answer is complete: a closed JSON document or program, a delimited answer.",
+    },
+    engine={"type": click.Choice(get_args(EngineName)), "help": "How this process makes tokens."},
     device="As torch names it; auto is a GPU where there is one.",
     dtype={"type": click.Choice(DTYPES), "help": "As torch names it; auto is float32 on CPU, bfloat16 on a GPU."},
-    chat={"is_flag": True, "help": "Wrap prompts in the tokenizer's chat template."},
-    compare={"type": click.Path(), "help": "Output of the paired run; adds conversion_efficiency."},
+    chat={
+        "flag": "--chat/--no-chat",
+        "help": "Put prompts into the model's chat template; by default where it has one.",
+    },
+    template={
+        "metavar": "TEXT",
+        "callback": _unescaped,
+        "help": "Put prompts into this text instead, where it says {prompt}.",
+    },
+    logprobs={"is_flag": True, "help": "Also write each token's log-probability."},
+    compare={
+        "type": click.Path(),
+        "help": "Output of the paired run; adds conversion_efficiency and survivors_changed.",
+    },
+    shard={"metavar": "I/N", "default": "1/1", "callback": _shard, "help": "Make only share I of N; see msifr merge."},
     seed="Seed of every random choice.",
 )
 @json_option
-def generate(model: str, prompts: str, policy: str, out: str, options: GenerateOptions, as_json: bool) -> None:
+def generate(
+    model: str | None,
+    prompts: str,
+    policy: str,
+    out: str,
+    options: GenerateOptions,
+    server: ServerOptions,
+    accepted: AcceptedOptions,
+    as_json: bool,
+) -> None:
     """Generate attempts at prompts, discarding by POLICY in flight; accepted samples and every token are written.
 
     A run that was killed goes on where it stopped when started again with the same options.
     """
     from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path
+    from msifr_integrations.formats.accepted import check_accepted_out, write_accepted
     from msifr_integrations.generation.generate import generate as run
 
-    name, where = (EMBEDDED_MODEL, str(embedded_model_path())) if model == "embedded" else (model, model)
+    if (model is None) == (not server.url):
+        raise InputError("needs --model or --server, and not both", where="msifr generate")
+    if accepted.accepted_out is not None:
+        check_accepted_out(out, accepted.accepted_out)
+    name, where = (EMBEDDED_MODEL, str(embedded_model_path())) if model == "embedded" else (model or "", model)
     word: Any = options.final_filter
-    options = msgspec.structs.replace(options, final_filter=parse_filter(word), model_name=name)
+    options = msgspec.structs.replace(options, final_filter=parse_filter(word), model_name=name, server=server)
     fitted = None if policy == "none" else PolicyFile.load(policy).policy()
     with tracking("generating") as advance:
         result = run(
@@ -64,16 +152,34 @@ def generate(model: str, prompts: str, policy: str, out: str, options: GenerateO
             fitted,
             out,
             options,
-            progress=lambda p: advance(p.done, f"{p.accepted} accepted, {p.discarded} discarded", p.attempts),
+            progress=lambda p: advance(
+                p.done,
+                f"{p.accepted} accepted, {p.discarded} discarded" + f", {p.waiting} waiting" * bool(p.waiting),
+                p.attempts,
+            ),
             tell=lambda remark: prose(remark, json=True),
         )
     per_accepted = "-" if result.tokens_per_accepted is None else f"{result.tokens_per_accepted:.1f}"
+    beside = f" (and {result.tokens_beside} beside)" if result.tokens_beside else ""
+    failed = f", {result.failed} failed" if result.failed else ""
     prose(
-        f"{result.attempts} attempts, {result.accepted} accepted, {result.discarded} discarded",
-        f"{result.tokens} tokens in {result.seconds:.1f} s, {per_accepted} tokens per accepted sample",
+        f"{result.attempts} attempts, {result.accepted} accepted, {result.discarded} discarded{failed}",
+        f"{result.tokens} tokens{beside} in {result.seconds:.1f} s ({result.cpu_seconds:.1f} CPU seconds of this "
+        f"process), {per_accepted} tokens per accepted sample",
         json=as_json,
     )
-    if result.conversion_efficiency not in (msgspec.UNSET, None):
-        prose(f"conversion efficiency {result.conversion_efficiency:.2f} (time saved over tokens saved)", json=as_json)
+    if isinstance(result.survivors, int):
+        prose(f"{result.survivors_changed} of {result.survivors} survivors differ from the other run", json=as_json)
+    if isinstance(result.conversion_efficiency, float):
+        cpu = result.conversion_efficiency_cpu
+        in_cpu = f", {cpu:.2f} in CPU time" if isinstance(cpu, float) else ""
+        prose(
+            f"conversion efficiency {result.conversion_efficiency:.2f} by the wall{in_cpu} "
+            "(time saved over tokens saved)",
+            json=as_json,
+        )
+    if accepted.accepted_out is not None:
+        count = write_accepted(out, accepted.accepted_out, form=accepted.accepted_format)
+        prose(f"{count} accepted samples -> {accepted.accepted_out}", json=as_json)
     if as_json:
         emit(result)

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Message
+from msifr_policy.records.ledger import Session
 
 EngineKind = Literal["auto", "slots", "static"]
 """The slot engine, the static engine, or the slot engine if the model can run in it."""
@@ -115,7 +116,14 @@ class Engine(Protocol):
 
     @property
     def asynchronous(self) -> bool:
-        """Whether tokens are made while the caller thinks."""
+        """Whether tokens are made while the caller thinks; it is given no more attempts than it may soon take."""
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that have begun and wait for a first token."""
+
+    def spent(self) -> Session:
+        """Return what it spent beside the tokens of attempts, until now."""
 
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` for one that cannot be run."""
@@ -153,6 +161,7 @@ class ModelEngine:
 
     logprobs = True
     asynchronous = False
+    waiting = 0
 
     def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int]) -> None:
         if slots < 1:
@@ -167,6 +176,10 @@ class ModelEngine:
         self._levels = levels(int(config.vocab_size))
         self._queue: deque[Attempt] = deque()
         self.row_steps = 0
+
+    def spent(self) -> Session:
+        """Return that it spends nothing besides."""
+        return Session()
 
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` if it is to have no tokens, or no prompt that fits the context."""

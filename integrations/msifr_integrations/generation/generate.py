@@ -9,24 +9,17 @@ out the same, since each has its own random stream.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
 
-from msifr_integrations.engine.base import Attempt, Engine, end_tokens, stream_key
-from msifr_integrations.generation.inputs import (
-    check_prompts,
-    encode_prompt,
-    fingerprint,
-    in_one_line,
-    load_model,
-    read_prompts,
-    weights_fingerprint,
-)
+from msifr_integrations.engine.base import Attempt, stream_key
+from msifr_integrations.generation.engines import Opened, model_settings, open_engine
+from msifr_integrations.generation.inputs import check_prompts, fingerprint, read_prompts
 from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
+from msifr_integrations.generation.paired import pair_runs
 from msifr_integrations.generation.provenance import provenance_of
 from msifr_integrations.generation.run import Progress, Run
 from msifr_policy import filters
@@ -37,28 +30,42 @@ from msifr_policy.records.ledger import Totals, read_ledger, total
 from msifr_policy.records.provenance import Provenance
 
 _SETTINGS = (
-    *("attempts", "seed", "chat", "temperature", "top_k", "top_p", "max_new_tokens"),
-    *("engine", "slots", "dtype", "logprobs"),
+    *("attempts", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k", "top_p"),
+    *("max_new_tokens", "slots", "logprobs"),
 )
 """Options that the ledger keeps as they are."""
+
+_AUTO = "auto"
+"""A setting that is known only when the engine runs."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to, over all its sessions.
 
-    `tokens` were sampled; `tokens_per_accepted` is None when nothing was accepted; `seconds` is wall time from the
-    first step on, without loading the model. `conversion_efficiency`, only present in a comparison, is
-    (1 - time/time_full) / (1 - tokens/tokens_full), None when both runs sampled equally many tokens.
+    `tokens` are those of its attempts, of which `tokens_wasted_after_decision` came when they were over;
+    `tokens_beside` were spent besides: by probes, broken tries, attempts in flight at an interrupt, and a server that
+    goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `seconds` is wall time from the first
+    step on, without loading the model; `cpu_seconds` is the processor time of this process in it (a server's is not).
+
+    Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
+    `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
+    `survivors` were not discarded, and `survivors_changed` of them have another text than in the run without a policy.
     """
 
     attempts: int
     accepted: int
     discarded: int
+    failed: int
     tokens: int
     tokens_wasted_after_decision: int
+    tokens_beside: int
     tokens_per_accepted: float | None
     seconds: float
+    cpu_seconds: float
     conversion_efficiency: float | msgspec.UnsetType | None = msgspec.UNSET
+    conversion_efficiency_cpu: float | msgspec.UnsetType | None = msgspec.UNSET
+    survivors: int | msgspec.UnsetType = msgspec.UNSET
+    survivors_changed: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def generate(
@@ -74,120 +81,143 @@ def generate(
 ) -> Result:
     """Make attempts at every prompt under `policy` (None: never discard) and return the account.
 
-    model: a folder or name for transformers (safetensors only), or a loaded model in eval mode with its `tokenizer`.
-    prompts: a JSON-lines file with `prompt_id`, `prompt` and, where the filter or the reports need them, `gold`,
-        `tests`, `schema` and `group`; or records.
+    model: a folder or name for transformers (safetensors only) or vLLM, or a loaded model in eval mode with its
+        `tokenizer`; None where `options.server` makes the tokens.
+    prompts: a JSON-lines file with `prompt_id`, `prompt` or `messages`, and, where the filter or the reports need them,
+        `gold`, `tests`, `schema`, `group` and `parameters`; or records.
     out: `….jsonl`, appended to; its ledger is `….ledger.jsonl`. If the files exist the run is resumed; a run that is
         finished is returned as it is, without loading the model.
     progress: called about five times a second. tell: given remarks, by default printed to standard error.
 
     Raises `InputError` for bad input (before the model is loaded where possible, else before a token is spent), for a
-    resume or a comparison with other settings, for a full disk, and for a policy that asks for early exits. After any
-    error or interrupt the run can be resumed.
+    resume or a comparison with other settings, for a full disk, and for a policy that asks for early exits;
+    `MsifrError` for a server that is gone. After any error or interrupt the run can be resumed.
     """
     say = tell or (lambda remark: print(remark, file=sys.stderr))
     accept = filters.final_filter(options.final_filter)
     todo = check_prompts(read_prompts(prompts) if isinstance(prompts, str | os.PathLike) else prompts, accept)
     if not os.fspath(out).endswith(".jsonl"):
         raise InputError("the output's name must end in .jsonl", where=os.fspath(out))
-    loaded = not isinstance(model, str | os.PathLike)
+    loaded = model is not None and not isinstance(model, str | os.PathLike)
     if loaded and tokenizer is None:
         raise InputError("a loaded model needs its tokenizer", where="generate", remedy="give tokenizer=")
-    name = (getattr(model.config, "name_or_path", "") or type(model).__name__) if loaded else os.fspath(model)
-    options = msgspec.structs.replace(options, model_name=options.model_name or name)
+    if (model is None) == (not options.server.url):
+        raise InputError("needs a model or a server, and not both", where="generate")
+    options = msgspec.structs.replace(options, model_name=options.model_name or _name(model, options))
     settings = _settings(todo, options) | {"filter": accept.name, "policy": describe_policy(policy)}
     if loaded:
-        settings |= _model_settings(model)
+        settings |= model_settings(model)
+    share, shards = options.shard
+    todo = todo[share - 1 :: shards]
+    expected = len(todo) * options.attempts
     with Journal(out) as journal:
-        known = {name: value for name, value in settings.items() if value != "auto"}
+        known = {name: value for name, value in settings.items() if value != _AUTO}
         journal.check(known)
-        full = _reference(options.compare, known)
+        full = _reference(options.compare, known, expected)
         certified: Provenance = getattr(policy, "provenance", Provenance())
         for difference in certified.differences(provenance_of(settings)):
             say(f"the policy was certified on other attempts: {difference}")
-        if journal.settings is not None and len(journal.entries) == len(todo) * options.attempts:
+        if journal.settings is not None and journal.count == expected:
             say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
             settings = journal.settings
-        else:
+        elif todo:
             try:
-                with _engine_for(model, tokenizer, options, say) as (engine, model, tokenizer):
-                    settings |= _model_settings(model) | {"engine": engine.name}
-                    full = _reference(options.compare, settings)
-                    tasks = _tasks(todo, tokenizer, options)
+                with open_engine(model, tokenizer, todo[0], options, say) as opened:
+                    settings |= opened.settings
+                    options = msgspec.structs.replace(options, model_name=settings["model"])
+                    full = _reference(options.compare, settings, expected)
+                    tasks = _tasks(todo, opened, options, journal.done)
                     journal.begin(settings)
-                    Run(engine, tasks, policy or NEVER_DISCARD, accept, tokenizer, journal, options, progress).drain()
+                    Run(
+                        opened.engine,
+                        tasks,
+                        policy or NEVER_DISCARD,
+                        accept,
+                        opened.tokenizer,
+                        journal,
+                        options,
+                        journal.before,
+                        expected,
+                        progress,
+                    ).drain()
             except KeyboardInterrupt:
-                done = f"{len(journal.entries)} of {len(todo) * options.attempts} attempts are done"
+                done = f"{journal.count} of {expected} attempts are done"
                 say(f"interrupted: {done} and kept in {os.fspath(out)}; start again with the same command to go on")
                 raise
-        totals = total(journal.entries)
+        totals = journal.totals() if journal.settings is not None else total(())
     _remark(totals, settings["policy"], say)
-    return Result(
+    return _result(totals, full, options.compare, out, settings["policy"] != "none")
+
+
+def _result(
+    totals: Totals,
+    full: Totals | None,
+    compare: str | os.PathLike[str] | None,
+    out: str | os.PathLike[str],
+    with_policy: bool,
+) -> Result:
+    result = Result(
         attempts=totals.attempts,
         accepted=totals.accepted,
         discarded=totals.discarded,
+        failed=totals.failed,
         tokens=totals.tokens,
         tokens_wasted_after_decision=totals.tokens_wasted_after_decision,
+        tokens_beside=totals.tokens_beside,
         tokens_per_accepted=totals.tokens / totals.accepted if totals.accepted else None,
         seconds=totals.seconds,
-        conversion_efficiency=msgspec.UNSET
-        if full is None
-        else conversion_efficiency(*((totals, full) if settings["policy"] != "none" else (full, totals))),
+        cpu_seconds=totals.cpu_seconds,
+    )
+    if full is None or compare is None:
+        return result
+    paired = pair_runs(*((compare, out) if with_policy else (out, compare)))
+    some, whole = (totals, full) if with_policy else (full, totals)
+    return msgspec.structs.replace(
+        result,
+        conversion_efficiency=conversion_efficiency(some, whole),
+        conversion_efficiency_cpu=conversion_efficiency(some, whole, cpu=True),
+        survivors=paired.survivors,
+        survivors_changed=paired.changed,
     )
 
 
-@contextmanager
-def _engine_for(
-    model: Any, tokenizer: Any, options: GenerateOptions, say: Callable[[str], None]
-) -> Iterator[tuple[Engine, Any, Any]]:
-    """Load the model if it is not yet; give an engine that runs it, the model and its tokenizer."""
-    with in_one_line("cannot be imported", "engine"):
-        # Only now: importing torch takes seconds.
-        from msifr_integrations.engine.probe import make_engine
+def _name(model: Any, options: GenerateOptions) -> str:
+    """Return what the files call the model."""
     if isinstance(model, str | os.PathLike):
-        model, tokenizer = load_model(model, device=options.device, dtype=options.dtype)
-    end, sampling = end_tokens(model, tokenizer), options.sampling
-    engine, why_static = make_engine(model, kind=options.engine, slots=options.slots, sampling=sampling, end=end)
-    if why_static and options.engine == "auto":
-        say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
-    with closing(engine):
-        yield engine, model, tokenizer
+        return os.fspath(model)
+    if model is None:
+        return options.server.api_model or _AUTO
+    return getattr(model.config, "name_or_path", "") or type(model).__name__
 
 
 def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]:
     """Return the settings that a run shares with its resumes, as far as they are known before the model is loaded."""
-    chosen = {name: getattr(options, name) for name in _SETTINGS}
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in _SETTINGS}
+    chosen["stop"] = list(options.stop)  # as the file will have it
+    if options.server.url:
+        chosen |= {"engine": "server", "chat": options.server.api == "chat"}
+    else:
+        chosen |= {"engine": options.engine, "dtype": options.dtype, "device": options.device.partition(":")[0]}
+        chosen |= {"chat": _AUTO if options.chat is None else options.chat}
+    if options.shard[1] > 1:
+        chosen |= {"shard": "{}/{}".format(*options.shard)}
     return chosen | {
         "prompts": fingerprint(map(msgspec.json.encode, prompts)),
         "prompt_count": len(prompts),
         "model": options.model_name,
-        "device": options.device.partition(":")[0],
     }
 
 
-def _model_settings(model: Any) -> dict[str, Any]:
-    return {
-        "weights": weights_fingerprint(model),
-        "device": model.device.type,
-        "dtype": str(model.dtype).removeprefix("torch."),
-    }
-
-
-def _tasks(prompts: list[Prompt], tokenizer: Any, options: GenerateOptions) -> list[Task]:
-    return [
-        Task(
-            prompt,
-            Attempt(
-                id=f"{prompt.prompt_id}/{options.seed}/{number}",
-                prompt=ids,
-                key=stream_key(options.seed, prompt.prompt_id, number),
-                max_new_tokens=options.max_new_tokens,
-            ),
-        )
-        for prompt in prompts
-        for ids in [encode_prompt(tokenizer, prompt.prompt, options.chat)]
+def _tasks(prompts: list[Prompt], opened: Opened, options: GenerateOptions, done: frozenset[str]) -> Iterator[Task]:
+    """Return the attempts that are not done; every prompt is encoded first, so that a bad one is known at once."""
+    encoded = [(prompt, opened.encode(prompt)) for prompt in prompts]
+    return (
+        Task(prompt, Attempt(name, taken, stream_key(options.seed, prompt.prompt_id, number), options.max_new_tokens))
+        for prompt, taken in encoded
         for number in range(options.attempts)
-    ]
+        for name in [f"{prompt.prompt_id}/{options.seed}/{number}"]
+        if name not in done
+    )
 
 
 def describe_policy(policy: Policy | None) -> str:
@@ -203,14 +233,18 @@ def describe_policy(policy: Policy | None) -> str:
         return type(policy).__qualname__
 
 
-def conversion_efficiency(with_policy: Totals, full: Totals) -> float | None:
-    """Return the share of the token saving that became a time saving; None if no token was saved or added."""
-    if with_policy.tokens == full.tokens or full.tokens == 0 or full.seconds == 0:
+def conversion_efficiency(with_policy: Totals, full: Totals, *, cpu: bool = False) -> float | None:
+    """Return the share of the token saving that became a saving of wall time, or of processor time.
+
+    None if no token was saved or added, or no such time was recorded.
+    """
+    time, time_full = (each.cpu_seconds if cpu else each.seconds for each in (with_policy, full))
+    if with_policy.tokens == full.tokens or full.tokens == 0 or time_full == 0:
         return None
-    return (1 - with_policy.seconds / full.seconds) / (1 - with_policy.tokens / full.tokens)
+    return (1 - time / time_full) / (1 - with_policy.tokens / full.tokens)
 
 
-def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> Totals | None:
+def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any], expected: int) -> Totals | None:
     """Return the totals of the run to compare with, if any; raises `InputError` if the two are not comparable."""
     if path is None:
         return None
@@ -228,10 +262,9 @@ def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any])
     if [policy, other].count("none") != 1:
         remedy = "one of the two must be the run without a policy, which shows the full cost"
         raise refused(f"has policy {other}, this run {policy}", remedy)
-    done, expected = len(ledger.entries), settings["prompt_count"] * settings["attempts"]
-    if done != expected:
-        raise refused(f"is not finished: {done} of {expected} attempts", "resume it first")
-    return total(ledger.entries)
+    if len(ledger.entries) != expected:
+        raise refused(f"is not finished: {len(ledger.entries)} of {expected} attempts", "resume it first")
+    return total([*ledger.entries, *ledger.sessions])
 
 
 def _remark(totals: Totals, policy: str, say: Callable[[str], None]) -> None:
@@ -247,6 +280,8 @@ def _remark(totals: Totals, policy: str, say: Callable[[str], None]) -> None:
             worst = ", ".join(f"{name.removeprefix(FILTER_FAILURE)} ({n}×)" for name, n in failed.items())
             say(f"{meaning}: {worst}")
     if totals.tokens_wasted_after_decision:
-        say(f"{totals.tokens_wasted_after_decision} tokens were sampled after a decision to discard")
+        say(f"{totals.tokens_wasted_after_decision} tokens arrived after their attempt was over")
+    if totals.failed:
+        say(f"{totals.failed} of {totals.attempts} attempts could not be made; the output says why (status: failed)")
     if totals.accepted == 0:
         say(f"none of {totals.attempts} attempts was accepted")

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from msifr_integrations.generation.options import DTYPES
+from msifr_integrations.generation.options import DTYPES, PLACE
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
-from msifr_policy.filters import FinalFilter, Prompt
+from msifr_policy.filters import FinalFilter, Message, Prompt
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -31,7 +31,7 @@ def read_records(path: str | os.PathLike[str], kind: type[T], remedy: str) -> It
 
 def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
     """Yield the prompts of a file; numbers are read as ids and answers, too. Raises `InputError` as `read_records`."""
-    example = '{"prompt_id": "…", "prompt": "…", "gold": "…", "group": "…"}'
+    example = '{"prompt_id": "…", "prompt": "…" or "messages": […], "gold": "…", "group": "…"}'
     for where, line in read_lines(path):
         try:
             record = msgspec.json.decode(line, type=dict[str, Any])
@@ -55,17 +55,37 @@ def check_prompts(prompts: Iterable[Prompt], accept: FinalFilter) -> list[Prompt
     return list(checked.values())
 
 
-def encode_prompt(tokenizer: Any, prompt: str, chat: bool) -> tuple[int, ...]:
-    """Return the token ids of a prompt, as it is or as a user's message in the chat template.
+def messages_of(prompt: Prompt) -> tuple[Message, ...]:
+    """Return the prompt as the messages of a chat: its own, or what a user says."""
+    return prompt.messages or (Message("user", prompt.prompt),)
 
-    Raises `InputError` if the tokenizer has no chat template.
+
+def plain_text(prompt: Prompt, template: str) -> str:
+    """Return the prompt as the text that a model goes on with, put into `template` if there is one.
+
+    Raises `InputError` for a prompt of messages, which only a chat can show.
+    """
+    if prompt.messages is not None:
+        remedy = "use the chat, or give a text as `prompt`"
+        raise InputError(
+            "the prompt has messages, this run takes text", where=f"prompt {prompt.prompt_id!r}", remedy=remedy
+        )
+    return template.replace(PLACE, prompt.prompt) if template else prompt.prompt
+
+
+def encode_prompt(tokenizer: Any, prompt: Prompt, chat: bool, template: str = "") -> tuple[int, ...]:
+    """Return the token ids of a prompt, as it is, in `template`, or in the tokenizer's chat template.
+
+    Raises `InputError` if the tokenizer has no chat template, or its template does not take the messages.
     """
     if not chat:
-        return tuple(tokenizer.encode(prompt))
+        return tuple(tokenizer.encode(plain_text(prompt, template)))
     if not tokenizer.chat_template:
         raise InputError("the tokenizer has no chat template", remedy="leave chat off")
-    message = [{"role": "user", "content": prompt}]
-    return tuple(tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"])
+    messages = [{"role": message.role, "content": message.content} for message in messages_of(prompt)]
+    with in_one_line("the chat template refuses it", f"prompt {prompt.prompt_id!r}"):
+        encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+    return tuple(encoded["input_ids"])
 
 
 @contextmanager

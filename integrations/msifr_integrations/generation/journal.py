@@ -8,11 +8,10 @@ either, and a record without an account.
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -20,11 +19,14 @@ from msifr_integrations.generation.live import Live, Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
-from msifr_policy.filters import Judgement
-from msifr_policy.records.ledger import Ending, Entry, Header, encode_line, read_ledger
+from msifr_policy.filters import Judgement, Message
+from msifr_policy.records.ledger import Ending, Entry, Header, Session, Totals, encode_line, scan_ledger, total
 
 FILTER_FAILURE = "final filter: "
 """What the ledger's name of a failure begins with if it was the final filter that failed."""
+
+
+_LONGEST_REASON = 80
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,14 +34,16 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     The keys of a trace mean the same here (`msifr_policy.records.traces`); `seed` is the run's. If the attempt was
     discarded, `correct` is absent, and `k` (checkpoint), `position` (characters), `posterior`, `worth`, `threshold`
-    and `reason` are present. `score` is what a filter that scores gave, unless it is infinite.
+    and `reason` are present; if it failed, `error` says why. A log-probability that the engine did not tell is null.
+    `finish` is how an attempt ended if not by itself or at its limit: "stop", "decided", or a server's word.
+    `score` is what a filter that scores gave, unless it is infinite.
     """
 
     id: str
     prompt_id: str
     prompt: str
     text: str
-    status: Literal["finished", "discarded"]
+    status: Literal["finished", "discarded", "failed"]
     seed: int
     model: str
     tokens: int
@@ -48,7 +52,12 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     correct: bool | None = None
     gold: str | None = None
     group: str | None = None
-    logprobs: list[float] | None = None
+    messages: tuple[Message, ...] | None = None
+    schema: dict[str, Any] | None = None
+    parameters: dict[str, dict[str, Any]] | None = None
+    logprobs: list[float | None] | None = None
+    finish: str = ""
+    error: str = ""
     k: int | None = None
     position: int | None = None
     posterior: float | None = None
@@ -58,52 +67,90 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     score: float | None = None
 
 
-def record_of(task: Task, live: Live, judgement: Judgement | None, options: GenerateOptions) -> AttemptRecord:
-    """Return the record of an attempt that has left; there is no judgement of one that was discarded."""
-    prompt, stop = task.prompt, live.decision
+def record_of(
+    task: Task, live: Live | None, judgement: Judgement | None, options: GenerateOptions, error: str = ""
+) -> AttemptRecord:
+    """Return the record of an attempt that has left.
+
+    There is no judgement of one that was discarded, and nothing but the error of one that failed.
+    """
+    prompt, stop = task.prompt, None if live is None else live.decision
     ending: dict[str, Any] = {}
     if judgement is not None:
         ending = {"correct": judgement.accepted, "score": judgement.score}
     elif stop is not None:
         ending = {name: getattr(stop, name) for name in ("k", "position", "posterior", "threshold", "reason")}
         ending["worth"] = None if math.isnan(stop.worth) else stop.worth
+    finish = "" if live is None or live.finish in ("end", "length") else live.finish
     return AttemptRecord(
         id=task.attempt.id,
         prompt_id=prompt.prompt_id,
         prompt=prompt.prompt,
-        text=live.text,
-        status="discarded" if judgement is None else "finished",
+        text="" if live is None else live.text,
+        status="failed" if error else "discarded" if judgement is None else "finished",
         gold=prompt.gold,
         group=prompt.group,
+        messages=prompt.messages,
+        schema=prompt.schema,
+        parameters=prompt.parameters or None,
         model=options.model_name,
         seed=options.seed,
-        tokens=live.tokens,
-        prompt_tokens=len(task.attempt.prompt),
-        token_ends=live.token_ends,
-        logprobs=live.logprobs if options.logprobs else None,
+        tokens=0 if live is None else live.tokens,
+        prompt_tokens=prompt_tokens(task),
+        token_ends=[] if live is None else live.token_ends,
+        logprobs=_known(live.logprobs) if options.logprobs and live is not None else None,
+        finish=finish,
+        error=error,
         **ending,
     )
 
 
-def entry_of(task: Task, live: Live, judgement: Judgement | None, seconds: float) -> Entry:
-    """Return the account of an attempt that left `seconds` after the run began."""
-    outcome: Ending = "accepted" if judgement else "discarded" if live.decision else "unaccepted"
-    failures = dict(live.failures)
+def _known(logprobs: list[float]) -> list[float | None] | None:
+    """Return them as JSON has them, or None if none is known."""
+    known = [None if math.isnan(logprob) else logprob for logprob in logprobs]
+    return None if known and set(known) == {None} else known
+
+
+def prompt_tokens(task: Task) -> int:
+    """Return how many tokens the prompt has; 0 if the engine takes text, and they are not known."""
+    return len(task.attempt.prompt) if all(isinstance(part, int) for part in task.attempt.prompt) else 0
+
+
+class Spent(NamedTuple):
+    """Time of a run until now, over all its sessions, in seconds: on the wall, and of this process's processors."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def entry_of(
+    task: Task, live: Live | None, judgement: Judgement | None, spent: Spent, *, lost: int = 0, error: str = ""
+) -> Entry:
+    """Return the account of an attempt that left at a time; `lost` tokens were of broken tries."""
+    outcome: Ending = "failed" if error else "accepted" if judgement else "unaccepted"
+    reason, finish, failures = error.partition(": ")[0][:_LONGEST_REASON], "", dict[str, int]()
+    if live is not None:
+        failures = dict(live.failures)
+        finish, reason = live.finish, "length" if live.finish == "length" else "filter"
+        if live.decision is not None:
+            outcome, finish, reason = "discarded", "", live.decision.reason
     if judgement is not None and judgement.failure:
         failures[FILTER_FAILURE + judgement.failure] = 1
-    reason = live.decision.reason if live.decision else "length" if live.finish == "length" else "filter"
     return Entry(
         id=task.attempt.id,
         prompt_id=task.prompt.prompt_id,
         group=task.prompt.group,
         outcome=outcome,
-        reason="" if judgement else reason,
-        tokens=live.tokens,
-        prompt_tokens=len(task.attempt.prompt),
-        stages=live.stages,
-        wasted=live.wasted,
+        finish=finish,
+        reason="" if outcome == "accepted" else reason,
+        tokens=0 if live is None else live.tokens,
+        prompt_tokens=prompt_tokens(task),
+        stages=() if live is None else live.stages,
+        wasted=0 if live is None else live.wasted,
+        lost=lost,
         failures=failures,
-        seconds=round(seconds, 6),
+        seconds=round(spent.seconds, 6),
+        cpu_seconds=round(spent.cpu_seconds, 6),
     )
 
 
@@ -116,8 +163,8 @@ def ledger_path(out: str | os.PathLike[str]) -> Path:
 class Journal(AbstractContextManager["Journal"]):
     """Output and ledger of a run, opened to append.
 
-    `settings` are those the run was begun with, None before an attempt is done; `entries` are the accounts of the
-    attempts that are, by earlier sessions too.
+    `settings` are those the run was begun with, None before an attempt is done; `done` are the ids of the attempts that
+    earlier sessions completed, `before` the sums over them; `count` attempts are complete by now.
     """
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
@@ -130,7 +177,9 @@ class Journal(AbstractContextManager["Journal"]):
             if path.exists() and not path.is_file():
                 raise InputError("is no regular file, which a run needs to go on with", where=str(path))
         self.settings: dict[str, Any] | None = None
-        self.entries: list[Entry] = []
+        self.done: frozenset[str] = frozenset()
+        self.before = total(())
+        self.count = 0
         self._out: IO[bytes]
         with ExitStack() as files:
             self._ledger: IO[bytes] = files.enter_context(open(self._ledger_path, "ab", buffering=0))
@@ -139,10 +188,9 @@ class Journal(AbstractContextManager["Journal"]):
             self._read()
             self._files = files.pop_all()
 
-    @property
-    def done(self) -> set[str]:
-        """Ids of the attempts that are complete."""
-        return {entry.id for entry in self.entries}
+    def totals(self) -> Totals:
+        """Return the sums over all sessions, as the ledger has them now."""
+        return total(record for record, _ in scan_ledger(self._ledger_path) if not isinstance(record, Header))
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise `InputError` with the first of these settings that the run was begun with otherwise."""
@@ -176,7 +224,12 @@ class Journal(AbstractContextManager["Journal"]):
         """
         self._append(self._out, record)
         self._append(self._ledger, entry)
-        self.entries.append(entry)
+        self.count += 1
+
+    def end_session(self, session: Session) -> None:
+        """Append what a session spent beside attempts, if anything. Raises `InputError` as `write`."""
+        if session != Session(made=session.made) or session.made:
+            self._append(self._ledger, session)
 
     def _append(self, stream: IO[bytes], record: msgspec.Struct) -> None:
         line = encode_line(record)
@@ -185,7 +238,7 @@ class Journal(AbstractContextManager["Journal"]):
                 line = line[stream.write(line) :]
         except OSError as error:
             raise InputError(
-                f"cannot be written: {error.strerror or error}; {len(self.entries)} attempts are done and kept",
+                f"cannot be written: {error.strerror or error}; {self.count} attempts are done and kept",
                 where=str(self.path),
                 remedy="make room and start the run again: it goes on from there",
             ) from error
@@ -203,36 +256,43 @@ class Journal(AbstractContextManager["Journal"]):
 
     def _read(self) -> None:
         """Take up what is done; cut whichever file is ahead of the other back to what they have in common."""
-        ledger_ends = list(accumulate(map(len, _whole_lines(self._ledger_path))))
-        if ledger_ends:
-            ledger = read_ledger(self._ledger_path)
-            self.settings, self.entries = ledger.settings, ledger.entries
+        ids: list[str] = []
+        ends = [0]  # in the ledger: of the header, then of the line of each attempt
+        whole = 0
+        settings: dict[str, Any] | None = None
+        if any(True for _ in _whole_lines(self._ledger_path)):
+            for record, whole in scan_ledger(self._ledger_path):
+                if isinstance(record, Header):
+                    settings, ends = record.settings, [whole]
+                elif isinstance(record, Entry):
+                    ids.append(record.id)
+                    ends.append(whole)
         elif self.path.exists() and self.path.stat().st_size and not self._ledger_path.stat().st_size:
             raise self._no_pair(f"exists, but its ledger {self._ledger_path.name} does not")
-        ends = [0]
+        written = end = 0
         for line in _whole_lines(self.path):
-            self._check_pair(line, len(ends))
-            ends.append(ends[-1] + len(line))
-        written, accounted = len(ends) - 1, len(self.entries)
-        if abs(written - accounted) > 1:
-            raise self._no_pair(f"has {written} attempts, its ledger {accounted}")
-        pairs = min(written, accounted)
+            written += 1
+            self._check_pair(line, written, ids)
+            end += len(line) if written <= len(ids) else 0
+        if abs(written - len(ids)) > 1:
+            raise self._no_pair(f"has {written} attempts, its ledger {len(ids)}")
         if self.path.exists():
-            os.truncate(self.path, ends[pairs])
-        if ledger_ends:
-            os.truncate(self._ledger_path, ledger_ends[pairs])  # the first line is the header
-        self.entries = self.entries[:pairs]
-        if not pairs:
-            self.settings = None
+            os.truncate(self.path, end)
+        if settings is not None:
+            os.truncate(self._ledger_path, whole if written >= len(ids) else ends[written])
+        self.count = min(written, len(ids))
+        self.done = frozenset(ids[: self.count])
+        if self.count:
+            self.settings, self.before = settings, self.totals()
 
-    def _check_pair(self, line: bytes, number: int) -> None:
+    def _check_pair(self, line: bytes, number: int, ids: Sequence[str]) -> None:
         where = f", line {number}"
         try:
             found = msgspec.json.decode(line, type=_Id).id
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._no_pair(f"not an attempt: {error}", where) from None
-        if number <= len(self.entries) and found != self.entries[number - 1].id:
-            raise self._no_pair(f"attempt {found!r} where the ledger has {self.entries[number - 1].id!r}", where)
+        if number <= len(ids) and found != ids[number - 1]:
+            raise self._no_pair(f"attempt {found!r} where the ledger has {ids[number - 1]!r}", where)
 
     def _no_pair(self, what: str, line: str = "") -> InputError:
         remedy = "output and ledger are no pair: name another output file"

@@ -1,9 +1,9 @@
-"""One attempt while it is generated: its text so far, and the policy that watches it.
+"""One attempt while it is generated: its text so far, what ends it, and the policy that watches it.
 
 Every token goes to the policy with the piece of text it completes, but for a last one that completes none (end of
 sequence): the attempt is over then. A decision to stop counts whenever it falls. A replay that feeds
 `text[token_ends[i - 1]:token_ends[i]]` with one token each, by the same rule, sees what the policy saw, so it decides
-the same at the same checkpoints.
+the same at the same checkpoints. That is why text which may be the beginning of a stop string is held back.
 
 **Fail open.** A policy that raises, or that discards on a posterior that is no number, is not asked again on this
 attempt: the attempt runs to its end, and the failure is counted.
@@ -11,11 +11,11 @@ attempt: the attempt runs to its end, and the failure is counted.
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from msifr_integrations.engine.base import Attempt, Event, Finish
-from msifr_integrations.generation.text import Pieces
+from msifr_integrations.generation.text import Pieces, Stops
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
@@ -28,40 +28,63 @@ class Task(NamedTuple):
     attempt: Attempt
 
 
+class Ends(NamedTuple):
+    """What ends an attempt beside the engine, asked of each new piece of its text.
+
+    stops: the stop strings. judged: takes new text and returns where (in characters) what the final filter judges ends,
+    once that is certain, else None; None if nobody knows.
+    """
+
+    stops: Stops | None = None
+    judged: Callable[[str], int | None] | None = None
+
+
 class Live:
-    """State of one attempt. `prompt` is the text the policy is started with.
+    """State of one attempt.
 
     token_ends, logprobs: one entry per sampled token, as in a trace.
-    wasted: tokens sampled after the decision to stop.
+    text: so far, without characters whose last byte has not come, and without a stop string.
+    wasted: tokens sampled after it was over for us.
     finish: how the attempt ended by itself, "" if it has not.
     decision: the decision to discard it, None if there is none.
     """
 
-    def __init__(self, prompt: str, policy: Policy, tokenizer: Any) -> None:
+    def __init__(self, prompt: Prompt, policy: Policy, tokenizer: Any, ends: Ends | None = None) -> None:
         self.token_ends: list[int] = []
         self.logprobs: list[float] = []
         self.wasted = 0
         self.finish: Finish = ""
         self.decision: Decision | None = None
+        self._text: list[str] = []
+        self._length = 0
         self._checkpoints: list[tuple[int, int]] = []  # k and the tokens sampled until then
         self._pieces = Pieces(tokenizer)
+        self._ends = ends or Ends()
         self._failures: Counter[str] = Counter()
         self._run: PolicyRun | None = None
         self._asked = True
         try:
-            self._run = policy.start(prompt)
+            # Policies that know no parameters are asked for none.
+            self._run = (
+                policy.start(prompt.prompt, prompt.parameters) if prompt.parameters else policy.start(prompt.prompt)
+            )
         except Exception as error:  # fail open
             self._fail(type(error).__name__)
 
     @property
     def text(self) -> str:
-        """The text so far, without characters whose last byte has not come."""
-        return self._pieces.text
+        """The text so far."""
+        return "".join(self._text)
 
     @property
     def tokens(self) -> int:
         """Tokens sampled."""
         return len(self.token_ends)
+
+    @property
+    def over(self) -> bool:
+        """Whether no further token of it is wanted."""
+        return bool(self.finish) or self.decision is not None
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -83,41 +106,67 @@ class Live:
         """Failures of validators, and of the policy itself, by `name: error type`."""
         return self._failures + Counter({} if self._run is None else dict(self._run.failures))
 
-    def take(self, event: Event) -> Decision | None:
-        """Take a sampled token; return the decision if the policy discards the attempt now.
+    def take(self, event: Event) -> bool:
+        """Take a sampled token, or the news that there is none; return whether the attempt must be stopped now.
 
         Raises `InputError` if the policy asks for an early exit, which engines cannot do.
         """
-        self.logprobs.append(event.logprob)
-        if self.decision is not None:
-            self.token_ends.append(self._pieces.length)
-            self.wasted += 1
-            return None
-        piece = self._pieces.push(event.token, last=bool(event.finish))
-        self.token_ends.append(self._pieces.length)
+        if self.over:
+            self.wasted += event.tokens
+            self._count(event)
+            return False
+        piece = self._pieces.push(event.token, last=bool(event.finish)) if event.text is None else event.text
         self.finish = event.finish
-        decision = self._ask(piece, event.logprob)
-        if decision is None:
-            return None
-        self._checkpoints.append((decision.k, self.tokens))
-        if decision.action is Action.EXIT:
-            raise InputError(
-                f"the policy asks for an early exit at checkpoint {decision.k}",
-                where=f"attempt {event.id!r}",
-                remedy="engines cannot force an answer; use a policy that continues or discards",
-            )
-        if decision.action is Action.DISCARD:
-            if math.isnan(decision.posterior):
-                self._fail("posterior is not a number")
-            else:
-                self.decision = decision
-        return self.decision
+        piece = self._up_to_its_end(piece)
+        self._text.append(piece)
+        self._length += len(piece)
+        self._count(event)
+        decision = self._ask(piece, event)
+        if decision is not None:
+            self._checkpoints.append((decision.k, self.tokens))
+            if decision.action is Action.EXIT:
+                raise InputError(
+                    f"the policy asks for an early exit at checkpoint {decision.k}",
+                    where=f"attempt {event.id!r}",
+                    remedy="engines cannot force an answer; use a policy that continues or discards",
+                )
+            if decision.action is Action.DISCARD:
+                if math.isnan(decision.posterior):
+                    self._fail("posterior is not a number")
+                else:
+                    self.decision = decision
+        return self.over and not event.finish
 
-    def _ask(self, piece: str, logprob: float) -> Decision | None:
+    def _up_to_its_end(self, piece: str) -> str:
+        """Return what of a piece belongs to the attempt, and note whether that ends it."""
+        if self._ends.stops is not None:
+            piece, stopped = self._ends.stops.push(piece, last=bool(self.finish))
+            self.finish = "stop" if stopped else self.finish
+        if self._ends.judged is None or not piece:
+            return piece
+        try:
+            end = self._ends.judged(piece)
+        except Exception as error:  # fail open: the attempt goes on to its own end
+            self._failures[f"reader of the final filter: {type(error).__name__}"] += 1
+            self._ends = self._ends._replace(judged=None)
+            return piece
+        if end is None:
+            return piece
+        self.finish = self.finish or "decided"
+        return piece[: max(end - self._length, 0)]
+
+    def _count(self, event: Event) -> None:
+        if event.tokens:
+            self.token_ends.append(self._length)
+            self.logprobs.append(event.logprob)
+        elif self.token_ends:  # text that was held back belongs to the last token
+            self.token_ends[-1] = self._length
+
+    def _ask(self, piece: str, event: Event) -> Decision | None:
         if self._run is None or not self._asked or (self.finish and not piece):
             return None
         try:
-            return self._run.feed(piece, 1, (logprob,))
+            return self._run.feed(piece, event.tokens, (event.logprob,) if event.tokens else ())
         except Exception as error:  # fail open, see the module docstring
             self._fail(type(error).__name__)
             return None

@@ -2,31 +2,45 @@
 
 import os
 from collections.abc import Callable
-from typing import get_args
+from typing import Literal, get_args
 
 import msgspec
 
-from msifr_integrations.engine.base import EngineKind, Sampling
+from msifr_integrations.engine.base import Sampling
+from msifr_integrations.servers.options import ServerOptions
 from msifr_policy.errors import InputError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
+EngineName = Literal["auto", "slots", "static", "vllm"]
+"""How this process makes tokens: transformers in slots, transformers' `generate()`, vLLM; or slots if the model can."""
+
+PLACE = "{prompt}"
+"""What a template holds in the place of the prompt's text."""
+
 
 class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `generate`.
 
-    attempts: at every prompt. slots: attempts generated side by side.
+    attempts: at every prompt. slots: attempts generated side by side; of a server, open streams.
     seed: with the prompt id and the attempt's number it fixes the attempt's tokens, whoever shares the batch.
     max_new_tokens: of an attempt; temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out.
     final_filter: "numeric", "exact", "math", "json-schema", "tests", a filter or a function of (prompt, text). What it
         cannot judge is not accepted, counted in the ledger, and remarked at the end.
-    engine: "slots", "static", or "auto": slots if the model can run in them.
+    stop: strings that end an attempt, before they occur; they are looked for in what is generated.
+    finish_when_decided: end an attempt as soon as the final filter's verdict on it is certain, by the filter's own
+        reader: a closed document or program, an answer given and delimited. The text kept is what was judged.
+    engine: "slots", "static", "vllm", or "auto": slots if the model can run in them. Ignored with a server.
     device, dtype: as torch names them, for a model that `generate` loads; "auto" is a GPU if there is one, and float32
         on a CPU, bfloat16 on a GPU.
-    chat: wrap the prompt as a user's message in the tokenizer's chat template.
+    chat: put prompts into the tokenizer's chat template, as a user's message or the prompt's own messages; None: if the
+        tokenizer has one. (What a server does with them is `server.api`.)
+    template: a text that holds {prompt}; it is what the model is given, instead of a chat.
     logprobs: also write each token's log-probability (the last digits may differ between equal runs).
     compare: output of a run with the same settings, one of the two without a policy; gives `conversion_efficiency`.
+    server: an OpenAI-compatible server that makes the tokens, if its URL is given.
+    shard: (i, n): make only the i-th of n shares of the prompts, i = 1, …, n; `merge_runs` joins the outputs.
     model_name: what the files call the model; "" is its path, or the name that a loaded model knows itself by.
 
     Raises `InputError` for a value that no run can have.
@@ -40,23 +54,37 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     top_k: int = 0
     top_p: float = 1.0
     final_filter: str | FinalFilter | Callable[[Prompt, str], bool | Judgement] = "numeric"
-    engine: EngineKind = "auto"
+    stop: tuple[str, ...] = ()
+    finish_when_decided: bool = False
+    engine: EngineName = "auto"
     device: str = "auto"
     dtype: str = "auto"
-    chat: bool = False
+    chat: bool | None = None
+    template: str = ""
     logprobs: bool = False
     compare: str | os.PathLike[str] | None = None
     model_name: str = ""
+    server: ServerOptions = ServerOptions()
+    shard: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         for name, least in (("attempts", 1), ("seed", 0), ("slots", 1), ("max_new_tokens", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} = {getattr(self, name)} must be at least {least}", where="generate")
-        for name, known in (("engine", get_args(EngineKind)), ("dtype", DTYPES)):
+        for name, known in (("engine", get_args(EngineName)), ("dtype", DTYPES)):
             if getattr(self, name) not in known:
                 raise InputError(f"unknown {name} {getattr(self, name)!r}", remedy=f"known: {', '.join(known)}")
         if self.compare is not None and not os.fspath(self.compare):
             raise InputError("no file is named to compare with", where="compare", remedy="name the output of a run")
+        if "" in self.stop:
+            raise InputError("a stop string is empty", where="stop", remedy="name the text that ends an attempt")
+        if self.template and (PLACE not in self.template or self.chat):
+            what = "goes without a chat" if self.chat else f"does not hold {PLACE}"
+            raise InputError(
+                f"the template {what}", where="template", remedy=f"for example: Question: {PLACE}\\nAnswer:"
+            )
+        if not 1 <= self.shard[0] <= self.shard[1]:
+            raise InputError(f"there is no shard {self.shard[0]} of {self.shard[1]}", where="shard", remedy="1/8 … 8/8")
         _ = self.sampling
 
     @property

@@ -1,7 +1,8 @@
 """Two runs with the same seeds, with and without a policy, compared attempt by attempt.
 
-The coupling contract makes this exact: the run without the policy shows what every discarded attempt would have become,
-so the realised saving and false-reject rate need no estimate of either.
+The coupling contract makes this exact in an engine of this process: the run without the policy shows what every
+discarded attempt would have become, so the realised saving and false-reject rate need no estimate of either. A server
+promises less: an attempt's seed is the same, but its text may still depend on who shares the batch; `changed` counts.
 """
 
 import os
@@ -25,9 +26,10 @@ def read_attempts(path: str | os.PathLike[str]) -> dict[str, AttemptRecord]:
 class Paired:
     """A run with a policy beside the same run without.
 
-    outcomes: cost in tokens and outcome of every attempt. survivors: attempts it did not discard; changed: those of
-    them whose text or tokens differ from the run without policy (0, or the coupling contract is broken);
-    not_prefix: discarded attempts that are not a prefix of what the full run generated.
+    outcomes: cost in tokens and outcome of every attempt that failed in neither. survivors: attempts it did not
+    discard; changed: those of them whose text or tokens differ from the run without policy; not_prefix: discarded
+    attempts that are not a prefix of what the full run generated. Both are 0 where the coupling contract holds, but for
+    draws that lie within rounding of a boundary (see `engine.sampling`).
     """
 
     outcomes: Outcomes
@@ -51,11 +53,15 @@ def pair_runs(full: str | os.PathLike[str], with_policy: str | os.PathLike[str])
     entries = {entry.id: entry for entry in read_ledger(ledger_path(with_policy)).entries}
     pairs = []
     for name, a in complete.items():
+        if "failed" in (a.status, partial[name].status):
+            continue
         if a.correct is None:
             raise InputError(f"attempt {name!r} was discarded", where=os.fspath(full), remedy="name the full run first")
         if name not in entries:
             raise InputError(f"attempt {name!r} is not in the ledger", where=os.fspath(ledger_path(with_policy)))
         pairs.append((a, partial[name]))
+    if not pairs:
+        raise InputError("all attempts failed in one of the runs", where=os.fspath(full))
     prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(a.prompt_id for a, _ in pairs))}
     stop_k = np.asarray([b.k or 0 for _, b in pairs], dtype=np.int64)
     # The last stage of a survivor ends with the attempt, at no checkpoint.

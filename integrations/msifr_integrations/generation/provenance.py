@@ -1,7 +1,7 @@
 """Where the attempts of a run come from, told by its settings: what a policy's certificate is compared with."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,20 @@ def provenance_of(settings: Mapping[str, Any]) -> Provenance:
     return Provenance(
         models=(settings["model"],) if settings.get("model") else (),
         filter=str(settings.get("filter") or ""),
-        sampling=", ".join([*sampling, *(["chat template"] if settings.get("chat") else [])]),
+        sampling=", ".join([*sampling, *_ways(settings)]),
     )
+
+
+def _ways(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield in words what else shapes the attempts: how prompts are put, and what ends attempts."""
+    if settings.get("chat") is True:
+        yield "chat template"
+    if settings.get("template"):
+        yield f"template {settings['template']!r}"
+    if settings.get("stop"):
+        yield f"stop {', '.join(map(repr, settings['stop']))}"
+    if settings.get("finish_when_decided"):
+        yield "finished when decided"
 
 
 def recorded_provenance(paths: Iterable[str | os.PathLike[str]], tokenizer: str = "") -> Provenance:

@@ -1,24 +1,34 @@
 """One run: an engine's events go to the policy; what leaves goes to the final filter and into the files."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from msifr_integrations.engine.base import Engine, Event
-from msifr_integrations.generation.journal import Journal, entry_of, record_of
-from msifr_integrations.generation.live import Live, Task
+from msifr_integrations.engine.base import Again, Engine, Failed, Notice
+from msifr_integrations.generation.journal import AttemptRecord, Spent, entry_of, record_of
+from msifr_integrations.generation.live import Ends, Live, Task
 from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.generation.text import Stops
 from msifr_policy.errors import MsifrError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
+from msifr_policy.filters.decided import reader_of
 from msifr_policy.policy import Policy
+from msifr_policy.records.ledger import Entry, Session, Totals
 
 _SHOW_EVERY = 0.2  # seconds
+_AHEAD = 64
+"""Attempts that wait for a slot, beside as many as there are slots, in an engine whose queue need not be full."""
 
 
 class Progress(NamedTuple):
-    """How far a run is: attempts done (by earlier sessions too) of all, and what they came to."""
+    """How far a run is: attempts done (by earlier sessions too) of all, and what they came to.
+
+    `waiting` streams of a server have no token yet.
+    """
 
     done: int
     attempts: int
@@ -26,69 +36,155 @@ class Progress(NamedTuple):
     discarded: int
     tokens: int
     seconds: float
+    waiting: int = 0
+
+
+class Sink(Protocol):
+    """Where attempts go that have left: the journal of the run, or another process that has it."""
+
+    def write(self, record: AttemptRecord, entry: Entry) -> None:
+        """Keep an attempt."""
+
+    def end_session(self, session: Session) -> None:
+        """Keep what was spent beside attempts."""
+
+
+class _Leaving(NamedTuple):
+    """An attempt that has left, while the final filter judges it."""
+
+    task: Task
+    live: Live
+    spent: Spent
+    judgement: Future[Judgement] | None
 
 
 @dataclass
 class Run:
-    """Takes the events of `engine` for those of `tasks` that the journal does not have yet, until all have left.
+    """Takes the notices of `engine` for `tasks`, those that are not done yet, until all have left.
 
-    A discarded attempt is written down one step after the decision: a token that an engine should sample in between is
-    counted as wasted.
+    An attempt that is stopped is written down one step after the decision: a token that an engine should sample in
+    between is counted as wasted. While an asynchronous engine runs, the final filter judges in a thread of its own, so
+    that streams are read on meanwhile. `before` is what earlier sessions came to; `expected` attempts are there in all.
+    `tokenizer` decodes events without text.
     """
 
     engine: Engine
-    tasks: Sequence[Task]
+    tasks: Iterable[Task]
     policy: Policy
     accept: FinalFilter
     tokenizer: Any
-    journal: Journal
+    sink: Sink
     options: GenerateOptions
+    before: Totals
+    expected: int
     progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
-        before, done = self.journal.entries, self.journal.done
-        self._left = {task.attempt.id: task for task in self.tasks if task.attempt.id not in done}
+        self._todo = iter(self.tasks)
+        self._left: dict[str, Task] = {}  # submitted, and not yet gone
         self._running: dict[str, Live] = {}
-        self._discarded: list[str] = []  # in the last step
-        self._outcomes = Counter(entry.outcome for entry in before)
-        self._tokens = sum(entry.tokens for entry in before)
-        self._started = time.perf_counter() - max((entry.seconds for entry in before), default=0.0)
+        self._stopped: list[str] = []  # in the last step
+        self._lost: Counter[str] = Counter()  # tokens of broken tries, by attempt
+        self._leaving: deque[_Leaving] = deque()
+        self._judge_thread: ThreadPoolExecutor | None = None
+        self._outcomes = Counter({name: spent.attempts for name, spent in self.before.by_outcome.items()})
+        self._tokens = self.before.tokens
+        self._started = time.perf_counter() - self.before.seconds
+        self._cpu_started = time.process_time() - self.before.cpu_seconds
         self._shown = 0.0
 
     def drain(self) -> None:
         """Run the engine dry."""
-        for task in self._left.values():
-            self.engine.submit(task.attempt)
-        self.engine.drain(self._take)  # type: ignore[arg-type]
-        self._take(())  # those discarded in the very last step
+        finished = False
+        try:
+            with ThreadPoolExecutor(1) as thread:
+                self._judge_thread = thread if self.engine.asynchronous else None
+                self._submit()
+                self.engine.drain(self._take)
+                self._take(())  # those stopped in the very last step
+                self._write_down(wait_for=0)
+            finished = True
+        finally:
+            unfinished = sum(live.tokens for live in self._running.values()) + sum(self._lost.values())
+            spent = self.engine.spent()
+            session = Session(probe=spent.probe, unfinished=unfinished, arrived=spent.arrived, made=spent.made)
+            # On the way out of an error there may be no room for it, and the error says more.
+            with suppress(*() if finished else (MsifrError,)):
+                self.sink.end_session(session)
         self._show(at_once=True)
 
-    def _take(self, events: Sequence[Event]) -> None:
-        leaving, self._discarded = self._discarded, []
-        for event in events:
-            live = self._running.get(event.id)
-            if live is None:
-                if event.id not in self._left:
-                    raise MsifrError(f"the engine sampled a token of attempt {event.id!r} after it was cancelled")
-                prompt = self._left[event.id].prompt.prompt
-                live = self._running[event.id] = Live(prompt, self.policy, self.tokenizer)
-            self._tokens += 1
-            if live.take(event) is not None:
-                self.engine.cancel(event.id)
-                self._discarded.append(event.id)
-            elif live.finish and live.decision is None:
-                self._leave(event.id)
+    def _submit(self) -> None:
+        """Give the engine all there is, or, if it asks for no look ahead, what its slots may soon take."""
+        most = 2 * self.engine.slots + _AHEAD if self.engine.asynchronous else self.expected
+        while len(self._left) < most and (task := next(self._todo, None)) is not None:
+            self._left[task.attempt.id] = task
+            self.engine.submit(task.attempt)
+
+    def _take(self, notices: Sequence[Notice]) -> None:
+        leaving, self._stopped = self._stopped, []
+        for notice in notices:
+            if notice.id not in self._left:
+                raise MsifrError(f"the engine sampled a token of attempt {notice.id!r} after it was cancelled")
+            if isinstance(notice, Again):
+                if (live := self._running.pop(notice.id, None)) is not None:
+                    self._lost[notice.id] += live.tokens
+            elif isinstance(notice, Failed):
+                self._give_up(notice)
+            else:
+                live = self._running.get(notice.id) or self._begin(notice.id)
+                over = live.over
+                self._tokens += notice.tokens
+                if live.take(notice):
+                    self.engine.cancel(notice.id)
+                    self._stopped.append(notice.id)
+                elif live.finish and not over:
+                    self._leave(notice.id)
         for attempt_id in leaving:
             self._leave(attempt_id)
+        self._write_down(wait_for=4 * self.engine.slots + _AHEAD)
+        self._submit()
         self._show()
 
+    def _begin(self, attempt_id: str) -> Live:
+        prompt, options = self._left[attempt_id].prompt, self.options
+        reader = reader_of(self.accept, prompt) if options.finish_when_decided else None
+        ends = Ends(Stops(options.stop) if options.stop else None, None if reader is None else reader.feed)
+        live = self._running[attempt_id] = Live(prompt, self.policy, self.tokenizer, ends)
+        return live
+
     def _leave(self, attempt_id: str) -> None:
-        """Judge the attempt if it is finished, and write it down."""
+        """Have the attempt judged if it is finished; it is written down when that is known."""
         live, task = self._running.pop(attempt_id), self._left.pop(attempt_id)
-        judgement = self._judge(task.prompt, live.text) if live.decision is None else None
-        entry = entry_of(task, live, judgement, time.perf_counter() - self._started)
-        self.journal.write(record_of(task, live, judgement, self.options), entry)
+        judgement: Future[Judgement] | None = None
+        if live.decision is None and self._judge_thread is not None:
+            judgement = self._judge_thread.submit(self._judge, task.prompt, live.text)
+        elif live.decision is None:
+            judgement = Future()
+            judgement.set_result(self._judge(task.prompt, live.text))
+        self._leaving.append(_Leaving(task, live, self._spent(), judgement))
+
+    def _write_down(self, *, wait_for: int) -> None:
+        """Write what was judged, in the order of leaving; wait for the filter while more than so many wait for it."""
+        while self._leaving:
+            task, live, spent, future = self._leaving[0]
+            if future is not None and not future.done() and len(self._leaving) <= wait_for:
+                return
+            judgement = None if future is None else future.result()
+            self._leaving.popleft()
+            entry = entry_of(task, live, judgement, spent, lost=self._lost.pop(task.attempt.id, 0))
+            self.sink.write(record_of(task, live, judgement, self.options), entry)
+            self._outcomes[entry.outcome] += 1
+
+    def _give_up(self, notice: Failed) -> None:
+        """Write down an attempt that cannot be made."""
+        task, live = self._left.pop(notice.id), self._running.pop(notice.id, None)
+        lost = self._lost.pop(notice.id, 0) + (0 if live is None else live.tokens)
+        entry = entry_of(task, None, None, self._spent(), lost=lost, error=notice.why)
+        self.sink.write(record_of(task, None, None, self.options, error=notice.why), entry)
         self._outcomes[entry.outcome] += 1
+
+    def _spent(self) -> Spent:
+        return Spent(time.perf_counter() - self._started, time.process_time() - self._cpu_started)
 
     def _judge(self, prompt: Prompt, text: str) -> Judgement:
         try:
@@ -106,14 +202,14 @@ class Run:
         if self.progress is None or (now - self._shown < _SHOW_EVERY and not at_once):
             return
         self._shown = now
-        attempts, outcomes = sum(self._outcomes.values()) + len(self._left), self._outcomes
         self.progress(
             Progress(
-                done=attempts - len(self._left),
-                attempts=attempts,
-                accepted=outcomes["accepted"],
-                discarded=outcomes["discarded"],
+                done=sum(self._outcomes.values()),
+                attempts=self.expected,
+                accepted=self._outcomes["accepted"],
+                discarded=self._outcomes["discarded"],
                 tokens=self._tokens,
                 seconds=now - self._started,
+                waiting=self.engine.waiting,
             )
         )

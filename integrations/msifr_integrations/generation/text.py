@@ -7,6 +7,7 @@ end is held back. The pieces of an attempt, joined, are the decoding of all its 
 complete before the break stay as they were given out. The joined pieces are the text then too.)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -54,3 +55,33 @@ class Pieces:
     def _decode(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+
+class Stops:
+    """Stop strings, looked for in text as it comes: the text ends before the first that occurs.
+
+    What may be the beginning of a stop string is held back until it is known not to be one, so that text given out is
+    never taken back. Time is that of `str.find` on each piece and on what was held back before it.
+    """
+
+    __slots__ = ("_beginnings", "_held", "_longest", "_strings")
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        self._strings = tuple(strings)
+        self._longest = max(map(len, strings), default=0)
+        self._beginnings = {string[:size] for string in strings for size in range(1, len(string))}
+        self._held = ""
+
+    def push(self, piece: str, *, last: bool = False) -> tuple[str, bool]:
+        """Take the next piece; return the text that is certain, and whether a stop string ends it here."""
+        text = self._held + piece
+        found = [place for string in self._strings if (place := text.find(string)) >= 0]
+        if found:
+            self._held = ""
+            return text[: min(found)], True
+        held = 0
+        if not last:
+            sizes = range(min(self._longest - 1, len(text)), 0, -1)
+            held = next((size for size in sizes if text[-size:] in self._beginnings), 0)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held], False

@@ -7,24 +7,40 @@ closed then, and what the other side goes on to make is not waited for.
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from msifr_integrations.engine.base import Attempt, Notice
 from msifr_policy.errors import InputError
+from msifr_policy.records.ledger import Session
+
+Result = TypeVar("Result")
+
+
+def beside(call: Callable[..., Result], *arguments: Any) -> Result:
+    """Call here, or, where an event loop runs already, as in a notebook, in a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call(*arguments)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call, *arguments).result()
 
 
 class AsyncEngine(ABC):
     """At most `slots` streams at a time, in the order of submission."""
 
     asynchronous = True
+    waiting = 0
 
     def __init__(self, slots: int) -> None:
         if slots < 1:
             raise InputError(f"slots = {slots} must be at least 1", where="engine")
         self.slots = slots
+        # What runs a drain; an engine that lives on one event loop puts its own in this place.
+        self._run_loop: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
         self._queue: deque[Attempt] = deque()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
@@ -45,14 +61,7 @@ class AsyncEngine(ABC):
 
     def drain(self, take: Callable[[Sequence[Notice]], None]) -> None:
         """Run until nothing is queued or streaming."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            asyncio.run(self._drain(take))
-            return
-        # In a notebook a loop runs already: ours needs a thread of its own.
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, self._drain(take)).result()
+        beside(self._run_loop, self._drain(take))
 
     async def _drain(self, take: Callable[[Sequence[Notice]], None]) -> None:
         async with self._connected():
@@ -90,6 +99,10 @@ class AsyncEngine(ABC):
     @abstractmethod
     def _stream(self, attempt: Attempt) -> AsyncGenerator[Sequence[Notice], None]:
         """Yield the attempt's events as they come, as an asynchronous generator; closing it closes the stream."""
+
+    def spent(self) -> Session:
+        """Return that it spends nothing beside the tokens of attempts."""
+        return Session()
 
     def close(self) -> None:
         """Forget the queue."""

@@ -1,0 +1,115 @@
+"""What makes the tokens of a run: opened by its options, with how it takes prompts and what its settings say of it."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from msifr_integrations.engine.base import Engine, PromptInput, end_tokens
+from msifr_integrations.generation.inputs import (
+    encode_prompt,
+    in_one_line,
+    load_model,
+    messages_of,
+    plain_text,
+    weights_fingerprint,
+)
+from msifr_integrations.generation.options import GenerateOptions
+from msifr_policy.filters import Prompt
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An engine that runs.
+
+    encode: returns a prompt as the engine takes it. settings: what a run's settings say of it.
+    tokenizer: decodes its events, None if they carry text.
+    """
+
+    engine: Engine
+    encode: Callable[[Prompt], PromptInput]
+    settings: dict[str, Any]
+    tokenizer: Any = None
+
+
+@contextmanager
+def open_engine(
+    model: Any, tokenizer: Any, first: Prompt, options: GenerateOptions, say: Callable[[str], None]
+) -> Iterator[Opened]:
+    """Give the engine that the options ask for; what a user should know of it is said before a token is spent.
+
+    model: a folder or name, or a loaded model with its `tokenizer`; of a server it is not read. `first` is a prompt
+    that a server is tried with. Raises `InputError` if there is no such model or server, or a library is missing.
+    """
+    opener = _on_server if options.server.url else _in_vllm if options.engine == "vllm" else _in_transformers
+    opened = opener(model, tokenizer, first, options, say)
+    with closing(opened.engine):
+        if not opened.engine.logprobs:
+            say("this engine tells no log-probabilities: what is read from them is not known (it never discards)")
+        yield opened
+
+
+def _in_transformers(
+    model: Any, tokenizer: Any, _: Prompt, options: GenerateOptions, say: Callable[[str], None]
+) -> Opened:
+    with in_one_line("cannot be imported", "engine"):
+        # Only now: importing torch takes seconds.
+        from msifr_integrations.engine.probe import make_engine
+    if isinstance(model, str | os.PathLike):
+        model, tokenizer = load_model(model, device=options.device, dtype=options.dtype)
+    chat = bool(tokenizer.chat_template) and not options.template if options.chat is None else options.chat
+    if chat and options.chat is None:
+        say("prompts go through the model's chat template (--no-chat gives it the bare text)")
+    end, kind = end_tokens(model, tokenizer), options.engine
+    engine, why_static = make_engine(
+        model, kind=kind if kind != "vllm" else "auto", slots=options.slots, sampling=options.sampling, end=end
+    )
+    if why_static and options.engine == "auto":
+        say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
+    settings = model_settings(model) | {"engine": engine.name, "chat": chat}
+    return Opened(engine, lambda prompt: encode_prompt(tokenizer, prompt, chat, options.template), settings, tokenizer)
+
+
+def model_settings(model: Any) -> dict[str, Any]:
+    """Return what the settings of a run say of a loaded model."""
+    return {
+        "weights": weights_fingerprint(model),
+        "device": model.device.type,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def _on_server(_: Any, __: Any, first: Prompt, options: GenerateOptions, say: Callable[[str], None]) -> Opened:
+    from msifr_integrations.servers.openai_stream import connect
+
+    chat = options.server.api == "chat"
+
+    def encode(prompt: Prompt) -> PromptInput:
+        return messages_of(prompt) if chat else plain_text(prompt, options.template)
+
+    engine = connect(
+        options.server,
+        sampling=options.sampling,
+        slots=options.slots,
+        stop=options.stop,
+        probe=encode(first),
+        max_new_tokens=options.max_new_tokens,
+    )
+    for remark in engine.remarks:
+        say(remark)
+    return Opened(engine, encode, engine.settings | {"engine": engine.name, "chat": chat})
+
+
+def _in_vllm(model: Any, _: Any, __: Prompt, options: GenerateOptions, say: Callable[[str], None]) -> Opened:
+    from msifr_integrations.servers.vllm_engine import start_vllm
+
+    engine = start_vllm(os.fspath(model), sampling=options.sampling, slots=options.slots, stop=options.stop)
+    chat = engine.has_chat_template and not options.template if options.chat is None else options.chat
+    for remark in engine.remarks:
+        say(remark)
+    return Opened(
+        engine,
+        lambda prompt: messages_of(prompt) if chat else plain_text(prompt, options.template),
+        engine.settings | {"engine": engine.name, "chat": chat},
+    )
