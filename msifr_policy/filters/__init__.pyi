@@ -7,6 +7,8 @@ from .base import FinalFilter as FinalFilter
 from .base import Judgement as Judgement
 from .base import Message as Message
 from .base import Prompt as Prompt
+from .decided import DecidedReader as DecidedReader
+from .decided import reader_of as reader_of
 from .functions import FunctionFilter as FunctionFilter
 from .functions import ScoreThreshold as ScoreThreshold
 from .json_schema import JsonSchema as JsonSchema

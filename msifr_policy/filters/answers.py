@@ -11,6 +11,7 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Prompt
+from msifr_policy.filters.decided import AnswerEnd, Ends, box_end, line_end
 
 MARKERS: Final = ("####", "\\boxed{", "answer is")
 """What stands before a final answer; upper and lower case are alike."""
@@ -24,6 +25,8 @@ _NUMBER = re.compile(
 )
 # What shows that the number is part of a longer expression.
 _GOES_ON = re.compile(r"\s*+(?:[.,:/eE]?\d|[-+*×=]\s?\d|\^(?!\s?\{?\\circ)|√|π|\\(?:sqrt|pi|frac))")
+_LONGEST_LINE: Final = 4000  # characters of an exact answer that a reader sees the end of
+_BEFORE: Final = " \t\r\n:*"  # what may stand between a marker and its answer
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{(-?\d{1,99})\}\s?\{(\d{1,99})\}")
 
 
@@ -54,7 +57,7 @@ def _after_last(text: str, markers: tuple[str, ...]) -> str:
     found = (hit.end() for marker in markers for hit in re.finditer(re.escape(marker), text, re.IGNORECASE))
     end = max(found, default=len(text))
     # The answer may stand on the next line, but nothing after the answer's line counts.
-    return text[end : end + REACH].lstrip(" \t\r\n:*").partition("\n")[0]
+    return text[end : end + REACH].lstrip(_BEFORE).partition("\n")[0]
 
 
 class NumericMatch(msgspec.Struct, frozen=True):
@@ -67,6 +70,17 @@ class NumericMatch(msgspec.Struct, frozen=True):
         """`numeric`, with the markers if they are not the usual ones."""
         return "numeric" if self.markers == MARKERS else f"numeric{list(self.markers)}"
 
+    def reader(self, prompt: Prompt) -> AnswerEnd:
+        r"""Return a reader that ends an attempt after its first complete answer; see `msifr_policy.filters.decided`.
+
+        That is not exact: the first answer counts, not the last. An answer is a number alone: the rest of the line
+        after a marker, or of the sentence after a marker that ends in a letter; after one that ends in a brace it ends
+        with the line in which the brace is closed. An answer of the latter two kinds that the prompt holds too, marker
+        and all, may be a repetition, and is none.
+        """
+        ends = [(marker, _number_ends(marker, prompt.prompt)) for marker in self.markers if marker]
+        return AnswerEnd(ends, reach=REACH, flags=re.IGNORECASE)
+
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt's gold answer is not a number."""
         if prompt.gold is None or _gold_number(prompt.gold) is None:
@@ -77,6 +91,34 @@ class NumericMatch(msgspec.Struct, frozen=True):
         """Compare the answers."""
         answer = parse_number(_after_last(text, self.markers))
         return answer is not None and prompt.gold is not None and answer == _gold_number(prompt.gold)
+
+
+# Marks that set off an answer, and say nothing about it.
+_SET_OFF = re.compile(r"[*_`]|\\[()\[\]]")
+_LINE_END = re.compile(r"\n")
+_SENTENCE_END = re.compile(r"\n|(?<=[.!?])(?=\s)")
+
+
+def _is_number(answer: str) -> bool:
+    return parse_number(_SET_OFF.sub("", answer), whole=True) is not None
+
+
+def _number_ends(marker: str, asked: str) -> Ends:
+    """Return what finds the end of an answer that is a number, and nothing else, after this marker."""
+
+    def boxed(answer: str) -> int | None:
+        return box_end(answer, lambda inside: _is_number(inside) and f"{marker}{inside}}}" not in asked)
+
+    def said(answer: str) -> int | None:
+        end = number(answer, _SENTENCE_END)
+        return None if end and marker + answer[:end] in asked else end
+
+    def number(answer: str, delimiter: re.Pattern[str] = _LINE_END) -> int | None:
+        start = len(answer) - len(answer.lstrip(_BEFORE))
+        end = delimiter.search(answer, start)
+        return end.start() if end and _is_number(answer[start : end.start()]) else None
+
+    return boxed if marker.endswith("{") else said if marker[-1].isalpha() else number
 
 
 def _gold_number(gold: str) -> Fraction | None:
@@ -96,6 +138,14 @@ class ExactMatch(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """`exact`, with the marker if there is one."""
         return f"exact[{self.marker!r}]" if self.marker else "exact"
+
+    def reader(self, _: Prompt) -> AnswerEnd | None:
+        """Return a reader that ends an attempt with the first line that the marker begins, if it is not blank.
+
+        That is not exact: the first answer counts, not the last; see `msifr_policy.filters.decided`. Without a marker
+        the whole text is the answer, and there is no reader.
+        """
+        return AnswerEnd([(self.marker, line_end)], reach=_LONGEST_LINE) if self.marker else None
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no gold answer."""

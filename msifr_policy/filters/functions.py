@@ -7,13 +7,23 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
+from msifr_policy.filters.decided import DecidedReader
 
 
 class FunctionFilter(msgspec.Struct, frozen=True):
-    """Accepts what a function of (prompt, text) returns true for."""
+    """Accepts what a function of (prompt, text) returns true for.
+
+    If the function knows before a text ends that its verdict is certain, it can say so by an attribute `reader`: a
+    function of the prompt that returns a `DecidedReader` for one attempt, or None.
+    """
 
     function: Callable[[Prompt, str], bool | Judgement]
     name: str
+
+    def reader(self, prompt: Prompt) -> DecidedReader | None:
+        """Return the reader that the function offers, if it does; see `msifr_policy.filters.decided`."""
+        offered: Callable[[Prompt], DecidedReader | None] | None = getattr(self.function, "reader", None)
+        return None if offered is None else offered(prompt)
 
     def check(self, prompt: Prompt) -> None:
         """Do nothing: what the function needs is the function's to know."""

@@ -10,12 +10,15 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.blocks import last_block
+from msifr_policy.filters.blocks import BlockEnd, last_block
+from msifr_policy.filters.decided import DecidedReader
+from msifr_policy.filters.json_end import JsonEnd
 from msifr_policy.filters.worker import Answerer, AsksWorker, Worker, require
 
 Find = Literal["whole", "fence", "object"]
 """Where the document is: the whole text, its last closed block fenced as json, or what its first `{` begins."""
 
+_LANGUAGES: Final = frozenset({"json"})
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -48,6 +51,14 @@ class JsonSchema(AsksWorker):
         which = "the prompt's" if self._schema is None else blake2b(self._schema.encode(), digest_size=8).hexdigest()
         self.name = f"json-schema[{which}, {find}, {package}, {seconds:g} s, {memory} bytes]"
         """`json-schema`, with a fingerprint of the schema, the options, and the version that decides."""
+
+    def reader(self, _: Prompt) -> DecidedReader:
+        """Return a reader that ends an attempt with its document; see `msifr_policy.filters.decided`.
+
+        With "object" that is exact: no continuation can change the verdict. With "whole" the first object or array
+        becomes the document, whatever would have followed it, and with "fence" the first closed block does.
+        """
+        return BlockEnd(_LANGUAGES) if self._find == "fence" else JsonEnd(anywhere=self._find == "object")
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the schema must come from the prompt, which has none or one that is no schema."""
@@ -106,7 +117,7 @@ def _read_document(text: str, find: str) -> Any:
         if start < 0:
             raise ValueError("no object")
         return _decoder.raw_decode(text, start)[0]
-    document = last_block(text, frozenset({"json"})) if find == "fence" else text
+    document = last_block(text, _LANGUAGES) if find == "fence" else text
     if document is None:
         raise ValueError("no fenced block")
     return _decoder.decode(document)

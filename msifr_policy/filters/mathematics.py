@@ -3,13 +3,17 @@
 import logging
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
+from msifr_policy.filters.decided import FORMULA_END, AnswerEnd, box_end
 from msifr_policy.filters.worker import Answerer, AsksWorker, Worker, require
 
 _SET_OFF = ("$", "\\(", "\\[", "\\boxed")
+_BOX: Final = "\\boxed{"
+_REACH: Final = 1000
+"""Characters within which a box, and the line or formula that it is in, must end for a reader to see it."""
 
 
 class MathVerify(AsksWorker):
@@ -36,6 +40,24 @@ class MathVerify(AsksWorker):
         self.worker = Worker(__name__, seconds=seconds, memory=memory)
         self.name = f"math[{versions}, last {tail} characters, {seconds:g} s, {memory} bytes]"
         """`math`, with the versions that decide and the options."""
+
+    def reader(self, prompt: Prompt) -> AnswerEnd:
+        r"""Return a reader that ends an attempt after its first answer in a box; see `msifr_policy.filters.decided`.
+
+        That is not exact: the first line with a `\boxed{}` in a formula becomes the answer. A box that is empty, a
+        `\phantom`, or the same as one in the prompt, is none.
+        """
+
+        def given(inside: str) -> bool:
+            empty = not inside.strip() or "\\phantom" in inside
+            return not empty and f"{_BOX}{inside}}}" not in prompt.prompt
+
+        def ends(answer: str) -> int | None:
+            # Outside a formula math-verify sees no box.
+            end = box_end(answer, given)
+            return end if end and FORMULA_END.search(answer, answer.rindex("}", 0, end), end) else None
+
+        return AnswerEnd([(_BOX, ends)], reach=_REACH)
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no gold answer, or one that cannot be read within the limits."""

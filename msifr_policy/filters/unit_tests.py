@@ -19,7 +19,7 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.filters import sandbox
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.blocks import last_block
+from msifr_policy.filters.blocks import BlockEnd, last_block
 from msifr_policy.filters.worker import kill, receive
 
 FindProgram = Literal["fence", "whole"]
@@ -86,6 +86,13 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
         """`tests`, with the options, and the version of Python that decides."""
         options = f"{self.find}, {self.seconds:g} s, {self.memory}/{self.disk} bytes, {self.processes} processes"
         return f"tests[{options}{', unconfined' * self.unconfined}, Python {platform.python_version()}]"
+
+    def reader(self, _: Prompt) -> BlockEnd | None:
+        """Return a reader that ends an attempt with its first closed program; see `msifr_policy.filters.decided`.
+
+        That is not exact: without it a later program would be the one that is run. With "whole" there is none.
+        """
+        return BlockEnd(_LANGUAGES) if self.find == "fence" else None
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no tests, or tests that cannot run or would pass whatever happens."""
