@@ -15,7 +15,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.evidence.watch import Checkpoint, Watch, column_names
-from msifr_policy.policy import Action, Decision
+from msifr_policy.policy import NO_PARAMETERS, Action, Decision, Parameters
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import Validator, Verdict, describe
 
@@ -52,9 +52,12 @@ class FittedPolicy:
     def _owner(self) -> NDArray[np.int64]:
         return np.repeat(np.arange(len(self.validators)), [len(v.columns) for v in self.validators])
 
-    def start(self, prompt: str) -> FittedRun:
-        """Return the run of a fresh attempt."""
-        return FittedRun(self, prompt)
+    def start(self, prompt: str, parameters: Parameters = NO_PARAMETERS) -> FittedRun:
+        """Return the run of a fresh attempt at `prompt`; its `parameters` take the place of those of the validators.
+
+        Never raises for parameters that do not fit: the validator says nothing then, and the run counts a failure.
+        """
+        return FittedRun(self, prompt, parameters)
 
     def decide(self, checkpoint: Checkpoint) -> Decision:
         """Return the decision at one checkpoint."""
@@ -103,9 +106,9 @@ class FittedPolicy:
 class FittedRun:
     """A fitted policy along one attempt."""
 
-    def __init__(self, policy: FittedPolicy, prompt: str) -> None:
+    def __init__(self, policy: FittedPolicy, prompt: str, parameters: Parameters) -> None:
         self._policy = policy
-        self._watch = Watch(policy.schedule, policy.validators, prompt)
+        self._watch = Watch(policy.schedule, policy.validators, prompt, parameters)
 
     @property
     def failures(self) -> Mapping[str, int]:

@@ -1,14 +1,21 @@
 """What a policy is while an attempt runs: it takes text and says CONTINUE, DISCARD or EXIT.
 
 An engine needs nothing but this: `policy.start(prompt)` for each attempt, `run.feed(text, tokens)` after each
-step, and the `Decision` it returns at checkpoints (None in between).
+step, and the `Decision` it returns at checkpoints (None in between). Where a prompt brings parameters of its own,
+they are given to `start` as well; where it brings none, they are left out, so a policy need not know of them.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+Parameters: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""What a prompt asks of validators: by validator's name, then by parameter's. Under `ANY` stands what is for each
+validator that has such a parameter and leaves it open (None)."""
+ANY = ""
+NO_PARAMETERS: Parameters = MappingProxyType({})
 
 
 class Action(StrEnum):
@@ -55,8 +62,8 @@ class PolicyRun(Protocol):
 class Policy(Protocol):
     """A discard policy that can run."""
 
-    def start(self, prompt: str) -> PolicyRun:
-        """Return the run of a fresh attempt at `prompt`."""
+    def start(self, prompt: str, parameters: Parameters = NO_PARAMETERS) -> PolicyRun:
+        """Return the run of a fresh attempt at `prompt`, which asks `parameters` of validators."""
 
 
 class NeverDiscard:
@@ -64,9 +71,9 @@ class NeverDiscard:
 
     failures: Mapping[str, int] = MappingProxyType({})
 
-    def start(self, prompt: str) -> PolicyRun:
+    def start(self, prompt: str, parameters: Parameters = NO_PARAMETERS) -> PolicyRun:
         """Return a run without checkpoints."""
-        del prompt
+        del prompt, parameters
         return self
 
     def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:

@@ -35,6 +35,7 @@ from msifr_policy.validators import (
     Length,
     Logprobs,
     Phrases,
+    Program,
     Question,
     Regular,
     Repetition,
@@ -43,6 +44,7 @@ from msifr_policy.validators import (
     ValidatorSpec,
     ValidatorState,
     Verdict,
+    Words,
     built_in_validators,
     default_validator,
     default_validators,
@@ -63,6 +65,7 @@ RULES: list[Validator] = [
     JsonSchemaPrefix(SCHEMA),
     Regular(r"(?s:.)*[0-9= ]{3}(?s:.)*\n?"),
     Grammar('start: (item | LINE)*\nitem: "(" item* ")"\nLINE: /[^()]+/'),
+    Program("add"),
     some_words(),
 ]
 """One of each kind, as it is used."""
@@ -79,6 +82,10 @@ VALIDATORS: list[Validator] = [
     Logprobs(window=3),
     Phrases(refusals=1),
     Question(strict=True),
+    Program(),
+    Regular(),
+    Grammar(),
+    JsonSchemaPrefix(),
     Regular(r"[a-z0-9 +=\n]{0,20}(?:loop )*"),
 ]
 each = pytest.mark.parametrize("validator", VALIDATORS, ids=repr)
@@ -237,6 +244,10 @@ def test_a_spec_makes_the_validator_again(validator: Validator) -> None:
         (AnswerMarker, {"markers": ("boxed", "boxed")}),
         (AnswerMarker, {"answers": 1}),
         (Phrases, {"refusals": -1}),
+        (Program, {"function": "for"}),
+        (Program, {"function": "a b"}),
+        (Program, {"function": ""}),
+        (Program, {"function": "x" * 65}),
         (Logprobs, {"window": 0}),
     ],
 )
@@ -285,15 +296,29 @@ def test_every_built_in_rule_is_known_by_its_name() -> None:
         assert default_validator(validator.name) == validator
 
 
-@pytest.mark.parametrize(
-    ("name", "parameter"),
-    [("json_schema", "schema"), ("regular", "pattern"), ("grammar", "lark"), ("words", "weights")],
-)
-def test_a_rule_that_needs_a_parameter_has_no_default(name: str, parameter: str) -> None:
-    with pytest.raises(InputError, match=f"no default for {parameter}"):
-        default_validator(name)
-    with pytest.raises(InputError, match=parameter):
-        make_validator(ValidatorSpec(name, "1"))
+def test_a_rule_that_needs_a_parameter_has_no_default() -> None:
+    with pytest.raises(InputError, match="no default for weights"):
+        default_validator("words")
+    with pytest.raises(InputError, match="weights"):
+        make_validator(ValidatorSpec("words", "1"))
+
+
+def test_all_rules_are_those_that_need_not_be_told_what_is_asked_for() -> None:
+    """What `all` stands for is what it was: others are named."""
+    assert [validator.name for validator in built_in_validators()] == [
+        "arithmetic", "repetition", "length", "answer", "numbers", "magnitude", "phrases", "language", "logprobs",
+        "question", "json_text", "blocks_plan", "countdown", "brackets", "word_order",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["json_schema", "regular", "grammar", "program"])
+def test_a_rule_that_nobody_tells_what_is_asked_for_is_silent(name: str) -> None:
+    rule = default_validator(name)
+    assert make_validator(describe(rule)) == rule
+    evidence = rule.start("Tell me a story.").feed('{"a": ]\ndef other(')
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert len(evidence.scores) == len(rule.columns)
+    assert all(map(math.isnan, evidence.scores))
 
 
 PLUG_IN = """
@@ -420,7 +445,7 @@ def slowly(state: Any) -> float:
     ("validator", "message"),
     [
         (object(), "object, declaration: it lacks one of name"),
-        (Regular, "Regular, declaration: Missing required argument 'pattern'"),
+        (Words, "Words, declaration: Missing required argument 'weights'"),
         (broken(frozen=False), "Capitals, declaration: it can be changed"),
         (WithFields, "columns, name, version can be set"),
         (broken(name="Capitals!"), "name is 'Capitals!'"),

@@ -8,6 +8,7 @@ which thresholds stop attempts, and what attempts cost until then, live here and
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from msifr_policy.evidence.watch import Watch, column_names
 from msifr_policy.files import replacing
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.records.traces import Trace
-from msifr_policy.validators import Validator, ValidatorSpec, Verdict, describe
+from msifr_policy.validators import Validator, ValidatorSpec, Verdict, describe, parameters_of
 
 TokenEnds = Callable[[str], Sequence[int]]
 """A tokenizer as far as costs go: the end offset in characters of each token of a text."""
@@ -364,7 +365,7 @@ def build_evidence(
     provenance: Provenance | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EvidenceTable:
-    """Replay `validators` at the checkpoints of `schedule` over `traces`.
+    """Replay `validators` at the checkpoints of `schedule` over `traces`, each with the parameters its prompt had.
 
     The cost unit: tokens when every trace records its tokens or a `tokenizer` is given, otherwise characters; pass
     `unit` to insist on one. `provenance` adds to what the traces tell. `progress` is called with the number of attempts
@@ -380,10 +381,12 @@ def build_evidence(
     for trace in traces:
         if trace.id in replayed:
             raise InputError(f"trace id {trace.id!r} occurs twice", remedy="give each attempt of all files its own id")
-        watch = Watch(schedule, validators, trace.prompt)
+        parameters = parameters_of(trace)
+        watch = Watch(schedule, validators, trace.prompt, parameters)
         replayed[trace.id] = _replay(trace, watch, schedule_unit, tokenizer)
         failures += watch.failures
-        for part in (trace.id, trace.prompt_id, trace.text, str(trace.accepted)):
+        asked = (json.dumps(parameters, sort_keys=True),) if parameters else ()
+        for part in (trace.id, trace.prompt_id, trace.text, str(trace.accepted), *asked):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
         if progress is not None:
             progress(len(replayed))

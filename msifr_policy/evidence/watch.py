@@ -2,10 +2,12 @@
 
 The one code path from text to evidence. Replaying a trace and running in flight both feed a `Watch`,
 so what was certified is what runs. Pieces are kept until a checkpoint needs them and then fed
-joined, so a validator sees each character once.
+joined, so a validator sees each character once. A prompt may bring parameters of its own for some of the
+validators; the columns are the same for all prompts.
 
 **Fail open.** A validator that raises, or returns a wrong number of scores, is UNKNOWN for the
-rest of the attempt: its scores are NaN, and the failure is counted. It never discards.
+rest of the attempt: its scores are NaN, and the failure is counted. It never discards. The same holds for one
+that the prompt's parameters do not fit.
 """
 
 import math
@@ -15,7 +17,9 @@ from typing import NamedTuple
 
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule
+from msifr_policy.policy import NO_PARAMETERS, Parameters
 from msifr_policy.validators.base import Evidence, Tokens, Validator, ValidatorState, Verdict
+from msifr_policy.validators.parameters import for_prompt
 
 
 class Checkpoint(NamedTuple):
@@ -47,7 +51,13 @@ def column_names(validators: Sequence[Validator]) -> tuple[str, ...]:
 class Watch:
     """State of one attempt under a schedule and validators."""
 
-    def __init__(self, schedule: Schedule, validators: Sequence[Validator], prompt: str = "") -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        validators: Sequence[Validator],
+        prompt: str = "",
+        parameters: Parameters = NO_PARAMETERS,
+    ) -> None:
         self.failures: Counter[str] = Counter()
         """Validator failures by `name: error type`; these never discard."""
         self._clock = schedule.start()
@@ -55,7 +65,7 @@ class Watch:
         self._states: list[ValidatorState | None] = []
         for validator in self._validators:
             try:
-                self._states.append(validator.start(prompt))
+                self._states.append(for_prompt(validator, parameters).start(prompt))
             except Exception as error:  # fail open: a validator must not stop a run
                 self._fail(validator, error)
                 self._states.append(None)

@@ -34,7 +34,9 @@ optional: prompt, group, dataset, model, gold (texts); tokens (sampled, the
 end of the sequence included) and prompt_tokens (counts); logprobs (natural,
 one per token); token_ends (characters of the text complete after each
 token); stages (end offsets of its steps, in characters); step_labels (one
-per stage: 1 before the first error, -1 at it, 0 after it)
+per stage: 1 before the first error, -1 at it, 0 after it); parameters (of
+validators, as the prompt had them: by validator, then by parameter) and
+schema (the prompt's JSON schema); in Parquet these two are JSON texts
 Other keys are ignored."""
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
@@ -59,6 +61,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     logprobs: list[float] | None = None
     stages: list[int] | None = None
     step_labels: list[int] | None = None
+    parameters: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    schema: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check what types alone cannot; msgspec turns a ValueError into a validation error."""
@@ -169,6 +173,8 @@ _decoder = msgspec.json.Decoder(Trace)
 _REMEDY = f"a trace is a line such as {EXAMPLE}; --on-error skip counts and skips what is none"
 _LONGEST_MENDED = 2**24  # bytes: of other lines Python's own reader could make objects of twenty times their size
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
+_JSON_FIELDS = ("parameters", "schema")
+"""Objects of any shape: Parquet, which has no type for them, holds their JSON."""
 
 
 def _decode(line: bytes, where: str) -> Trace:
@@ -204,6 +210,10 @@ def _convert(record: Any, where: str) -> Trace:
     for name in ("id", "prompt_id", "group", "gold"):
         if type(record.get(name)) is int:
             record[name] = str(record[name])
+    for name in _JSON_FIELDS:
+        if isinstance(record.get(name), str):
+            with suppress(ValueError, RecursionError):  # what is no JSON is no object either, and is refused below
+                record[name] = json.loads(record[name])
     if isinstance(record.get("logprobs"), list):
         record["logprobs"] = [math.nan if value is None else value for value in record["logprobs"]]
     missing = [f"`{name}`" for name in ("id", "prompt_id", "text", "correct") if name not in record]
@@ -295,4 +305,6 @@ def _write_parquet(path: Path, traces: Iterator[Trace]) -> None:
     schema = pa.schema([(field.encode_name, types.get(field.type, pa.string())) for field in fields])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while batch := [msgspec.to_builtins(trace) for trace in islice(traces, _PARQUET_BATCH)]:
+            for row in batch:
+                row |= {name: json.dumps(row[name]) for name in _JSON_FIELDS if name in row}
             writer.write_table(pa.Table.from_pylist(batch, schema))

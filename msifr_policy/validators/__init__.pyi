@@ -18,7 +18,11 @@ from .length import Length as Length
 from .logprobs import Logprobs as Logprobs
 from .magnitude import Magnitude as Magnitude
 from .numbers import Numbers as Numbers
+from .parameters import check_parameters as check_parameters
+from .parameters import for_prompt as for_prompt
+from .parameters import parameters_of as parameters_of
 from .phrases import Phrases as Phrases
+from .program import Program as Program
 from .question import Question as Question
 from .registry import ValidatorSpec as ValidatorSpec
 from .registry import built_in_validators as built_in_validators

@@ -16,15 +16,16 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from msifr_policy.validators.base import Evidence, Rule, TextState, Verdict
+from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, Verdict
 from msifr_policy.validators.readers.completion import Completion, check_grammar
 
 
 class _FormalLanguage(Rule, frozen=True):
-    """Follows the text through a language, which the one parameter defines.
+    """Follows the text through a language, which the one parameter defines; where it is None, the prompt's does.
 
     The verdict is DEAD once no completion of the text belongs to it, ALIVE while one does, and UNKNOWN beyond
-    `completion.LIMIT` bytes and where a grammar is too ambiguous. Raises `InputError` if the parameter defines none.
+    `completion.LIMIT` bytes, where a grammar is too ambiguous, and where neither says the language. Raises `InputError`
+    if the parameter defines none.
     """
 
     columns = ("complete", "read")
@@ -35,17 +36,21 @@ class _FormalLanguage(Rule, frozen=True):
 
     def __post_init__(self) -> None:
         (parameter,) = self.__struct_fields__
-        check_grammar(self._grammar(), f"validator {self.name}, parameter {parameter}")
+        if (grammar := self._grammar()) is not None:
+            check_grammar(grammar, f"validator {self.name}, parameter {parameter}")
 
-    def _grammar(self) -> str:
+    def _grammar(self) -> str | None:
         """Return the language as llguidance reads it."""
+        (definition,) = msgspec.structs.astuple(self)
+        if definition is None:
+            return None
         from llguidance import grammar_from
 
-        (definition,) = msgspec.structs.astuple(self)
         return grammar_from(self._format, definition)
 
     def _state(self, _: str) -> TextState:
-        return _FormalLanguageState(self._grammar())
+        grammar = self._grammar()
+        return Silence(self.columns) if grammar is None else _FormalLanguageState(grammar)
 
 
 class Regular(_FormalLanguage, frozen=True):
@@ -53,7 +58,7 @@ class Regular(_FormalLanguage, frozen=True):
 
     name = "regular"
     _format = "regex"
-    pattern: str
+    pattern: str | None = None
 
 
 class Grammar(_FormalLanguage, frozen=True):
@@ -61,7 +66,7 @@ class Grammar(_FormalLanguage, frozen=True):
 
     name = "grammar"
     _format = "lark"
-    lark: str
+    lark: str | None = None
 
 
 _VERDICTS = {"open": Verdict.ALIVE, "dead": Verdict.DEAD, "lost": Verdict.UNKNOWN}

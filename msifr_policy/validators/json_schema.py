@@ -22,13 +22,16 @@ from typing import Any
 
 import jiter
 
-from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
+from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.completion import Completion, check_grammar
 from msifr_policy.validators.readers.json_place import JsonPlace, Place
 
 
 class JsonSchemaPrefix(Rule, frozen=True):
     """Follows the JSON document of the text under `schema` (a JSON schema); `place` says where it begins.
+
+    Without a schema it is the prompt's: that of its parameters, else the one that its final filter judges by. Where
+    there is none either, the verdict is UNKNOWN.
 
     The verdict is DEAD once no completion of the document is valid JSON under the relaxed schema, or once the document
     is closed without a key its top level requires; else UNKNOWN. Documents longer than `completion.LIMIT`
@@ -41,21 +44,25 @@ class JsonSchemaPrefix(Rule, frozen=True):
     characters of the document that could be read, NaN if it is too long; `missing`: keys required at the top
     level that a closed document does not have, NaN before.
     """
-    schema: dict[str, Any]
+    schema: dict[str, Any] | None = None
     place: Place = "auto"
 
     def __post_init__(self) -> None:
-        check_grammar(self._grammar(), "validator json_schema, parameter schema")
+        if self.schema is not None:
+            check_grammar(_grammar(self.schema), "validator json_schema, parameter schema")
 
     def _state(self, _: str) -> TextState:
+        if self.schema is None:
+            return Silence(self.columns)
         required = self.schema.get("required")
         keys = {key for key in required if isinstance(key, str)} if isinstance(required, list) else set()
-        return _JsonSchemaState(JsonPlace(self.place), Completion(self._grammar()), frozenset(keys))
+        return _JsonSchemaState(JsonPlace(self.place), Completion(_grammar(self.schema)), frozenset(keys))
 
-    def _grammar(self) -> str:
-        from llguidance import LLMatcher
 
-        return LLMatcher.grammar_from_json_schema(relaxed(self.schema))
+def _grammar(schema: dict[str, Any]) -> str:
+    from llguidance import LLMatcher
+
+    return LLMatcher.grammar_from_json_schema(relaxed(schema))
 
 
 _BLANKS = " \t\n\r"

@@ -24,10 +24,13 @@ _DEFAULT: tuple[type[Rule], ...] = (
 )  # fmt: skip
 _ALL: tuple[type[Rule], ...] = (
     *_DEFAULT, rules.Magnitude, rules.Phrases, rules.Language, rules.Logprobs, rules.Question, rules.JsonText,
-    rules.JsonSchemaPrefix, rules.Regular, rules.Grammar, rules.Words, rules.BlocksPlan, rules.Countdown,
-    rules.Brackets, rules.WordOrder,
+    rules.BlocksPlan, rules.Countdown, rules.Brackets, rules.WordOrder,
 )  # fmt: skip
-_BUILT_IN = {rule.name: rule for rule in _ALL}
+_TOLD: tuple[type[Rule], ...] = (
+    rules.JsonSchemaPrefix, rules.Regular, rules.Grammar, rules.Program, rules.Words,
+)  # fmt: skip
+"""Rules that say nothing until the policy or the prompt tells them what is asked for."""
+_BUILT_IN = {rule.name: rule for rule in (*_ALL, *_TOLD)}
 
 
 class ValidatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,14 +65,15 @@ def default_validators() -> tuple[Validator, ...]:
 
 
 def built_in_validators() -> tuple[Validator, ...]:
-    """Return all built-in validators that need no parameter, with default parameters."""
-    return tuple(rule() for rule in _ALL if not _needed(rule))
+    """Return all built-in validators that need not be told what is asked for, with default parameters."""
+    return tuple(rule() for rule in _ALL)
 
 
 def default_validator(name: str) -> Validator:
     """Return the validator of that name, built-in or plugged in, with default parameters.
 
-    Raises `InputError` for an unknown name, or a validator that needs a parameter.
+    One whose default is None speaks of prompts that bring the parameter. Raises `InputError` for an unknown name, or a
+    validator that needs a parameter.
     """
     if needed := _needed(_class(name)):
         raise InputError(

@@ -1,0 +1,182 @@
+"""Programs: the name that was asked for, found in prompts, and whether a text defines it or another."""
+
+from __future__ import annotations
+
+import ast
+import math
+import time
+from random import Random
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from msifr_policy.filters.blocks import last_block
+from msifr_policy.testing import check_validator
+from msifr_policy.testing.validators import check_chunking, check_memory
+from msifr_policy.validators import Program, Verdict, program
+from msifr_policy.validators.program import LONGEST, REACH, asked_for
+
+ASKED = "Write a Python function reverse(text) that returns the string reversed."
+FRAGMENTS = (
+    "```python\n", "```\n", "```py\n", "````\n", "```text\n", "  ```Python \n", "```python", "```", "``", "`",
+    "def reverse(text):\n", "def reverse_text(", "def rev", "erse", "async def reverse(", "class Node:\n", "class reverse",
+    "reverse = lambda text: text\n", "reverse == 3\n", "helper: int = 3\n", "    return text[::-1]\n", "  def inner():\n",
+    "def helper(x):\n    return x\n", "Here is the function.\n", "\n", "\n\n", " ", "def ", "print(reverse('a'))\n",
+    "x" * 450, "def " + "y" * 450 + "(\n", "\r\n", "\ud800",
+)  # fmt: skip
+TEXTS = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=4)), max_size=25).map("".join)
+
+
+def scores(text: str, prompt: str = ASKED) -> tuple[float, ...]:
+    evidence = Program().start(prompt).feed(text)
+    assert evidence.verdict is Verdict.UNKNOWN
+    return evidence.scores
+
+
+def same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Say whether scores are the same, NaN being the same as NaN."""
+    return repr(tuple(map(float, one))) == repr(tuple(map(float, other)))
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", (NAN, NAN, 0)),
+        ("Here is how to define it:\n", (NAN, NAN, 0)),
+        ("```python\ndef rev", (NAN, NAN, 0)),
+        ("```python\ndef reverse", (NAN, NAN, 0)),
+        ("```python\ndef reverse(", (0, NAN, 0)),
+        ("```python\ndef reverse_", (1, NAN, 0)),
+        ("```python\ndef reverse_text(text):\n    return text[::-1]\n```", (1, 1, 1)),
+        ("```python\ndef reverse(text):\n    return text[::-1]\n```", (0, 0, 1)),
+        (
+            "```python\ndef reverse(text):\n    return text[::-1]\n```\nExample:\n```python\nreverse('a')\n```\n",
+            (0, 1, 2),
+        ),
+        ("```python\ndef helper(x):\n", (1, NAN, 0)),
+        ("```python\ndef helper(x):\n    return x\n\nasync def reverse(text):\n", (0, NAN, 0)),
+        ("```python\nclass Solution:\n    def reverse(self):\n        pass\n```\n", (NAN, 1, 1)),
+        ("```python\nreverse = lambda text: text[::-1]\n```\n", (0, 0, 1)),
+        ("```python\nreverse: Any = str.upper\n```\n", (0, 0, 1)),
+        ("```python\nreverse == 3\n```\n", (NAN, 1, 1)),
+        ("```\ndef reverse(text):\n```\n", (0, NAN, 0)),
+        ("```javascript\ndef other(text):\n```\n", (1, NAN, 0)),
+        ("````py\ndef reverse(text):\n```\n````\n", (0, 0, 1)),
+        ("define this\ndef\n", (NAN, NAN, 0)),
+    ],
+)
+def test_what_texts_define(text: str, expected: tuple[float, ...]) -> None:
+    assert same(scores(text), expected)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        (ASKED, "reverse"),
+        ("Complete this:\ndef add_all(numbers: list[int]) -> int:\n", "add_all"),
+        ("Write the function `is_even`.", "is_even"),
+        ("Write the function `is_even(n)`.", "is_even"),
+        ("Write a function called is_even that says whether", "is_even"),
+        ("Write a FUNCTION named 'größe'.", "größe"),
+        ("Its name: it is called `fib`, of n.", "fib"),
+        ("Write a function fib(n), where fib(0) = 0. The function fib(n) is recursive.", "fib"),
+        ("Write a function that (quickly) adds. It is called by main.", None),
+        ("a function called by main", None),
+        ("a function if(x)", None),
+        ("Write a function add(a), not a function sub(a).", None),
+        ("A dog called Rex.", None),
+        (f"function {'x' * LONGEST}(a)", "x" * LONGEST),
+        (f"function {'x' * (LONGEST + 1)}(a)", None),
+        ("function early(a)" + " " * REACH, None),
+        ("function early(a)" + " " * REACH + "function late(a)", "late"),
+        ("", None),
+    ],
+)
+def test_names_are_found_in_prompts(prompt: str, name: str | None) -> None:
+    assert asked_for(prompt) == name
+
+
+def test_the_parameter_comes_before_the_prompt() -> None:
+    text = "```python\ndef reverse(text):\n```\n"
+    assert same(Program("flip").start(ASKED).feed(text).scores, (1, 1, 1))
+    assert same(Program("reverse").start("").feed(text).scores, (0, 0, 1))
+
+
+def test_prompts_that_name_none_or_several_are_left_alone() -> None:
+    for prompt in ("", "Tell me a story.", "Write a function f(x) and a function g(x)."):
+        assert same(scores("```python\ndef other(x):\n```\n", prompt), (NAN, NAN, NAN))
+
+
+def test_it_keeps_the_contract() -> None:
+    check_validator(Program, prompts=[ASKED, ""], texts=[*FRAGMENTS, "```python\ndef reverse(a):\n    return a\n```\n"])
+    check_memory(Program("reverse"), "```python\ndef reverse(a):\n```\n")
+    check_memory(Program("reverse"), "def x")
+
+
+@given(text=TEXTS, seed=st.integers(0, 2**32))
+@example(text="```python\ndef reverse_text(\n```", seed=0)
+@settings(max_examples=300)
+def test_chunking_does_not_matter(text: str, seed: int) -> None:
+    check_chunking(Program(), text, prompt=ASKED, seed=seed)
+
+
+def blocks_are_the_filters(text: str) -> bool:
+    """Say whether the last closed block, as the final filter finds it, defines the name as the rule says."""
+    _, without, blocks = scores(text)
+    block = last_block(text, frozenset({"python", "py", "python3"}))
+    if block is None or not blocks:
+        return block is None and not blocks and math.isnan(without)
+    try:
+        body = ast.parse(block).body
+    except (SyntaxError, ValueError):
+        return True  # no program at all, so nothing to compare
+    targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign) and node.value]
+    names = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return bool(without) == ("reverse" not in names)
+
+
+PROGRAMS = st.lists(
+    st.sampled_from(
+        [
+            *(f for f in FRAGMENTS if f.endswith("\n") and f != "\r\n"),
+            "def helper(x): return x\n",
+            "def reverse(x): 1\n",
+        ]
+    ),
+    max_size=25,
+).map("".join)
+
+
+@given(text=PROGRAMS)
+@example(text="```python\ndef reverse(x): 1\n```\n```py\nx = 1\n```\n")
+@settings(max_examples=300)
+def test_blocks_are_those_of_the_final_filter(text: str) -> None:
+    assert blocks_are_the_filters(text)
+
+
+def test_comparing_blocks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that takes any block for Python is caught, and one that forgets to begin each block afresh."""
+    draw = Random(0)  # noqa: S311 (not for secrets)
+    lines = [f for f in FRAGMENTS if f.endswith("\n") and f != "\r\n"]
+    texts = ["".join(draw.choices(lines, k=12)) for _ in range(2000)]
+    assert all(map(blocks_are_the_filters, texts))
+    monkeypatch.setattr(program, "_LANGUAGES", frozenset({"python", "py", "python3", "text"}))
+    assert not all(map(blocks_are_the_filters, texts))
+
+
+def test_prompts_are_searched_once_and_in_linear_time() -> None:
+    for unit in ("function ", "def a", "called `", "function called ", "x", " ", "function\t" + "a" * 63):
+        prompt = (unit * (200_000 // len(unit)))[:200_000]
+        start = time.process_time()
+        Program().start(prompt)
+        assert time.process_time() - start < 0.1, unit
+        start = time.process_time()
+        for _ in range(1000):
+            Program().start(prompt)
+        assert time.process_time() - start < 0.05, unit  # 50 µs each
