@@ -30,8 +30,8 @@ from msifr_integrations.generation.generate import Result, generate
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
-from msifr_integrations.report.page import Figure, Table, write_page
-from msifr_integrations.report.plots import frontier_plot, reliability_plot, simulated_plot, stops_plot
+from msifr_integrations.report.comparison import comparison_figures, groups_table
+from msifr_integrations.report.page import Table, write_page
 from msifr_policy.errors import MsifrError
 from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.evidence.table import build_evidence
@@ -40,7 +40,7 @@ from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validator
-from msifr_sim import Outcomes, Summary, replay_policy, simulate_policy, summarise
+from msifr_sim import Outcomes, replay_policy, simulate_policy, summarise
 
 MAX_NEW_TOKENS = 200
 # Not `numbers`: it says how hard the problem is, and discarding by that would thin out the hard problems.
@@ -199,43 +199,10 @@ def _plain_words(summary: dict[str, Any]) -> list[str]:
 
 
 def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit: Fit, outcomes: Outcomes) -> None:
-    predicted, realised = summary["simulated"]["replay"], summary["realised"]
-    certificate, held_out = fit.file.certificate, fit.certifying
-    reasons = np.asarray(outcomes.reason)
-    stops = {name: np.bincount(outcomes.stop_k[reasons == name])[1:] for name in realised.discards_by_reason}
-    M, _ = fit.file.policy().worth(held_out)
-    middle = held_out.start[:-1] + (np.diff(held_out.start) - 1) // 2
-    usable = held_out.is_checkpoint[middle]
-    figures = [
-        Figure(
-            "Savings against false rejects",
-            frontier_plot(
-                fit.file.frontier,
-                chosen=_point(predicted) if certificate.certified else None,
-                realised=_point(realised),
-                max_false_reject=certificate.max_false_reject,
-            ),
-            "Every point is a policy of the path. Above the dashed line a policy makes accepted samples cheaper; "
-            "left of the dotted line lies the budget that was certified.",
-        ),
-        Figure(
-            "Where attempts stop, and why",
-            stops_plot(stops),
-            "Discards on fresh prompts by checkpoint (one after each line of the solution) and by the validator that "
-            "spoke most against the attempt.",
-        ),
-        Figure(
-            "Reliability of the posterior",
-            reliability_plot(M[middle[usable]], held_out.accepted[usable]),
-            "The posterior half way through each attempt on held-out prompts, against the share accepted in the end.",
-        ),
-        Figure(
-            "Simulated against realised",
-            simulated_plot(predicted, realised),
-            "Predicted from held-out attempts before the run, and measured on fresh prompts. 95 % intervals, "
-            "bootstrap by prompt.",
-        ),
-    ]
+    realised, certificate = summary["realised"], fit.file.certificate
+    figures = comparison_figures(
+        fit, summary["simulated"]["replay"], realised, outcomes, checkpoints="one after each line of the solution"
+    )
     runs = summary["without_policy"], summary["with_policy"]
     both = [("attempts", "{}"), ("discarded", "{}"), ("accepted", "{}"), ("tokens", "{}"),
             ("tokens_per_accepted", "{:.1f}"), ("seconds", "{:.1f}")]  # fmt: skip
@@ -249,25 +216,16 @@ def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit
             ("accepted attempts' share of the cost", "", f"{realised.accepted_cost_share or 0:.3f}"),
         ],
     )
-    groups = Table(
-        "Good samples lost, by group",
-        ("group", "accepted (held out)", "lost", f"upper bound at {certificate.confidence:.0%}"),
-        [(g, str(b.n_accepted), str(b.false_rejects), f"{b.upper:.1%}") for g, b in certificate.groups.items()],
-    )
     environment = summary["environment"]
     write_page(
         path,
         title="In-flight rejection on the embedded model",
         lead=lines,
-        tables=[table, groups] if certificate.groups else [table],
+        tables=[table, groups_table(certificate)] if certificate.groups else [table],
         figures=figures,
         footer=f"{environment['device']}, {environment['cores']} cores, torch {environment['torch']}, "
         f"Python {environment['python']}; {summary['seconds']:.0f} s in all.",
     )
-
-
-def _point(summary: Summary) -> tuple[float, float]:
-    return summary.false_reject_rate or 0.0, summary.saving_rate or 0.0
 
 
 @click.command(context_settings={"show_default": True})
