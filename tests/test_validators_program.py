@@ -20,10 +20,10 @@ from msifr_policy.validators.program import LONGEST, REACH, asked_for
 ASKED = "Write a Python function reverse(text) that returns the string reversed."
 FRAGMENTS = (
     "```python\n", "```\n", "```py\n", "````\n", "```text\n", "  ```Python \n", "```python", "```", "``", "`",
-    "def reverse(text):\n", "def reverse_text(", "def rev", "erse", "async def reverse(", "class Node:\n", "class reverse",
-    "reverse = lambda text: text\n", "reverse == 3\n", "helper: int = 3\n", "    return text[::-1]\n", "  def inner():\n",
-    "def helper(x):\n    return x\n", "Here is the function.\n", "\n", "\n\n", " ", "def ", "print(reverse('a'))\n",
-    "x" * 450, "def " + "y" * 450 + "(\n", "\r\n", "\ud800",
+    "def reverse(text):\n", "def reverse_text(", "def rev", "erse", "async def reverse(", "class Node:\n",
+    "class reverse", "reverse = lambda text: text\n", "reverse == 3\n", "helper: int = 3\n", "    return text[::-1]\n",
+    "  def inner():\n", "def helper(x):\n    return x\n", "Here is the function.\n", "\n", "\n\n", " ", "def ",
+    "print(reverse('a'))\n", "x" * 450, "def " + "y" * 450 + "(\n", "\r\n", "\ud800",
 )  # fmt: skip
 TEXTS = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=4)), max_size=25).map("".join)
 
@@ -141,19 +141,11 @@ def blocks_are_the_filters(text: str) -> bool:
     return bool(without) == ("reverse" not in names)
 
 
-PROGRAMS = st.lists(
-    st.sampled_from(
-        [
-            *(f for f in FRAGMENTS if f.endswith("\n") and f != "\r\n"),
-            "def helper(x): return x\n",
-            "def reverse(x): 1\n",
-        ]
-    ),
-    max_size=25,
-).map("".join)
+LINES = [f for f in FRAGMENTS if f.endswith("\n") and f != "\r\n"]
+LINES += ["def helper(x): return x\n", "def reverse(x): 1\n"]
 
 
-@given(text=PROGRAMS)
+@given(text=st.lists(st.sampled_from(LINES), max_size=25).map("".join))
 @example(text="```python\ndef reverse(x): 1\n```\n```py\nx = 1\n```\n")
 @settings(max_examples=300)
 def test_blocks_are_those_of_the_final_filter(text: str) -> None:
@@ -161,10 +153,9 @@ def test_blocks_are_those_of_the_final_filter(text: str) -> None:
 
 
 def test_comparing_blocks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule that takes any block for Python is caught, and one that forgets to begin each block afresh."""
+    """A rule that takes any block for Python is caught."""
     draw = Random(0)  # noqa: S311 (not for secrets)
-    lines = [f for f in FRAGMENTS if f.endswith("\n") and f != "\r\n"]
-    texts = ["".join(draw.choices(lines, k=12)) for _ in range(2000)]
+    texts = ["".join(draw.choices(LINES, k=12)) for _ in range(2000)]
     assert all(map(blocks_are_the_filters, texts))
     monkeypatch.setattr(program, "_LANGUAGES", frozenset({"python", "py", "python3", "text"}))
     assert not all(map(blocks_are_the_filters, texts))

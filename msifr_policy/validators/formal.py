@@ -28,9 +28,10 @@ class _FormalLanguage(Rule, frozen=True):
     if the parameter defines none.
     """
 
-    columns = ("complete", "read")
+    version = "2"
+    columns = ("complete", "read", "dead")
     """`complete`: 1 if the text so far belongs to the language, else 0; `read`: characters before the text was dead;
-    both NaN once the verdict is UNKNOWN.
+    `dead`: 1 if it is, else 0; all NaN once the verdict is UNKNOWN.
     """
     _format: ClassVar[Literal["regex", "lark"]]
 
@@ -79,5 +80,8 @@ class _FormalLanguageState(TextState):
     def _read(self, text: str) -> Evidence:
         completion = self._completion
         completion.feed(text)
-        complete = math.nan if completion.state == "lost" else float(completion.state == "open" and completion.complete)
-        return Evidence(_VERDICTS[completion.state], (complete, completion.characters))
+        complete = dead = math.nan
+        if completion.state != "lost":
+            dead = float(completion.state == "dead")
+            complete = float(not dead and completion.complete)
+        return Evidence(_VERDICTS[completion.state], (complete, completion.characters, dead))

@@ -39,10 +39,11 @@ class JsonSchemaPrefix(Rule, frozen=True):
     """
 
     name = "json_schema"
-    columns = ("complete", "read", "missing")
+    version = "2"
+    columns = ("complete", "read", "missing", "dead")
     """`complete`: 1 if the document so far fits the relaxed schema, else 0, NaN where that is not known; `read`:
     characters of the document that could be read, NaN if it is too long; `missing`: keys required at the top
-    level that a closed document does not have, NaN before.
+    level that a closed document does not have, NaN before; `dead`: 1 if the verdict is DEAD, else 0, NaN as `complete`.
     """
     schema: dict[str, Any] | None = None
     place: Place = "auto"
@@ -90,7 +91,8 @@ class _JsonSchemaState(TextState):
         closed = not math.isnan(self._missing)
         dead = self._missing > 0 if closed else known and completion.state == "dead"
         complete = closed or (completion.state == "open" and completion.complete)
-        return evidence(complete if known else math.nan, completion.characters, self._missing, dead=dead)
+        fits, fails = (complete, dead) if known else (math.nan, math.nan)
+        return evidence(fits, completion.characters, self._missing, fails, dead=dead)
 
     def _follow(self, text: str) -> None:
         completion = self._completion

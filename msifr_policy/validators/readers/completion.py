@@ -70,7 +70,8 @@ def check_grammar(grammar: str, where: str) -> None:
     """Raise `InputError` if llguidance does not take the grammar, with its reason."""
     matcher = _matcher(grammar)
     if matcher.is_error():
-        raise InputError(matcher.get_error().strip() or "refused by llguidance", where=where)
+        reason = " ".join(matcher.get_error().split())  # it is a drawing of several lines
+        raise InputError(reason[:300] or "refused by llguidance", where=where)
 
 
 @lru_cache(16)
