@@ -72,9 +72,10 @@ class AsyncEngine(ABC):
                         self._running[attempt.id] = asyncio.create_task(self._run(attempt, take))
                     done, _ = await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
                     self._running = {name: task for name, task in self._running.items() if task not in done}
-                    for task in done:
-                        if not task.cancelled():
-                            task.result()
+                    # Each is asked, since what breaks one stream may break others with it.
+                    errors = [task.exception() for task in done if not task.cancelled()]
+                    for error in filter(None, errors):
+                        raise error
             finally:
                 for task in self._running.values():
                     task.cancel()
