@@ -93,14 +93,15 @@ class NumericMatch(msgspec.Struct, frozen=True):
         return answer is not None and prompt.gold is not None and answer == _gold_number(prompt.gold)
 
 
-# Marks that set off an answer, and say nothing about it.
-_SET_OFF = re.compile(r"[*_`]|\\[()\[\]]")
+# What sets off an answer, and says nothing about it.
+_FORMULA = re.compile(r"\\[()\[\]]")
+_MARKS = " \t\r\n*_`"
 _LINE_END = re.compile(r"\n")
-_SENTENCE_END = re.compile(r"\n|(?<=[.!?])(?=\s)")
+_SENTENCE_END = re.compile(r"\n|(?<=\.)(?=\s)")  # but 3! is 6
 
 
 def _is_number(answer: str) -> bool:
-    return parse_number(_SET_OFF.sub("", answer), whole=True) is not None
+    return parse_number(_FORMULA.sub(" ", answer).lstrip(_MARKS).rstrip(_MARKS + "."), whole=True) is not None
 
 
 def _number_ends(marker: str, asked: str) -> Ends:

@@ -134,6 +134,6 @@ def box_end(answer: str, given: Callable[[str], object]) -> int | None:
     if FORMULA_END.search(line):
         return end
     begins = rest.lstrip()
-    if len(begins) < 2:
-        return None  # not known yet
-    return len(answer) - len(begins) + 2 if begins.startswith(_DISPLAY_END) else end
+    if begins.startswith(_DISPLAY_END):
+        return len(answer) - len(begins) + 2
+    return None if begins in ("", "\\", "$") else end  # not known yet

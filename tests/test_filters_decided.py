@@ -1,0 +1,370 @@
+"""Readers that say where the judged text ends: never wrongly, and the same however the text arrives."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from msifr_policy.errors import InputError
+from msifr_policy.filters import (
+    MARKERS,
+    DecidedReader,
+    ExactMatch,
+    FunctionFilter,
+    JsonSchema,
+    NumericMatch,
+    Prompt,
+    ScoreThreshold,
+    UnitTests,
+    parse_number,
+    reader_of,
+)
+from msifr_policy.filters.blocks import BlockEnd, last_block
+from msifr_policy.filters.json_end import MAX_DEPTH, JsonEnd
+from msifr_policy.filters.mathematics import MathVerify
+
+pytest.importorskip("jsonschema")
+pytest.importorskip("math_verify")
+
+
+def prompt(gold: str | None = None, asked: str = "How many?") -> Prompt:
+    return Prompt(prompt_id="p", prompt=asked, gold=gold)
+
+
+MATH = MathVerify()
+MAKERS: dict[str, Callable[[], DecidedReader | None]] = {
+    "object": lambda: JsonEnd(anywhere=True),
+    "document": lambda: JsonEnd(anywhere=False),
+    "block": lambda: BlockEnd(frozenset({"json", "py"})),
+    "numeric": lambda: NumericMatch().reader(prompt(asked="Is the answer is 3. or \\boxed{4}?")),
+    "own markers": lambda: NumericMatch(markers=("##", "\nA:", "is", "{", "s ##")).reader(prompt()),
+    "exact": lambda: ExactMatch(marker="aab").reader(prompt()),
+    "math": lambda: MATH.reader(prompt()),
+}
+PIECES = (
+    *("{", "}", "[", "]", '"', ",", ":", "\\", "\\u00e9", '"a":', "1", "0", "-", ".", "5", "e", "true", "null", "x"),
+    *("```", "```json", "```py\n", "`", "\n", "\r\n", "\u2028", " ", "####", "##", "#", "answer is", "answer", "is 3."),
+    *("\\boxed{", "\\boxed{4}", "$", "\\)", "\\]", "$$", "\\[", "\\phantom{2}", "A:", "aab", "a", "b", "12", "!", "\t"),
+)
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=24).map("".join)
+
+
+def end_of(kind: str, text: str) -> int | None:
+    reader = MAKERS[kind]()
+    assert reader is not None
+    return reader.feed(text)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@given(text=TEXTS | st.text(max_size=60), cuts=st.lists(st.integers(0, 80), max_size=8), more=TEXTS)
+@example(text="####### 12\n", cuts=[5], more="")
+@example(text="answer is 12.\n5", cuts=[13], more="")
+@example(text="\\boxed{7}\n\\]", cuts=[11], more="")
+@example(text="```py\n1\n" + "`" * 250 + "\n```\n", cuts=[100], more="")
+@example(text="aaab c\n", cuts=[3], more="")
+def test_the_end_is_the_same_however_the_text_arrives(kind: str, text: str, cuts: list[int], more: str) -> None:
+    whole = end_of(kind, text)
+    for places in (sorted({0, *cuts, len(text)}), range(len(text) + 1)):
+        reader = MAKERS[kind]()
+        assert reader is not None
+        assert reader.feed("") is None
+        said = [reader.feed(text[a:b]) for a, b in pairwise(places)]
+        assert (said or [None])[-1] == whole
+        # The answer was there before it was known, and does not change afterwards.
+        assert len(set(said) - {None}) <= 1
+        if whole is not None:
+            assert 0 < whole <= len(text)
+            assert reader.feed(more) == whole
+            assert end_of(kind, text + more) == whole
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+OBJECTS, DOCUMENTS = JsonSchema({}, find="object"), JsonSchema({}, find="whole")
+
+
+def dumped(document: Any, indent: int | None) -> list[str]:
+    return [json.dumps(document, indent=indent, ensure_ascii=escaped) for escaped in (True, False)]
+
+
+@given(st.dictionaries(st.text(), JSON), st.integers(0, 2) | st.none(), st.text(alphabet="ab 12\n[]\"'"), st.text())
+def test_an_object_ends_where_it_ends(document: dict[str, Any], indent: int | None, before: str, after: str) -> None:
+    for text in dumped(document, indent):
+        assert end_of("object", before + text + after) == len(before + text)
+        assert end_of("document", " \n" + text + after) == len(text) + 2
+        assert end_of("document", f"[{text}]{after}") == len(text) + 2
+        assert end_of("object", before + text[:-1]) is None
+
+
+@given(TEXTS, TEXTS)
+@example('{"a": 1, "a": 1}', "x")
+@example("{'answer': 3}", "")
+@example('{"a": 01}', "")
+@example('{"a": "\\ud800"}', "")
+@example('{"a": "\n"}', "")
+@example('{"a": NaN}', "")
+@example('{"a": 1e999}', "}")
+def test_no_continuation_changes_the_verdict_on_an_object(text: str, more: str) -> None:
+    end = end_of("object", "{" + text)
+    if end is not None:
+        kept = ("{" + text)[:end]
+        judged = OBJECTS(prompt(), kept)
+        assert OBJECTS(prompt(), kept + more) is judged
+        assert OBJECTS(prompt(), "{" + text + more) is judged
+    else:
+        assert OBJECTS(prompt(), "{" + text) is False
+
+
+@given(TEXTS, TEXTS)
+@example("3 apples", "")
+@example('"yes" he said', "")
+def test_a_document_that_is_broken_stays_so_and_one_that_is_whole_is_the_answer(text: str, more: str) -> None:
+    end = end_of("document", text)
+    if end is not None and DOCUMENTS(prompt(), text[:end]) is False:
+        assert DOCUMENTS(prompt(), text + more) is False
+    if DOCUMENTS(prompt(), text):
+        assert end in (None, len(text.rstrip(" \t\r\n")))
+
+
+def test_a_broken_document_ends_with_what_breaks_it() -> None:
+    assert end_of("object", "We write {it} so") == len("We write {i")
+    assert end_of("object", '{"name": "x", "age": 3 years}') == len('{"name": "x", "age": 3 y')
+    assert end_of("object", '{"a": [1, 2}') == len('{"a": [1, 2}')
+    assert end_of("document", "Here is the JSON:") == 1
+    assert end_of("document", "12 apples") == len("12 a")
+    assert end_of("document", "12.5e3 ") is None  # a number may go on until the text ends
+    assert end_of("object", "[" * 10 + '{"a":' + "[" * MAX_DEPTH + "x") is None  # nested too deep to be followed
+    assert JsonEnd(anywhere=True).exact
+    assert not JsonEnd(anywhere=False).exact
+
+
+@given(st.lists(st.sampled_from(("```py", "```json", "```js", "```", "````", "x = 1", "", "  ", "`x`"))), st.booleans())
+def test_a_block_ends_with_the_first_fence_that_closes_it(lines: list[str], closed: bool) -> None:
+    text = "\n".join(lines) + "\n" * closed
+    languages = frozenset({"py"})
+    end = BlockEnd(languages).feed(text)
+    if end is None:
+        assert last_block(text, languages) is None or not text.endswith("\n")  # the fence may still be another one
+    else:
+        kept = text[:end]
+        assert text[end] == "\n"
+        assert last_block(kept, languages) is not None
+        assert last_block(kept.rpartition("\n")[0], languages) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("So 3+4=7.\n#### 7", None),  # 72?
+        ("#### 7\n", "#### 7"),
+        ("#### 7\n\nQuestion: 1+1?\n#### 2\n", "#### 7"),
+        ("#### 1,\n000", None),
+        ("#### $1,000.50\nx", "#### $1,000.50"),
+        ("####\n7\n", "####\n7"),
+        ("#### Step 1: count\n#### 7\n", "#### Step 1: count\n#### 7"),  # a heading
+        ("#### 7 apples\nmore", None),  # perhaps a heading, so it is read on
+        ("#### 4:30\n", None),
+        ("The answer is 12", None),
+        ("The answer is 12.", None),
+        ("The answer is 12.5", None),
+        ("The answer is 12. Is it?", "The answer is 12."),
+        ("The answer is 3! Yes", None),
+        ("The answer is \\(12.5\\). Yes", "The answer is \\(12.5\\)."),
+        ("#### 5*6\n", None),
+        ("**The ANSWER IS: **12**\nand", "**The ANSWER IS: **12**"),
+        (
+            "If the answer is 5, then it is odd. So the answer is 7.\n",
+            "If the answer is 5, then it is odd. So the answer is 7.",
+        ),
+        ("The answer is not known. 5\n", None),
+        ("the answer is $\\boxed{12}$. So", None),  # until the line ends
+        ("the answer is $\\boxed{12}$. So\n1", "the answer is $\\boxed{12}$. So"),
+        ("\\[\n\\boxed{12}\n\\]\nThus", "\\[\n\\boxed{12}\n\\]"),
+        ("\\boxed{12}\n\nThus", "\\boxed{12}"),
+        ("\\boxed{12}\n\n$", None),
+        ("\\boxed{\\frac{1}{2}}\nT", "\\boxed{\\frac{1}{2}}"),
+        ("\\boxed{\\frac{12}{T^2}}$\nSince", None),
+        ("$4x + \\boxed{\\phantom{2}}$\nFirst", None),
+        ("\\boxed{5} or \\boxed{6}$\n", "\\boxed{5} or \\boxed{6}$"),
+        ("#### " + " " * 200 + "7\n", None),
+    ],
+)
+def test_where_a_numeric_answer_ends(text: str, kept: str | None) -> None:
+    end = NumericMatch().reader(prompt("7")).feed(text)
+    assert (None if end is None else text[:end]) == kept
+
+
+def test_a_numeric_answer_that_the_prompt_holds_may_be_a_repetition() -> None:
+    asked = prompt(asked="Part 0: \\boxed{1} minute. The answer is 1. Part 1: how many?\nExample:\n#### 1")
+    for repeated in ("\\boxed{1} minute.$\nSo", "The answer is 1. Then"):
+        assert NumericMatch().reader(asked).feed(repeated) is None
+        assert NumericMatch().reader(prompt()).feed(repeated) is not None
+    assert NumericMatch().reader(asked).feed("#### 1\n") == 6  # an example of how answers end
+
+
+@given(TEXTS)
+def test_an_end_has_an_answer(text: str) -> None:
+    """What is kept has an answer that is accepted, if it is right."""
+    end = end_of("numeric", text)
+    if end is not None:
+        kept = text[:end].lower()
+        number = parse_number(kept[max(kept.rfind(marker) + len(marker) for marker in MARKERS if marker in kept) :])
+        assert NumericMatch()(prompt(str(number)), text[:end])
+    end = end_of("exact", text)
+    if end is not None:
+        assert ExactMatch(marker="aab")(prompt(text[:end].rpartition("aab")[2]), text[:end])
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Answer: (B)", None),
+        ("Answer: (B)\nmore", "Answer: (B)"),
+        ("Answer: \nAnswer: Answer: (B) \n", "Answer: \nAnswer: Answer: (B) "),
+        ("(B)\n", None),
+    ],
+)
+def test_where_an_exact_answer_ends(text: str, kept: str | None) -> None:
+    reader = ExactMatch(marker="Answer:").reader(prompt("(B)"))
+    assert reader is not None
+    end = reader.feed(text)
+    assert (None if end is None else text[:end]) == kept
+    assert ExactMatch().reader(prompt("(B)")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("$\\boxed{\\{1, 2\\}}$\n", "$\\boxed{\\{1, 2\\}}$"),
+        ("$x=\\boxed{1}$ or $x=\\boxed{2}$.\nSo", "$x=\\boxed{1}$ or $x=\\boxed{2}$."),
+        ("$$\\boxed{x^2}\n$$\nSo", "$$\\boxed{x^2}\n$$"),
+        ("$\\boxed{x\n}$\n", "$\\boxed{x\n}$"),
+        ("\\boxed{1}\nNot in a formula", None),
+        ("$\\boxed{ }$\n$\\boxed{\\phantom{2}}$\n", None),
+        ("$\\boxed{1}$", None),
+    ],
+)
+def test_where_a_boxed_answer_ends(text: str, kept: str | None) -> None:
+    end = MATH.reader(prompt("1")).feed(text)
+    assert (None if end is None else text[:end]) == kept
+
+
+def test_the_first_program_is_the_one_that_is_run() -> None:
+    accept = UnitTests(unconfined=True)
+    asked = Prompt(prompt_id="p", prompt="Double it.", tests="assert f(2) == 4")
+    program, usage = "```python\ndef f(x): return 2 * x\n```", "```python\nprint(g(2))\n```"
+    text = f"Here:\n{program}\nExample:\n{usage}\n"
+    reader = accept.reader(asked)
+    assert reader is not None
+    end = reader.feed(text)
+    assert text[:end] == f"Here:\n{program}"
+    assert accept(asked, text[:end]) is True
+    assert accept(asked, text) is False
+    assert UnitTests(find="whole", unconfined=True).reader(asked) is None
+
+
+def test_filters_without_a_reader_have_none_and_functions_may_offer_one() -> None:
+    class Third:
+        """Ends after the third line."""
+
+        exact = True
+
+        def __init__(self) -> None:
+            self.read = self.lines = 0
+
+        def feed(self, text: str) -> int | None:
+            for character in text:
+                if self.lines < 3:
+                    self.read += 1
+                    self.lines += character == "\n"
+            return self.read if self.lines == 3 else None
+
+    def three_lines(_: Prompt, text: str) -> bool:
+        return text.count("\n") >= 3
+
+    own = FunctionFilter(three_lines, "three lines")
+    assert reader_of(own, prompt()) is None
+    three_lines.reader = lambda _: Third()  # type: ignore[attr-defined]
+    reader = reader_of(own, prompt())
+    assert reader is not None
+    assert [reader.feed(piece) for piece in ("a\nb", "\nc\nd\n", "e")] == [None, 6, 6]
+    assert reader_of(ScoreThreshold(lambda *_: 1.0, 0.5, "one"), prompt()) is None
+    assert reader_of(ExactMatch(), prompt("7")) is None
+    with OBJECTS, JsonSchema({}, find="fence") as fenced:
+        kinds = [type(reader_of(final, prompt("7"))).__name__ for final in (OBJECTS, fenced, NumericMatch(), MATH)]
+    assert kinds == ["JsonEnd", "BlockEnd", "AnswerEnd", "AnswerEnd"]
+
+
+UNITS = (
+    "1",
+    " ",
+    "\n",
+    "{",
+    "[",
+    '{"a":',
+    '"',
+    "\\",
+    "`",
+    "```",
+    "```json\n",
+    "#### ",
+    "#### 1,\n",
+    "answer is ",
+    "aab",
+)
+MORE_UNITS = ("\\boxed{", "answer is 1", "answer is. ", "\\boxed{1}$", "aab\n", "{}", "a")
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_time_is_linear_and_memory_bounded(kind: str) -> None:
+    """Many characters of each unit, at once; then in pieces, as a model writes."""
+    for unit in UNITS + MORE_UNITS:
+        text = unit * (200_000 // len(unit))
+        started = time.process_time()
+        whole = end_of(kind, text)
+        assert time.process_time() - started < 3  # a quadratic reader would take minutes
+        reader = MAKERS[kind]()
+        assert reader is not None
+        tracemalloc.start()
+        try:
+            for at in range(0, 50_000, 50):
+                said = reader.feed(text[at : at + 50])
+            assert tracemalloc.get_traced_memory()[0] < 40_000
+        finally:
+            tracemalloc.stop()
+        assert said == whole or whole is None or whole > 50_000
+
+
+def test_on_recorded_texts_almost_no_right_answer_is_lost(shared: Path) -> None:
+    """The verdict on what is kept against that on all that was recorded: 1 of 3271 right answers lost, 25 gained."""
+    accept, count = NumericMatch(), Counter[str]()
+    for path in sorted((shared / "traces").glob("m*.jsonl.gz")) + sorted((shared / "traces").glob("a*.jsonl.gz")):
+        with gzip.open(path) as lines:
+            for line in lines:
+                record = json.loads(line)
+                asked = prompt(record["gold"], record["prompt"])
+                try:
+                    accept.check(asked)
+                except InputError:
+                    continue
+                text = record["text"]
+                right = accept(asked, text)
+                end = accept.reader(asked).feed(text)
+                kept = right if end is None else accept(asked, text[:end])
+                count.update(right=right, decided=end is not None, lost=right > kept, gained=kept > right)
+    assert count["right"] > 1500
+    assert count["decided"] > 500
+    assert count["lost"] <= 0.001 * count["right"]
