@@ -38,9 +38,9 @@ def test_a_text_lives_if_and_only_if_it_begins_one_that_matches(pattern: str) ->
 def test_the_first_impossible_character_is_found() -> None:
     state = Regular(r"(?s:.*)#### -?[0-9]+\n?").start("")
     assert state.feed("So it is 5.\n#### ").verdict is Verdict.ALIVE
-    assert state.feed("72").scores == (1, 19)
-    assert state.feed("\n").scores == (1, 20)
-    assert Regular("[0-9]+(é|ö)x").start("").feed("12éy").scores == (0, 3)
+    assert state.feed("72").scores == (1, 19, 0)
+    assert state.feed("\n").scores == (1, 20, 0)
+    assert Regular("[0-9]+(é|ö)x").start("").feed("12éy").scores == (0, 3, 1)
     assert Regular("a.c").start("").feed("a\ud800c").verdict is Verdict.ALIVE
 
 
@@ -87,7 +87,7 @@ def test_an_ambiguous_grammar_gives_up_soon() -> None:
 
 def test_long_texts_are_left_alone() -> None:
     rule = Regular("a*b")
-    assert rule.start("").feed("a" * LIMIT).scores == (0, LIMIT)
+    assert rule.start("").feed("a" * LIMIT).scores == (0, LIMIT, 0)
     longer = rule.start("").feed("a" * LIMIT + "c")
     assert longer.verdict is Verdict.UNKNOWN
     assert all(math.isnan(score) for score in longer.scores)

@@ -216,13 +216,15 @@ def test_the_property_can_fail() -> None:
 def test_scores() -> None:
     rule = JsonSchemaPrefix(SCHEMA)
     assert rule.start("").feed("no JSON at all").verdict is Verdict.UNKNOWN
-    complete, read, missing = rule.start("").feed('```json\n {"answer": 1').scores
-    assert (complete, read) == (0, 12)
+    complete, read, missing, dead = rule.start("").feed('```json\n {"answer": 1').scores
+    assert (complete, read, dead) == (0, 12, 0)
     assert math.isnan(missing)
-    assert rule.start("").feed('{"answer": 1} and').scores == (1, 13, 1)
-    assert rule.start("").feed('{"answer": 1, "reasoning": ""}').scores == (1, 30, 0)
+    assert rule.start("").feed('{"answer": 1} and').scores == (1, 13, 1, 1)
+    assert rule.start("").feed('{"answer": 1, "reasoning": ""}').scores == (1, 30, 0, 0)
     spared = rule.start("").feed('{"reasoning": "\\u0041').scores
     assert math.isnan(spared[0])
+    assert math.isnan(spared[3])
+    assert rule.start("").feed('{"other": ').scores[3] == 1
 
 
 def test_long_documents_are_left_alone() -> None:
