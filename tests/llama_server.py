@@ -19,6 +19,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from msifr_policy.filters import Prompt
+
 CONTEXT = 512
 """Tokens of a slot, prompt included."""
 
@@ -67,6 +69,11 @@ class LlamaServer(AbstractContextManager["LlamaServer"]):
         """Return how many slots are at work."""
         return sum(slot["is_processing"] for slot in json.loads(self._get("/slots")))
 
+    def in_flight(self) -> int:
+        """Return how many tokens the streams have that are open now."""
+        slots = [slot for slot in json.loads(self._get("/slots")) if slot["is_processing"]]
+        return sum(slot["next_token"][0]["n_decoded"] for slot in slots)
+
     def wait_until_idle(self, within: float = 10) -> float:
         """Wait until no slot is at work; return the seconds it took, at most about `within`."""
         begun = time.monotonic()
@@ -105,6 +112,12 @@ class LlamaServer(AbstractContextManager["LlamaServer"]):
     def _get(self, path: str) -> str:
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:  # noqa: S310 - a local address
             return answer.read().decode()
+
+
+def even_length(prompt: Prompt, text: str) -> bool:
+    """A final filter that accepts about half of the stories."""
+    del prompt
+    return len(text) % 2 == 0
 
 
 def cpu_seconds(process: int) -> float:
