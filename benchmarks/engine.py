@@ -31,6 +31,7 @@ from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.live import Live
+from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision
 
 DISCARDED_AFTER = 0.3  # of an attempt's full length
@@ -72,11 +73,11 @@ class Timed(NamedTuple):
 
 def drain(engine: Any, attempts: Sequence[Attempt], tokenizer: Any, limits: Mapping[str, int]) -> Timed:
     """Run `attempts`; those in `limits` are discarded after so many tokens."""
-    lives = {a.id: Live("", Scripted(limits.get(a.id)), tokenizer) for a in attempts}
+    lives = {a.id: Live(Prompt(prompt_id=a.id, prompt=" "), Scripted(limits.get(a.id)), tokenizer) for a in attempts}
 
     def take(events: Sequence[Event]) -> None:
         for event in events:
-            if lives[event.id].take(event) is not None:
+            if lives[event.id].take(event):
                 engine.cancel(event.id)
 
     if torch.cuda.is_available():

@@ -38,6 +38,7 @@ from msifr_integrations.generation.live import Live
 from msifr_integrations.generation.text import Pieces
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.evidence.schedule import EveryUnits
+from msifr_policy.filters import Prompt
 from msifr_policy.policy import NEVER_DISCARD, Action, Decision
 
 ENDS = frozenset(range(0, 40, 8))  # several, so that random models come to an end
@@ -599,13 +600,16 @@ def event(token: int, finish: Any = "", logprob: float = -1.0) -> Event:
     return Event("a", token, logprob, logprob, finish)
 
 
-def feed(live: Live, text: str) -> list[Decision | None]:
+PROMPT = Prompt(prompt_id="p", prompt="p")
+
+
+def feed(live: Live, text: str) -> list[bool]:
     tokens = tiny.tokenizer().encode(text)
     return [live.take(event(token)) for token in tokens]
 
 
 def test_stages_sum_to_the_tokens_and_checkpoints_carry_them() -> None:
-    live = Live("p", tiny.TextPolicy(lambda _: False, EveryUnits(4, "tokens")), tiny.tokenizer())
+    live = Live(PROMPT, tiny.TextPolicy(lambda _: False, EveryUnits(4, "tokens")), tiny.tokenizer())
     feed(live, "ten letters")
     assert live.stages == (4, 4, 3)
     assert live.tokens == len(live.token_ends) == len(live.logprobs) == 11
@@ -616,16 +620,16 @@ def test_stages_sum_to_the_tokens_and_checkpoints_carry_them() -> None:
 
 
 def test_tokens_after_a_decision_are_counted_as_wasted() -> None:
-    live = Live("p", tiny.TextPolicy(lambda _: True, EveryUnits(3, "tokens")), tiny.tokenizer())
+    live = Live(PROMPT, tiny.TextPolicy(lambda _: True, EveryUnits(3, "tokens")), tiny.tokenizer())
     decisions = feed(live, "abcdef")
-    assert [d is not None for d in decisions] == [False, False, True, False, False, False]
+    assert decisions == [False, False, True, False, False, False]
     assert (live.tokens, live.wasted, live.text, live.stages) == (6, 3, "abc", (3, 3))
 
 
 def test_an_attempt_s_end_is_no_checkpoint_unless_it_brings_text() -> None:
     for text, last, k in [("abcd", tiny.END, 1), ("abc", tiny.tokenizer().encode("d")[0], 0)]:
         policy = tiny.TextPolicy(lambda _: False, EveryUnits(len(text) + 1, "tokens"))
-        live = Live("p", policy, tiny.tokenizer())
+        live = Live(PROMPT, policy, tiny.tokenizer())
         feed(live, text)
         live.take(event(last, "end" if last == tiny.END else "length"))
         assert len(policy.decisions["p"][0]) == 1 - k
@@ -663,8 +667,8 @@ class Broken:
 )
 def test_a_broken_policy_never_discards(how: str, failure: str) -> None:
     broken = Broken(how)
-    live = Live("p", broken, tiny.tokenizer())
-    assert feed(live, "abc") == [None, None, None]
+    live = Live(PROMPT, broken, tiny.tokenizer())
+    assert feed(live, "abc") == [False, False, False]
     assert live.decision is None
     assert live.failures[failure] == 1
     assert ("rule: KeyError" in live.failures) == (how != "start")
@@ -673,11 +677,11 @@ def test_a_broken_policy_never_discards(how: str, failure: str) -> None:
 
 def test_an_early_exit_is_refused_aloud() -> None:
     with pytest.raises(InputError, match=r"attempt 'a'.*early exit at checkpoint 1"):
-        feed(Live("p", Broken("exit"), tiny.tokenizer()), "a")
+        feed(Live(PROMPT, Broken("exit"), tiny.tokenizer()), "a")
 
 
 def test_never_discard_has_one_stage() -> None:
-    live = Live("p", NEVER_DISCARD, tiny.tokenizer())
+    live = Live(PROMPT, NEVER_DISCARD, tiny.tokenizer())
     feed(live, "abc")
     assert (live.stages, dict(live.failures)) == ((3,), {})
 

@@ -28,6 +28,7 @@ from msifr_policy.filters import Prompt
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import Totals, read_ledger, total
 from msifr_policy.records.provenance import Provenance
+from msifr_policy.validators import check_parameters
 
 _SETTINGS = (
     *("attempts", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k", "top_p"),
@@ -96,6 +97,8 @@ def generate(
     say = tell or (lambda remark: print(remark, file=sys.stderr))
     accept = filters.final_filter(options.final_filter)
     todo = check_prompts(read_prompts(prompts) if isinstance(prompts, str | os.PathLike) else prompts, accept)
+    for prompt in todo:
+        check_parameters(getattr(policy, "validators", ()), prompt)
     if not os.fspath(out).endswith(".jsonl"):
         raise InputError("the output's name must end in .jsonl", where=os.fspath(out))
     loaded = model is not None and not isinstance(model, str | os.PathLike)

@@ -12,6 +12,7 @@ attempt: the attempt runs to its end, and the failure is counted.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, NamedTuple
 
 from msifr_integrations.engine.base import Attempt, Event, Finish
@@ -19,6 +20,7 @@ from msifr_integrations.generation.text import Pieces, Stops
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
+from msifr_policy.validators import parameters_of
 
 
 class Task(NamedTuple):
@@ -64,10 +66,7 @@ class Live:
         self._run: PolicyRun | None = None
         self._asked = True
         try:
-            # Policies that know no parameters are asked for none.
-            self._run = (
-                policy.start(prompt.prompt, prompt.parameters) if prompt.parameters else policy.start(prompt.prompt)
-            )
+            self._run = _begin(policy, prompt)
         except Exception as error:  # fail open
             self._fail(type(error).__name__)
 
@@ -174,3 +173,11 @@ class Live:
     def _fail(self, what: str) -> None:
         self._failures[f"policy: {what}"] += 1
         self._asked = False
+
+
+def _begin(policy: Policy, prompt: Prompt) -> PolicyRun:
+    """Start the policy, with what the prompt gives to validators if it takes that: a simple one knows texts alone."""
+    parameters = parameters_of(prompt)
+    if parameters and len(signature(policy.start).parameters) > 1:
+        return policy.start(prompt.prompt, parameters)
+    return policy.start(prompt.prompt)

@@ -75,10 +75,11 @@ class Stops:
     def push(self, piece: str, *, last: bool = False) -> tuple[str, bool]:
         """Take the next piece; return the text that is certain, and whether a stop string ends it here."""
         text = self._held + piece
-        found = [place for string in self._strings if (place := text.find(string)) >= 0]
+        # What is complete first counts, so that it does not matter how the text was cut.
+        found = [(place + len(string), place) for string in self._strings if (place := text.find(string)) >= 0]
         if found:
             self._held = ""
-            return text[: min(found)], True
+            return text[: min(found)[1]], True
         held = 0
         if not last:
             sizes = range(min(self._longest - 1, len(text)), 0, -1)
