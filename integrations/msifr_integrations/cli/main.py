@@ -12,6 +12,7 @@ from msifr_integrations.cli.console import Group
 from msifr_integrations.cli.evaluate import evaluate
 from msifr_integrations.cli.fit import fit
 from msifr_integrations.cli.generate import generate
+from msifr_integrations.cli.merge import merge
 from msifr_integrations.cli.score import score
 from msifr_integrations.cli.simulate import simulate
 
@@ -26,7 +27,7 @@ def main() -> None:
     """
 
 
-for command in (score, fit, evaluate, simulate, generate):
+for command in (score, fit, evaluate, simulate, generate, merge):
     main.add_command(command)
 
 if __name__ == "__main__":
