@@ -104,7 +104,9 @@ def _on_server(_: Any, __: Any, first: Prompt, options: GenerateOptions, say: Ca
 def _in_vllm(model: Any, _: Any, __: Prompt, options: GenerateOptions, say: Callable[[str], None]) -> Opened:
     from msifr_integrations.servers.vllm_engine import start_vllm
 
-    engine = start_vllm(os.fspath(model), sampling=options.sampling, slots=options.slots, stop=options.stop)
+    engine = start_vllm(
+        os.fspath(model), sampling=options.sampling, slots=options.slots, stop=options.stop, dtype=options.dtype
+    )
     chat = engine.has_chat_template and not options.template if options.chat is None else options.chat
     for remark in engine.remarks:
         say(remark)

@@ -180,6 +180,7 @@ class Journal(AbstractContextManager["Journal"]):
         self.done: frozenset[str] = frozenset()
         self.before = total(())
         self.count = 0
+        self._spent_in_vain: list[Session] = []  # of sessions that finished no attempt
         self._out: IO[bytes]
         with ExitStack() as files:
             self._ledger: IO[bytes] = files.enter_context(open(self._ledger_path, "ab", buffering=0))
@@ -214,6 +215,8 @@ class Journal(AbstractContextManager["Journal"]):
         if self.settings is None:
             self._ledger.truncate(0)
             self._append(self._ledger, Header(settings=dict(settings)))
+            for session in self._spent_in_vain:
+                self._append(self._ledger, session)
         self._out = self._files.enter_context(open(self.path, "ab", buffering=0))  # noqa: SIM115
         self.settings = dict(settings)
 
@@ -267,6 +270,8 @@ class Journal(AbstractContextManager["Journal"]):
                 elif isinstance(record, Entry):
                     ids.append(record.id)
                     ends.append(whole)
+                else:
+                    self._spent_in_vain.append(record)
         elif self.path.exists() and self.path.stat().st_size and not self._ledger_path.stat().st_size:
             raise self._no_pair(f"exists, but its ledger {self._ledger_path.name} does not")
         written = end = 0
