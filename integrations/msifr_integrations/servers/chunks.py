@@ -12,7 +12,7 @@ as reasoning was generated like the rest: it stands in front, as `<think>…</th
 
 import codecs
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -89,18 +89,20 @@ class StreamedChunk(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(StreamedChunk)
 
 
-def token_texts(tokens: Sequence[tuple[str, Sequence[int] | None]], text: str) -> list[str]:
+def token_texts(tokens: Sequence[tuple[str, Sequence[int] | None]], text: str, before: bytes = b"") -> list[str]:
     """Return the text that each token completes, from the texts and bytes that the server tells of them.
 
-    They always make up `text`: where what is told does not, the last token has it all.
+    before: the bytes of a character that earlier tokens began. The texts always make up `text`: where what is told does
+    not, the last token has it all.
     """
     alone = [""] * (len(tokens) - 1) + [text]
     if len(tokens) < 2:
         return alone[: len(tokens)]
     if all(told is not None for _, told in tokens):
-        decode = codecs.getincrementaldecoder("utf-8")().decode
+        decoder = codecs.getincrementaldecoder("utf-8")()
         try:
-            texts = [decode(bytes(told or ())) for _, told in tokens]
+            decoder.decode(before)
+            texts = [decoder.decode(bytes(told or ())) for _, told in tokens]
         except ValueError:  # no UTF-8, or no bytes
             texts = alone
     else:
@@ -108,12 +110,23 @@ def token_texts(tokens: Sequence[tuple[str, Sequence[int] | None]], text: str) -
     return texts if "".join(texts) == text else alone
 
 
+def begun(data: bytes) -> bytes:
+    """Return the bytes at the end of `data` that begin a character and do not end it."""
+    for back in range(1, min(3, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:
+            size = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return data[-back:] if back < size else b""
+    return b""
+
+
 class ChunkReader:
     """Reads the chunks of one try at the attempt `attempt_id`, of at most `limit` tokens.
 
     counted: tokens so far. finish: the attempt's, "" while it goes on. done: the server said that nothing follows.
     overcounted: tokens counted from chunks that the server's usage denies in the end.
-    known: log-probabilities that came.
     """
 
     def __init__(self, attempt_id: str, limit: int) -> None:
@@ -121,11 +134,11 @@ class ChunkReader:
         self._limit = limit + SPARE_TOKENS
         self._characters = 0
         self._held = ""  # text that came without a token
+        self._begun = b""  # bytes of a character whose last have not come
         self._thinking = False
         self._last: list[Event] = []  # of the chunk with the finish: usage may follow
         self._told = 0
         self.counted = 0
-        self.known = 0
         self.finish = ""
         self.done = False
 
@@ -134,31 +147,16 @@ class ChunkReader:
         """See the class."""
         return max(self.counted - self._told, 0) if self._told else 0
 
-    def read(self, payloads: Iterable[bytes]) -> list[Event]:
-        """Return the events of chunks that are sure not to be the last.
+    def read(self, payload: bytes) -> list[Event]:
+        """Return the events of a chunk, none if it may be the last.
 
         Raises `BrokenStream` for a chunk that is none or tells of a failure, `RefusedRequest` for one that tells that
         the request was wrong, calls a tool, or goes on and on.
         """
-        events: list[Event] = []
-        for payload in payloads:
-            if payload == b"[DONE]":
-                self.done = True
-                break
-            events += self._read(payload)
-        return events
-
-    def end(self) -> list[Event]:
-        """Return the last events, at the end of the stream. Raises `BrokenStream` if it came too early."""
-        if not (self.finish or self.done):
-            raise BrokenStream("the stream ended before the answer did")
-        finish = self.finish or "done"
-        if not self._last:
-            return [Event(self._id, -1, math.nan, math.nan, finish, self._held, 0)]
-        last = self._last[-1]
-        return [*self._last[:-1], last._replace(finish=finish, text=(last.text or "") + self._held)]
-
-    def _read(self, payload: bytes) -> list[Event]:
+        if payload == b"[DONE]":
+            self.done = True
+        if self.done:
+            return []
         try:
             chunk = _DECODER.decode(payload)
         except (ValueError, RecursionError) as error:
@@ -181,6 +179,16 @@ class ChunkReader:
             return events
         self._last += events
         return []
+
+    def end(self) -> list[Event]:
+        """Return the last events, at the end of the stream. Raises `BrokenStream` if it came too early."""
+        if not (self.finish or self.done):
+            raise BrokenStream("the stream ended before the answer did")
+        finish = self.finish or "done"
+        if not self._last:
+            return [Event(self._id, -1, math.nan, math.nan, finish, self._held, 0)]
+        last = self._last[-1]
+        return [*self._last[:-1], last._replace(finish=finish, text=(last.text or "") + self._held)]
 
     def _text(self, choice: ChunkChoice) -> str:
         delta = choice.delta
@@ -214,18 +222,27 @@ class ChunkReader:
             text = self._held + text
             self._held = ""
         if new == 1 and entries:
-            _, _, logprob, token = entries[0]
-            self.known += logprob == logprob
+            _, data, logprob, token = entries[0]
+            if data and (data[-1] >= 0x80 or self._begun):
+                self._begun = _begun_by(self._begun, entries)
             return [Event(self._id, token, logprob, math.nan, "", text)]
         events = [Event(self._id, -1, math.nan, math.nan, "", "") for _ in range(new - len(entries))]
         if not entries:
             events[-1] = events[-1]._replace(text=text)
             return events
-        texts = token_texts([entry[:2] for entry in entries], text)
+        texts = token_texts([entry[:2] for entry in entries], text, self._begun)
+        self._begun = _begun_by(self._begun, entries)
         for (_, _, logprob, token), piece in zip(entries, texts, strict=True):
-            self.known += logprob == logprob
             events.append(Event(self._id, token, logprob, math.nan, "", piece))
         return events
+
+
+def _begun_by(before: bytes, entries: Sequence[tuple[str, Sequence[int] | None, float, int]]) -> bytes:
+    """Return the bytes of a character begun when these tokens are read, after `before`."""
+    try:
+        return begun(before + b"".join(bytes(data or ()) for _, data, _, _ in entries))
+    except ValueError:
+        return b""
 
 
 def _entries(logprobs: ChunkLogprobs) -> list[tuple[str, Sequence[int] | None, float, int]]:

@@ -117,10 +117,11 @@ def leave_out(plan: RequestPlan, message: str, sampling: Sampling) -> RequestPla
     Raises `InputError` if the distribution asked for cannot be had without them.
     """
     fields = dict(plan.fields)
-    if plan.limit == "max_tokens" and _names(message, "max_completion_tokens"):
-        return replace(plan, limit="max_completion_tokens")
-    if plan.limit == "max_completion_tokens" and _names(message, "max_tokens"):
-        return replace(plan, limit="max_tokens")
+    other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[plan.limit]
+    if _names(message, plan.limit) and re.search(
+        "support|recogni|unknown|unexpected|permitted", message, re.IGNORECASE
+    ):
+        return replace(plan, limit=other)
     if _names(message, "seed") and plan.seeded:
         return replace(plan, seeded=False, left_out=(*plan.left_out, "seed"))
     if fields.get("stream_options") == _USAGE_OFTEN and any(
@@ -197,5 +198,12 @@ def read_counter(metrics: str, name: str) -> int | None:
     return int(sum(values)) if values else None
 
 
+_WORDS = frozenset({"model", "stop", "stream", "seed", "temperature", "logprobs"})
+
+
 def _names(message: str, field: str) -> bool:
-    return re.search(rf"(?<![A-Za-z0-9_]){re.escape(field)}(?![A-Za-z0-9_])", message) is not None
+    """Return whether a message names a field; one that is a word of every day must stand in quotes or be announced."""
+    name = rf"(?<![A-Za-z0-9_]){re.escape(field)}(?![A-Za-z0-9_])"
+    if field in _WORDS:
+        name = rf"""(?:['"`]{name}['"`]|(?:argument|parameter|field|key|input)s?\b[^.]{{0,40}}{name})"""
+    return re.search(name, message) is not None

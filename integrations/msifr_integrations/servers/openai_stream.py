@@ -8,10 +8,11 @@ what came of it is lost, and the caller is told with `Again`.
 
 import asyncio
 import itertools
+import math
 import os
 import random
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -54,6 +55,9 @@ PROBE_TOKENS = 4
 MOST_PROBES = 16
 """Requests that may be needed to find out what a server refuses."""
 
+MOST_SILENT = 3
+"""Answers without text after which it is believed what is said of servers of this kind."""
+
 FEWEST_FAILURES = 8
 """Prompts that must fail, and none succeed meanwhile, before a run stops; more if there are more streams."""
 
@@ -69,9 +73,10 @@ class ServerEngine(AsyncEngine):
 
     plan: what each request holds. settings: what shapes the distribution, for the record.
     remarks: what the user should know, in sentences.
-    waiting: streams without a first token, those that wait to be tried again included. probe_tokens: made to find out
-    what the server can. arrived: tokens of all streams, lost ones included. overcounted: tokens counted from chunks
-    that the server's usage denied in the end. abort_errors: calls to abort that failed.
+    waiting: streams without a first token, those that wait to be tried again included.
+    probe_tokens: made to find out what the server can. arrived: tokens of all streams that are over, of lost ones too.
+    overcounted: tokens counted from chunks that the server's usage denied in the end.
+    abort_errors: calls to abort that failed.
     """
 
     name = "server"
@@ -96,8 +101,6 @@ class ServerEngine(AsyncEngine):
         self._names = itertools.count()
         self._failed: set[PromptInput] = set()  # prompts that failed since the last attempt that did not
         self._succeeded = False
-        self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-        self._draw: Callable[[], float] = random.random
         self.logprobs = False
         self.remarks: list[str] = []
         self.waiting = 0
@@ -134,7 +137,6 @@ class ServerEngine(AsyncEngine):
         """
         if self._made_before is None:
             return None
-
         made = beside(asyncio.run, self._count())
         return None if made is None else max(made - self._made_before, 0)
 
@@ -197,7 +199,7 @@ class ServerEngine(AsyncEngine):
                     self.waiting += 1
                     waits = True
                     yield [Again(attempt.id, why)]
-                await self._sleep(seconds_to_wait(tried, after, self._draw()))
+                await _pause(tried, after)
         finally:
             self.waiting -= waits
 
@@ -225,9 +227,14 @@ class ServerEngine(AsyncEngine):
                     raise RefusedRequest("the server does not stream: it answers with one document")
                 lines = EventLines()
                 while not reader.done and (data := await response.content.readany()):
-                    before = reader.counted
-                    events = reader.read(lines.feed(data))
-                    self.arrived += reader.counted - before
+                    events: list[Event] = []
+                    try:
+                        for payload in lines.feed(data):
+                            events += reader.read(payload)
+                    except MsifrError:
+                        if events:  # they came: who counts tokens must know of them
+                            yield events
+                        raise
                     if events:
                         yield events
             except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
@@ -236,11 +243,11 @@ class ServerEngine(AsyncEngine):
             events = reader.end()
             over = True
             self.overcounted += reader.overcounted
-            self.logprobs |= reader.known > 0
             if response is not None and reader.done:
                 await _read_to_end(response)
             yield events
         finally:
+            self.arrived += reader.counted
             if response is not None:
                 response.close()  # one that was read to its end has left its connection to the next
             if not over and self.plan.kind == "sglang":
@@ -288,7 +295,7 @@ class ServerEngine(AsyncEngine):
                 self.probe_tokens, self.arrived = self.arrived, 0
 
     async def _ask(self, prompts: Sequence[PromptInput], sampling: Sampling, tokens: int) -> None:
-        tried = 0
+        tried = answered = 0
         for number in range(MOST_PROBES):
             attempt = Attempt("probe", prompts[0], bytes([number]), tokens)
             events: list[Event] = []
@@ -300,7 +307,7 @@ class ServerEngine(AsyncEngine):
                 tried += 1
                 if tried > self._connection.retries:
                     raise self._refused(self._connection.hide(str(error))) from None
-                await self._sleep(seconds_to_wait(tried, error.after, self._draw()))
+                await _pause(tried, error.after)
             except (RefusedRequest, RefusedClient) as error:
                 plan = leave_out(self.plan, str(error), sampling)
                 if plan is not None:
@@ -310,10 +317,15 @@ class ServerEngine(AsyncEngine):
                 else:
                     raise self._refused(self._connection.hide(str(error))) from None
             else:
-                # An answer without text tells nothing of log-probabilities: so it goes with one in four characters.
+                answered += 1
+                self.logprobs = any(not math.isnan(event.logprob) for event in events)
                 if self.logprobs or any(event.text for event in events):
                     return
-        raise self._refused("there is no end of what it refuses, and no text in what it answers")
+                # What has no text has no log-probabilities, with llama.cpp: nothing is known yet.
+                if answered == MOST_SILENT:
+                    self.logprobs = "logprobs" in self.plan.fields and self.plan.kind in ("vllm", "sglang", "llama.cpp")
+                    return
+        raise self._refused("there is no end of what it refuses")
 
     def _refused(self, message: str) -> InputError:
         """Return the error of a server that takes no request of ours."""
@@ -402,6 +414,11 @@ def _small(prompt: PromptInput) -> PromptInput:
     if isinstance(prompt, str):
         return "Hi"
     return tuple(Message("user", "Hi") for _ in prompt[:1]) if isinstance(prompt[0], Message) else prompt[:1]
+
+
+async def _pause(tried: int, after: float) -> None:
+    """Wait before the next try."""
+    await asyncio.sleep(seconds_to_wait(tried, after, random.random()))  # noqa: S311 no secret
 
 
 async def _fault(response: aiohttp.ClientResponse) -> MsifrError:

@@ -23,7 +23,8 @@ from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import Message
 from msifr_policy.records.ledger import Session
 
-_OURS = frozenset({"model", "dtype", "max_model_len", "max_num_seqs", "logprobs_mode"})
+# What engine and events rely on.
+_OURS = frozenset({"model", "dtype", "max_num_seqs", "logprobs_mode"})
 _MADE = "vllm:generation_tokens"
 
 
@@ -34,14 +35,12 @@ def start_vllm(
     slots: int,
     stop: Sequence[str] = (),
     dtype: str = "auto",
-    max_model_len: int | None = None,
     engine_args: Mapping[str, Any] | None = None,
 ) -> "VllmEngine":
     """Start vLLM with the model of this name or folder, as an engine of at most `slots` sequences side by side.
 
     stop: strings that end an attempt. dtype: as torch names it; "auto" is the model's own.
-    max_model_len: tokens of prompt and answer together, None for all that the model allows.
-    engine_args: further ones of vLLM's, by the names of its `AsyncEngineArgs`.
+    engine_args: more of vLLM's, by the names of its `AsyncEngineArgs`: tensor_parallel_size, max_model_len, ….
 
     Raises `InputError` if vLLM is missing or does not know the model or an argument, `MsifrError` if it does not start.
     """
@@ -69,7 +68,6 @@ def start_vllm(
         arguments = AsyncEngineArgs(
             model=model,
             dtype=dtype,
-            max_model_len=max_model_len,
             max_num_seqs=slots,
             **({"enable_prefix_caching": True} | further),
         )
@@ -246,7 +244,6 @@ def _settings(config: Any, sampling: Sampling, stop: Sequence[str]) -> dict[str,
 
     return {
         "vllm": version,
-        "model": config.model_config.model,
         "device": config.device_config.device_type,
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "quantization": config.model_config.quantization,
