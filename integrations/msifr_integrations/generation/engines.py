@@ -45,8 +45,6 @@ def open_engine(
     opener = _on_server if options.server.url else _in_vllm if options.engine == "vllm" else _in_transformers
     opened = opener(model, tokenizer, first, options, say)
     with closing(opened.engine):
-        if not opened.engine.logprobs:
-            say("this engine tells no log-probabilities: what is read from them is not known (it never discards)")
         yield opened
 
 

@@ -8,7 +8,7 @@ out the same, since each has its own random stream.
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,10 +25,11 @@ from msifr_integrations.generation.run import Progress, Run
 from msifr_policy import filters
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
+from msifr_policy.filters.decided import reader_of
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import Totals, read_ledger, total
 from msifr_policy.records.provenance import Provenance
-from msifr_policy.validators import check_parameters
+from msifr_policy.validators import Validator, check_parameters
 
 _SETTINGS = (
     *("attempts", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k", "top_p"),
@@ -98,7 +99,7 @@ def generate(
     accept = filters.final_filter(options.final_filter)
     todo = check_prompts(read_prompts(prompts) if isinstance(prompts, str | os.PathLike) else prompts, accept)
     for prompt in todo:
-        check_parameters(getattr(policy, "validators", ()), prompt)
+        check_parameters(_validators(policy), prompt)
     if not os.fspath(out).endswith(".jsonl"):
         raise InputError("the output's name must end in .jsonl", where=os.fspath(out))
     loaded = model is not None and not isinstance(model, str | os.PathLike)
@@ -126,9 +127,13 @@ def generate(
         elif todo:
             try:
                 with open_engine(model, tokenizer, todo[0], options, say) as opened:
+                    if not opened.engine.logprobs and any(v.name == "logprobs" for v in _validators(policy)):
+                        say("the policy reads log-probabilities, and this engine tells none: that evidence is unknown")
                     settings |= opened.settings
                     options = msgspec.structs.replace(options, model_name=settings["model"])
                     full = _reference(options.compare, settings, expected)
+                    if options.finish_when_decided:
+                        _say_where_attempts_end(accept, todo[0], say)
                     tasks = _tasks(todo, opened, options, journal.done)
                     journal.begin(settings)
                     Run(
@@ -150,6 +155,14 @@ def generate(
         totals = journal.totals() if journal.settings is not None else total(())
     _remark(totals, settings["policy"], say)
     return _result(totals, full, options.compare, out, settings["policy"] != "none")
+
+
+def _say_where_attempts_end(accept: filters.FinalFilter, prompt: Prompt, say: Callable[[str], None]) -> None:
+    reader = reader_of(accept, prompt)
+    if reader is None:
+        say(f"the final filter {accept.name} is not decided before the end: attempts run to theirs")
+    elif not reader.exact:
+        say("attempts end with their first complete answer, and that is what is judged")
 
 
 def _result(
@@ -182,6 +195,11 @@ def _result(
         survivors=paired.survivors,
         survivors_changed=paired.changed,
     )
+
+
+def _validators(policy: Policy | None) -> Sequence[Validator]:
+    """Return the validators of a policy, none if it does not show any."""
+    return getattr(policy, "validators", ())
 
 
 def _name(model: Any, options: GenerateOptions) -> str:
