@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -433,6 +435,14 @@ def test_an_address_with_a_secret_is_refused_and_not_shown(url):
     with pytest.raises(InputError, match="environment") as refused:
         parse_url(url)
     assert SECRET not in str(refused.value)
+
+
+def test_the_proxy_of_the_environment_is_used_but_not_to_this_machine(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "near.example")
+    proxies = [parse_url(f"http://{host}:8000").proxy for host in ("far.example", "near.example", "127.0.0.1", "[::1]")]
+    assert proxies == ["http://proxy:3128", None, None, None]
+    assert parse_url("http://localhost").proxy is None
 
 
 # --- waiting, and messages
@@ -934,9 +944,12 @@ def test_a_thousand_attempts_over_few_connections_are_counted_exactly():
         started = time.process_time()
         reads = drain(client, [attempt(f"prompt {i}", f"a{i}", 25) for i in range(1000)])
         seconds = time.process_time() - started
+        with urllib.request.urlopen(url + "/requests") as page:  # noqa: S310 our own server
+            connections = json.load(page)["connections"]
+        assert connections < 2 * 16  # streams that end leave theirs to the next
         assert all((read.tokens, read.finish) == (20, "end") for read in reads.values())
         assert client.arrived == 20_000 == client.made() - client.probe_tokens
-        assert seconds / 20_000 < 400e-6
+        assert seconds / 20_000 < 400e-6  # a few times what a busy machine takes
     finally:
         process.terminate()
         process.wait(10)

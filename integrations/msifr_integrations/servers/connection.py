@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -43,6 +44,13 @@ class ServerUrl(NamedTuple):
     def plain(self) -> bool:
         """Whether what is sent there can be read on the way."""
         return self.root.startswith("http:")
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that the environment names for it; none reaches this machine."""
+        if self.local or proxy_bypass(self.host):
+            return None
+        return getproxies().get(self.root.partition(":")[0])
 
 
 def parse_url(url: str) -> ServerUrl:
@@ -83,7 +91,7 @@ class Connection:
             headers=headers,
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=IDLE_SECONDS),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=PAGE_SECONDS, sock_read=self.patience),
-            trust_env=True,
+            proxy=self.url.proxy,
         ) as session:
             yield session
 

@@ -306,7 +306,8 @@ class ServerEngine(AsyncEngine):
             except BrokenStream as error:
                 tried += 1
                 if tried > self._connection.retries:
-                    raise self._refused(self._connection.hide(str(error))) from None
+                    what = f"the server fails at a first request: {self._connection.hide(str(error))}"
+                    raise InputError(what, where=self._connection.url.root, remedy="see what it says itself") from None
                 await _pause(tried, error.after)
             except (RefusedRequest, RefusedClient) as error:
                 plan = leave_out(self.plan, str(error), sampling)
