@@ -80,9 +80,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     config = read.config
     del config.quantization_config
     config._name_or_path = NAME
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     plain.load_state_dict(read.state_dict())
-    plain.generation_config = GenerationConfig(
+    plain.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -99,10 +99,10 @@ def _check(folder: Path) -> None:
     from msifr_integrations.generation.inputs import load_model
 
     model, tokenizer = load_model(folder, device="cpu", dtype="float32")
-    for text, expected in TOKENS.items():
-        found = tuple(tokenizer.encode(text))
-        if found != expected:
-            raise MsifrError(f"the converted tokenizer reads {text!r} as {found}, llama.cpp as {expected}")
+    for text, tokens in TOKENS.items():
+        read = tuple(tokenizer.encode(text))
+        if read != tokens:
+            raise MsifrError(f"the converted tokenizer reads {text!r} as {read}, llama.cpp as {tokens}")
     prompt = torch.tensor([tokenizer.encode(QUESTION)])
     with torch.inference_mode():
         logprobs = model(prompt).logits[0, -1].log_softmax(-1)

@@ -2,145 +2,115 @@
 
 FAMILIES: dict[str, str] = {
     "mammals": """
-        whales, elephants, wolves, bats, kangaroos, horses, camels, giraffes, bears, otters, foxes, beavers, lions,
-        gorillas, dolphins, hedgehogs, squirrels, rabbits, sheep, goats, pigs, zebras, rhinos, hippos, tigers,
-        cheetahs, leopards, koalas, sloths, moles, badgers, seals, walruses, reindeer, donkeys, mice, hyenas,
-        armadillos, pandas, chimpanzees, orangutans, porcupines, raccoons, skunks, antelopes, llamas, yaks, weasels
+        whales, elephants, bats, horses, camels, giraffes, otters, beavers, lions, gorillas, hedgehogs, rabbits,
+        sheep, goats, zebras, hippos, tigers, cheetahs, koalas, moles, badgers, seals, reindeer, mice, hyenas,
+        armadillos, chimpanzees, porcupines, raccoons, skunks, llamas, weasels
     """,
     "birds": """
-        penguins, owls, eagles, pigeons, ostriches, parrots, swans, flamingos, hummingbirds, crows, storks,
-        peacocks, woodpeckers, ducks, geese, turkeys, gulls, sparrows, robins, swallows, vultures, falcons,
-        pelicans, cranes, canaries, cuckoos, magpies, toucans, albatrosses, nightingales
+        penguins, owls, pigeons, parrots, swans, flamingos, crows, peacocks, woodpeckers, ducks, eagles, sparrows,
+        robins, swallows, falcons, cranes, canaries, cuckoos, toucans, nightingales
     """,
     "other animals": """
-        honey bees, ants, butterflies, spiders, beetles, mosquitoes, dragonflies, ladybirds, crickets, termites,
-        wasps, fireflies, snails, earthworms, jellyfish, octopuses, squids, crabs, lobsters, shrimps, oysters,
-        starfish, corals, sharks, salmon, tuna, eels, goldfish, seahorses, rays, trout, carp, piranhas, frogs,
-        toads, newts, salamanders, turtles, tortoises, crocodiles, lizards, chameleons, geckos, snakes, cobras,
-        dinosaurs, mammoths, scorpions, centipedes, sponges, moths, fleas
+        honey bees, ants, spiders, mosquitoes, dragonflies, ladybirds, termites, fireflies, snails, earthworms,
+        octopuses, crabs, lobsters, shrimps, starfish, sharks, salmon, tuna, goldfish, rays, trout, carp, frogs,
+        newts, salamanders, turtles, crocodiles, chameleons, geckos, snakes, dinosaurs, scorpions, centipedes,
+        sponges, fleas
     """,
     "plants": """
-        trees, roses, tulips, sunflowers, oaks, palms, pines, cacti, mosses, ferns, mushrooms, bamboo, lavender,
-        orchids, daisies, lilies, ivy, seaweed, willows, maples, birches, poppies, dandelions, clover, thistles,
-        nettles, redwoods, baobabs, water lilies, violets
+        roses, tulips, sunflowers, palms, cacti, mosses, ferns, bamboo, orchids, daisies, lilies, seaweed, maples,
+        birches, poppies, clover, nettles, redwoods, baobabs, violets
     """,
     "fruit and vegetables": """
-        apples, bananas, oranges, lemons, grapes, strawberries, cherries, pears, peaches, plums, pineapples,
-        mangoes, coconuts, melons, figs, dates, olives, avocados, blueberries, raspberries, kiwis, pomegranates,
-        tomatoes, potatoes, carrots, onions, garlic, cabbages, lettuce, spinach, cucumbers, pumpkins, peppers,
-        beans, peas, beetroots, radishes, celery, asparagus, broccoli, leeks, artichokes, aubergines, turnips
+        bananas, oranges, lemons, strawberries, pears, peaches, plums, mangoes, melons, figs, dates, avocados,
+        raspberries, kiwis, pomegranates, potatoes, onions, garlic, cabbages, spinach, pumpkins, cucumbers, beans,
+        beetroots, celery, asparagus, broccoli, artichokes, turnips
     """,
     "food and drink": """
-        bread, cheese, butter, milk, eggs, rice, pasta, pizza, soup, salad, honey, sugar, salt, pepper, cinnamon,
-        vanilla, ginger, saffron, mustard, vinegar, chocolate, ice cream, pancakes, sausages, noodles, sushi, curry,
-        coffee, tea, lemonade, water, wine, beer, cocoa, yoghurt, nuts, almonds, peanuts, wheat, corn, oats, barley,
-        rye, flour, yeast, jam, cakes, biscuits, popcorn, sandwiches, dumplings, tofu, olive oil, maple syrup,
-        breakfast, picnics
+        bread, cheese, milk, rice, pasta, pizza, salad, sugar, salt, pepper, vanilla, saffron, mustard, vinegar, ice
+        cream, sausages, noodles, sushi, coffee, lemonade, water, wine, cocoa, nuts, almonds, peanuts, corn, barley,
+        rye, flour, jam, biscuits, popcorn, sandwiches, tofu, maple syrup, breakfast, picnics
     """,
     "the earth": """
-        volcanoes, earthquakes, rivers, lakes, oceans, deserts, mountains, glaciers, islands, caves, valleys,
-        waterfalls, swamps, beaches, tides, waves, icebergs, fossils, sand, clay, rocks, crystals, soil, forests,
-        rainforests, grasslands, geysers, canyons, fjords, lagoons, peninsulas, springs, continents, the North Pole,
-        the South Pole, the equator, the Sahara, the Amazon, the Nile, the Alps, the Himalayas, the Pacific Ocean,
-        the Great Barrier Reef, Mount Everest, the Grand Canyon
+        earthquakes, lakes, oceans, deserts, glaciers, caves, valleys, waterfalls, beaches, waves, icebergs,
+        fossils, clay, crystals, soil, forests, grasslands, canyons, fjords, lagoons, springs, the North Pole, the
+        South Pole, the equator, the Amazon, the Alps, the Himalayas, the Pacific Ocean, Mount Everest
     """,
     "weather and sky": """
-        rain, snow, clouds, wind, thunderstorms, lightning, tornadoes, hurricanes, fog, frost, hail, rainbows, the
-        seasons, winter, summer, spring, autumn, droughts, floods, the moon, the sun, stars, planets, comets,
-        meteors, galaxies, black holes, eclipses, Mars, Venus, Jupiter, Saturn, Mercury, Neptune, Uranus, Pluto,
-        asteroids, satellites, constellations, the northern lights, the atmosphere, gravity
+        rain, snow, clouds, thunderstorms, tornadoes, hurricanes, fog, hail, the seasons, winter, summer, autumn,
+        floods, the moon, the sun, planets, meteors, galaxies, black holes, Mars, Jupiter, Saturn, Mercury, Uranus,
+        asteroids, satellites, constellations, the atmosphere
     """,
     "materials": """
-        glass, paper, gold, silver, iron, copper, steel, aluminium, lead, tin, zinc, diamonds, rubies, emeralds,
-        pearls, amber, marble, granite, concrete, bricks, wood, cork, rubber, plastic, leather, wool, cotton, silk,
-        linen, nylon, coal, petroleum, natural gas, wax, soap, ink, paint, glue, porcelain, ivory, mercury lamps,
-        bronze, charcoal, limestone
+        glass, paper, gold, iron, steel, aluminium, lead, zinc, rubies, emeralds, pearls, marble, concrete, bricks,
+        wood, rubber, leather, wool, cotton, linen, coal, petroleum, natural gas, soap, paint, glue, porcelain,
+        mercury lamps, charcoal, limestone
     """,
     "science": """
-        electricity, magnets, light, sound, heat, energy, atoms, molecules, oxygen, hydrogen, carbon, nitrogen,
-        helium, acids, colours, shadows, mirrors, lenses, friction, pressure, temperature, speed, time, bacteria,
-        viruses, cells, genes, evolution, photosynthesis, vitamins, proteins, enzymes, vaccines, antibiotics, radio
-        waves, X-rays, lasers, radioactivity, the periodic table, chemistry, physics, biology, geology, astronomy,
-        botany, zoology, ecology
+        electricity, light, heat, energy, atoms, oxygen, carbon, nitrogen, helium, colours, mirrors, lenses,
+        friction, temperature, time, bacteria, viruses, genes, photosynthesis, vitamins, proteins, vaccines, radio
+        waves, X-rays, lasers, the periodic table, physics, biology, geology, botany, ecology
     """,
     "the body": """
-        the heart, the brain, the lungs, the stomach, the liver, the kidneys, blood, bones, muscles, skin, hair,
-        teeth, eyes, ears, the nose, the tongue, hands, feet, fingers, nerves, the spine, sleep, dreams, memory,
-        breathing, digestion, allergies, fever, the common cold, pain, yawning, taste, balance, ageing
+        the heart, the brain, the stomach, the kidneys, blood, bones, skin, teeth, eyes, ears, the tongue, feet,
+        fingers, nerves, sleep, memory, breathing, digestion, fever, pain, yawning, taste, ageing
     """,
     "mathematics": """
-        circles, triangles, squares, fractions, prime numbers, zero, percentages, angles, cubes, pyramids, spheres,
-        algebra, geometry, statistics, probability, multiplication, division, infinity, pi, decimals, graphs,
-        symmetry, Roman numerals, measuring
+        triangles, squares, fractions, zero, angles, cubes, pyramids, algebra, statistics, probability,
+        multiplication, infinity, decimals, graphs, symmetry, measuring
     """,
     "history": """
-        the Roman Empire, ancient Egypt, ancient Greece, the Middle Ages, the Renaissance, the Vikings, the Aztecs,
-        the Incas, the Maya, the Stone Age, the Bronze Age, the Ice Age, the French Revolution, the Industrial
-        Revolution, the American Civil War, the First World War, the Second World War, the Cold War, the Black
-        Death, the Silk Road, the Ottoman Empire, the British Empire, the Mongol Empire, the Age of Discovery, the
-        Gold Rush, the Moon landing, the Berlin Wall, the Great Wall of China, pharaohs, knights, samurai, pirates,
-        gladiators, castles, mummies, explorers, kings, queens, emperors, the Magna Carta, the Crusades, cave
-        paintings, the Titanic
+        ancient Egypt, ancient Greece, the Middle Ages, the Vikings, the Incas, the Maya, the Stone Age, the Ice
+        Age, the Industrial Revolution, the American Civil War, the First World War, the Cold War, the Silk Road,
+        the Ottoman Empire, the British Empire, the Age of Discovery, the Moon landing, the Berlin Wall, the Great
+        Wall of China, knights, pirates, gladiators, castles, explorers, queens, emperors, the Magna Carta, cave
+        paintings
     """,
     "countries": """
-        France, Germany, Italy, Spain, Portugal, Greece, Norway, Sweden, Finland, Iceland, Ireland, Scotland,
-        Poland, Austria, Switzerland, Hungary, Turkey, Russia, China, Japan, India, Thailand, Vietnam, Indonesia,
-        Australia, New Zealand, Egypt, Morocco, Kenya, Nigeria, South Africa, Brazil, Argentina, Chile, Peru,
-        Mexico, Canada, Cuba, Jamaica, Denmark, Belgium, Croatia, Mongolia, Nepal, Madagascar, Ethiopia, Colombia,
-        Israel, Iran
+        France, Germany, Italy, Portugal, Norway, Sweden, Finland, Ireland, Poland, Austria, Switzerland, Turkey,
+        China, Japan, India, Vietnam, Australia, New Zealand, Egypt, Kenya, South Africa, Brazil, Argentina, Peru,
+        Canada, Cuba, Jamaica, Belgium, Mongolia, Nepal, Madagascar, Colombia, Iran
     """,
     "cities": """
-        Paris, London, Rome, Berlin, Madrid, Lisbon, Athens, Vienna, Prague, Venice, Istanbul, Moscow, Cairo,
-        Jerusalem, Tokyo, Beijing, Sydney, New York, Chicago, Rio de Janeiro, Buenos Aires, Amsterdam, Dublin,
-        Edinburgh, Stockholm, Budapest, Singapore, Hong Kong, Mumbai, Los Angeles
+        Paris, London, Berlin, Lisbon, Athens, Vienna, Venice, Moscow, Cairo, Jerusalem, Beijing, New York, Chicago,
+        Rio de Janeiro, Amsterdam, Edinburgh, Stockholm, Budapest, Hong Kong, Los Angeles
     """,
     "transport": """
-        bicycles, trains, cars, buses, trams, ships, submarines, sailing boats, canoes, aeroplanes, helicopters,
-        balloons, rockets, motorcycles, lorries, tractors, ambulances, fire engines, bridges, tunnels, canals,
-        railways, motorways, airports, harbours, lighthouses, lifts, escalators, skateboards, wheels, engines,
-        tyres, anchors, parachutes, traffic lights, ferries, underground railways, cable cars, taxis
+        bicycles, trains, buses, ships, submarines, sailing boats, aeroplanes, balloons, rockets, motorcycles,
+        tractors, fire engines, bridges, tunnels, railways, airports, harbours, lighthouses, escalators, wheels,
+        engines, tyres, parachutes, ferries, underground railways, cable cars
     """,
     "technology": """
-        computers, telephones, televisions, radios, cameras, robots, the internet, batteries, light bulbs, clocks,
-        watches, compasses, thermometers, microscopes, telescopes, calculators, printers, keyboards, microwaves,
-        refrigerators, vacuum cleaners, washing machines, ovens, sewing machines, windmills, dams, solar panels,
-        nuclear power, wind turbines, video games, emails, passwords, barcodes, maps, drones, artificial limbs,
-        hearing aids, printing presses, steam engines, fax machines, typewriters, search engines
+        computers, televisions, radios, cameras, the internet, light bulbs, clocks, watches, thermometers,
+        telescopes, calculators, printers, microwaves, vacuum cleaners, washing machines, ovens, windmills, solar
+        panels, nuclear power, wind turbines, emails, barcodes, maps, drones, hearing aids, steam engines, fax
+        machines, typewriters
     """,
     "things": """
-        chairs, tables, beds, lamps, candles, carpets, curtains, doors, windows, keys, locks, knives, forks, spoons,
-        plates, cups, bottles, baskets, umbrellas, hats, shoes, socks, gloves, coats, buttons, zips, spectacles,
-        rings, necklaces, wallets, coins, banknotes, stamps, postcards, letters, pencils, pens, scissors, hammers,
-        nails, screws, saws, ladders, ropes, needles, brooms, toothbrushes, towels, pillows, blankets, toys, dolls,
-        kites, puzzles, matches, combs, perfume, flags, tents, sleeping bags
+        chairs, beds, lamps, candles, curtains, windows, keys, locks, forks, plates, cups, bottles, umbrellas,
+        shoes, socks, gloves, buttons, spectacles, rings, necklaces, coins, stamps, postcards, letters, pens,
+        hammers, nails, screws, ladders, needles, brooms, toothbrushes, pillows, toys, dolls, kites, matches,
+        perfume, flags, tents
     """,
     "sport and games": """
-        football, basketball, tennis, golf, baseball, cricket matches, rugby, hockey, volleyball, swimming, running,
-        skiing, skating, surfing, boxing, judo, karate, fencing, archery, rowing, cycling, gymnastics, wrestling,
-        climbing, diving, badminton, table tennis, bowling, the Olympic Games, marathons, chess, draughts, dominoes,
-        playing cards, dice, darts, billiards, hide and seek, juggling, yoga, fishing, hiking, horse racing,
-        snowboarding, polo, crossword puzzles
+        football, tennis, golf, baseball, rugby, volleyball, swimming, running, skating, boxing, judo, karate,
+        archery, cycling, gymnastics, wrestling, diving, table tennis, bowling, the Olympic Games, chess, dominoes,
+        playing cards, dice, billiards, juggling, yoga, fishing, horse racing, polo, crossword puzzles
     """,
     "music and arts": """
-        pianos, violins, guitars, drums, flutes, trumpets, harps, organs, saxophones, bagpipes, choirs, orchestras,
-        opera, jazz, rock music, folk songs, ballet, tango, theatre, films, cartoons, comics, novels, poems, fairy
-        tales, fables, myths, paintings, sculptures, photographs, pottery, mosaics, tattoos, architecture, museums,
-        libraries, newspapers, dictionaries, magic tricks, circuses, puppets, Shakespeare, Mozart, Beethoven,
-        Leonardo da Vinci, Picasso, Van Gogh, Bach, Homer, Dickens
+        pianos, guitars, flutes, trumpets, harps, saxophones, choirs, orchestras, opera, rock music, ballet, tango,
+        theatre, cartoons, novels, poems, fairy tales, myths, sculptures, photographs, pottery, tattoos, museums,
+        libraries, newspapers, magic tricks, puppets, Shakespeare, Mozart, Leonardo da Vinci, Van Gogh, Bach, Homer
     """,
     "society": """
-        money, banks, taxes, schools, universities, hospitals, police, firefighters, doctors, dentists, farmers,
-        bakers, pilots, astronauts, judges, lawyers, teachers, engineers, soldiers, sailors, cooks, tailors,
-        markets, shops, restaurants, hotels, elections, parliaments, presidents, laws, prisons, passports, borders,
-        languages, alphabets, sign language, Latin, Braille, names, birthdays, weddings, holidays, Christmas,
-        Easter, Halloween, New Year, calendars, the week, postal services, recycling, zoos, parks, playgrounds,
-        gardens, farms, cities, villages, houses, skyscrapers, bathrooms, kitchens, churches, temples, mosques
+        money, taxes, schools, universities, police, doctors, dentists, farmers, pilots, judges, lawyers, teachers,
+        soldiers, cooks, tailors, markets, restaurants, elections, parliaments, presidents, prisons, borders,
+        languages, alphabets, Latin, names, birthdays, weddings, Christmas, Halloween, New Year, calendars, postal
+        services, zoos, parks, playgrounds, farms, villages, houses, skyscrapers, kitchens, temples, mosques
     """,
     "thinkers and travellers": """
-        Albert Einstein, Isaac Newton, Charles Darwin, Galileo, Marie Curie, Aristotle, Plato, Archimedes, Julius
-        Caesar, Cleopatra, Napoleon, Christopher Columbus, Marco Polo, Alexander the Great, Abraham Lincoln, Mahatma
-        Gandhi, Nelson Mandela, Joan of Arc, Queen Victoria, Florence Nightingale, Alexander Graham Bell, Thomas
-        Edison, Louis Pasteur, Nikola Tesla, Copernicus, Gutenberg
+        Albert Einstein, Charles Darwin, Marie Curie, Aristotle, Plato, Julius Caesar, Napoleon, Christopher
+        Columbus, Marco Polo, Abraham Lincoln, Nelson Mandela, Joan of Arc, Queen Victoria, Alexander Graham Bell,
+        Louis Pasteur, Nikola Tesla, Copernicus
     """,
 }
 

@@ -20,14 +20,14 @@ class Task(NamedTuple):
 
 
 def quiz3_prompts(*, unseen: bool) -> list[Prompt]:
-    """Return the prompts to fit on, or the unseen ones: every third subject, so that both have every family."""
+    """Return the prompts to fit on, or the unseen ones: every fourth subject, so that both have every family."""
     return [
         Prompt(
             prompt_id=f"quiz3-{number}",
             prompt=f"Write three different quiz questions about {subject}, numbered 1. to 3., one per line.",
         )
         for number, subject in enumerate(subjects())
-        if (number % 3 == 2) == unseen
+        if (number % 4 == 3) == unseen
     ]
 
 
@@ -168,7 +168,7 @@ def small_tasks() -> dict[str, Task]:
     ]
     return {
         "list10": Task(lists, 2, f"function:{__name__}:list10_ok"),
-        "program": Task(programs, 4, "tests"),
-        "person": Task(people, 4, "json-schema:object"),
-        "sentences": Task(sentences, 4, f"function:{__name__}:sentences_ok"),
+        "program": Task(programs, 3, "tests"),
+        "person": Task(people, 3, "json-schema:object"),
+        "sentences": Task(sentences, 3, f"function:{__name__}:sentences_ok"),
     }
