@@ -9,12 +9,13 @@ out the same, since each has its own random stream.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from msifr_integrations.engine.base import Attempt, stream_key
-from msifr_integrations.generation.engines import Opened, model_settings, open_engine
+from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
+from msifr_integrations.generation.engines import model_settings, open_engine
 from msifr_integrations.generation.inputs import check_prompts, fingerprint, read_prompts
 from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path
 from msifr_integrations.generation.live import Task
@@ -24,7 +25,7 @@ from msifr_integrations.generation.provenance import provenance_of
 from msifr_integrations.generation.run import Progress, Run
 from msifr_policy import filters
 from msifr_policy.errors import InputError
-from msifr_policy.filters import Prompt
+from msifr_policy.filters import FinalFilter, Prompt
 from msifr_policy.filters.decided import reader_of
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import Totals, read_ledger, total
@@ -70,6 +71,48 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     survivors_changed: int | msgspec.UnsetType = msgspec.UNSET
 
 
+@dataclass(frozen=True)
+class Job:
+    """A run whose input is checked, for what is to make its attempts.
+
+    prompts: those of its shard. policy, accept: what decides. settings: as far as they are known before an engine runs.
+    journal: opened, and not begun in this session; `expected` attempts are in it in the end. progress, say: as
+    `generate` is given them.
+    """
+
+    model: Any
+    tokenizer: Any
+    prompts: list[Prompt]
+    policy: Policy
+    accept: FinalFilter
+    options: GenerateOptions
+    settings: dict[str, Any]
+    journal: Journal
+    expected: int
+    progress: Callable[[Progress], None] | None
+    say: Callable[[str], None]
+
+    def begin(self, found: dict[str, Any], logprobs: bool) -> None:
+        """Begin the journal with what an engine says of itself: settings, and whether it tells log-probabilities.
+
+        Raises `InputError` if the run, or the one to compare with, was made otherwise.
+        """
+        if not logprobs and any(validator.name == "logprobs" for validator in _validators(self.policy)):
+            self.say("the policy reads log-probabilities, and this engine tells none: that evidence is unknown")
+        settings = self.settings | found
+        _reference(self.options.compare, settings, self.expected)
+        self.journal.begin(settings)
+
+    def todo(self) -> Iterator[tuple[int, int]]:
+        """Yield each attempt that is not done: the place of its prompt, and its number."""
+        return (
+            (place, number)
+            for place, prompt in enumerate(self.prompts)
+            for number in range(self.options.attempts)
+            if attempt_id(prompt, self.options, number) not in self.journal.done
+        )
+
+
 def generate(
     model: Any,
     prompts: str | os.PathLike[str] | Iterable[Prompt],
@@ -80,6 +123,7 @@ def generate(
     tokenizer: Any = None,
     progress: Callable[[Progress], None] | None = None,
     tell: Callable[[str], None] | None = None,
+    make: Callable[[Job], None] | None = None,
 ) -> Result:
     """Make attempts at every prompt under `policy` (None: never discard) and return the account.
 
@@ -90,6 +134,7 @@ def generate(
     out: `….jsonl`, appended to; its ledger is `….ledger.jsonl`. If the files exist the run is resumed; a run that is
         finished is returned as it is, without loading the model.
     progress: called about five times a second. tell: given remarks, by default printed to standard error.
+    make: makes the attempts and writes them down, by default an engine in this process.
 
     Raises `InputError` for bad input (before the model is loaded where possible, else before a token is spent), for a
     resume or a comparison with other settings, for a full disk, and for a policy that asks for early exits;
@@ -125,29 +170,11 @@ def generate(
             say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
             settings = journal.settings
         elif todo:
+            if options.finish_when_decided:
+                _say_where_attempts_end(accept, todo[0], say)
+            tools = (policy or NEVER_DISCARD, accept, options, settings, journal, expected, progress, say)
             try:
-                with open_engine(model, tokenizer, todo[0], options, say) as opened:
-                    if not opened.engine.logprobs and any(v.name == "logprobs" for v in _validators(policy)):
-                        say("the policy reads log-probabilities, and this engine tells none: that evidence is unknown")
-                    settings |= opened.settings
-                    options = msgspec.structs.replace(options, model_name=settings["model"])
-                    full = _reference(options.compare, settings, expected)
-                    if options.finish_when_decided:
-                        _say_where_attempts_end(accept, todo[0], say)
-                    tasks = _tasks(todo, opened, options, journal.done)
-                    journal.begin(settings)
-                    Run(
-                        opened.engine,
-                        tasks,
-                        policy or NEVER_DISCARD,
-                        accept,
-                        opened.tokenizer,
-                        journal,
-                        options,
-                        journal.before,
-                        expected,
-                        progress,
-                    ).drain()
+                (make or _make_here)(Job(model, tokenizer, todo, *tools))
             except KeyboardInterrupt:
                 done = f"{journal.count} of {expected} attempts are done"
                 say(f"interrupted: {done} and kept in {os.fspath(out)}; start again with the same command to go on")
@@ -229,16 +256,36 @@ def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]
     }
 
 
-def _tasks(prompts: list[Prompt], opened: Opened, options: GenerateOptions, done: frozenset[str]) -> Iterator[Task]:
-    """Return the attempts that are not done; every prompt is encoded first, so that a bad one is known at once."""
-    encoded = [(prompt, opened.encode(prompt)) for prompt in prompts]
-    return (
-        Task(prompt, Attempt(name, taken, stream_key(options.seed, prompt.prompt_id, number), options.max_new_tokens))
-        for prompt, taken in encoded
-        for number in range(options.attempts)
-        for name in [f"{prompt.prompt_id}/{options.seed}/{number}"]
-        if name not in done
-    )
+def _make_here(job: Job) -> None:
+    """Make the attempts of a run in this process."""
+    with open_engine(job.model, job.tokenizer, job.prompts[0], job.options, job.say) as opened:
+        settings = job.settings | opened.settings
+        options = msgspec.structs.replace(job.options, model_name=settings["model"])
+        encoded = [opened.encode(prompt) for prompt in job.prompts]  # each is, so that a bad one is known at once
+        job.begin(opened.settings, opened.engine.logprobs)
+        Run(
+            opened.engine,
+            (task_of(job.prompts[place], encoded[place], options, number) for place, number in job.todo()),
+            job.policy,
+            job.accept,
+            opened.tokenizer,
+            job.journal,
+            options,
+            job.journal.before,
+            job.expected,
+            job.progress,
+        ).drain()
+
+
+def attempt_id(prompt: Prompt, options: GenerateOptions, number: int) -> str:
+    """Return the id of the attempt at `prompt` with this number, 0, 1, …."""
+    return f"{prompt.prompt_id}/{options.seed}/{number}"
+
+
+def task_of(prompt: Prompt, encoded: PromptInput, options: GenerateOptions, number: int) -> Task:
+    """Return an attempt at a prompt, which is encoded as the engine takes it."""
+    key = stream_key(options.seed, prompt.prompt_id, number)
+    return Task(prompt, Attempt(attempt_id(prompt, options, number), encoded, key, options.max_new_tokens))
 
 
 def describe_policy(policy: Policy | None) -> str:
