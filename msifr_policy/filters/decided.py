@@ -78,8 +78,8 @@ class AnswerEnd:
             if hit.end(1) > known
         ]
         for start, ends in sorted(found, key=itemgetter(0)):
-            # Before this marker was whole, the answer to the one before could be.
-            if self._complete(text, start - 1):
+            # What comes before this marker may have been an answer to the one before it.
+            if self._complete(text, start):
                 return self._end
             self._answer, self._ends = start, ends
         if self._complete(text, len(text)):
