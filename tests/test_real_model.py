@@ -6,14 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.real_model.subjects import subjects
-from benchmarks.real_model.tasks import QUIZ_PATTERN, list10_ok, quiz3_ok, quiz3_prompts, sentences_ok, small_tasks
 from msifr_integrations.cli.words import parse_filter
 from msifr_policy.filters import Prompt
 from msifr_policy.validators import Regular, Verdict
 
+ROOT = Path(__file__).resolve().parents[1]
+if not (ROOT / "benchmarks").exists():
+    pytest.skip("the benchmarks are in the source tree only", allow_module_level=True)
+
+from benchmarks.real_model.subjects import subjects  # noqa: E402 - not without benchmarks
+from benchmarks.real_model.tasks import (  # noqa: E402
+    QUIZ_PATTERN,
+    list10_ok,
+    quiz3_ok,
+    quiz3_prompts,
+    sentences_ok,
+    small_tasks,
+)
+
 ANY = Prompt(prompt_id="p", prompt="?", gold="dog river")
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "real.json"
+RESULTS = ROOT / "benchmarks" / "results" / "real.json"
 QUIZ = "1. What is salt?\n2. Where is salt found?\n3. Who sells salt?"
 
 
