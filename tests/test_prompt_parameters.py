@@ -13,12 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from msifr_calibration import fit_policy
+from msifr_policy.beliefs import Beliefs
+from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.evidence.table import build_evidence
 from msifr_policy.evidence.watch import Watch, column_names
 from msifr_policy.filters import Prompt
+from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import ANY, NEVER_DISCARD, NO_PARAMETERS, Action
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import Trace, read_traces, write_traces
@@ -220,6 +224,39 @@ def test_live_is_replay_with_parameters_and_without_they_differ(fitted):
     policy, traces = fitted.policy(), make_attempts(60, 7)
     assert live_is_replay(policy, traces, lambda trace: policy.start(trace.prompt, parameters_of(trace)))
     assert not live_is_replay(policy, traces, lambda trace: policy.start(trace.prompt))
+
+
+def dead_or_not(rules):
+    """The policy that discards what a regular language has no completion of, and leaves alone what is not known."""
+    columns = column_names(rules)
+    weights = [100.0 if column == "regular.complete" else 0.0 for column in columns]
+    flat = LinearModel([0], [CheckpointGroup(0.0, [0.0] * len(columns), [1.0] * len(columns), [0.0] * len(columns))])
+    group = CheckpointGroup(0.0, [math.log1p(1) / 2] * len(columns), [1.0] * len(columns), weights)
+    beliefs = Beliefs("logistic", columns, 10.0, LinearModel([0], [group]), cost_model=flat)
+    return FittedPolicy(EveryUnits(6, "tokens"), rules, beliefs, np.asarray([0.5]))
+
+
+def test_a_run_does_what_the_replay_of_its_own_output_says(tmp_path):
+    """Prompts that forbid different letters, in one run: from the prompt through the engine to the file and back."""
+    policy = dead_or_not((Length(), Regular()))
+    forbidden = ["", "[^a-m]*", "[^n-zA-F]*"]
+    tasks = [
+        msgspec.structs.replace(task, parameters={"regular": {"pattern": f"(?s:{pattern})"}} if pattern else {})
+        for task, pattern in zip(tiny.prompts(9), forbidden * 3, strict=True)
+    ]
+    tiny.run(tmp_path / "full.jsonl", tasks=tasks)
+    tiny.run(tmp_path / "some.jsonl", policy, tasks=tasks)
+    full = list(read_traces(tmp_path / "full.jsonl"))
+    table = build_evidence(full, policy.schedule, policy.validators)
+    replayed = {
+        trace.id: int(table.k[stop]) for trace, stop in zip(full, policy.stops(table), strict=True) if stop >= 0
+    }
+    lines = [json.loads(line) for line in (tmp_path / "some.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["k"] for line in lines if line["status"] == "discarded"} == replayed
+    assert 4 < len(replayed) < len(full)
+    assert not {f"p{i}" for i in (0, 3, 6)} & {line["prompt_id"] for line in lines if line["status"] == "discarded"}
+    bare = [msgspec.structs.replace(trace, parameters={}) for trace in full]
+    assert not (policy.stops(build_evidence(bare, policy.schedule, policy.validators)) >= 0).any()
 
 
 PARAMETERS = st.dictionaries(
