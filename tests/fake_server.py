@@ -277,10 +277,12 @@ class Talk(asyncio.Protocol):
             "/health": {"status": "ok"},
         }
         counter = {"vllm": "vllm:generation_tokens_total", "llama.cpp": "llamacpp:tokens_predicted_total"}
+        running = {"vllm": "vllm:num_requests_running", "llama.cpp": "llamacpp:requests_processing"}
         if behaviour.kind in counter:
             name = counter[behaviour.kind]
             labels = '{engine="0",model_name="a b"}' if behaviour.kind == "vllm" else ""
             pages["/metrics"] = f"# HELP {name} Tokens.\n# TYPE {name} counter\n{name}{labels} {float(server.made)}\n"
+            pages["/metrics"] += f"{running[behaviour.kind]}{labels} {float(server.running)}\n"
         pages |= {
             "vllm": {"/version": {"version": "0.99.0"}},
             "sglang": {"/get_server_info": {"version": "0.9.9", "port": 1}},
@@ -317,13 +319,17 @@ class Talk(asyncio.Protocol):
         else:
             if fault == "long":
                 body["max_tokens"] = body["max_tokens"] + after
-            await self.stream(request, Stream(behaviour, body, api, prompt), fault, after)
+            server.running += 1
+            try:
+                await self.stream(request, Stream(behaviour, body, api, prompt), fault, after)
+            finally:
+                server.running -= 1
 
     async def stream(self, request: Request, stream: Stream, fault: str, after: int) -> None:
         server, behaviour = self.server, self.server.behaviour
         self.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         while not stream.over:
-            if fault and fault != "long" and stream.made >= after:
+            if fault not in ("", "long", "cut") and stream.made >= after:
                 await self.fail(request, fault)
                 return
             before = stream.made
@@ -346,6 +352,10 @@ class Talk(asyncio.Protocol):
                 await asyncio.sleep(behaviour.pause)
             request.over = True
             return
+        if fault == "cut":  # the answer is whole, its stream is not
+            self.transport.close()
+            request.over = True
+            return
         tail = b""
         if behaviour.usage != "never" and request.body.get("stream_options"):
             tail += b"data: " + stream.usage() + b"\n\n"
@@ -353,6 +363,7 @@ class Talk(asyncio.Protocol):
             tail += b"data: [DONE]\n\n"
         request.over = True
         await self.send(tail)
+        await asyncio.sleep(behaviour.pause)
         self.write(b"0\r\n\r\n")
 
     async def fail(self, request: Request, fault: str) -> None:
@@ -406,6 +417,7 @@ class FakeServer:
         self.requests: list[Request] = []
         self.made = 0
         self.connections = 0
+        self.running = 0
         self.paths: Counter[str] = Counter()
         self.tries: Counter[str] = Counter()
         self.talks: set[Talk] = set()

@@ -6,7 +6,7 @@ import aiohttp
 import msgspec
 
 from msifr_integrations.servers.connection import Connection, ServerUrl, get
-from msifr_integrations.servers.dialects import COUNTERS, ServerKind, read_counter
+from msifr_integrations.servers.dialects import COUNTERS, RUNNING, ServerKind, read_counter
 from msifr_integrations.servers.faults import one_line
 from msifr_policy.errors import InputError
 
@@ -89,12 +89,15 @@ async def detect(session: aiohttp.ClientSession, connection: Connection) -> Serv
     )
 
 
-async def count_tokens(session: aiohttp.ClientSession, url: ServerUrl, kind: ServerKind) -> int | None:
-    """Return the server's counter of all tokens it ever generated, None if it has none."""
+async def count_tokens(session: aiohttp.ClientSession, url: ServerUrl, kind: ServerKind) -> tuple[int | None, int]:
+    """Return the server's counter of all tokens it ever generated, None if it has none, and how many requests run."""
     if kind not in COUNTERS:
-        return None
+        return None, 0
     status, page = await _page(session, url.root + "/metrics")
-    return read_counter(page.decode("utf-8", "replace"), COUNTERS[kind]) if status == 200 else None
+    if status != 200:
+        return None, 0
+    metrics = page.decode("utf-8", "replace")
+    return read_counter(metrics, COUNTERS[kind]), read_counter(metrics, RUNNING[kind]) or 0
 
 
 def _kind(url: ServerUrl, owners: list[str]) -> ServerKind:

@@ -25,6 +25,13 @@ COUNTERS: dict[ServerKind, str] = {
 }
 """The counter at `/metrics` of all tokens ever generated."""
 
+RUNNING: dict[ServerKind, str] = {
+    "vllm": "vllm:num_requests_running",
+    "sglang": "sglang:num_running_reqs",
+    "llama.cpp": "llamacpp:requests_processing",
+}
+"""The number at `/metrics` of requests that run now; llama.cpp counts the tokens of one when it stops."""
+
 MOST_STOPS = 4
 """Stop strings that every server takes."""
 

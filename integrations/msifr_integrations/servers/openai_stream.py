@@ -64,6 +64,9 @@ FEWEST_FAILURES = 8
 LINGER_SECONDS = 1.0
 """Seconds that the end of a response may take after the end of its answer."""
 
+SETTLE_SECONDS = 10.0
+"""Seconds that the server may take to notice that the last streams were closed, before its tokens are counted."""
+
 ABORT_SECONDS = 5.0
 """Seconds that a call to abort may take."""
 
@@ -141,8 +144,14 @@ class ServerEngine(AsyncEngine):
         return None if made is None else max(made - self._made_before, 0)
 
     async def _count(self) -> int | None:
+        # Others' requests may run on, so that there is an end to waiting.
+        end = asyncio.get_running_loop().time() + SETTLE_SECONDS
         async with self._connection.session(1) as session:
-            return await count_tokens(session, self._connection.url, self._facts.kind)
+            while True:
+                made, running = await count_tokens(session, self._connection.url, self._facts.kind)
+                if not running or asyncio.get_running_loop().time() > end:
+                    return made
+                await asyncio.sleep(0.05)
 
     def spent(self) -> Session:
         """Return the tokens of the probe, those that arrived, and those that the server says it made."""
@@ -284,7 +293,7 @@ class ServerEngine(AsyncEngine):
 
     def _stopped(self, what: str) -> MsifrError:
         kept = "what is done is kept: start again with the same command"
-        return MsifrError(f"the server at {self._connection.url.root} {what}; {kept}")
+        return MsifrError(f"the server at {self._connection.url.root} {what.rstrip(".")}; {kept}")
 
     async def ask(self, prompt: PromptInput, sampling: Sampling, tokens: int) -> None:
         """Find out what the server takes and gives. Raises `InputError` if it takes no request of ours."""
@@ -367,7 +376,7 @@ def connect(
     async def ask() -> ServerEngine:
         async with connection.session(1) as session:
             facts = await detect(session, connection)
-            before = await count_tokens(session, connection.url, facts.kind)
+            before, _ = await count_tokens(session, connection.url, facts.kind)
         if not (options.api_model or facts.models):
             remedy = "say which with --api-model"
             raise InputError("the server does not list its models", where=connection.url.root, remedy=remedy)
