@@ -97,6 +97,13 @@ def test_sentences_are_two_and_name_what_was_asked(text, right):
     assert sentences_ok(ANY, text) is right
 
 
+def test_sentences_are_judged_by_the_words_of_the_prompt():
+    for prompt in small_tasks()["sentences"].prompts:
+        first, second = re.findall(r"a (\w+)", prompt.prompt)
+        assert sentences_ok(prompt, f"One {first} came. One {second} left.")
+        assert not sentences_ok(prompt, f"One {first} came. One left.")
+
+
 def test_filters_take_time_linear_in_the_text():
     for text in ("1. " + "?" * 200_000, "1. a\n" * 50_000, ". " * 100_000, "1. " + "? " * 100_000 + "x"):
         for accept in (quiz3_ok, list10_ok, sentences_ok):
