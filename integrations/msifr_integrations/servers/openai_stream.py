@@ -293,7 +293,7 @@ class ServerEngine(AsyncEngine):
 
     def _stopped(self, what: str) -> MsifrError:
         kept = "what is done is kept: start again with the same command"
-        return MsifrError(f"the server at {self._connection.url.root} {what.rstrip(".")}; {kept}")
+        return MsifrError(f"the server at {self._connection.url.root} {what.rstrip('.')}; {kept}")
 
     async def ask(self, prompt: PromptInput, sampling: Sampling, tokens: int) -> None:
         """Find out what the server takes and gives. Raises `InputError` if it takes no request of ours."""
