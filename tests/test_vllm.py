@@ -12,7 +12,6 @@ import importlib.util
 import json
 import math
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,18 +19,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+import tiny
 from msifr_integrations.engine.base import Attempt, Event, Failed, Notice, Sampling, stream_key
+from msifr_integrations.generation.generate import GenerateOptions, generate
+from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.servers.chunks import ChunkReader
 from msifr_integrations.servers.dialects import read_counter
 from msifr_integrations.servers.sse import EventLines
 from msifr_policy.errors import InputError, MsifrError
-from msifr_policy.filters import Message
+from msifr_policy.filters import Message, Prompt
+from msifr_policy.records.ledger import read_ledger
 
 MODEL = os.environ.get("MSIFR_REAL_MODEL", "")
 LACKING = "" if importlib.util.find_spec("vllm") else "vLLM is not installed: make test-vllm"
@@ -47,7 +50,7 @@ STOP = "###"
 SLOTS = 8
 CONTEXT = 512  # tokens of prompt and answer
 # Single precision, so that hardly a token depends on who shares the batch; eager, since compiling takes too long.
-ENGINE_ARGS = {"enforce_eager": True}
+ENGINE_ARGS = {"enforce_eager": True, "max_model_len": CONTEXT}
 LINES: list[dict[str, Any]] = []
 
 
@@ -119,7 +122,6 @@ class InProcess:
             slots=SLOTS,
             stop=[STOP],
             dtype="float32",
-            max_model_len=CONTEXT,
             engine_args=ENGINE_ARGS,
         )
         # What vLLM's worker hands over, before vLLM's front end drops what nobody waits for.
@@ -160,6 +162,15 @@ class InProcess:
         return float(sum(metric.value for metric in get_metrics_snapshot() if metric.name == name))
 
 
+WATCHER = """
+import os, signal, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
+sys.stdin.read()
+os.killpg(0, signal.SIGKILL)
+"""  # the server and its processes end when this one closes the pipe, or dies
+
+
 class OverHttp:
     """vLLM's server in a process of its own, asked by the client for servers."""
 
@@ -179,7 +190,11 @@ class OverHttp:
         command += ["--no-enable-chunked-prefill"]  # else seeded requests kill it on a CPU
         self._log = folder.joinpath("server.log").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 - vLLM
-            command, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+            [sys.executable, "-c", WATCHER, *command],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         begun = time.monotonic()
         while True:
@@ -223,12 +238,9 @@ class OverHttp:
 
     def close(self) -> None:
         self.engine.close()
-        os.killpg(self._process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(30)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
         self._log.close()
 
     def _metric(self, name: str) -> float:
@@ -404,6 +416,16 @@ def test_a_prompt_that_does_not_fit_fails_alone(vllm: Any) -> None:
     assert [streams.tokens(f"f0/{i}") for i in range(2)] == [8, 8]
 
 
+def test_long_prompts_at_once_with_seeds(vllm: Any) -> None:
+    """On a CPU vLLM dies of them where it may cut a prompt in pieces."""
+    words = " ".join(f"{number} dogs," for number in range(2, 90))
+    queued = [Attempt(f"l/{i}", f"{i}: {words}", stream_key(i, "l", 0), 4) for i in range(SLOTS)]
+    count = len(_tokenizer().encode(queued[0].prompt))
+    assert 2048 / SLOTS < count < CONTEXT - 4  # more in all than vLLM takes at a time
+    streams = Streams(vllm.engine, queued)
+    assert [streams.tokens(name) for name in streams.events] == [4] * SLOTS
+
+
 def test_token_ids_make_the_same_attempt_as_their_text(vllm: Any) -> None:
     ids = tuple(_tokenizer().encode(story(0), add_special_tokens=False))
     (text,) = attempts(1, name="t", limit=12)
@@ -535,7 +557,7 @@ def test_nothing_is_started_for_arguments_that_are_none(tmp_path: Path) -> None:
         ({"engine_args": {"no_such": 1}}, "no_such"),
         ({"engine_args": {"max_num_seqs": 1}}, "max_num_seqs"),
         ({"slots": 0}, "slots"),
-        ({"max_model_len": 10**9}, "max_model_len"),
+        ({"engine_args": {"max_model_len": 10**9}}, "max_model_len"),
     ):
         with pytest.raises(InputError, match=what) as caught:
             start_vllm(**{"model": MODEL, "sampling": SAMPLING, "slots": 2, **wrong})
@@ -566,3 +588,44 @@ def test_when_vllm_dies_the_run_ends_with_a_message(in_process: Any, caplog: pyt
     del caught
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+PROMPTS = [Prompt(prompt_id=f"p{i}", prompt=f"Tell a long story about {i + 2} dogs.") for i in range(4)]
+
+
+def test_a_run_in_vllm_discards_and_accounts_for_every_token(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    said: list[str] = []
+    options = GenerateOptions(
+        engine="vllm", slots=4, attempts=2, max_new_tokens=24, temperature=0.7, final_filter=tiny.even_length
+    )
+    result = generate(MODEL, PROMPTS, tiny.TextPolicy(tiny.unwanted), out, options, tell=said.append)
+    assert (result.attempts, result.failed, result.tokens_wasted_after_decision, result.tokens_beside) == (8, 0, 0, 0)
+    assert 0 < result.discarded < 8
+    ledger = read_ledger(ledger_path(out))
+    assert (
+        [session.made for session in ledger.sessions]
+        == [result.tokens]
+        == [session.arrived for session in ledger.sessions]
+    )
+    assert (ledger.settings["engine"], ledger.settings["chat"], ledger.settings["model"]) == ("vllm", True, MODEL)
+    for line in map(json.loads, out.read_text().splitlines()):
+        assert line["status"] != "discarded" or line["tokens"] % 6 == 0  # at a checkpoint, and no token later
+    assert any("chat template" in remark for remark in said)
+    assert any("rounding" in remark for remark in said)
+    note(None, "a run under a policy: attempts, discarded", f"{result.attempts}, {result.discarded}")
+    note(None, "a run under a policy: tokens of attempts, made by vLLM's counter", f"{result.tokens}, {result.tokens}")
+
+
+def test_the_command_line_prints_its_result_alone(tmp_path: Path) -> None:
+    """vLLM would print its reports there."""
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "out.jsonl"
+    prompts.write_bytes(b"".join(msgspec.json.encode(prompt) + b"\n" for prompt in PROMPTS))
+    words = [sys.executable, "-m", "msifr_integrations.cli.main", "generate", "--engine", "vllm", "--model", MODEL]
+    words += ["--prompts", str(prompts), "--policy", "none", "--out", str(out), "--attempts", "1", "--slots", "4"]
+    words += ["--max-new-tokens", "8", "--filter", "function:tiny:even_length", "--json"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_LOGGING")}
+    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=400)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tokens"] == 32

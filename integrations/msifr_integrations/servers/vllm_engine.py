@@ -39,7 +39,8 @@ def start_vllm(
 ) -> "VllmEngine":
     """Start vLLM with the model of this name or folder, as an engine of at most `slots` sequences side by side.
 
-    stop: strings that end an attempt. dtype: as torch names it; "auto" is the model's own.
+    stop: strings that end an attempt.
+    dtype: as torch names it; "auto" is float32 on a CPU, the model's own on a GPU.
     engine_args: more of vLLM's, by the names of its `AsyncEngineArgs`: tensor_parallel_size, max_model_len, ….
 
     Raises `InputError` if vLLM is missing or does not know the model or an argument, `MsifrError` if it does not start.
@@ -61,9 +62,12 @@ def start_vllm(
         what = f"vLLM cannot be imported: {one_line(str(error))}"
         raise InputError(what, where="engine", remedy="pip install 'msifr-policy[vllm]'") from None
     remarks = ["vLLM: the same seed gives the same attempt only as far as rounding in another batch does"]
-    if current_platform.is_cpu() and further.setdefault("enable_chunked_prefill", False) is False:
-        # Else its worker dies: "CPU Generator does not use offset".
-        remarks.append("vLLM on a CPU: chunked prefill is off, since it does not bear seeded requests there")
+    if current_platform.is_cpu():
+        if dtype == "auto":  # many models are float16, for which a CPU may have no fast kernel
+            dtype = "float32"
+        if further.setdefault("enable_chunked_prefill", False) is False:
+            # Else its worker dies: "CPU Generator does not use offset".
+            remarks.append("vLLM on a CPU: chunked prefill is off, since it does not bear seeded requests there")
     try:
         arguments = AsyncEngineArgs(
             model=model,
