@@ -1,7 +1,9 @@
 """`msifr generate`: a run under a policy."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import click
@@ -10,6 +12,7 @@ import msgspec
 from msifr_integrations.cli.console import emit, prose, tracking
 from msifr_integrations.cli.options import gathered, json_option
 from msifr_integrations.cli.words import FILTERS, parse_filter
+from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
 from msifr_integrations.servers.options import ServerApi, ServerOptions
 from msifr_policy.errors import InputError
@@ -23,6 +26,15 @@ def _unescaped(_: Any, __: Any, given: Any) -> Any:
     if isinstance(given, tuple):
         return tuple(_unescaped(_, __, text) for text in given)
     return re.sub(r"\\([nt\\])", lambda found: _ESCAPES[found[1]], given)
+
+
+_ON_RAY = "msifr.ray"
+
+
+def _engine(context: click.Context, _: Any, name: str) -> str:
+    """Return the engine that a process runs; whether that is a worker of a cluster is noted in the context."""
+    context.meta[_ON_RAY] = name == "ray"
+    return "auto" if name == "ray" else name
 
 
 def _shard(_: Any, __: Any, text: str) -> tuple[int, int]:
@@ -98,7 +110,11 @@ class AcceptedOptions:
         "is_flag": True,
         "help": "End an attempt when its answer is complete: a closed JSON document or program, a delimited answer.",
     },
-    engine={"type": click.Choice(get_args(EngineName)), "help": "How this process makes tokens."},
+    engine={
+        "type": click.Choice([*get_args(EngineName), "ray"]),
+        "callback": _engine,
+        "help": "How this process makes tokens; ray: workers of a cluster make them.",
+    },
     device="As torch names it; auto is a GPU where there is one.",
     dtype={"type": click.Choice(DTYPES), "help": "As torch names it; auto is float32 on CPU, bfloat16 on a GPU."},
     chat={
@@ -118,6 +134,18 @@ class AcceptedOptions:
     shard={"metavar": "I/N", "default": "1/1", "callback": _shard, "help": "Make only share I of N; see msifr merge."},
     seed="Seed of every random choice.",
 )
+@gathered(
+    RayOptions,
+    "cluster",
+    workers={"type": click.IntRange(1), "help": "With --engine ray: engines, each with its own slots."},
+    address={
+        "flag": "--ray-address",
+        "metavar": "ADDRESS",
+        "help": "Of a Ray cluster; without one it is RAY_ADDRESS's, or one started here for the run.",
+    },
+    cpus_per_worker="CPUs that each worker reserves; 0.5 is half of one.",
+    gpus_per_worker="GPUs that each worker reserves, and then runs vLLM on unless there is a server.",
+)
 @json_option
 def generate(
     model: str | None,
@@ -127,6 +155,7 @@ def generate(
     options: GenerateOptions,
     server: ServerOptions,
     accepted: AcceptedOptions,
+    cluster: RayOptions,
     as_json: bool,
 ) -> None:
     """Generate attempts at prompts, discarding by POLICY in flight; accepted samples and every token are written.
@@ -135,8 +164,18 @@ def generate(
     """
     from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path
     from msifr_integrations.formats.accepted import check_accepted_out, write_accepted
-    from msifr_integrations.generation.generate import generate as run
+    from msifr_integrations.generation.generate import Result
+    from msifr_integrations.generation.generate import generate as in_this_process
 
+    run: Callable[..., Result] = in_this_process
+    if click.get_current_context().meta[_ON_RAY]:
+        from msifr_integrations.cluster.on_ray import generate_on_ray
+
+        run = partial(generate_on_ray, cluster=cluster)
+        in_vllm = cluster.gpus_per_worker > 0 and not server.url
+        options = msgspec.structs.replace(options, engine="vllm" if in_vllm else "auto")
+    elif cluster != ONE_WORKER:
+        raise InputError("workers are those of a cluster", where="msifr generate", remedy="add --engine ray")
     if (model is None) == (not server.url):
         raise InputError("needs --model or --server, and not both", where="msifr generate")
     if accepted.accepted_out is not None:

@@ -1,0 +1,323 @@
+"""A run on a cluster: Ray Data spreads attempts over actors, each of which has an engine of its own.
+
+This process reads the prompts and writes the files, as if it made the attempts itself: settings, ids, seeds and texts
+are those of a run in one process, which may go on with it, and the other way round. Rows are attempts in small blocks.
+An actor holds as many blocks as fill its slots, in threads that wait for its engine, and gives each back when its
+attempts have left; nothing waits for anything else. If an actor dies, Ray starts it again and gives out its blocks once
+more: what they had cost until then is lost, and is in no ledger.
+"""
+
+import logging
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import msgspec
+
+from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
+from msifr_integrations.cluster.worker import Finished, Hello, Worker, WorkOrder
+from msifr_integrations.generation.generate import Job, Result, generate
+from msifr_integrations.generation.journal import AttemptRecord, ledger_path
+from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
+from msifr_integrations.generation.run import Progress
+from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.filters import Prompt
+from msifr_policy.policy import Policy
+from msifr_policy.records.ledger import Entry, Header, Session, scan_ledger
+
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+"""Nothing is reported to Ray's makers, and its own words stay in its log files."""
+
+_STARTS = 9
+"""Times that one worker is started: Ray starts one that died again, and would not leave off."""
+
+_SHOW_EVERY = 0.2  # seconds
+
+
+def generate_on_ray(
+    model: str | os.PathLike[str] | None,
+    prompts: str | os.PathLike[str] | Iterable[Prompt],
+    policy: Policy | None,
+    out: str | os.PathLike[str],
+    options: GenerateOptions = DEFAULTS,
+    cluster: RayOptions = ONE_WORKER,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Result:
+    """Make attempts as `generate` does, with the same files and the same account, by workers of a Ray cluster.
+
+    model: a folder or name that every worker can open; None where servers make the tokens.
+    options: `slots` are those of each worker, and `server.url` may be several, separated by commas: worker i takes the
+        i-th, over and over. Policy, filter and options are sent by pickle: functions are imported there by name.
+
+    In the account, `seconds` run from when the first worker was ready, and `cpu_seconds` are those of the workers'
+    processes and of this one together; `waiting` streams are not counted. Raises what `generate` raises; `InputError`
+    also for a cluster that does not answer or has no room for the workers, `MsifrError` for workers that die again and
+    again. After any error or interrupt the run can be resumed, here or in one process.
+    """
+    if model is not None and not isinstance(model, str | os.PathLike):
+        raise InputError("a loaded model cannot be sent", where="ray", remedy="give its folder or name")
+    return generate(
+        model, prompts, policy, out, options, progress=progress, tell=tell, make=lambda job: _make(job, cluster)
+    )
+
+
+def _make(job: Job, cluster: RayOptions) -> None:
+    """Make the attempts of a run on a cluster."""
+    order = _order(job)
+    with _connected(cluster) as ray:
+        try:
+            pickled = ray.cloudpickle.dumps(order)
+        except Exception as error:
+            remedy = "use a policy and a filter that can be pickled"
+            raise InputError(f"cannot be sent to workers: {_line(error)}", where="ray", remedy=remedy) from error
+        _check_room(ray, cluster)
+        collector = _Collector(job, shared=cluster.workers > len(order.urls))
+        try:
+            with closing(_spread(ray, job, pickled, cluster)) as attempts:
+                for finished in attempts:
+                    collector.take(finished)
+        except MsifrError:
+            raise
+        except Exception as error:
+            kept = "what is done is kept: start again with the same command"
+            raise MsifrError(f"the workers stopped: {_line(error)}; {kept}") from error
+        finally:
+            collector.end()
+        if lost := job.expected - job.journal.count:
+            raise MsifrError(f"{lost} attempts did not come back; start again with the same command to make them")
+
+
+def _order(job: Job) -> WorkOrder:
+    """Return what the workers are given."""
+    options = job.options
+    urls = tuple(url.strip() for url in options.server.url.split(",") if url.strip())
+    must: dict[str, Any] = {}
+    if options.compare is not None:
+        header, _ = next(scan_ledger(ledger_path(options.compare)))
+        must = header.settings if isinstance(header, Header) else {}
+    model = job.model
+    if model is not None and os.path.exists(model):
+        model = os.path.abspath(model)  # a worker may live in another folder
+    return WorkOrder(
+        model=model,
+        urls=urls,
+        prompts=job.prompts,
+        policy=job.policy,
+        accept=job.accept,
+        options=msgspec.structs.replace(options, final_filter="numeric", compare=None),  # the filter goes by itself
+        must=must | (job.journal.settings or {}),
+    )
+
+
+def _line(error: BaseException) -> str:
+    """Return the last words of an error in one line: in those of Ray, the cause comes after the traces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+
+
+@contextmanager
+def _connected(cluster: RayOptions) -> Iterator[Any]:
+    """Give the module `ray`, connected; what was not connected before is disconnected in the end."""
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(f"needs {error.name}", where="ray", remedy="pip install 'msifr-policy[ray]'") from error
+    if ray.is_initialized():
+        yield ray
+        return
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or "local"
+    own: dict[str, Any] = {}
+    if address == "local":
+        # Logical processors: one more than the actors take, so that nothing else waits for one of theirs.
+        own = {"num_cpus": math.ceil(cluster.workers * cluster.cpus_per_worker) + 1, "include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except Exception as error:
+        raise InputError(f"cannot connect: {_line(error)}", where=f"ray {address}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_room(ray: Any, cluster: RayOptions) -> None:
+    """Raise `InputError` if the nodes that are there can never hold the workers: Ray would wait forever."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker}
+    room = sum(
+        min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items() if amount)
+        for node in nodes
+    )
+    if room < cluster.workers:
+        has = ", ".join(f"{sum(node.get(name, 0.0) for node in nodes):g} {name}s" for name in wanted)
+        raise InputError(
+            f"the cluster ({has}) has room for {room} workers of {wanted['CPU']:g} CPUs and {wanted['GPU']:g} GPUs",
+            where="ray",
+            remedy=f"{cluster.workers} were asked for: ask for fewer, give each less, or add nodes first",
+        )
+
+
+def _spread(ray: Any, job: Job, order: bytes, cluster: RayOptions) -> Generator[Finished, None, None]:
+    """Yield the attempts of a run as they are finished, whichever worker makes them."""
+    import pyarrow as pa
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    slots, attempts = job.options.slots, job.options.attempts
+    # A task of Ray Data costs milliseconds, and a block is back when its slowest attempt is.
+    size = max(1, slots // 8)
+    todo = pa.array([place * attempts + number for place, number in job.todo()], pa.int64())
+    blocks = [pa.table({"attempt": todo[start : start + size]}) for start in range(0, len(todo), size)]
+    # Half as many again as there are slots, so that the next are there before a slot is free.
+    held = math.ceil(1.5 * slots / size) + 1
+    register = ray.remote(num_cpus=0)(_Register).remote()
+    data = ray.data.from_arrow(blocks).map_batches(
+        _Actor,
+        fn_constructor_args=(order, register),
+        batch_size=size,
+        batch_format="pyarrow",
+        num_cpus=cluster.cpus_per_worker,
+        num_gpus=cluster.gpus_per_worker,
+        compute=ray.data.ActorPoolStrategy(
+            size=cluster.workers,
+            max_tasks_in_flight_per_actor=held,
+            max_concurrent_calls_per_actor=held,
+            enable_true_multi_threading=True,
+        ),
+    )
+    data.context.enable_progress_bars = False
+    for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from map(Finished._make, zip(*(table[name].to_pylist() for name in Finished._fields), strict=True))
+
+
+class _Register:
+    """Numbers the actors, and counts their starts: one that died and is started again keeps its number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._starts: Counter[str] = Counter()
+
+    def enter(self, actor: str) -> tuple[int, int]:
+        """Return the number of an actor, 0, 1, …, and how often it was started, this time included."""
+        self._starts[actor] += 1
+        return self._numbers.setdefault(actor, len(self._numbers)), self._starts[actor]
+
+
+class _Actor:
+    """What Ray Data makes an actor of: a worker, asked in tables."""
+
+    def __init__(self, order: bytes, register: Any) -> None:
+        import ray
+
+        actor = ray.get_runtime_context().get_actor_id()
+        number, starts = ray.get(register.enter.remote(actor))
+        self._order: WorkOrder = ray.cloudpickle.loads(order)
+        # One that is not started at all costs no more time.
+        self._worker = Worker(self._order, number) if starts <= _STARTS else None
+
+    def __call__(self, block: Any) -> Any:
+        """Return the attempts of a block, in its order: should it be made again, Ray expects the same rows."""
+        import pyarrow as pa
+
+        attempts = self._order.options.attempts
+        todo = [divmod(attempt, attempts) for attempt in block["attempt"].to_pylist()]
+        if self._worker is None:
+            finished = [Finished(error=f"a worker died {_STARTS} times: its machine's log or memory may tell why")]
+        else:
+            finished = self._worker.finish(todo)
+        return pa.table(dict(zip(Finished._fields, map(list, zip(*finished, strict=True)), strict=True)))
+
+
+class _Collector:
+    """Writes down what workers give back, and keeps the account of a run that many processes make.
+
+    shared: whether some server serves several workers, so that its counter cannot be told apart by worker.
+    """
+
+    def __init__(self, job: Job, *, shared: bool) -> None:
+        self._job = job
+        self._shared = shared
+        self._hellos: dict[bytes, Hello] = {}
+        self._cpu: dict[str, float] = {}  # seconds of each worker until now
+        self._sessions: dict[str, Session] = {}  # of each worker until now
+        self._seen: set[str] = set()
+        before = job.journal.before
+        self._outcomes = Counter({name: spent.attempts for name, spent in before.by_outcome.items()})
+        self._tokens = before.tokens
+        self._started = self._cpu_started = 0.0
+        self._shown = 0.0
+
+    def take(self, finished: Finished) -> None:
+        """Write down an attempt. Raises what the worker met."""
+        if finished.error:
+            raise (InputError if finished.bad_input else MsifrError)(finished.error)
+        hello = self._hellos.get(finished.hello) or self._meet(finished.hello)
+        record = msgspec.json.decode(finished.record, type=AttemptRecord)
+        entry = msgspec.json.decode(finished.entry, type=Entry)
+        if entry.id in self._seen:  # Ray makes again what was lost with a machine, though it may have come already
+            return
+        self._seen.add(entry.id)
+        if finished.session:
+            self._sessions[hello.worker] = msgspec.json.decode(finished.session, type=Session)
+        now, cpu = time.perf_counter(), time.process_time()
+        if not self._started:
+            self._started = now - entry.seconds - self._job.journal.before.seconds
+            self._cpu_started = cpu - self._job.journal.before.cpu_seconds
+        self._cpu[hello.worker] = max(entry.cpu_seconds, self._cpu.get(hello.worker, 0.0))
+        seconds, cpu = now - self._started, cpu - self._cpu_started + sum(self._cpu.values())
+        entry = msgspec.structs.replace(entry, seconds=round(seconds, 6), cpu_seconds=round(cpu, 6))
+        self._job.journal.write(record, entry)
+        self._outcomes[entry.outcome] += 1
+        self._tokens += entry.tokens
+        self._show(now)
+
+    def _meet(self, said: bytes) -> Hello:
+        """Take in what a worker says of itself; the first begins the journal."""
+        job, hello = self._job, msgspec.json.decode(said, type=Hello)
+        told = {remark for other in self._hellos.values() for remark in other.remarks}
+        for remark in hello.remarks:
+            if remark not in told:
+                job.say(remark)
+        if self._hellos:
+            job.journal.check(job.settings | hello.settings)
+        else:
+            job.begin(hello.settings, hello.logprobs)
+        self._hellos[said] = hello
+        return hello
+
+    def end(self) -> None:
+        """Write down what was spent beside attempts, as far as it was told."""
+        if not self._hellos:
+            return
+        sessions = list(self._sessions.values())
+        made = [session.made for session in sessions if session.made is not None]
+        self._job.journal.end_session(
+            Session(
+                probe=sum(session.probe for session in sessions),
+                arrived=sum(session.arrived for session in sessions),
+                made=sum(made) if made and not self._shared else None,
+            )
+        )
+        self._show(time.perf_counter(), at_once=True)
+
+    def _show(self, now: float, *, at_once: bool = False) -> None:
+        if self._job.progress is None or (now - self._shown < _SHOW_EVERY and not at_once):
+            return
+        self._shown = now
+        self._job.progress(
+            Progress(
+                done=sum(self._outcomes.values()),
+                attempts=self._job.expected,
+                accepted=self._outcomes["accepted"],
+                discarded=self._outcomes["discarded"],
+                tokens=self._tokens,
+                seconds=now - self._started,
+            )
+        )
