@@ -116,7 +116,7 @@ def prompt_tokens(task: Task) -> int:
     return len(task.attempt.prompt) if all(isinstance(part, int) for part in task.attempt.prompt) else 0
 
 
-class Spent(NamedTuple):
+class Elapsed(NamedTuple):
     """Time of a run until now, over all its sessions, in seconds: on the wall, and of this process's processors."""
 
     seconds: float
@@ -124,7 +124,7 @@ class Spent(NamedTuple):
 
 
 def entry_of(
-    task: Task, live: Live | None, judgement: Judgement | None, spent: Spent, *, lost: int = 0, error: str = ""
+    task: Task, live: Live | None, judgement: Judgement | None, spent: Elapsed, *, lost: int = 0, error: str = ""
 ) -> Entry:
     """Return the account of an attempt that left at a time; `lost` tokens were of broken tries."""
     outcome: Ending = "failed" if error else "accepted" if judgement else "unaccepted"

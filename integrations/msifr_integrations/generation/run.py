@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from msifr_integrations.engine.base import Again, Engine, Failed, Notice
-from msifr_integrations.generation.journal import AttemptRecord, Spent, entry_of, record_of
+from msifr_integrations.generation.journal import AttemptRecord, Elapsed, entry_of, record_of
 from msifr_integrations.generation.live import Ends, Live, Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.text import Stops
@@ -54,7 +54,7 @@ class _Leaving(NamedTuple):
 
     task: Task
     live: Live
-    spent: Spent
+    spent: Elapsed
     judgement: Future[Judgement] | None
 
 
@@ -183,8 +183,8 @@ class Run:
         self.sink.write(record_of(task, None, None, self.options, error=notice.why), entry)
         self._outcomes[entry.outcome] += 1
 
-    def _spent(self) -> Spent:
-        return Spent(time.perf_counter() - self._started, time.process_time() - self._cpu_started)
+    def _spent(self) -> Elapsed:
+        return Elapsed(time.perf_counter() - self._started, time.process_time() - self._cpu_started)
 
     def _judge(self, prompt: Prompt, text: str) -> Judgement:
         try:
