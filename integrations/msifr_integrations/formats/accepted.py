@@ -23,7 +23,7 @@ _GROUP_BYTES: Final = 1 << 24
 """A row group of a Parquet file is written as soon as it has so many rows, or so many bytes as JSON."""
 
 
-class _Attempt(msgspec.Struct, frozen=True):
+class _Written(msgspec.Struct, frozen=True):
     """What is read of a line of the run's output."""
 
     id: str
@@ -36,7 +36,7 @@ class _Attempt(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...] | None = None
 
 
-def _sample(attempt: _Attempt, form: AcceptedForm) -> dict[str, Any]:
+def _sample(attempt: _Written, form: AcceptedForm) -> dict[str, Any]:
     if form == "chat":
         asked = attempt.messages or (Message("user", attempt.prompt),)
         said = (*asked, Message("assistant", attempt.text))
@@ -84,10 +84,10 @@ def write_accepted(out: str | os.PathLike[str], to: str | os.PathLike[str], *, f
         return count
 
 
-def _accepted(out: str | os.PathLike[str]) -> Iterator[_Attempt]:
+def _accepted(out: str | os.PathLike[str]) -> Iterator[_Written]:
     for where, line in read_lines(out):
         try:
-            attempt = msgspec.json.decode(line, type=_Attempt)
+            attempt = msgspec.json.decode(line, type=_Written)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(f"not an attempt of a run: {error}", where=where) from error
         if attempt.status == "finished" and attempt.correct:
