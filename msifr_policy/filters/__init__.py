@@ -9,6 +9,9 @@ A text is hostile. What runs in our process evaluates nothing, in time linear in
 process of its own, within limits. A filter fails closed: a text that it cannot judge is not accepted, and the
 `Judgement` says why.
 
+Some filters also say, while a text is still coming, that its answer is complete: see `reader_of`, and `decided` for
+what ending an attempt there means.
+
 The public names are those of the stub file beside this one, loaded when they are first used.
 """
 

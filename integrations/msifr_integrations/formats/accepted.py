@@ -15,7 +15,10 @@ from msifr_policy.files import check_writable, read_lines, replacing
 from msifr_policy.filters import Message
 
 AcceptedForm = Literal["chat", "text"]
-"""`chat`: `messages`, the answer last. `text`: `prompt` and `completion`. Both with `prompt_id`, `id` and `group`."""
+"""`chat`: `messages`, the answer last. `text`: `prompt` (of a chat, what the user said last) and `completion`.
+
+Both have `prompt_id`, `id`, and `group` where the prompt has one (a column that may be null in Parquet).
+"""
 
 _ENDINGS: Final = (".jsonl", ".jsonl.gz", ".parquet")
 _GROUP_ROWS: Final = 10_000
