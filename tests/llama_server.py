@@ -127,6 +127,12 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def resident(process: int) -> float:
+    """Return the memory that a process holds, in MiB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
 def serve(model: str, port: int, slots: int, context: int, threads: int) -> None:
     """Serve until the standard input is closed."""
     import xllamacpp

@@ -22,6 +22,7 @@ import msgspec
 import pytest
 
 import llama_server
+from fake_server import FakeServer
 from llama_server import LlamaServer
 from msifr_integrations.engine.base import Again, Attempt, Event, Failed, Notice, PromptInput, Sampling, stream_key
 from msifr_integrations.generation.journal import ledger_path
@@ -251,7 +252,9 @@ def short_words(tokens: int, characters: float) -> PolicyFile:
     )  # fmt: skip
 
 
-def command(server: LlamaServer, files: Path, out: Path, *more: str, policy: str = "policy.json") -> list[str]:
+def command(
+    server: LlamaServer | FakeServer, files: Path, out: Path, *more: str, policy: str = "policy.json"
+) -> list[str]:
     """The command line of a run; `more` comes last and therefore holds."""
     words = {
         "--server": server.url,
@@ -267,7 +270,8 @@ def command(server: LlamaServer, files: Path, out: Path, *more: str, policy: str
     return [sys.executable, "-m", "msifr_integrations.cli.main", "generate", *given, "--json", *more]
 
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+PATHS = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(PATHS)}
 
 
 def run(words: Sequence[str], status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -447,3 +451,29 @@ def test_a_prompt_that_the_server_refuses_is_a_row_and_the_run_goes_on(
     assert {status for name, status in statuses.items() if name.startswith("long/")} == {"failed"}
     assert len(statuses) == 3 * ATTEMPTS
     assert set(statuses.values()) == {"failed", "finished"}
+
+
+def test_thousands_of_requests_take_no_more_memory_and_are_all_accounted_for(tmp_path: Path) -> None:
+    count, prompts, out = 2_000, tmp_path / "prompts.jsonl", tmp_path / "out.jsonl"
+    prompts.write_bytes(
+        b"".join(msgspec.json.encode(Prompt(prompt_id=f"p{i}", prompt="Hi")) + b"\n" for i in range(20))
+    )
+    memory: list[tuple[int, float]] = []
+
+    with FakeServer(keeps=False, kind="llama.cpp", usage="end") as fake:
+        words = command(fake, tmp_path, out, "--attempts", str(count // 20), "--slots", "64", policy="none")
+        process = subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        with process:
+            while process.poll() is None:
+                lines = out.read_bytes().count(b"\n") if out.exists() else 0
+                if count // 10 <= lines < count:
+                    memory.append((lines, llama_server.resident(process.pid)))
+                time.sleep(0.02)
+        assert process.returncode == 0
+        ledger = read_ledger(ledger_path(out))
+        assert sum(entry.tokens for entry in ledger.entries) + ledger.sessions[0].probe == fake.made
+    assert len(ledger.entries) == count
+    assert [entry.tokens for entry in ledger.entries] == [TOKENS] * count
+    (first, early), (last, late) = memory[0], memory[-1]
+    assert last - first > count // 2
+    assert late - early < 3  # an attempt that is kept takes about 5 KiB
