@@ -115,8 +115,9 @@ class LlamaServer(AbstractContextManager["LlamaServer"]):
 
 
 def even_length(prompt: Prompt, text: str) -> bool:
-    """A final filter that accepts about half of the stories."""
+    """A final filter that accepts about half of the stories, and may be told to take its time."""
     del prompt
+    time.sleep(float(os.environ.get("FILTER_SECONDS", "0")))
     return len(text) % 2 == 0
 
 

@@ -415,6 +415,19 @@ def test_ctrl_c_closes_the_streams_and_the_run_goes_on_later(server: LlamaServer
     assert records(out).keys() == IDS
 
 
+def test_attempts_that_wait_for_the_final_filter_are_kept_at_an_interrupt(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.jsonl"
+    monkeypatch.setitem(ENVIRONMENT, "FILTER_SECONDS", "0.2")
+    with FakeServer(kind="llama.cpp", pause=0.02) as fake:
+        words = command(fake, files, out, policy="none")
+        # The streams run in step: when the first attempt is written, others of its round are over, and wait.
+        status, _ = interrupted(words, lambda: bool(records(out)), signal.SIGINT)
+    assert status == 130
+    assert len(records(out)) >= SLOTS
+
+
 def test_a_server_that_dies_ends_the_run_in_a_line_and_it_goes_on_with_another(files: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     with LlamaServer(SLOTS) as mortal:

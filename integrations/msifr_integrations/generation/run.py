@@ -105,6 +105,9 @@ class Run:
                 self._write_down(wait_for=0)
             finished = True
         finally:
+            if not finished:
+                with suppress(MsifrError):
+                    self._write_down(wait_for=0)  # all that are over are judged by now, and were paid for
             unfinished = sum(live.tokens for live in self._running.values()) + sum(self._lost.values())
             spent = self.engine.spent()
             session = Session(probe=spent.probe, unfinished=unfinished, arrived=spent.arrived, made=spent.made)
