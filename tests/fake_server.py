@@ -274,8 +274,9 @@ class Talk(asyncio.Protocol):
         owner = {"llama.cpp": "llamacpp", "vllm": "vllm", "sglang": "sglang"}.get(behaviour.kind, "somebody")
         pages: dict[str, Any] = {
             "/v1/models": {"object": "list", "data": [{"id": name, "owned_by": owner} for name in behaviour.models]},
-            "/health": {"status": "ok"},
         }
+        if behaviour.kind != "no health":
+            pages["/health"] = {"status": "ok"}
         counter = {"vllm": "vllm:generation_tokens_total", "llama.cpp": "llamacpp:tokens_predicted_total"}
         running = {"vllm": "vllm:num_requests_running", "llama.cpp": "llamacpp:requests_processing"}
         if behaviour.kind in counter:
@@ -289,7 +290,9 @@ class Talk(asyncio.Protocol):
             "llama.cpp": {"/props": {"build_info": "b99", "total_slots": 4}},
             "transformers": {"/openapi.json": {"paths": {"/load_model": {}}}},
         }.get(behaviour.kind, {})
-        if path in pages:
+        if path in server.broken_pages:
+            self.refuse(500, "broken page")
+        elif path in pages:
             self.reply(200, pages[path])
         else:
             self.refuse(404, "Not Found")
@@ -408,7 +411,7 @@ class FakeServer:
     """A server in a thread.
 
     requests: those for answers, in the order they came, if it keeps them. made: tokens ever made. paths: requests by
-    path. connections: how many were opened.
+    path. connections: how many were opened. running: requests in progress. broken_pages: paths that get a 500.
     """
 
     def __init__(self, keeps: bool = True, **behaviour: Any) -> None:
@@ -419,6 +422,7 @@ class FakeServer:
         self.connections = 0
         self.running = 0
         self.paths: Counter[str] = Counter()
+        self.broken_pages: set[str] = set()
         self.tries: Counter[str] = Counter()
         self.talks: set[Talk] = set()
         self.port = 0

@@ -640,26 +640,25 @@ def test_seeds_and_names_are_the_attempts_own_and_a_try_has_its_own_name(server)
 
 @pytest.mark.parametrize("kind", ["vllm", "sglang"])
 def test_a_discarded_stream_is_closed_and_the_others_go_on(server, kind):
-    with server.being(kind=kind, pause=0.002, late=30):
+    kept = ("a1", "a6")
+    with server.being(kind=kind, pause=0.002, late=30 if kind == "vllm" else 10**6):
         client = engine(server)
-        asked = [attempt("prompt", f"a{i}", 60) for i in range(8)]
-        reads = drain(client, asked, lambda name, read: name not in ("a1", "a6") and read.tokens >= 5)
+        asked = [attempt("prompt", f"a{i}", 60 if f"a{i}" in kept else 10**4) for i in range(8)]
+        reads = drain(client, asked, lambda name, read: name not in kept and read.tokens >= 5)
         until(lambda: all(request.over for request in server.requests))
-    for name, read in reads.items():
-        assert (read.tokens, read.finish) == ((60, "length") if name in ("a1", "a6") else (5, ""))
-    ours = server.requests[1:]
+    for name, read in reads.items():  # more than five may have come at once
+        assert (read.tokens, read.finish) == (60, "length") if name in kept else 5 <= read.tokens < 1000
     names = {seed(one.key): one.id for one in asked}
-    assert {names[r.body["seed"]]: not r.closed for r in ours} == {one.id: one.id in ("a1", "a6") for one in asked}
+    ours = {names[request.body["seed"]]: request for request in server.requests[1:]}
+    assert {name: not request.closed for name, request in ours.items()} == {name: name in kept for name in reads}
     assert server.paths["/abort_request"] == (6 if kind == "sglang" else 0)
     assert client.abort_errors == 0
-    late = [request.made - 5 for request in ours if request.closed]
     if kind == "sglang":  # a call stops what closing does not
-        assert all(request.aborted == request.closed for request in ours)
-        assert max(late) < 30
+        assert all(request.aborted == request.closed for request in ours.values())
+        assert all(request.made < 10**4 for request in ours.values())
     else:
-        assert min(late) >= 30
-        # The connections of streams that ended serve the next ones; closed ones serve none.
-        assert client.made() - client.probe_tokens - client.arrived == sum(late)
+        assert all(ours[name].made - read.tokens >= 30 for name, read in reads.items() if name not in kept)
+        assert client.made() == server.made == sum(request.made for request in server.requests)
 
 
 def test_a_drain_does_not_end_before_its_calls_to_abort(server):
@@ -675,8 +674,8 @@ def test_what_is_made_after_a_stream_is_closed_is_waited_for_and_counted(server)
         client = engine(server)
         drain(client, [attempt("prompt", tokens=100)], lambda _, read: read.tokens >= 3)
         spent = client.spent()
-    assert (spent.arrived, spent.probe) == (3, 4)
-    assert 30 <= spent.late <= 32
+    assert spent.made == server.made == spent.probe + spent.arrived + spent.late
+    assert (spent.probe, spent.arrived >= 3, spent.late >= 30) == (4, True, True)
 
 
 def test_streams_that_end_leave_their_connections_to_the_next(server):
@@ -710,7 +709,7 @@ def test_an_abort_that_fails_is_counted(server):
             server.behaviour.down = 500
             return read.tokens >= 3
 
-        assert drain(client, [attempt("prompt", tokens=500)], enough)["a"].tokens == 3
+        assert 3 <= drain(client, [attempt("prompt", tokens=10**4)], enough)["a"].tokens < 1000
     assert client.abort_errors == 1
 
 
@@ -754,16 +753,23 @@ def test_what_breaks_before_the_first_token_is_tried_again_without_a_word(server
 
 def test_an_attempt_that_waits_counts_as_waiting_and_keeps_its_place(server, monkeypatch):
     client = engine(server, slots=2)
-    seen = []
     monkeypatch.setattr(openai_stream, "seconds_to_wait", lambda *_: 0.2)
+    waits = False
+    beside = []
+
+    def look(name: str, read: Read) -> bool:
+        nonlocal waits
+        if name == "a":
+            waits = bool(read.lost and not read.events)
+        if waits:
+            assert 1 <= client.waiting <= 2
+            assert server.running <= 1
+            beside.append(name)
+        return False
+
     with server.being(pause=0.01):
-        drain(
-            client,
-            [attempt("x <half 1 3>"), *(attempt("fine", f"b{i}", 10) for i in range(3))],
-            lambda name, _: seen.append((client.waiting, name)) or False,
-        )
-    assert (1, "b0") in seen
-    assert max(waiting for waiting, _ in seen) == 1
+        drain(client, [attempt("x <half 1 3>"), *(attempt("fine", f"b{i}", 10) for i in range(3))], look)
+    assert len(beside) > 1
 
 
 def test_one_bad_prompt_is_an_error_of_its_own(server, waits):
@@ -781,7 +787,7 @@ def test_one_bad_prompt_is_an_error_of_its_own(server, waits):
             ],
         )
     assert reads["long"].failed == "HTTP 400: This model's maximum context length is 50 characters."
-    assert reads["always"].failed == "HTTP 500: a fault (3 tries)"
+    assert reads["always"].failed == "HTTP 500: a fault (tried 3 times)"
     assert reads["wrong"].failed == "HTTP 400: bad bad prompt"
     assert "tool" in reads["tool"].failed
     assert "max_tokens" in reads["beyond"].failed
@@ -839,11 +845,6 @@ def test_a_server_that_comes_back_is_met_again(server, monkeypatch):
     monkeypatch.setattr(openai_stream, "seconds_to_wait", lambda *_: 0.02)
     up = []
 
-    def take(notices: Sequence[Notice]) -> None:
-        for notice in notices:
-            if isinstance(notice, Again) and not up:
-                up.append(server.up())
-
     def down(_: str, read: Read) -> bool:
         if read.tokens == 5 and not up:
             server.down()
@@ -852,7 +853,8 @@ def test_a_server_that_comes_back_is_met_again(server, monkeypatch):
 
     with server.being(pause=0.002):
         reads = drain(client, [attempt("prompt", f"a{i}", 30) for i in range(SLOTS)], down)
-    assert all(read.tokens == 30 and len(read.lost) == 1 for read in reads.values())
+    assert all(read.tokens == 30 and len(read.lost) <= 1 for read in reads.values())
+    assert any(read.lost for read in reads.values())
 
 
 def test_a_key_that_is_no_longer_taken_ends_the_run(server, monkeypatch):
@@ -924,6 +926,33 @@ def test_a_server_that_is_busy_at_first_is_waited_for(server, waits):
     assert client.logprobs
     with pytest.raises(InputError, match="HTTP 500"):
         engine(server, probe="x <500 99 0>", retries=1)
+
+
+def test_a_server_is_alive_if_it_says_so_or_lists_its_models(server):
+    client = engine(server, retries=0)
+    asked = [attempt("fine", "b"), attempt("x <500 9 0>")]
+    for pages, dead in [({"/v1/models"}, False), ({"/health"}, True)]:
+        server.broken_pages = pages
+        if dead:
+            with pytest.raises(MsifrError, match="does not answer"):
+                drain(client, asked)
+        else:
+            assert drain(client, asked)["a"].failed == "HTTP 500: a fault (tried once)"
+    with server.being(kind="no health"):
+        server.broken_pages = set()
+        assert drain(client, asked)["a"].failed
+        server.broken_pages = {"/v1/models"}
+        with pytest.raises(MsifrError, match="does not answer"):
+            drain(client, asked)
+
+
+def test_a_page_of_models_that_fails_is_no_obstacle_if_the_model_is_known(server):
+    server.broken_pages = {"/v1/models"}
+    with server.being(kind="transformers"):
+        client = engine(server, api_model="fake")
+        assert (client.settings["server"], one(client, "prompt").tokens) == ("transformers", 20)
+        with pytest.raises(InputError, match="--api-model"):
+            engine(server)
 
 
 def test_a_probe_without_text_is_repeated_and_then_believed(server):

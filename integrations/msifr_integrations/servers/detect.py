@@ -61,7 +61,7 @@ async def detect(session: aiohttp.ClientSession, connection: Connection) -> Serv
             where=url.root,
             remedy=f"put the right one in the environment variable {connection.key_env}",
         )
-    if status >= 500:
+    if status in (502, 503, 504):  # 500 is what transformers serve says without a folder of models
         raise InputError(f"the server is not ready: HTTP {status}: {connection.message(page)}", where=url.root)
     if 300 <= status < 400:
         raise InputError(f"the server is elsewhere: HTTP {status}", where=url.root, remedy="correct the URL")

@@ -202,7 +202,7 @@ class ServerEngine(AsyncEngine):
                 if tried > self._connection.retries:
                     await self._check_alive(why)
                     self._count_failure(attempt, why)
-                    yield [Failed(attempt.id, f"{why} ({tried} tries)")]
+                    yield [Failed(attempt.id, f"{why} (tried {'once' if tried == 1 else f'{tried} times'})")]
                     return
                 if not waits:
                     self.waiting += 1
@@ -278,11 +278,12 @@ class ServerEngine(AsyncEngine):
         if self._session is None:
             return
         try:
-            health, _ = await get(self._session, self._connection.url.root + "/health")
-            models, _ = await get(self._session, self._connection.url.v1 + "/models")
+            status, _ = await get(self._session, self._connection.url.root + "/health")
+            if status == 404:  # not every server has it
+                status, _ = await get(self._session, self._connection.url.v1 + "/models")
         except (aiohttp.ClientError, OSError):
-            health = models = 500
-        if max(health, models) >= 500:
+            status = 503
+        if status >= 500:
             raise self._stopped(f"does not answer: {why}")
 
     def _count_failure(self, attempt: Attempt, why: str) -> None:
