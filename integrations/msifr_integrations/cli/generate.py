@@ -45,26 +45,33 @@ def _shard(_: Any, __: Any, text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedOptions:
-    """Where accepted samples are written besides, and in which form."""
+class RunFiles:
+    """What a run reads and writes, as the command line names it."""
 
+    prompts: str = ""
+    policy: str = ""
+    out: str = ""
     accepted_out: str | None = None
     accepted_format: Literal["chat", "text"] = "chat"
 
 
 @click.command()
 @click.option("--model", metavar="PATH_OR_ID", help="A model for transformers or vLLM, or the word: embedded.")
-@click.option(
-    "--prompts",
-    required=True,
-    type=click.Path(dir_okay=False),
-    help="JSON lines: prompt_id, prompt or messages, gold, tests, schema, group, parameters.",
-)
-@click.option("--policy", required=True, help="A policy file, or: none.")
-@click.option("-o", "--out", required=True, type=click.Path(), help="Attempts, JSON lines; resumed if it exists.")
 @gathered(
-    AcceptedOptions,
-    "accepted",
+    RunFiles,
+    "files",
+    prompts={
+        "required": True,
+        "type": click.Path(dir_okay=False),
+        "help": "JSON lines: prompt_id, prompt or messages, gold, tests, schema, group, parameters.",
+    },
+    policy={"required": True, "help": "A policy file, or: none."},
+    out={
+        "flag": ("-o", "--out"),
+        "required": True,
+        "type": click.Path(),
+        "help": "Attempts, JSON lines; resumed if it exists.",
+    },
     accepted_out={"type": click.Path(), "help": "Also write the accepted samples alone: .jsonl or .parquet."},
     accepted_format={
         "type": click.Choice(["chat", "text"]),
@@ -149,12 +156,9 @@ class AcceptedOptions:
 @json_option
 def generate(
     model: str | None,
-    prompts: str,
-    policy: str,
-    out: str,
+    files: RunFiles,
     options: GenerateOptions,
     server: ServerOptions,
-    accepted: AcceptedOptions,
     cluster: RayOptions,
     as_json: bool,
 ) -> None:
@@ -178,18 +182,18 @@ def generate(
         raise InputError("workers are those of a cluster", where="msifr generate", remedy="add --engine ray")
     if (model is None) == (not server.url):
         raise InputError("needs --model or --server, and not both", where="msifr generate")
-    if accepted.accepted_out is not None:
-        check_accepted_out(out, accepted.accepted_out)
+    if files.accepted_out is not None:
+        check_accepted_out(files.out, files.accepted_out)
     name, where = (EMBEDDED_MODEL, str(embedded_model_path())) if model == "embedded" else (model or "", model)
     word: Any = options.final_filter
     options = msgspec.structs.replace(options, final_filter=parse_filter(word), model_name=name, server=server)
-    fitted = None if policy == "none" else PolicyFile.load(policy).policy()
+    fitted = None if files.policy == "none" else PolicyFile.load(files.policy).policy()
     with tracking("generating") as advance:
         result = run(
             where,
-            prompts,
+            files.prompts,
             fitted,
-            out,
+            files.out,
             options,
             progress=lambda p: advance(
                 p.done,
@@ -217,8 +221,8 @@ def generate(
             "(time saved over tokens saved)",
             json=as_json,
         )
-    if accepted.accepted_out is not None:
-        count = write_accepted(out, accepted.accepted_out, form=accepted.accepted_format)
-        prose(f"{count} accepted samples -> {accepted.accepted_out}", json=as_json)
+    if files.accepted_out is not None:
+        count = write_accepted(files.out, files.accepted_out, form=files.accepted_format)
+        prose(f"{count} accepted samples -> {files.accepted_out}", json=as_json)
     if as_json:
         emit(result)

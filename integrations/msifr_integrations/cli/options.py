@@ -38,7 +38,8 @@ def check_output(out: str, inputs: Sequence[str], *, folder: bool = False, as_js
 def gathered(record: Callable[..., Any], into: str, **helps: str | dict[str, Any]) -> Callable[[F], F]:
     """Give a command one option per field of `record`, and the record itself as its argument `into`.
 
-    `helps`: by field the help text, or arguments of `click.option` (with `flag` for another name than the field's).
+    `helps`: by field the help text, or arguments of `click.option` (with `flag`, one or
+    several, for another name than the field's).
     Defaults are the record's, and so are the checks: they are made before the command begins.
     """
     defaults = record()
@@ -51,8 +52,10 @@ def gathered(record: Callable[..., Any], into: str, **helps: str | dict[str, Any
 
         for name, given in reversed(helps.items()):
             how = {"help": given} if isinstance(given, str) else dict(given)
-            flag = how.pop("flag", f"--{name.replace('_', '-')}")
-            wrapped = click.option(flag, name, **{"default": getattr(defaults, name), **how})(wrapped)
+            flags = how.pop("flag", f"--{name.replace('_', '-')}")
+            flags = (flags,) if isinstance(flags, str) else flags
+            default = {} if how.get("required") else {"default": getattr(defaults, name)}
+            wrapped = click.option(*flags, name, **{**default, **how})(wrapped)
         return wrapped  # type: ignore[return-value]
 
     return decorate
