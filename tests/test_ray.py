@@ -23,6 +23,7 @@ import pytest
 from click.testing import CliRunner
 
 import tiny
+from fake_server import FakeServer
 from msifr_integrations.cli import main
 from msifr_integrations.cluster.on_ray import generate_on_ray
 from msifr_integrations.cluster.options import RayOptions
@@ -32,6 +33,7 @@ from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import read_attempts
+from msifr_integrations.servers.options import ServerOptions
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.filters import Prompt, final_filter
@@ -246,7 +248,9 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        process.communicate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 @ON_RAY
@@ -293,11 +297,17 @@ def test_a_killed_run_is_resumed_in_one_process(one: Path, tmp_path: Path, start
 
 IN_A_CLUSTER = """
 import json, sys, test_ray
-print(json.dumps(test_ray.in_a_cluster(test_ray.Path(sys.argv[1]))))
+print(json.dumps(test_ray.in_a_cluster(test_ray.Path(sys.argv[1]), sys.argv[2])))
 """
 
+SERVED = GenerateOptions(attempts=2, slots=4, max_new_tokens=30)
 
-def in_a_cluster(folder: Path) -> dict[str, Any]:
+
+def served(urls: str) -> GenerateOptions:
+    return msgspec.structs.replace(SERVED, server=ServerOptions(url=urls, api_model="fake"))
+
+
+def in_a_cluster(folder: Path, urls: str) -> dict[str, Any]:
     """What happens on a cluster of two processors that is there already."""
     import ray
 
@@ -320,6 +330,7 @@ def in_a_cluster(folder: Path) -> dict[str, Any]:
     result = generate_on_ray(
         model, tasks(), policy(), folder / "out.jsonl", options, RayOptions(workers=2), tell=lambda _: None
     )
+    generate_on_ray(None, tasks(), None, folder / "served.jsonl", served(urls), TWO, tell=lambda _: None)
     deadline = time.monotonic() + 30
     while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -350,10 +361,18 @@ def always_broken(prompt: Prompt, text: str) -> bool:
 @ON_RAY
 @pytest.mark.timeout(2 * PATIENCE)
 def test_on_a_cluster_that_is_there(one: Path, tmp_path: Path, started: list[Any]) -> None:
-    process = start(tmp_path, code=IN_A_CLUSTER)
-    started.append(process)
-    said, _ = process.communicate(timeout=2 * PATIENCE)
-    assert process.returncode == 0, said
+    with FakeServer(length=20) as first, FakeServer(length=20) as second:
+        process = start(tmp_path, f"{first.url}, {second.url}", code=IN_A_CLUSTER)
+        started.append(process)
+        said, _ = process.communicate(timeout=2 * PATIENCE)
+        assert process.returncode == 0, said
+        # A server for each worker, and every token of both in the ledger.
+        assert min(first.made, second.made) > 200
+        spent = read_ledger(ledger_path(tmp_path / "served.jsonl"))
+        totals = total([*spent.entries, *spent.sessions])
+        assert totals.tokens + totals.tokens_beside == first.made + second.made
+        generate(None, tasks(), None, tmp_path / "alone.jsonl", served(first.url), tell=lambda _: None)
+        assert_same(tmp_path / "served.jsonl", tmp_path / "alone.jsonl")
     record = json.loads(said.splitlines()[-1])
     errors = record["errors"]
     assert "InputError: ray: the cluster (2 CPUs, 0 GPUs) has room for 2 workers" in errors["room"]

@@ -256,16 +256,17 @@ class _Collector:
 
     def take(self, finished: Finished) -> None:
         """Write down an attempt. Raises what the worker met."""
+        hello = self._hellos.get(finished.hello)
         if finished.error:
+            self._note(hello, finished.session)
             raise (InputError if finished.bad_input else MsifrError)(finished.error)
-        hello = self._hellos.get(finished.hello) or self._meet(finished.hello)
+        hello = hello or self._meet(finished.hello)
         record = msgspec.json.decode(finished.record, type=AttemptRecord)
         entry = msgspec.json.decode(finished.entry, type=Entry)
         if entry.id in self._seen:  # Ray makes again what was lost with a machine, though it may have come already
             return
         self._seen.add(entry.id)
-        if finished.session:
-            self._sessions[hello.worker] = msgspec.json.decode(finished.session, type=Session)
+        self._note(hello, finished.session)
         now, cpu = time.perf_counter(), time.process_time()
         if not self._started:
             self._started = now - entry.seconds - self._job.journal.before.seconds
@@ -292,6 +293,10 @@ class _Collector:
         self._hellos[said] = hello
         return hello
 
+    def _note(self, hello: Hello | None, session: bytes) -> None:
+        if hello is not None and session:
+            self._sessions[hello.worker] = msgspec.json.decode(session, type=Session)
+
     def end(self) -> None:
         """Write down what was spent beside attempts, as far as it was told."""
         if not self._hellos:
@@ -301,6 +306,7 @@ class _Collector:
         self._job.journal.end_session(
             Session(
                 probe=sum(session.probe for session in sessions),
+                unfinished=sum(session.unfinished for session in sessions),
                 arrived=sum(session.arrived for session in sessions),
                 made=sum(made) if made and not self._shared else None,
             )

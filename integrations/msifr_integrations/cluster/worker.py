@@ -180,9 +180,9 @@ class Worker:
 
     def _stop(self, error: Exception) -> None:
         what = str(error) if isinstance(error, MsifrError) else f"{type(error).__name__}: {error}"
-        finished = Finished(self._hello, error=what, bad_input=isinstance(error, InputError))
         with self._change:
-            self._error = finished
+            bad_input = isinstance(error, InputError)
+            self._error = finished = Finished(self._hello, session=self._session, error=what, bad_input=bad_input)
             for future in self._asked.values():
                 future.set_result(finished)
             self._asked.clear()
