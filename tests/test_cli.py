@@ -239,13 +239,16 @@ def test_generate_with_and_without_a_policy_and_compare(tmp_path):
     common = ("--model", "embedded", "--prompts", tmp_path / "prompts.jsonl", "--attempts", 2, "--max-new-tokens", 200)
     full = last_json(run("generate", *common, "--policy", "none", "-o", tmp_path / "full.jsonl", "--json"))
     keys = {
-        "attempts", "accepted", "discarded", "tokens", "tokens_wasted_after_decision", "tokens_per_accepted", "seconds",
+        "attempts", "accepted", "discarded", "failed", "tokens", "tokens_wasted_after_decision", "tokens_beside",
+        "tokens_per_accepted", "seconds", "cpu_seconds",
     }  # fmt: skip
     assert full.keys() == keys
     assert (full["attempts"], full["discarded"]) == (24, 0)
     arguments = (*common, "--policy", tmp_path / "p.json", "-o", tmp_path / "out.jsonl", "--json")
     partial = last_json(run("generate", *arguments, "--compare", tmp_path / "full.jsonl"))
-    assert partial.keys() == keys | {"conversion_efficiency"}
+    compared = {"conversion_efficiency", "conversion_efficiency_cpu", "survivors", "survivors_changed"}
+    assert partial.keys() == keys | compared
+    assert partial["survivors_changed"] == 0
     assert partial["discarded"] > 0
     assert partial["tokens"] < full["tokens"]
     assert partial["tokens_wasted_after_decision"] == 0
