@@ -214,6 +214,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [msgspec.json.encode(one) + b"\n" for one in PROMPTS]
     (folder / "prompts.jsonl").write_bytes(b"".join(lines))
     short_words(8, 33.0).save(folder / "policy.json")
+    short_words(8, 1e6).save(folder / "discards-all.json")
     return folder
 
 
@@ -346,6 +347,19 @@ def test_a_run_accounts_for_what_the_server_made_and_is_compared(
             assert record["tokens"] <= TOKENS
             assert record["correct"] == (len(record["text"]) % 2 == 0)
     assert "conversion_efficiency" in json.loads(done.stdout)
+
+
+def test_what_a_server_makes_after_the_last_streams_were_closed_is_in_the_ledger(
+    server: LlamaServer, files: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    before = server.tokens()
+    run(command(server, files, out, "--attempts", "1", policy="discards-all.json"))
+    ledger = read_ledger(ledger_path(out))
+    sums = total([*ledger.entries, *ledger.sessions])
+    assert (sums.discarded, sums.tokens) == (SLOTS, 8 * SLOTS)
+    server.wait_until_idle()
+    assert sums.tokens + sums.tokens_beside == server.tokens() - before
 
 
 def killed(server: LlamaServer, words: Sequence[str], when: Callable[[int], bool]) -> tuple[int, int]:
