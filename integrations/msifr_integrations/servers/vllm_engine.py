@@ -65,6 +65,8 @@ def start_vllm(
     if current_platform.is_cpu():
         if dtype == "auto":  # many models are float16, for which a CPU may have no fast kernel
             dtype = "float32"
+        # Of the machine's memory; by default vLLM asks for all but a tenth, and does not start where others have that.
+        further.setdefault("gpu_memory_utilization", 0.5)
         if further.setdefault("enable_chunked_prefill", False) is False:
             # Else its worker dies: "CPU Generator does not use offset".
             remarks.append("vLLM on a CPU: chunked prefill is off, since it does not bear seeded requests there")
@@ -83,7 +85,9 @@ def start_vllm(
         llm = beside(lambda: AsyncLLM.from_vllm_config(config, disable_log_stats=arguments.disable_log_stats))
     except Exception as error:
         raise MsifrError(one_line(f"vLLM did not start (its own messages are above): {error}")) from error
-    return VllmEngine(llm, sampling=sampling, slots=slots, stop=stop, remarks=remarks)
+    engine = VllmEngine(llm, sampling=sampling, slots=slots, stop=stop, remarks=remarks)
+    engine.warm_up()
+    return engine
 
 
 class VllmEngine(AsyncEngine):
@@ -108,6 +112,7 @@ class VllmEngine(AsyncEngine):
         # vLLM's connections belong to one event loop, so that it lives as long as they do.
         self._runner = asyncio.Runner()
         self._run_loop = self._runner.run
+        self._probe = 0
         self._arrived = 0
         self._answered = False  # by a token of any attempt
         self._failed = 0
@@ -119,6 +124,12 @@ class VllmEngine(AsyncEngine):
     def has_chat_template(self) -> bool:
         """Whether it takes messages."""
         return bool(getattr(self._tokenizer, "chat_template", None))
+
+    def warm_up(self) -> None:
+        """Make two tokens: what is loaded and compiled at the first would hold up those of attempts."""
+        self.submit(Attempt("warm-up", "Hello", bytes(16), 2))
+        self.drain(lambda _: None)
+        self._probe, self._arrived = self._probe + self._arrived, 0
 
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` for messages that there is no template for, or a limit of no token."""
@@ -215,13 +226,13 @@ class VllmEngine(AsyncEngine):
         return sum(counts) if counts else None
 
     def spent(self) -> Session:
-        """Return the tokens that arrived, and those that vLLM counted.
+        """Return the tokens of the warm-up, those that arrived, and those that vLLM counted.
 
         It does not count what it had under way when it was told to abort: at most a step of the batch.
         """
         made = self._made()
         made = None if made is None or self._made_before is None else made - self._made_before
-        return Session(arrived=self._arrived, made=made)
+        return Session(probe=self._probe, arrived=self._arrived, made=made)
 
     def close(self) -> None:
         """Stop vLLM and its processes."""
