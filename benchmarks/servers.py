@@ -272,8 +272,8 @@ def kills(count: int, seed: int) -> list[Record]:
         one_pass = server.tokens() - before
         begun, flown, lost, killed, kept = server.tokens(), 0, 0, 0, dict[str, str]()
         while True:
-            # So that about `count` kills fall on the way, and each anywhere from the start of the program on.
-            most = moments.randrange(2 * one_pass // count + slots * tokens)
+            # Anywhere from the start of the program on; so that there is something left to do for `count` kills.
+            most = moments.randrange(one_pass // count + slots * tokens)
             before, done = server.tokens(), account(out)
             flying = 0
             with subprocess.Popen(msifr(server.url, prompts, out, *more), stdout=subprocess.DEVNULL) as process:  # noqa: S603
@@ -438,7 +438,7 @@ def client(tokens: int) -> list[Record]:
 
 
 PARTS: dict[str, Callable[[bool], list[Record]]] = {
-    "load": lambda quick: load(1, 8) if quick else load(3, 16),
+    "load": lambda quick: load(1, 8) if quick else load(5, 32),
     "overshoot": lambda quick: overshoot(2 if quick else 20),
     "kills": lambda quick: kills(2 if quick else 20, seed=2026),
     "requests": lambda quick: requests(2_000 if quick else 100_000),
