@@ -524,6 +524,16 @@ def test_prompts_that_are_none_fail_alone(in_process: Any) -> None:
     assert streams.tokens("o0/0") == 8
 
 
+def test_a_run_of_which_nothing_works_ends_with_a_message(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_process.engine, "_answered", False)
+    monkeypatch.setattr(in_process.engine, "_failed", 0)
+    wrong = [Attempt(f"e/{i}", (), bytes(16), 8) for i in range(20)]
+    with pytest.raises(MsifrError, match="took none of the first 8 attempts"):
+        Streams(in_process.engine, wrong)
+    in_process.engine._queue.clear()
+    assert in_process.engine.waiting == 0
+
+
 def test_a_drain_while_a_loop_runs(in_process: Any) -> None:
     """A notebook has an event loop already."""
 

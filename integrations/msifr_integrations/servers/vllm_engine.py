@@ -86,7 +86,11 @@ def start_vllm(
     except Exception as error:
         raise MsifrError(one_line(f"vLLM did not start (its own messages are above): {error}")) from error
     engine = VllmEngine(llm, sampling=sampling, slots=slots, stop=stop, remarks=remarks)
-    engine.warm_up()
+    try:
+        engine.warm_up()
+    except BaseException:
+        engine.close()
+        raise
     return engine
 
 
@@ -126,10 +130,17 @@ class VllmEngine(AsyncEngine):
         return bool(getattr(self._tokenizer, "chat_template", None))
 
     def warm_up(self) -> None:
-        """Make two tokens: what is loaded and compiled at the first would hold up those of attempts."""
+        """Make two tokens: what is loaded and compiled at the first would hold up those of attempts.
+
+        Raises `MsifrError` if none can be made.
+        """
+        notices: list[Notice] = []
         self.submit(Attempt("warm-up", "Hello", bytes(16), 2))
-        self.drain(lambda _: None)
-        self._probe, self._arrived = self._probe + self._arrived, 0
+        self.drain(notices.extend)
+        for notice in notices:
+            if isinstance(notice, Failed):
+                raise MsifrError(f"vLLM makes no tokens: {notice.why}")
+        self._probe, self._arrived, self._answered = self._arrived, 0, False
 
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` for messages that there is no template for, or a limit of no token."""
@@ -244,7 +255,7 @@ class VllmEngine(AsyncEngine):
 
 
 def _messages(prompt: PromptInput) -> list[Message]:
-    return [part for part in prompt if isinstance(part, Message)]
+    return [] if isinstance(prompt, str) else [part for part in prompt if isinstance(part, Message)]
 
 
 def _finish(reason: str | None, stop: int | str | None) -> Finish:
