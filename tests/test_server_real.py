@@ -45,7 +45,16 @@ if reason := llama_server.missing():
 
 SLOTS = 8
 STORY = "Tell a long story about {}."
-SUBJECTS = ["a dog", "a ship", "two sisters", "the moon", "an old clock", "a baker", "snow", "a lost letter"]
+SUBJECTS = [
+    "a dog",
+    "a ship",
+    "two sisters",
+    "the moon",
+    "an old clock",
+    "a baker",
+    "a dragon 🐉 (龍)",
+    "a lost letter",
+]
 OVERSHOOT = 2
 """Tokens that a stream may have made beyond those that were read when it was closed."""
 
@@ -168,6 +177,18 @@ def test_characters_of_several_tokens_come_out_whole(server: LlamaServer) -> Non
         assert read.tokens == 24
         assert set(read.text) & set(texts[name]), read.text  # it goes on with what it was given
         assert "\ufffd" not in read.text[:-1]
+    client.close()
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_stop_strings_end_a_stream_and_are_not_part_of_it(server: LlamaServer, api: str) -> None:
+    client = engine(server, api, stop=(",", "."))
+    before = server.tokens()
+    reads = drain(client, attempts(4, api, tokens=40))
+    assert sum(read.tokens for read in reads.values()) == server.tokens() - before
+    # This server does not tell a stop string from the end of the sequence.
+    assert sum(read.finish == "end" for read in reads.values()) >= 2
+    assert not any("." in read.text or "," in read.text for read in reads.values())
     client.close()
 
 
@@ -346,7 +367,11 @@ def test_a_run_accounts_for_what_the_server_made_and_is_compared(
         else:
             assert record["tokens"] <= TOKENS
             assert record["correct"] == (len(record["text"]) % 2 == 0)
-    assert "conversion_efficiency" in json.loads(done.stdout)
+    compared = json.loads(done.stdout)
+    assert compared["survivors"] == len(IDS) - sums.discarded
+    changed = [name for name, record in kept.items() if "correct" in record and record["text"] != whole[name]["text"]]
+    assert compared["survivors_changed"] == len(changed)
+    assert compared["conversion_efficiency_cpu"] is not None
 
 
 def test_what_a_server_makes_after_the_last_streams_were_closed_is_in_the_ledger(
