@@ -157,7 +157,7 @@ def test_discarding_closes_the_stream_and_the_others_go_on(server: LlamaServer, 
     before = server.tokens()
     kept, most = ("a0", "a5"), 8
     reads = drain(client, attempts(SLOTS, api, tokens=40), lambda name, read: name not in kept and read.tokens >= most)
-    assert server.wait_until_idle() < 2
+    assert server.wait_until_idle() < 5
     made, read = server.tokens() - before, sum(read.tokens for read in reads.values())
     assert read <= made <= read + OVERSHOOT * (SLOTS - len(kept))
     for name, one in reads.items():
@@ -346,7 +346,7 @@ def test_a_run_accounts_for_what_the_server_made_and_is_compared(
     run(command(server, files, full, "--api", api, policy="none"))
     middle = server.tokens()
     done = run(command(server, files, some, "--api", api, "--compare", str(full)))
-    assert server.wait_until_idle() < 2
+    assert server.wait_until_idle() < 5
     after = server.tokens()
     kept, whole = records(some), records(full)
     assert kept.keys() == whole.keys() == IDS
@@ -447,7 +447,7 @@ def test_ctrl_c_closes_the_streams_and_the_run_goes_on_later(server: LlamaServer
     assert status == 130
     assert "Traceback" not in said
     assert f"{len(records(out))} of {len(IDS)} attempts are done" in said
-    assert server.wait_until_idle() < 2
+    assert server.wait_until_idle() < 5
     kept = records(out)
     run(words)
     assert kept.items() <= records(out).items()
