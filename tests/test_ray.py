@@ -361,12 +361,17 @@ def always_broken(prompt: Prompt, text: str) -> bool:
 @ON_RAY
 @pytest.mark.timeout(2 * PATIENCE)
 def test_on_a_cluster_that_is_there(one: Path, tmp_path: Path, started: list[Any]) -> None:
-    with FakeServer(length=20) as first, FakeServer(length=20) as second:
+    with FakeServer(length=12, pause=0.02) as first, FakeServer(length=12, pause=0.02) as second:
         process = start(tmp_path, f"{first.url}, {second.url}", code=IN_A_CLUSTER)
         started.append(process)
+        most = [0, 0]
+        while process.poll() is None:
+            most = [max(seen, server.running) for seen, server in zip(most, (first, second), strict=True)]
+            time.sleep(0.01)
         said, _ = process.communicate(timeout=2 * PATIENCE)
         assert process.returncode == 0, said
-        # A server for each worker, and every token of both in the ledger.
+        # Every slot is filled, by a server for each worker, and every token of both in the ledger.
+        assert most == [SERVED.slots, SERVED.slots]
         assert min(first.made, second.made) > 200
         spent = read_ledger(ledger_path(tmp_path / "served.jsonl"))
         totals = total([*spent.entries, *spent.sessions])

@@ -4,7 +4,8 @@ This process reads the prompts and writes the files, as if it made the attempts 
 are those of a run in one process, which may go on with it, and the other way round. Rows are attempts in small blocks.
 An actor holds as many blocks as fill its slots, in threads that wait for its engine, and gives each back when its
 attempts have left; nothing waits for anything else. If an actor dies, Ray starts it again and gives out its blocks once
-more: what they had cost until then is lost, and is in no ledger.
+more: what they had cost until then is lost, and is in no ledger. A block is an eighth of the slots, or more where that
+would make too many.
 """
 
 import logging
@@ -34,6 +35,9 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY
 
 _STARTS = 9
 """Times that one worker is started: Ray starts one that died again, and would not leave off."""
+
+_MOST_BLOCKS = 2048
+"""Blocks that a run is cut into."""
 
 _SHOW_EVERY = 0.2  # seconds
 
@@ -79,7 +83,7 @@ def _make(job: Job, cluster: RayOptions) -> None:
         _check_room(ray, cluster)
         collector = _Collector(job, shared=cluster.workers > len(order.urls))
         try:
-            with closing(_spread(ray, job, pickled, cluster)) as attempts:
+            with closing(_spread(job, pickled, cluster)) as attempts:
                 for finished in attempts:
                     collector.take(finished)
         except MsifrError:
@@ -164,16 +168,16 @@ def _check_room(ray: Any, cluster: RayOptions) -> None:
         )
 
 
-def _spread(ray: Any, job: Job, order: bytes, cluster: RayOptions) -> Generator[Finished, None, None]:
+def _spread(job: Job, order: bytes, cluster: RayOptions) -> Generator[Finished, None, None]:
     """Yield the attempts of a run as they are finished, whichever worker makes them."""
     import pyarrow as pa
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     slots, attempts = job.options.slots, job.options.attempts
-    # A task of Ray Data costs milliseconds, and a block is back when its slowest attempt is.
-    size = max(1, slots // 8)
     todo = pa.array([place * attempts + number for place, number in job.todo()], pa.int64())
+    # A block costs this process milliseconds and some 50 kB, and is back when its slowest attempt is.
+    size = max(1, slots // 8, math.ceil(len(todo) / _MOST_BLOCKS))
     blocks = [pa.table({"attempt": todo[start : start + size]}) for start in range(0, len(todo), size)]
     # Half as many again as there are slots, so that the next are there before a slot is free.
     held = math.ceil(1.5 * slots / size) + 1
@@ -193,7 +197,8 @@ def _spread(ray: Any, job: Job, order: bytes, cluster: RayOptions) -> Generator[
         ),
     )
     data.context.enable_progress_bars = False
-    for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    tables: Any = data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for table in tables:
         yield from map(Finished._make, zip(*(table[name].to_pylist() for name in Finished._fields), strict=True))
 
 
