@@ -12,7 +12,8 @@ On a real llama.cpp server with SmolLM2-135M (`make test-server` installs both),
   tokens are those that the server had made for attempts that were not finished.
 * **requests**: 100,000 requests to a server that only pretends: memory of the client on the way, and whether its ledger
   counts what the server counts.
-* **client**: processor time of the client per token, from such a server in a process of its own.
+* **client**: processor time of the client per token, from such a server in a process of its own. Tokens that come one
+  by one cost it a read each; a client that falls behind reads many at a time.
 
 Wall times are of whatever else the machine did; processor times are not.
 """
@@ -34,7 +35,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -396,9 +397,16 @@ def requests(count: int) -> list[Record]:
 def client(tokens: int) -> list[Record]:
     """Return the records of the part `client`."""
     records = []
-    for kind, api in (("llama.cpp", "chat"), ("vllm", "chat"), ("vllm", "completions"), ("sglang", "chat")):
+    asked: list[tuple[str, Literal["chat", "completions"], float]] = [
+        ("llama.cpp", "chat", 0.0),
+        ("vllm", "chat", 0.0),
+        ("vllm", "completions", 0.0),
+        ("sglang", "chat", 0.0),
+        ("llama.cpp", "chat", 0.03),
+    ]
+    for kind, api, pause in asked:
         costs = []
-        with pretended(kind=kind) as url:
+        with pretended(kind=kind, pause=pause) as url:
             prompt: PromptInput = "Hi" if api == "completions" else (Message("user", "Hi"),)
             for turn in range(3):
                 streams = connect(
@@ -418,7 +426,8 @@ def client(tokens: int) -> list[Record]:
                 costs.append((time.process_time() - worked) / read)
                 assert read == STREAMS * tokens
                 streams.close()
-        name = f"client: {kind}, {api}, {STREAMS} streams"
+        pace = f"a token every {pause} s each" if pause else "as fast as they come"
+        name = f"client: {kind}, {api}, {STREAMS} streams, {pace}"
         records.append(Record(name, 1e6 * median(costs), "µs/token"))
     policy, text = never_discarding(), "Once there was a dog, and 3 + 4 = 7 times it barked at the moon. "
     worked, fed = time.process_time(), 0
