@@ -18,6 +18,8 @@ from msifr_integrations.generation.inputs import (
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_policy.filters import Prompt
 
+_BY_TEMPLATE = "prompts go through the model's chat template (--no-chat gives it the bare text)"
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -58,7 +60,7 @@ def _in_transformers(
         model, tokenizer = load_model(model, device=options.device, dtype=options.dtype)
     chat = bool(tokenizer.chat_template) and not options.template if options.chat is None else options.chat
     if chat and options.chat is None:
-        say("prompts go through the model's chat template (--no-chat gives it the bare text)")
+        say(_BY_TEMPLATE)
     end, kind = end_tokens(model, tokenizer), options.engine
     engine, why_static = make_engine(
         model, kind=kind if kind != "vllm" else "auto", slots=options.slots, sampling=options.sampling, end=end
@@ -106,6 +108,8 @@ def _in_vllm(model: Any, _: Any, __: Prompt, options: GenerateOptions, say: Call
         os.fspath(model), sampling=options.sampling, slots=options.slots, stop=options.stop, dtype=options.dtype
     )
     chat = engine.has_chat_template and not options.template if options.chat is None else options.chat
+    if chat and options.chat is None:
+        say(_BY_TEMPLATE)
     for remark in engine.remarks:
         say(remark)
     return Opened(
