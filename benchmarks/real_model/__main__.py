@@ -272,6 +272,7 @@ def _runs_table(of: Comparison) -> Table:
         ("discarded", "{}"),
         ("accepted", "{}"),
         ("tokens", "{}"),
+        ("tokens_beside", "{}"),
         ("tokens_per_accepted", "{:.1f}"),
         ("seconds", "{:.1f}"),
         ("cpu_seconds", "{:.1f}"),
