@@ -49,7 +49,7 @@ STOP = "###"
 SLOTS = 8
 CONTEXT = 512  # tokens of prompt and answer
 # Single precision, so that hardly a token depends on who shares the batch; eager, since compiling takes too long.
-ENGINE_ARGS = {"enforce_eager": True, "max_model_len": CONTEXT}
+ENGINE_ARGS = {"enforce_eager": True, "max_model_len": CONTEXT, "max_num_batched_tokens": 2 * CONTEXT}
 LINES: list[dict[str, Any]] = []
 
 
@@ -186,6 +186,7 @@ class OverHttp:
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL]
         command += ["--served-model-name", "real", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
         command += ["--max-model-len", str(CONTEXT), "--max-num-seqs", str(SLOTS), "--enforce-eager"]
+        command += ["--max-num-batched-tokens", str(2 * CONTEXT)]
         command += ["--gpu-memory-utilization", "0.5", "--no-enable-chunked-prefill"]  # as start_vllm does on a CPU
         self._log = folder.joinpath("server.log").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 - vLLM
@@ -420,7 +421,7 @@ def test_long_prompts_at_once_with_seeds(vllm: Any) -> None:
     words = " ".join(f"{number} dogs," for number in range(2, 90))
     queued = [Attempt(f"l/{i}", f"{i}: {words}", stream_key(i, "l", 0), 4) for i in range(SLOTS)]
     count = len(_tokenizer().encode(queued[0].prompt))
-    assert 2048 / SLOTS < count < CONTEXT - 4  # more in all than vLLM takes at a time
+    assert 2 * CONTEXT / SLOTS < count < CONTEXT - 4  # more in all than vLLM takes at a time
     streams = Streams(vllm.engine, queued)
     assert [streams.tokens(name) for name in streams.events] == [4] * SLOTS
 
