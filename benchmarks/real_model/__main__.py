@@ -136,7 +136,7 @@ def tokens_per_accepted_change(full: Path, partial: Path, *, draws: int = 2000) 
     """Return the relative change of tokens per accepted sample from one run to the other, and its interval (95 %).
 
     Each run by its own verdicts, so that it holds where the same seed does not give the same text twice. Prompts are
-    resampled.
+    resampled; those samples in which nothing was accepted are left out.
     """
     runs = read_attempts(full), read_attempts(partial)
     prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(one.prompt_id for one in runs[0].values()))}
@@ -149,7 +149,8 @@ def tokens_per_accepted_change(full: Path, partial: Path, *, draws: int = 2000) 
     with np.errstate(divide="ignore", invalid="ignore"):
         tokens, accepted, tokens_less, accepted_less = np.vstack([totals.sum(axis=0), drawn]).T
         change = tokens_less / accepted_less / (tokens / accepted) - 1
-    low, high = np.nanquantile(change[1:], [0.025, 0.975])
+    finite = change[1:][np.isfinite(change[1:])]
+    low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (np.nan, np.nan)
     return float(change[0]), (float(low), float(high))
 
 
