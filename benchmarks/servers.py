@@ -15,7 +15,7 @@ On a real llama.cpp server with SmolLM2-135M (`make test-server` installs both),
 * **client**: processor time of the client per token, from such a server in a process of its own. Tokens that come one
   by one cost it a read each; a client that falls behind reads many at a time.
 
-Wall times are of whatever else the machine did; processor times are not.
+Wall times are also of whatever else the machine did: where that was much, no verdict is passed on them.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ def load(repeats: int, tokens: int) -> list[Record]:
     )
     by_processor = middle("no policy", per_token) / middle("policy", per_token)
     bare_processor = middle("bare", per_token) / middle("policy", per_token)
-    cores = len(os.sched_getaffinity(0))
-    idle = {way: middle(way, lambda one: 1 - (one.client + one.server) / (one.seconds * cores)) for way in ways}
+    stretched = {way: middle(way, lambda one: one.seconds / one.server) for way in ways}
+    quiet = max(stretched.values()) < 1.15  # the server computes in one thread
     records = [
         Record("load: streams", STREAMS),
         Record("load: tokens per stream, at most", tokens, "tokens"),
@@ -180,7 +180,7 @@ def load(repeats: int, tokens: int) -> list[Record]:
             Record(f"load: {way}, processor time of the server", middle(way, lambda one: one.server), "s"),
             Record(f"load: {way}, processor time of the client", middle(way, lambda one: one.client), "s"),
             Record(f"load: {way}, client per token", middle(way, lambda one: 1e6 * one.client / one.tokens), "µs"),
-            Record(f"load: {way}, share of the cores that others had", idle[way], "share"),
+            Record(f"load: {way}, wall over processor time of the server", stretched[way], "ratio"),
         ]
     return [
         *records,
@@ -195,7 +195,10 @@ def load(repeats: int, tokens: int) -> list[Record]:
             by_processor >= 0.95,
         ),
         Record("load: throughput with a policy, bare loop = 1", bare_processor, "ratio", "", "bare"),
-        Record("load: throughput with a policy, by the wall", by_wall, "ratio", ">= 0.95", "no policy"),
+        Record(
+            "load: throughput with a policy, by the wall", by_wall, "ratio", ">= 0.95", "no policy",
+            by_wall >= 0.95 if quiet else None,
+        ),
     ]  # fmt: skip
 
 
