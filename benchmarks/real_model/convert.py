@@ -6,6 +6,7 @@ without a runtime that is built from source, so the file is found without import
 
 import hashlib
 import os
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,3 +112,9 @@ def _check(folder: Path) -> None:
         found = float(logprobs[token])
         if abs(found - expected) > _TOLERANCE:
             raise MsifrError(f"the converted model gives {word!r} log-probability {found:.3f}, llama.cpp {expected}")
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    place.mkdir(exist_ok=True)
+    print(converted(find_gguf(), place))

@@ -37,6 +37,13 @@ def _engine(context: click.Context, _: Any, name: str) -> str:
     return "auto" if name == "ray" else name
 
 
+def _json_object(_: Any, __: Any, text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise click.BadParameter(f"no JSON object: {error}") from None
+
+
 def _shard(_: Any, __: Any, text: str) -> tuple[int, int]:
     share, slash, of = text.partition("/")
     if not (slash and share.isdecimal() and of.isdecimal()):
@@ -122,6 +129,7 @@ class RunFiles:
         "callback": _engine,
         "help": "How this process makes tokens; ray: workers of a cluster make them.",
     },
+    engine_args={"metavar": "JSON", "default": "{}", "callback": _json_object, "help": "vLLM's own arguments."},
     device="As torch names it; auto is a GPU where there is one.",
     dtype={"type": click.Choice(DTYPES), "help": "As torch names it; auto is float32 on CPU, bfloat16 on a GPU."},
     chat={

@@ -105,7 +105,12 @@ def _in_vllm(model: Any, _: Any, __: Prompt, options: GenerateOptions, say: Call
     from msifr_integrations.servers.vllm_engine import start_vllm
 
     engine = start_vllm(
-        os.fspath(model), sampling=options.sampling, slots=options.slots, stop=options.stop, dtype=options.dtype
+        os.fspath(model),
+        sampling=options.sampling,
+        slots=options.slots,
+        stop=options.stop,
+        dtype=options.dtype,
+        engine_args=options.engine_args,
     )
     chat = engine.has_chat_template and not options.template if options.chat is None else options.chat
     if chat and options.chat is None:

@@ -48,7 +48,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     `tokens` are those of its attempts, of which `tokens_wasted_after_decision` came when they were over;
     `tokens_beside` were spent besides: by probes, broken tries, attempts in flight at an interrupt, and a server that
     goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `seconds` is wall time from the first
-    step on, without loading the model; `cpu_seconds` is the processor time of this process in it (a server's is not).
+    step on, without loading the model; `cpu_seconds` is the processor time of this process in it (that of a server, or of vLLM's
+    own processes, is not).
 
     Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
     `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
@@ -247,6 +248,8 @@ def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]
     else:
         chosen |= {"engine": options.engine, "dtype": options.dtype, "device": options.device.partition(":")[0]}
         chosen |= {"chat": _AUTO if options.chat is None else options.chat}
+    if options.engine_args:
+        chosen |= {"engine_args": options.engine_args}
     if options.shard[1] > 1:
         chosen |= {"shard": "{}/{}".format(*options.shard)}
     return chosen | {

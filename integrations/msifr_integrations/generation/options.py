@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -32,6 +32,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     finish_when_decided: end an attempt as soon as the final filter's verdict on it is certain, by the filter's own
         reader: a closed document or program, an answer given and delimited. The text kept is what was judged.
     engine: "slots", "static", "vllm", or "auto": slots if the model can run in them. Ignored with a server.
+    engine_args: vLLM's own arguments, such as tensor_parallel_size or max_model_len.
     device, dtype: as torch names them, for a model that `generate` loads; "auto" is a GPU if there is one, and float32
         on a CPU, bfloat16 on a GPU.
     chat: put prompts into the tokenizer's chat template, as a user's message or the prompt's own messages; None: if the
@@ -57,6 +58,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     finish_when_decided: bool = False
     engine: EngineName = "auto"
+    engine_args: dict[str, Any] = msgspec.field(default_factory=dict)
     device: str = "auto"
     dtype: str = "auto"
     chat: bool | None = None
@@ -76,6 +78,8 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
                 raise InputError(f"unknown {name} {getattr(self, name)!r}", remedy=f"known: {', '.join(known)}")
         if self.compare is not None and not os.fspath(self.compare):
             raise InputError("no file is named to compare with", where="compare", remedy="name the output of a run")
+        if self.engine_args and self.engine in ("slots", "static"):
+            raise InputError("engine_args are those of vLLM", where="generate", remedy="use engine vllm")
         if "" in self.stop:
             raise InputError("a stop string is empty", where="stop", remedy="name the text that ends an attempt")
         if self.template and (PLACE not in self.template or self.chat):
