@@ -30,7 +30,7 @@ PROGRAM = {name: main.get_command(click.Context(main), name) for name in main.li
 
 def files_of(words):
     """Return the files a command reads and the one it writes, as they stand on its line."""
-    written = {value for option, value in pairwise(words) if option in ("-o", "--out")}
+    written = {value for option, value in pairwise(words) if option in ("-o", "--out", "--accepted-out")}
     return {word for word in words if re.search(r"\.(json|jsonl|gz|parquet)$", word)} - written, written
 
 
