@@ -31,7 +31,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     stop: strings that end an attempt, before they occur; they are looked for in what is generated.
     finish_when_decided: end an attempt as soon as the final filter's verdict on it is certain, by the filter's own
         reader: a closed document or program, an answer given and delimited. The text kept is what was judged.
-    engine: "slots", "static", "vllm", or "auto": slots if the model can run in them. Ignored with a server.
+    engine: "slots", "static", "vllm", or "auto": slots if the model can run in them. Not with a server.
     engine_args: vLLM's own arguments, such as tensor_parallel_size or max_model_len.
     device, dtype: as torch names them, for a model that `generate` loads; "auto" is a GPU if there is one, and float32
         on a CPU, bfloat16 on a GPU.
@@ -87,6 +87,11 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise InputError(
                 f"the template {what}", where="template", remedy=f"for example: Question: {PLACE}\\nAnswer:"
             )
+        if self.server.url and (self.chat is not None or (self.template and self.server.api == "chat")):
+            what = "the template" if self.template else "chat"
+            raise InputError(f"{what} is for models of this process", where="server", remedy="choose the server's api")
+        if self.server.url and self.engine != "auto":
+            raise InputError(f"the server makes the tokens, not {self.engine}", where="engine", remedy="leave one out")
         if not 1 <= self.shard[0] <= self.shard[1]:
             raise InputError(f"there is no shard {self.shard[0]} of {self.shard[1]}", where="shard", remedy="1/8 … 8/8")
         _ = self.sampling
