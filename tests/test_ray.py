@@ -27,7 +27,7 @@ from fake_server import FakeServer
 from msifr_integrations.cli import main
 from msifr_integrations.cluster.on_ray import generate_on_ray
 from msifr_integrations.cluster.options import RayOptions
-from msifr_integrations.cluster.worker import Hello, Worker, WorkOrder
+from msifr_integrations.cluster.worker import EngineWorker, Hello, WorkOrder
 from msifr_integrations.embedded import embedded_model_path, problems
 from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
@@ -96,7 +96,7 @@ def order(**changes: Any) -> WorkOrder:
 
 
 def test_a_worker_gives_to_many_threads_what_one_process_makes(one: Path) -> None:
-    worker = Worker(order())
+    worker = EngineWorker(order())
     attempts = [(place, number) for place in range(40) for number in range(2)]
     blocks = [attempts[start : start + 3] for start in range(0, 80, 3)]
     with ThreadPoolExecutor(6) as threads:
@@ -121,7 +121,7 @@ def test_all_that_wait_for_a_broken_worker_are_told() -> None:
     def broken(prompt: Prompt, text: str) -> bool:
         raise ZeroDivisionError(f"{len(prompt.prompt) + len(text)} is odd")
 
-    worker = Worker(order(accept=final_filter(broken), policy=NEVER_DISCARD))
+    worker = EngineWorker(order(accept=final_filter(broken), policy=NEVER_DISCARD))
     with ThreadPoolExecutor(4) as threads:
         blocks = [[(place, 0), (place, 1)] for place in range(8)]
         finished = list(chain.from_iterable(threads.map(worker.finish, blocks)))
@@ -140,7 +140,7 @@ def test_all_that_wait_for_a_broken_worker_are_told() -> None:
     ],
 )
 def test_a_worker_that_cannot_begin_says_why_and_makes_nothing(changes: dict[str, Any], message: str) -> None:
-    [finished] = Worker(order(**changes)).finish([(0, 0)])
+    [finished] = EngineWorker(order(**changes)).finish([(0, 0)])
     assert message in finished.error
     assert finished.bad_input
     assert not finished.record
@@ -266,9 +266,10 @@ def test_a_killed_worker_costs_nothing_that_was_finished(one: Path, tmp_path: Pa
     victim = min(first)
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: process.poll() is not None or workers(process.pid) - first)
-    assert process.poll() is None, "the run was over before the worker died: nothing is shown"
+    again = process.poll() is None
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
+    assert again, "the run was over before the worker was started again: nothing is shown"
     assert out.read_bytes().startswith(kept)
     assert_same(out, one)
 

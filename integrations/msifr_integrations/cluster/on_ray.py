@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
-from msifr_integrations.cluster.worker import Finished, Hello, Worker, WorkOrder
+from msifr_integrations.cluster.worker import EngineWorker, Finished, Hello, WorkOrder
 from msifr_integrations.generation.generate import Job, Result, generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
@@ -225,7 +225,7 @@ class _Actor:
         number, starts = ray.get(register.enter.remote(actor))
         self._order: WorkOrder = ray.cloudpickle.loads(order)
         # One that is not started at all costs no more time.
-        self._worker = Worker(self._order, number) if starts <= _STARTS else None
+        self._worker = EngineWorker(self._order, number) if starts <= _STARTS else None
 
     def __call__(self, block: Any) -> Any:
         """Return the attempts of a block, in its order: should it be made again, Ray expects the same rows."""

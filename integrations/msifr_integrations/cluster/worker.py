@@ -73,7 +73,7 @@ class Finished(NamedTuple):
     bad_input: bool = False
 
 
-class Worker:
+class EngineWorker:
     """An engine, run by a thread of its own for as long as the process lives.
 
     `finish` may be called by many threads at a time. What they ask for together fills the engine's slots, and each is
