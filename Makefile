@@ -53,7 +53,7 @@ $(VENV)/.gguf: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.ray: $(VENV)/.installed
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet 'ray[data]==2.60.0'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ray]'
 	touch $@
 
 $(VLLM)/.installed: pyproject.toml

@@ -48,8 +48,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     `tokens` are those of its attempts, of which `tokens_wasted_after_decision` came when they were over;
     `tokens_beside` were spent besides: by probes, broken tries, attempts in flight at an interrupt, and a server that
     goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `seconds` is wall time from the first
-    step on, without loading the model; `cpu_seconds` is the processor time of this process in it (that of a server, or of vLLM's
-    own processes, is not).
+    step on, without loading the model; `cpu_seconds` is the processor time of this process in it (that of a server, or
+    of vLLM's own processes, is not).
 
     Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
     `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
