@@ -257,3 +257,14 @@ def test_the_group_is_in_the_prompt_id_unless_given():
     assert group("mmlu:law:1f") == "law"
     assert group("math:1f") == ""
     assert group("mmlu:law:1f", "other") == "other"
+
+
+def test_attempts_that_could_not_be_made_are_left_out_and_counted(tmp_path):
+    """A run through a server writes them into its output, which is fitted on."""
+    path = tmp_path / "out.jsonl"
+    good = {"id": "a", "prompt_id": "p", "text": "1", "correct": True, "status": "finished"}
+    failed = {"id": "b", "prompt_id": "p", "text": "", "status": "failed", "error": "HTTP 400: too long"}
+    path.write_bytes(f"{json.dumps(good)}\n{json.dumps(failed)}\n".encode())
+    report = ReadReport()
+    assert [trace.id for trace in read_traces(path, report=report)] == ["a"]
+    assert (report.read, report.failed, report.skipped) == (1, 1, 0)

@@ -92,10 +92,14 @@ def _check_offsets(name: str, offsets: Sequence[int] | None, length: int) -> Non
 
 
 class ReadReport(msgspec.Struct):
-    """What a reader did: records `read`, records `skipped`, and the first few errors of the skipped."""
+    """What a reader did: records `read`, records `skipped`, and the first few errors of the skipped.
+
+    `failed` records were of attempts that a run could not make.
+    """
 
     read: int = 0
     skipped: int = 0
+    failed: int = 0
     errors: list[str] = msgspec.field(default_factory=list)
 
     def skip(self, error: InputError) -> None:
@@ -139,7 +143,8 @@ def read_traces(
 
     A malformed record raises `InputError` with file, line, field and remedy; with `on_error="skip"` it is counted in
     `report` instead. Duplicate ids within one file are malformed. An attempt that a run's policy discarded raises in
-    any case: it is not malformed, and to fit on the survivors alone would mislead.
+    any case: it is not malformed, and to fit on the survivors alone would mislead. One that could not be made (`status`
+    "failed") is none, and is counted in `report.failed`.
     """
     report = ReadReport() if report is None else report
     for path in find_trace_files([paths] if isinstance(paths, str | os.PathLike) else paths):
@@ -156,6 +161,9 @@ def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadR
             if trace.id in seen:
                 raise InputError(f"id {trace.id!r} occurs twice", where=where, remedy="make ids unique per file")
         except InputError as error:
+            if isinstance(error, _FailedError):
+                report.failed += 1
+                continue
             if on_error == "raise" or isinstance(error, _DiscardedError):
                 raise
             report.skip(error)
@@ -167,6 +175,10 @@ def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadR
 
 class _DiscardedError(InputError):
     """Where a trace should be there is a discarded attempt."""
+
+
+class _FailedError(InputError):
+    """Where a trace should be there is an attempt that could not be made."""
 
 
 _decoder = msgspec.json.Decoder(Trace)
@@ -207,6 +219,8 @@ def _convert(record: Any, where: str) -> Trace:
             where=where,
             remedy="use the output of a run with --policy none",
         )
+    if correct is None and record.get("status") == "failed":
+        raise _FailedError("an attempt that could not be made", where=where)
     for name in ("id", "prompt_id", "group", "gold"):
         if type(record.get(name)) is int:
             record[name] = str(record[name])

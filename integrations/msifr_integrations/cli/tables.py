@@ -57,6 +57,8 @@ def load_table(
             provenance=recorded_provenance(files, reading.tokenizer or ""),
             progress=lambda done: advance(done) if done % 64 == 0 else None,
         )
+    if report.failed:
+        prose(f"left out {report.failed} attempts that the run could not make", json=as_json)
     if report.skipped:
         prose(f"skipped {report.skipped} malformed records; the first: {report.errors[0]}", json=as_json)
     for failure, count in table.failures.items():
