@@ -62,6 +62,29 @@ def _real_rows() -> list[tuple[str, str, str]]:
     return rows
 
 
+def _server_rows() -> list[tuple[str, str, str]]:
+    value = {metric: record["value"] for metric, record in _records("servers").items()}
+    most = max(value[f"requests: memory of the client at {share}"] for share in ("10%", "50%", "100%"))
+    return [
+        (
+            "llama.cpp server, 64 streams: processor time of the client and a policy of 15 rules",
+            f"{value['load: client and policy over server, processor time']:.1%} of the server's",
+            f"{value['load: bare loop over server']:.1%} a bare loop that only reads",
+        ),
+        (
+            "llama.cpp server: tokens made after a stream is closed",
+            f"{value['overshoot: of 1 streams, all closed after 8 tokens, per stream']:.1f} of one stream, "
+            f"{value['overshoot: of 64 streams, all closed after 8 tokens, per stream']:.1f} each of 64",
+            "2; vLLM: 0",
+        ),
+        (
+            "100,000 requests: largest memory of the client",
+            f"{most:.0f} MiB, every token accounted for",
+            f"{value['requests: memory of the client at 10%']:.0f} MiB after the first tenth",
+        ),
+    ]
+
+
 def _demo_rows() -> list[tuple[str, str, str]]:
     demo = json.loads((RESULTS / "demo.json").read_text())
     full, with_policy, realised = demo["without_policy"], demo["with_policy"], demo["realised"]
@@ -141,7 +164,7 @@ def results() -> str:
     """Return the table of results as Markdown."""
     from benchmarks.real_traces import FOUR
 
-    rows = [*_real_rows(), *_demo_rows(), *_mean_rows(), *_trace_rows(FOUR)]
+    rows = [*_real_rows(), *_server_rows(), *_demo_rows(), *_mean_rows(), *_trace_rows(FOUR)]
     lines = ["| what | measured | against |", "| --- | --- | --- |"]
     lines += [f"| {what} | {measured} | {against} |" for what, measured, against in rows]
     return "\n".join(lines) + "\n"

@@ -353,7 +353,7 @@ def test_a_slow_filter_does_not_hold_up_the_streams(tmp_path: Path) -> None:
     totals = run(engine, tmp_path / "out.jsonl", 150, accept=slow).totals()
     assert totals.accepted == 150
     assert threading.get_ident() not in judging
-    assert 1 < max(waiting) <= 4 * 2 + 64 + 2 + 1
+    assert 1 < max(waiting) <= 16 + 2 + 1
 
 
 def test_a_filter_that_raises_stops_a_run_over_streams_and_it_can_go_on(tmp_path: Path) -> None:

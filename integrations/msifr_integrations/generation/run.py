@@ -23,6 +23,9 @@ _SHOW_EVERY = 0.2  # seconds
 _AHEAD = 64
 """Attempts that wait for a slot, beside as many as there are slots, in an engine whose queue need not be full."""
 
+_UNJUDGED = 16
+"""Attempts that may wait for the final filter, or as many as there are slots: a killed run loses them."""
+
 
 class Progress(NamedTuple):
     """How far a run is: attempts done (by earlier sessions too) of all, and what they came to.
@@ -108,7 +111,8 @@ class Run:
             if not finished:
                 with suppress(MsifrError):
                     self._write_down(wait_for=0)  # all that are over are judged by now, and were paid for
-            unfinished = sum(live.tokens for live in self._running.values()) + sum(self._lost.values())
+            lives = [*self._running.values(), *(leaving.live for leaving in self._leaving)]
+            unfinished = sum(live.tokens for live in lives) + sum(self._lost.values())
             spent = self.engine.spent()
             session = Session(probe=spent.probe, unfinished=unfinished, arrived=spent.arrived, made=spent.made)
             # On the way out of an error there may be no room for it, and the error says more.
@@ -144,7 +148,7 @@ class Run:
                     self._leave(notice.id)
         for attempt_id in leaving:
             self._leave(attempt_id)
-        self._write_down(wait_for=4 * self.engine.slots + _AHEAD)
+        self._write_down(wait_for=max(self.engine.slots, _UNJUDGED))
         self._submit()
         self._show()
 
