@@ -151,6 +151,8 @@ def generate(
     loaded = model is not None and not isinstance(model, str | os.PathLike)
     if loaded and tokenizer is None:
         raise InputError("a loaded model needs its tokenizer", where="generate", remedy="give tokenizer=")
+    if loaded and options.engine == "vllm":
+        raise InputError("vLLM loads models itself", where="generate", remedy="give a folder or a name")
     if (model is None) == (not options.server.url):
         raise InputError("needs a model or a server, and not both", where="generate")
     options = msgspec.structs.replace(options, model_name=options.model_name or _name(model, options))
