@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: setup
 	$(BIN)/python -m msifr_integrations.demo --out demo
 
-# The whole job on a real model (SmolLM2-135M-Instruct): in slots, and through a llama.cpp server. Some 25 minutes.
+# The whole job on a real model (SmolLM2-135M-Instruct): in slots, and through a llama.cpp server. Half an hour.
 real: $(VENV)/.llama-cpp $(VENV)/.gguf
 	$(BIN)/python -m benchmarks.real_model --out real
 
@@ -76,4 +76,4 @@ layers: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo real dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -223,7 +223,8 @@ def generate(
         prose(f"{result.survivors_changed} of {result.survivors} survivors differ from the other run", json=as_json)
     if isinstance(result.conversion_efficiency, float):
         cpu = result.conversion_efficiency_cpu
-        in_cpu = f", {cpu:.2f} in CPU time" if isinstance(cpu, float) else ""
+        ours = not server.url and options.engine != "vllm"  # else the work is done, and its time spent, elsewhere
+        in_cpu = f", {cpu:.2f} in CPU time" if isinstance(cpu, float) and ours else ""
         prose(
             f"conversion efficiency {result.conversion_efficiency:.2f} by the wall{in_cpu} "
             "(time saved over tokens saved)",

@@ -101,6 +101,7 @@ class Job:
         if not logprobs and any(validator.name == "logprobs" for validator in _validators(self.policy)):
             self.say("the policy reads log-probabilities, and this engine tells none: that evidence is unknown")
         settings = self.settings | found
+        _say_what_differs(self.policy, settings, self.say)
         _reference(self.options.compare, settings, self.expected)
         self.journal.begin(settings)
 
@@ -166,12 +167,10 @@ def generate(
         known = {name: value for name, value in settings.items() if value != _AUTO}
         journal.check(known)
         full = _reference(options.compare, known, expected)
-        certified: Provenance = getattr(policy, "provenance", Provenance())
-        for difference in certified.differences(provenance_of(settings)):
-            say(f"the policy was certified on other attempts: {difference}")
         if journal.settings is not None and journal.count == expected:
             say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
             settings = journal.settings
+            _say_what_differs(policy, settings, say)
         elif todo:
             if options.finish_when_decided:
                 _say_where_attempts_end(accept, todo[0], say)
@@ -185,6 +184,12 @@ def generate(
         totals = journal.totals() if journal.settings is not None else total(())
     _remark(totals, settings["policy"], say)
     return _result(totals, full, options.compare, out, settings["policy"] != "none")
+
+
+def _say_what_differs(policy: Policy | None, settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    certified: Provenance = getattr(policy, "provenance", Provenance())
+    for difference in certified.differences(provenance_of(settings)):
+        say(f"the policy was certified on other attempts: {difference}")
 
 
 def _say_where_attempts_end(accept: filters.FinalFilter, prompt: Prompt, say: Callable[[str], None]) -> None:
