@@ -61,6 +61,7 @@ def load():
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "made_worker.py").write_text(MODULE)
+    (tmp_path / "slow_worker.py").write_text(MODULE.replace("seen = []", "seen = []; time.sleep(0.4)"))
     (tmp_path / "broken_worker.py").write_text(MODULE.replace("seen = []", "import no_such_module"))
     monkeypatch.syspath_prepend(tmp_path)
     return "made_worker"
@@ -235,13 +236,15 @@ def test_an_interrupt_leaves_no_late_answer_behind(worker: Worker) -> None:
         with pytest.raises(KeyboardInterrupt):
             worker.ask({"do": "sleep", "seconds": 0.5, "answer": True})
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert worker.ask({"do": "answer", "answer": False}) is False
     assert worker.starts == 2
 
 
-def test_an_interrupt_while_the_process_starts_leaves_none_behind(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = Worker(module, seconds=1.0, memory=1 << 29)
+@pytest.mark.usefixtures("module")
+def test_an_interrupt_while_the_process_starts_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker("slow_worker", seconds=1.0, memory=1 << 29)
     started: list[int] = []
 
     class Interrupted(subprocess.Popen):  # type: ignore[type-arg]
@@ -259,6 +262,7 @@ def test_an_interrupt_while_the_process_starts_leaves_none_behind(module: str, m
         with pytest.raises(KeyboardInterrupt):
             worker.ask({"do": "answer", "answer": True})
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         monkeypatch.setattr(subprocess, "Popen", Interrupted.__base__)
     assert worker.pid is None
