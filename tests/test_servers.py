@@ -816,8 +816,8 @@ def test_a_run_in_which_everything_fails_ends(server):
     with server.being(longest=10):
         reads = drain(client, [attempt("x" * 11, f"a{i}") for i in range(30)])
         assert all(read.failed for read in reads.values())
-        reads = drain(client, [attempt("fine", "b"), *(attempt("x" * (11 + i), f"a{i}") for i in range(30))])
-    assert reads["b"].tokens == 20
+        assert drain(client, [attempt("fine", "b")])["b"].tokens == 20
+        reads = drain(client, [attempt("x" * (11 + i), f"a{i}") for i in range(30)])
     assert sum(bool(read.failed) for read in reads.values()) == 30
 
 
