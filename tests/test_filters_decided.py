@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import time
@@ -379,19 +380,27 @@ def test_time_is_linear_and_memory_bounded(kind: str) -> None:
         started = time.process_time()
         whole = end_of(kind, text)
         assert time.process_time() - started < 2  # a quadratic reader would take minutes
-        reader = MAKERS[kind]()
-        assert reader is not None
-        tracemalloc.start()
-        try:
-            held = []
-            for at in range(0, 20_000, 100):
-                said = reader.feed(text[at : at + 100])
-                if at in (5_000, 19_900):
-                    held.append(tracemalloc.get_traced_memory()[0])
-            assert held[1] - held[0] < 8_000
-        finally:
-            tracemalloc.stop()
+        said, growth = read_in_pieces(kind, text)
+        # Other threads of the process allocate too, now and then: what a reader holds it holds every time.
+        assert growth < 8_000 or min(read_in_pieces(kind, text)[1] for _ in range(3)) < 8_000
         assert said == whole or whole is None or whole > 20_000
+
+
+def read_in_pieces(kind: str, text: str) -> tuple[int | None, int]:
+    """Return where the first 20,000 characters end, and by how many bytes memory grew over 15,000 of them."""
+    reader = MAKERS[kind]()
+    assert reader is not None
+    said, held = None, []
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for at in range(0, 20_000, 100):
+            said = reader.feed(text[at : at + 100])
+            if at in (5_000, 19_900):
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    return said, held[1] - held[0]
 
 
 def test_on_recorded_texts_almost_no_right_answer_is_lost(shared: Path) -> None:
