@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import pytest
 import llama_server
 from fake_server import FakeServer
 from llama_server import LlamaServer
-from msifr_integrations.engine.base import Again, Attempt, Event, Failed, Notice, PromptInput, Sampling, stream_key
+from msifr_integrations.engine.base import Attempt, PromptInput, Sampling, stream_key
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.servers.openai_stream import ServerEngine, connect
 from msifr_integrations.servers.options import ServerOptions
@@ -39,6 +38,7 @@ from msifr_policy.policy_file import Certificate, Fingerprint, LengthCap, Policy
 from msifr_policy.records.ledger import read_ledger, total
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import Length, describe
+from streams import drain
 
 if reason := llama_server.missing():
     pytest.skip(reason, allow_module_level=True)
@@ -86,50 +86,6 @@ def attempts(count: int, api: str = "chat", *, seed: int = 0, tokens: int = 24) 
     ]
 
 
-@dataclass
-class Read:
-    """What was read of one attempt."""
-
-    events: list[Event] = field(default_factory=list)
-    notices: list[Again | Failed] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(event.text or "" for event in self.events)
-
-    @property
-    def tokens(self) -> int:
-        return sum(event.tokens for event in self.events)
-
-    @property
-    def finish(self) -> str:
-        return self.events[-1].finish if self.events else ""
-
-
-def drain(
-    client: ServerEngine, asked: Sequence[Attempt], enough: Callable[[str, Read], bool] = lambda *_: False
-) -> dict[str, Read]:
-    """Run the attempts; one that is `enough` is cancelled."""
-    reads = {attempt.id: Read() for attempt in asked}
-    left = set(reads)
-
-    def take(notices: Sequence[Notice]) -> None:
-        for notice in notices:
-            read = reads[notice.id]
-            if not isinstance(notice, Event):
-                read.notices.append(notice)
-                continue
-            read.events.append(notice)
-            if notice.id in left and enough(notice.id, read):
-                left.remove(notice.id)
-                client.cancel(notice.id)
-
-    for attempt in asked:
-        client.submit(attempt)
-    client.drain(take)
-    return reads
-
-
 @pytest.mark.parametrize("api", ["completions", "chat"])
 def test_streams_have_logprobs_and_seeds_and_every_token_is_counted(server: LlamaServer, api: str) -> None:
     client = engine(server, api)
@@ -138,7 +94,8 @@ def test_streams_have_logprobs_and_seeds_and_every_token_is_counted(server: Llam
     reads = drain(client, attempts(SLOTS, api))
     assert sum(read.tokens for read in reads.values()) == server.tokens() - before == client.arrived
     for read in reads.values():
-        assert not read.notices
+        assert not read.why
+        assert not read.failed
         assert len(read.text) > 20
         assert read.finish == "length"
         known = [event.logprob for event in read.events if event.tokens and not math.isnan(event.logprob)]
@@ -197,10 +154,9 @@ def test_a_prompt_longer_than_the_context_fails_alone(server: LlamaServer) -> No
     long = Attempt("long", (Message("user", "word " * 600),), stream_key(0, "long", 0), 24)
     reads = drain(client, [*attempts(3), long])
     assert [read.tokens for read in reads.values()] == [24, 24, 24, 0]
-    (notice,) = reads["long"].notices
-    assert isinstance(notice, Failed)
-    assert "context" in notice.why
-    assert "\n" not in notice.why
+    assert not reads["long"].why
+    assert "context" in reads["long"].failed
+    assert "\n" not in reads["long"].failed
     client.close()
 
 

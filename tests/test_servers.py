@@ -9,8 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_server import FakeServer, text_of, tokens_of
-from msifr_integrations.engine.base import Again, Attempt, Event, Failed, Notice, PromptInput, Sampling, stream_key
+from msifr_integrations.engine.base import Attempt, Event, PromptInput, Sampling, stream_key
 from msifr_integrations.servers import openai_stream
 from msifr_integrations.servers.chunks import MOST_CHARACTERS, SPARE_TOKENS, ChunkReader, token_texts
 from msifr_integrations.servers.connection import parse_url
@@ -42,6 +41,7 @@ from msifr_integrations.servers.sse import LONGEST_EVENT, EventLines
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import Message
 from msifr_policy.records.ledger import Session
+from streams import Read, drain
 
 SLOTS = 4
 KEY = "MSIFR_TEST_KEY"
@@ -77,59 +77,6 @@ def engine(server: FakeServer, api: str = "completions", **changes: Any) -> Serv
     asked = {"sampling": Sampling(), "slots": SLOTS, "max_new_tokens": 40} | changes
     asked.setdefault("probe", "Hi" if api == "completions" else chat("Hi"))
     return connect(ServerOptions(**({"url": server.url, "api": api, "key_env": KEY} | options)), **asked)
-
-
-@dataclass
-class Read:
-    events: list[Event] = field(default_factory=list)
-    lost: list[list[Event]] = field(default_factory=list)
-    why: list[str] = field(default_factory=list)
-    failed: str = ""
-
-    @property
-    def text(self) -> str:
-        return "".join(event.text or "" for event in self.events)
-
-    @property
-    def tokens(self) -> int:
-        return sum(event.tokens for event in self.events)
-
-    @property
-    def finish(self) -> str:
-        return self.events[-1].finish if self.events else ""
-
-
-def drain(
-    client: ServerEngine, asked: Sequence[Attempt], enough: Callable[[str, Read], bool] = lambda *_: False
-) -> dict[str, Read]:
-    """Run the attempts; one that is `enough` is cancelled."""
-    reads = {attempt.id: Read() for attempt in asked}
-    cancelled: set[str] = set()
-
-    def take(notices: Sequence[Notice]) -> None:
-        for notice in notices:
-            read = reads[notice.id]
-            assert not read.failed
-            if isinstance(notice, Again):
-                assert read.events
-                read.lost.append(read.events)
-                read.events = []
-                read.why.append(notice.why)
-            elif isinstance(notice, Failed):
-                read.failed = notice.why
-            else:
-                assert not read.finish
-                read.events.append(notice)
-            if notice.id not in cancelled and enough(notice.id, read):
-                cancelled.add(notice.id)
-                client.cancel(notice.id)
-
-    for attempt in asked:
-        client.submit(attempt)
-    client.drain(take)
-    client.close()
-    assert client.waiting == 0
-    return reads
 
 
 def attempt(text: str, name: str = "a", tokens: int = 20, api: str = "completions") -> Attempt:
