@@ -218,7 +218,6 @@ def scan_ledger(path: str | os.PathLike[str]) -> Iterator[tuple[Header | Entry |
     Raises `InputError`, with file and line, if the file cannot be read, does not begin with a header of this
     version, holds a whole line that is no ledger line, or the same attempt twice.
     """
-    # Of a million attempts, hashes of 16 bytes take less memory than ids of any length.
     seen: set[bytes] = set()
     end = 0
     try:
@@ -230,7 +229,7 @@ def scan_ledger(path: str | os.PathLike[str]) -> Iterator[tuple[Header | Entry |
                 where = f"{os.fspath(path)}, line {number}"
                 record = _record(line, where, first=number == 1)
                 if isinstance(record, Entry):
-                    name = blake2b(record.id.encode(errors="surrogatepass"), digest_size=16).digest()
+                    name = id_digest(record.id)
                     if name in seen:
                         raise InputError(f"attempt {record.id!r} is in the ledger twice", where=where)
                     seen.add(name)
@@ -239,6 +238,11 @@ def scan_ledger(path: str | os.PathLike[str]) -> Iterator[tuple[Header | Entry |
         raise InputError(f"cannot be read: {error}", where=os.fspath(path)) from error
     if not end:
         raise InputError("no header: not a ledger, or a run killed before it began", where=os.fspath(path))
+
+
+def id_digest(attempt_id: str) -> bytes:
+    """Return 16 bytes that tell this id from others: of a million attempts they take less memory than the ids."""
+    return blake2b(attempt_id.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _record(line: bytes, where: str, *, first: bool) -> Header | Entry | Session:

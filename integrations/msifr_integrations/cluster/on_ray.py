@@ -24,7 +24,7 @@ from msifr_integrations.cluster.worker import EngineWorker, Finished, Hello, Wor
 from msifr_integrations.generation.generate import Job, Result, generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
-from msifr_integrations.generation.run import Progress
+from msifr_integrations.generation.run import Progress, Tally
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
@@ -38,8 +38,6 @@ _STARTS = 9
 
 _MOST_BLOCKS = 2048
 """Blocks that a run is cut into."""
-
-_SHOW_EVERY = 0.2  # seconds
 
 
 def generate_on_ray(
@@ -253,11 +251,8 @@ class _Collector:
         self._cpu: dict[str, float] = {}  # seconds of each worker until now
         self._sessions: dict[str, Session] = {}  # of each worker until now
         self._seen: set[str] = set()
-        before = job.journal.before
-        self._outcomes = Counter({name: spent.attempts for name, spent in before.by_outcome.items()})
-        self._tokens = before.tokens
-        self._started = self._cpu_started = 0.0
-        self._shown = 0.0
+        self._tally = Tally(job.journal.before, job.expected, job.progress)
+        self._cpu_started = 0.0
 
     def take(self, finished: Finished) -> None:
         """Write down an attempt. Raises what the worker met."""
@@ -273,16 +268,16 @@ class _Collector:
         self._seen.add(entry.id)
         self._note(hello, finished.session)
         now, cpu = time.perf_counter(), time.process_time()
-        if not self._started:
-            self._started = now - entry.seconds - self._job.journal.before.seconds
+        if not self._tally.started:
+            self._tally.started = now - entry.seconds - self._job.journal.before.seconds
             self._cpu_started = cpu - self._job.journal.before.cpu_seconds
         self._cpu[hello.worker] = max(entry.cpu_seconds, self._cpu.get(hello.worker, 0.0))
-        seconds, cpu = now - self._started, cpu - self._cpu_started + sum(self._cpu.values())
+        seconds, cpu = now - self._tally.started, cpu - self._cpu_started + sum(self._cpu.values())
         entry = msgspec.structs.replace(entry, seconds=round(seconds, 6), cpu_seconds=round(cpu, 6))
         self._job.journal.write(record, entry)
-        self._outcomes[entry.outcome] += 1
-        self._tokens += entry.tokens
-        self._show(now)
+        self._tally.add(entry)
+        self._tally.tokens += entry.tokens
+        self._tally.show()
 
     def _meet(self, said: bytes) -> Hello:
         """Take in what a worker says of itself; the first begins the journal."""
@@ -316,19 +311,4 @@ class _Collector:
                 made=sum(made) if made and not self._shared else None,
             )
         )
-        self._show(time.perf_counter(), at_once=True)
-
-    def _show(self, now: float, *, at_once: bool = False) -> None:
-        if self._job.progress is None or (now - self._shown < _SHOW_EVERY and not at_once):
-            return
-        self._shown = now
-        self._job.progress(
-            Progress(
-                done=sum(self._outcomes.values()),
-                attempts=self._job.expected,
-                accepted=self._outcomes["accepted"],
-                discarded=self._outcomes["discarded"],
-                tokens=self._tokens,
-                seconds=now - self._started,
-            )
-        )
+        self._tally.show(at_once=True)

@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from msifr_integrations.engine.base import Engine, PromptInput, end_tokens
+from msifr_integrations.engine.base import Engine, EngineKind, PromptInput, end_tokens
 from msifr_integrations.generation.inputs import (
     encode_prompt,
     in_one_line,
@@ -18,7 +18,9 @@ from msifr_integrations.generation.inputs import (
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_policy.filters import Prompt
 
-_BY_TEMPLATE = "prompts go through the model's chat template (--no-chat gives it the bare text)"
+if TYPE_CHECKING:
+    from msifr_integrations.servers.openai_stream import ServerEngine
+    from msifr_integrations.servers.vllm_engine import VllmEngine
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,13 @@ def _in_transformers(
         from msifr_integrations.engine.probe import make_engine
     if isinstance(model, str | os.PathLike):
         model, tokenizer = load_model(model, device=options.device, dtype=options.dtype)
-    chat = bool(tokenizer.chat_template) and not options.template if options.chat is None else options.chat
-    if chat and options.chat is None:
-        say(_BY_TEMPLATE)
-    end, kind = end_tokens(model, tokenizer), options.engine
+    chat = _chat(bool(tokenizer.chat_template), options, say)
     engine, why_static = make_engine(
-        model, kind=kind if kind != "vllm" else "auto", slots=options.slots, sampling=options.sampling, end=end
+        model,
+        kind=cast(EngineKind, options.engine),
+        slots=options.slots,
+        sampling=options.sampling,
+        end=end_tokens(model, tokenizer),
     )
     if why_static and options.engine == "auto":
         say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
@@ -84,10 +87,7 @@ def _on_server(_: Any, __: Any, first: Prompt, options: GenerateOptions, say: Ca
     from msifr_integrations.servers.openai_stream import connect
 
     chat = options.server.api == "chat"
-
-    def encode(prompt: Prompt) -> PromptInput:
-        return messages_of(prompt) if chat else plain_text(prompt, options.template)
-
+    encode = _text_or_chat(chat, options.template)
     engine = connect(
         options.server,
         sampling=options.sampling,
@@ -96,9 +96,7 @@ def _on_server(_: Any, __: Any, first: Prompt, options: GenerateOptions, say: Ca
         probe=encode(first),
         max_new_tokens=options.max_new_tokens,
     )
-    for remark in engine.remarks:
-        say(remark)
-    return Opened(engine, encode, engine.settings | {"engine": engine.name, "chat": chat})
+    return _opened(engine, encode, chat, say)
 
 
 def _in_vllm(model: Any, _: Any, __: Prompt, options: GenerateOptions, say: Callable[[str], None]) -> Opened:
@@ -112,13 +110,28 @@ def _in_vllm(model: Any, _: Any, __: Prompt, options: GenerateOptions, say: Call
         dtype=options.dtype,
         engine_args=options.engine_args,
     )
-    chat = engine.has_chat_template and not options.template if options.chat is None else options.chat
-    if chat and options.chat is None:
-        say(_BY_TEMPLATE)
+    chat = _chat(engine.has_chat_template, options, say)
+    return _opened(engine, _text_or_chat(chat, options.template), chat, say)
+
+
+def _chat(has_template: bool, options: GenerateOptions, say: Callable[[str], None]) -> bool:
+    """Return whether prompts go through the model's chat template; that it is used unasked is said."""
+    if options.chat is not None:
+        return options.chat
+    chat = has_template and not options.template
+    if chat:
+        say("prompts go through the model's chat template (--no-chat gives it the bare text)")
+    return chat
+
+
+def _text_or_chat(chat: bool, template: str) -> Callable[[Prompt], PromptInput]:
+    return messages_of if chat else lambda prompt: plain_text(prompt, template)
+
+
+def _opened(
+    engine: "ServerEngine | VllmEngine", encode: Callable[[Prompt], PromptInput], chat: bool, say: Callable[[str], None]
+) -> Opened:
+    """Return an engine that takes text and gives text, after what it has to say."""
     for remark in engine.remarks:
         say(remark)
-    return Opened(
-        engine,
-        lambda prompt: messages_of(prompt) if chat else plain_text(prompt, options.template),
-        engine.settings | {"engine": engine.name, "chat": chat},
-    )
+    return Opened(engine, encode, engine.settings | {"engine": engine.name, "chat": chat})

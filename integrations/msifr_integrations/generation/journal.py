@@ -293,7 +293,7 @@ class Journal(AbstractContextManager["Journal"]):
     def _check_pair(self, line: bytes, number: int, ids: Sequence[str]) -> None:
         where = f", line {number}"
         try:
-            found = msgspec.json.decode(line, type=_Id).id
+            found = msgspec.json.decode(line, type=AttemptId).id
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._no_pair(f"not an attempt: {error}", where) from None
         if number <= len(ids) and found != ids[number - 1]:
@@ -304,7 +304,9 @@ class Journal(AbstractContextManager["Journal"]):
         return InputError(what, where=f"{self.path}{line}", remedy=remedy)
 
 
-class _Id(msgspec.Struct):
+class AttemptId(msgspec.Struct):
+    """What is read of a line of the output to tell whose it is."""
+
     id: str
 
 

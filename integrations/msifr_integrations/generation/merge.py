@@ -4,17 +4,16 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from msifr_integrations.generation.journal import ledger_path
+from msifr_integrations.generation.journal import AttemptId, ledger_path
 from msifr_policy.errors import InputError
 from msifr_policy.files import replacing
-from msifr_policy.records.ledger import Entry, Header, Session, Totals, encode_line, scan_ledger, total
+from msifr_policy.records.ledger import Entry, Header, Session, Totals, encode_line, id_digest, scan_ledger, total
 
 _LEDGER_ENDING = ".ledger.jsonl"
 _OWN = "shard"
@@ -144,7 +143,7 @@ def _joined(shards: Iterable[_Shard]) -> Iterator[tuple[int, bytes, Entry | Sess
         cpu = 0.0
         for line, account in _paired(path):
             if isinstance(account, Entry):
-                name = blake2b(account.id.encode(errors="surrogatepass"), digest_size=16).digest()
+                name = id_digest(account.id)
                 if name in seen:
                     raise InputError(f"attempt {account.id!r} is in another shard, too", where=str(path))
                 seen.add(name)
@@ -152,10 +151,6 @@ def _joined(shards: Iterable[_Shard]) -> Iterator[tuple[int, bytes, Entry | Sess
                 account = msgspec.structs.replace(account, cpu_seconds=round(cpu_before + account.cpu_seconds, 6))
             yield number, line, account
         cpu_before += cpu
-
-
-class _Identified(msgspec.Struct):
-    id: str
 
 
 def _paired(path: Path) -> Iterator[tuple[bytes, Entry | Session]]:
@@ -178,7 +173,7 @@ def _paired(path: Path) -> Iterator[tuple[bytes, Entry | Session]]:
                     line = next(whole, b"")
                     without += not line
                     if line:
-                        found = msgspec.json.decode(line, type=_Identified).id
+                        found = msgspec.json.decode(line, type=AttemptId).id
                         if found != account.id:
                             raise no_pair(f"attempt {found!r} where the ledger has {account.id!r}")
                         yield line, account

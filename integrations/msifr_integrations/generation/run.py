@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from msifr_integrations.engine.base import Again, Engine, Failed, Notice
 from msifr_integrations.generation.journal import AttemptRecord, Elapsed, entry_of, record_of
 from msifr_integrations.generation.live import Ends, Live, Task
@@ -40,6 +42,44 @@ class Progress(NamedTuple):
     tokens: int
     seconds: float
     waiting: int = 0
+
+
+class Tally:
+    """What a run has come to, over all its sessions; told at most five times a second.
+
+    before: the sums over earlier sessions. expected: attempts in all. started: when the run began, by
+    `time.perf_counter`, as if the sessions had followed each other.
+    """
+
+    def __init__(self, before: Totals, expected: int, tell: Callable[[Progress], None] | None) -> None:
+        self._outcomes = Counter({name: spent.attempts for name, spent in before.by_outcome.items()})
+        self._expected = expected
+        self._tell = tell
+        self._told = 0.0
+        self.tokens = before.tokens
+        self.started = 0.0
+
+    def add(self, entry: Entry) -> None:
+        """Count an attempt that was written down."""
+        self._outcomes[entry.outcome] += 1
+
+    def show(self, waiting: int = 0, *, at_once: bool = False) -> None:
+        """Tell, if it is time."""
+        now = time.perf_counter()
+        if self._tell is None or (now - self._told < _SHOW_EVERY and not at_once):
+            return
+        self._told = now
+        self._tell(
+            Progress(
+                done=sum(self._outcomes.values()),
+                attempts=self._expected,
+                accepted=self._outcomes["accepted"],
+                discarded=self._outcomes["discarded"],
+                tokens=self.tokens,
+                seconds=now - self.started,
+                waiting=waiting,
+            )
+        )
 
 
 class Sink(Protocol):
@@ -90,11 +130,9 @@ class Run:
         self._lost: Counter[str] = Counter()  # tokens of broken tries, by attempt
         self._leaving: deque[_Leaving] = deque()
         self._judge_thread: ThreadPoolExecutor | None = None
-        self._outcomes = Counter({name: spent.attempts for name, spent in self.before.by_outcome.items()})
-        self._tokens = self.before.tokens
-        self._started = time.perf_counter() - self.before.seconds
+        self._tally = Tally(self.before, self.expected, self.progress)
+        self._tally.started = time.perf_counter() - self.before.seconds
         self._cpu_started = time.process_time() - self.before.cpu_seconds
-        self._shown = 0.0
 
     def drain(self) -> None:
         """Run the engine dry."""
@@ -113,12 +151,11 @@ class Run:
                     self._write_down(wait_for=0)  # all that are over are judged by now, and were paid for
             lives = [*self._running.values(), *(leaving.live for leaving in self._leaving)]
             unfinished = sum(live.tokens for live in lives) + sum(self._lost.values())
-            spent = self.engine.spent()
-            session = Session(probe=spent.probe, unfinished=unfinished, arrived=spent.arrived, made=spent.made)
+            session = replace(self.engine.spent(), unfinished=unfinished)
             # On the way out of an error there may be no room for it, and the error says more.
             with suppress(*() if finished else (MsifrError,)):
                 self.sink.end_session(session)
-        self._show(at_once=True)
+        self._tally.show(self.engine.waiting, at_once=True)
 
     def _submit(self) -> None:
         """Give the engine all there is, or, if it asks for no look ahead, what its slots may soon take."""
@@ -140,7 +177,7 @@ class Run:
             else:
                 live = self._running.get(notice.id) or self._begin(notice.id)
                 over = live.over
-                self._tokens += notice.tokens
+                self._tally.tokens += notice.tokens
                 if live.take(notice):
                     self.engine.cancel(notice.id)
                     self._stopped.append(notice.id)
@@ -150,7 +187,7 @@ class Run:
             self._leave(attempt_id)
         self._write_down(wait_for=max(self.engine.slots, _UNJUDGED))
         self._submit()
-        self._show()
+        self._tally.show(self.engine.waiting)
 
     def _begin(self, attempt_id: str) -> Live:
         prompt, options = self._left[attempt_id].prompt, self.options
@@ -180,7 +217,7 @@ class Run:
             self._leaving.popleft()
             entry = entry_of(task, live, judgement, spent, lost=self._lost.pop(task.attempt.id, 0))
             self.sink.write(record_of(task, live, judgement, self.options), entry)
-            self._outcomes[entry.outcome] += 1
+            self._tally.add(entry)
 
     def _give_up(self, notice: Failed) -> None:
         """Write down an attempt that cannot be made."""
@@ -188,10 +225,10 @@ class Run:
         lost = self._lost.pop(notice.id, 0) + (0 if live is None else live.tokens)
         entry = entry_of(task, None, None, self._spent(), lost=lost, error=notice.why)
         self.sink.write(record_of(task, None, None, self.options, error=notice.why), entry)
-        self._outcomes[entry.outcome] += 1
+        self._tally.add(entry)
 
     def _spent(self) -> Elapsed:
-        return Elapsed(time.perf_counter() - self._started, time.process_time() - self._cpu_started)
+        return Elapsed(time.perf_counter() - self._tally.started, time.process_time() - self._cpu_started)
 
     def _judge(self, prompt: Prompt, text: str) -> Judgement:
         try:
@@ -203,20 +240,3 @@ class Run:
                 f"the final filter {self.accept.name} failed on an attempt at prompt {prompt.prompt_id!r}: "
                 f"{type(error).__name__}: {error} (mend it and start the run again: it goes on from here)"
             ) from error
-
-    def _show(self, *, at_once: bool = False) -> None:
-        now = time.perf_counter()
-        if self.progress is None or (now - self._shown < _SHOW_EVERY and not at_once):
-            return
-        self._shown = now
-        self.progress(
-            Progress(
-                done=sum(self._outcomes.values()),
-                attempts=self.expected,
-                accepted=self._outcomes["accepted"],
-                discarded=self._outcomes["discarded"],
-                tokens=self._tokens,
-                seconds=now - self._started,
-                waiting=self.engine.waiting,
-            )
-        )
