@@ -1,0 +1,42 @@
+r"""What of a text is the answer, and what only leads there: models that think aloud mark where they stop thinking.
+
+Known are the marks of the families in use: `<think>…</think>` and its like, `[THINK]…[/THINK]`, `◁think▷…◁/think▷`,
+`<|begin_of_thought|>…<|end_of_thought|>`, and the channels `analysis` and `final`. The opening mark is often in the
+prompt, so a closing one alone counts too. Marks in quotation marks or backticks are spoken of, not used.
+"""
+
+import re
+from typing import Final
+
+_NAMES = "think|thinking|thought|thoughts|reasoning|seed:think|scratchpad"
+_QUOTES = "`\"'“”‘’"
+MARK: Final = re.compile(
+    rf"""(?<![{_QUOTES}\w])(?:
+      (?P<open> < (?:{_NAMES}) > | \[THINK\] | ◁think▷ | <\|begin_of_thought\|> | <\|channel\|>analysis )
+    | (?P<close> </ (?:{_NAMES}) > | \[/THINK\] | ◁/think▷ | <\|end_of_thought\|> | <\|channel\|>final<\|message\|> )
+    )(?![{_QUOTES}])""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A mark that opens thinking, or closes it."""
+
+LONGEST_MARK: Final = 32
+"""Characters of the longest mark, with one on either side of it."""
+
+
+def answer_start(text: str) -> int | None:
+    """Return where in `text` the answer part begins, in characters: after the last mark that closes thinking.
+
+    None if the text breaks off while thinking. Without marks the whole text is the answer part. Linear in the text.
+    """
+    start, thinking = 0, False
+    for mark in MARK.finditer(text):
+        thinking = mark["open"] is not None
+        if not thinking:
+            start = mark.end()
+    return None if thinking else start
+
+
+def after_thinking(text: str) -> str | None:
+    """Return the answer part of `text`; see `answer_start`."""
+    start = answer_start(text)
+    return None if start is None else text[start:]
