@@ -177,7 +177,7 @@ def test_what_values_of_the_outcome_count_is_said(tmp_path, correct):
 
 
 def test_all_that_is_missing_is_said_at_once_with_an_example(tmp_path):
-    with pytest.raises(InputError, match="line 1: no `prompt_id`, `text`, `correct`") as caught:
+    with pytest.raises(InputError, match=r"line 1: missing required field `prompt_id` \(and `text`, `correct`\)") as caught:
         list(read_traces(lines(tmp_path, {"id": "a", "output": "hello"})))
     assert EXAMPLE in caught.value.remedy
     assert "\n" not in str(caught.value)

@@ -234,7 +234,8 @@ def _convert(record: Any, where: str) -> Trace:
     if missing == ["`correct`"]:
         what = "no `correct`: only finished attempts have an outcome, a discarded attempt has none"
     elif missing:
-        what = f"no {', '.join(missing)}"
+        first, *others = missing
+        what = f"missing required field {first}" + f" (and {', '.join(others)})" * bool(others)
     elif correct not in (0, 1):
         what = f"`correct` is {correct!r:.40}, must be true or false (or 1 or 0)"
     else:
