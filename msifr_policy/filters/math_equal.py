@@ -1,0 +1,517 @@
+r"""Whether two answers are equal as mathematics: part by part where their kinds say how, by algebra where they do not.
+
+Formulas are read by the LaTeX parser of math-verify and compared by their values: constants with sixty digits and
+relative to their size, so 1/150! is not 1/152!; formulas with variables at several points, which two different
+formulas do not share but by a chance of the order of 1e-25. What has no values, relations that are no intervals and
+equations between several unknowns, is left to math-verify's own comparison.
+
+Two exact numbers are equal only if they are; a decimal stands for what rounds to it, if it has `LEAST_DIGITS`.
+Only to be used in a process that may be killed: sympy may take for ever.
+"""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Final
+
+import sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+from math_verify import verify
+from sympy.core.function import AppliedUndef
+
+from msifr_policy.filters.math_forms import (
+    Based,
+    Choice,
+    Equation,
+    Form,
+    Formula,
+    Interval,
+    Matrix,
+    Number,
+    Percent,
+    Quantity,
+    Ratio,
+    Relation,
+    Several,
+    Union,
+    Words,
+    read,
+    read_canonical,
+)
+from msifr_policy.filters.math_text import canonical
+
+LEAST_DIGITS: Final = 6
+"""Significant digits that a decimal must have to stand for a number that only rounds to it."""
+
+_MOST_UNKNOWNS: Final = 2
+"""Unknowns of equations that are solved to compare them; with more, solving takes too long."""
+
+LONGEST: Final = 2000
+"""Characters of an answer that are compared; a longer one equals nothing."""
+
+
+def same(gold: str, answer: str) -> bool:
+    """Say whether `answer` equals `gold`: the same value and the same kind of thing; see the module.
+
+    Where the gold answer has no unit, an answer may have one; a name before the value (`x = 5`) says nothing either.
+    What sympy raises for a formula means that it equals nothing; a MemoryError is raised.
+    """
+    if max(len(gold), len(answer)) > LONGEST:
+        return False
+    right, said = read(gold), read(answer)
+    if right is None or said is None:
+        return False
+    return _plain(canonical(gold)) == _plain(canonical(answer)) or _same(right, said)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\text\{([^{}]*)\}", r"\1", text).replace(" ", "")
+
+
+def _same(gold: Form, said: Form) -> bool:
+    """Compare two forms; what may be around a value on one side only is taken off first."""
+    if isinstance(gold, Choice) or isinstance(said, Choice):
+        return _same_choice(gold, said)
+    if isinstance(gold, Equation) or isinstance(said, Equation):
+        return _same_equation(gold, said)
+    if isinstance(gold, Percent) or isinstance(said, Percent):
+        return _same_percent(gold, said)
+    if isinstance(gold, Quantity) or isinstance(said, Quantity):
+        return _same_quantity(gold, said)
+    if isinstance(gold, Ratio) or isinstance(said, Ratio):
+        return _same_ratio(gold, said)
+    if isinstance(gold, Several) or isinstance(said, Several):
+        return _same_several(gold, said)
+    if isinstance(gold, Matrix) and isinstance(said, Matrix):
+        return len(gold.rows) == len(said.rows) and all(map(_in_order, gold.rows, said.rows))
+    if isinstance(gold, Interval) and isinstance(said, Interval):
+        return _same_interval(gold, said)
+    if isinstance(gold, Union) and isinstance(said, Union):
+        return _in_any_order(gold.parts, said.parts)
+    if isinstance(gold, Words) or isinstance(said, Words):
+        return _same_words(gold, said)
+    if isinstance(gold, Based) or isinstance(said, Based):
+        return gold == said
+    if isinstance(gold, Relation) and isinstance(said, Relation):
+        return _verified(gold.latex, said.latex)
+    if isinstance(gold, Number) and isinstance(said, Number):
+        return _same_number(gold, said)
+    if isinstance(gold, Number | Formula) and isinstance(said, Number | Formula):
+        return _same_formula(gold, said)
+    return False
+
+
+def _in_order(golds: Sequence[Form], said: Sequence[Form]) -> bool:
+    return len(golds) == len(said) and all(map(_same, golds, said))
+
+
+def _in_any_order(golds: Sequence[Form], said: Sequence[Form]) -> bool:
+    if len(golds) != len(said):
+        return False
+    left = list(said)
+    for gold in golds:
+        at = next((at for at, form in enumerate(left) if _same(gold, form)), None)
+        if at is None:
+            return False
+        del left[at]
+    return True
+
+
+def _different(forms: Sequence[Form]) -> list[Form]:
+    kept: list[Form] = []
+    for form in forms:
+        if not any(_same(other, form) for other in kept):
+            kept.append(form)
+    return kept
+
+
+def _same_choice(gold: Form, said: Form) -> bool:
+    """A letter is compared with a letter; what it stands for, with a gold answer that is no letter."""
+    if isinstance(gold, Choice) and isinstance(said, Choice):
+        return gold.letter == said.letter
+    if isinstance(said, Choice):
+        return said.meaning is not None and _same(gold, said.meaning)
+    return isinstance(gold, Choice) and gold.meaning is not None and _same(gold.meaning, said)
+
+
+_COMPOUND = re.compile(r"[-+*/]|\\cdot|\\times|\A\s*\d+\s*[A-Za-z\\]")
+
+
+def _name(equation: Equation) -> str | None:
+    """Return the left side if it is something's name or what is asked for, rather than a condition on unknowns."""
+    first = equation.sides[0]
+    inner = re.sub(r"\([^()]*\)|\{[^{}]*\}", "", first)
+    return None if _COMPOUND.search(inner) else _plain(first)
+
+
+def _values(equation: Equation, *, named: bool) -> list[Form]:
+    """Return what an equation says that something is: its sides, but for the one that names it."""
+    values = [read_canonical(side) for side in equation.sides[1:]]
+    if named and not isinstance(first := read_canonical(equation.sides[0]), Words) and not _letters(first):
+        values.append(first)  # 1/2 = 0.5
+    return values
+
+
+def _letters(form: Form) -> bool:
+    return not isinstance(form, Number | Formula) or (
+        isinstance(form, Formula)
+        and bool(re.search(r"[A-Za-z]", re.sub(r"\\(?:frac|sqrt|pi|cdot|times)", "", form.latex)))
+    )
+
+
+def _same_equation(gold: Form, said: Form) -> bool:
+    if isinstance(gold, Equation) and isinstance(said, Equation):
+        names = _name(gold), _name(said)
+        if names[0] is not None and names[0] == names[1]:
+            if _same(_values(gold, named=False)[-1], _values(said, named=False)[-1]):
+                return True
+        sides = [[read_canonical(side) for side in equation.sides] for equation in (gold, said)]
+        if len(sides[0]) == len(sides[1]) and any(isinstance(side, Words) for side in sides[0]):
+            return _in_any_order(*sides)
+        return len(gold.sides) == len(said.sides) == 2 and _same_zeros(gold, said)
+    if isinstance(gold, Equation):
+        # What is only named may be given without its name; a condition may not.
+        return _name(gold) is not None and any(_same(value, said) for value in _values(gold, named=True))
+    if not isinstance(said, Equation):
+        return False
+    name, values = _name(said), _values(said, named=True)
+    if name is None and re.match(r"\s*\d+\s*[A-Za-z\\]", said.sides[0]):
+        return False  # 2x = 10 is not 10
+    zero = isinstance(values[0], Number) and values[0].value == 0
+    return not (name is None and zero) and any(_same(gold, value) for value in values)
+
+
+def _same_percent(gold: Form, said: Form) -> bool:
+    """50% is 50%, and 0.5; where one side has no sign at all, it is 50 too."""
+    if isinstance(gold, Percent) and isinstance(said, Percent):
+        return _same(gold.value, said.value)
+    percent, other = (gold, said) if isinstance(gold, Percent) else (said, gold)
+    if not isinstance(percent, Percent) or (isinstance(other, Quantity) and other.unit is not None):
+        return False
+    value = percent.value
+    hundredth: Form = Formula(rf"\frac{{{_latex(value)}}}{{100}}") if isinstance(value, Number | Formula) else value
+    if isinstance(value, Number):
+        places = None if value.places is None else value.places + 2
+        hundredth = Number(value.value / 100, places, value.digits)
+    pairs = ((value, other), (hundredth, other))
+    return any(_same(*(pair if percent is gold else pair[::-1])) for pair in pairs)
+
+
+def _same_quantity(gold: Form, said: Form) -> bool:
+    """Values are compared in the same unit; where only one side has a unit, or one that is not known, as they are."""
+    units = [form.unit if isinstance(form, Quantity) else None for form in (gold, said)]
+    values = [form.value if isinstance(form, Quantity) else form for form in (gold, said)]
+    formulas = [form.formula if isinstance(form, Quantity) else _latex(form) for form in (gold, said)]
+    if units[0] and units[1]:
+        if units[0].dimensions != units[1].dimensions:
+            return False
+        return _same(values[0], _scaled(values[1], units[1].factor / units[0].factor))
+    if _same(values[0], values[1]):
+        return True
+    degrees = [unit is not None and unit.dimensions == (("degree", 1),) for unit in units]
+    if any(degrees) and None in units:
+        radians = [
+            rf"({_latex(value)})\cdot\frac{{\pi}}{{180}}" if is_ else _latex(value)
+            for value, is_ in zip(values, degrees, strict=True)
+        ]
+        return (
+            all(isinstance(value, Number | Formula) for value in values)
+            and any(r"\pi" in _latex(value) for value in values)
+            and _equal(radians[0], radians[1])
+        )
+    # A unit may be a variable after all: 4t.
+    both_formulas = all(isinstance(value, Number | Formula) for value in values) and all(formulas)
+    return bool(both_formulas) and _equal(formulas[0], formulas[1])
+
+
+def _scaled(form: Form, factor: Fraction) -> Form:
+    if factor == 1:
+        return form
+    if isinstance(form, Number):
+        return Number(form.value * factor, None, form.digits)
+    if isinstance(form, Formula):
+        return Formula(rf"({form.latex})\cdot\frac{{{factor.numerator}}}{{{factor.denominator}}}")
+    if isinstance(form, Several):
+        return Several(form.kind, tuple(_scaled(item, factor) for item in form.items))
+    return form
+
+
+def _same_ratio(gold: Form, said: Form) -> bool:
+    if isinstance(gold, Ratio) and isinstance(said, Ratio):
+        if gold.clock and said.clock:
+            times = [clock.rstrip("ap") for clock in (gold.clock, said.clock)]
+            halves = {clock[-1] for clock in (gold.clock, said.clock)} & {"a", "p"}
+            return times[0] == times[1] and len(halves) < 2
+        if len(gold.terms) != len(said.terms):
+            return False
+        # a : b : c = d : e : f if neighbours have equal products crosswise.
+        pairs = zip(pairwise(gold.terms), pairwise(said.terms), strict=True)
+        return all(_equal(_product(a, e), _product(b, d)) for (a, b), (d, e) in pairs)
+    ratio, other = (gold, said) if isinstance(gold, Ratio) else (said, gold)
+    if not isinstance(ratio, Ratio) or len(ratio.terms) != 2 or ratio.clock:
+        return False
+    quotient = Formula(rf"\frac{{{_latex(ratio.terms[0])}}}{{{_latex(ratio.terms[1])}}}")
+    return isinstance(other, Number | Formula) and _equal(quotient.latex, _latex(other))
+
+
+def _product(first: Form, second: Form) -> str:
+    return rf"({_latex(first)})\cdot({_latex(second)})"
+
+
+def _same_several(gold: Form, said: Form) -> bool:
+    """Sets and lists have no order, tuples have; a list may leave out the brackets of either, but a set is no tuple."""
+    if isinstance(gold, Several) and isinstance(said, Several):
+        kinds = {gold.kind, said.kind}
+        if kinds == {"set", "tuple"}:
+            return False
+        if "tuple" in kinds:
+            return _in_order(gold.items, said.items)
+        if "set" in kinds:
+            return _in_any_order(_different(gold.items), _different(said.items))
+        return _in_any_order(gold.items, said.items)
+    several, other = (gold, said) if isinstance(gold, Several) else (said, gold)
+    if not isinstance(several, Several):
+        return False
+    if isinstance(other, Interval) and several.kind == "tuple" and len(several.items) == 2 and not any(other.closed):
+        ends: tuple[Form, Form] = (other.low, other.high)
+        return _in_order(several.items, ends) if several is gold else _in_order(ends, several.items)
+    if isinstance(other, Matrix) and several.kind == "tuple":
+        entries = tuple(entry for row in other.rows for entry in row)
+        vector = len(other.rows) == 1 or all(len(row) == 1 for row in other.rows)
+        return vector and (_in_order(several.items, entries) if several is gold else _in_order(entries, several.items))
+    if several.kind == "set" and len(several.items) == 1:
+        return _same(several.items[0], said) if several is gold else _same(gold, several.items[0])
+    return False
+
+
+def _same_interval(gold: Interval, said: Interval) -> bool:
+    if gold.name and said.name and _plain(gold.name) != _plain(said.name):
+        return False
+    return gold.closed == said.closed and _same(gold.low, said.low) and _same(gold.high, said.high)
+
+
+def _same_words(gold: Form, said: Form) -> bool:
+    if isinstance(gold, Words) and isinstance(said, Words):
+        return gold.words == said.words
+    texts = [
+        " ".join(form.words) if isinstance(form, Words) else form.latex if isinstance(form, Formula) else ""
+        for form in (gold, said)
+    ]
+    return bool(texts[0]) and _plain(texts[0]).casefold() == _plain(texts[1]).casefold()
+
+
+def _same_number(gold: Number, said: Number) -> bool:
+    if gold.value == said.value:
+        return True
+    # The one with fewer places may be the other one rounded; an exact number never is.
+    pairs = ((gold, said), (said, gold))
+    return any(
+        _rounds(rounded, other.value)
+        for rounded, other in pairs
+        if rounded.places is not None and (other.places is None or rounded.places < other.places)
+    )
+
+
+def _rounds(number: Number, value: Any) -> bool:
+    """Say whether a decimal stands for `value`, which rounds to it."""
+    if number.places is None or number.places <= 0 or number.digits < LEAST_DIGITS:
+        return False
+    return bool(abs(value - number.value) * 2 * 10**number.places <= 1)
+
+
+def _same_formula(gold: Number | Formula, said: Number | Formula) -> bool:
+    number, formula = (gold, said) if isinstance(gold, Number) else (said, gold)
+    if isinstance(number, Number) and number.places is not None and isinstance(formula, Formula):
+        value = _constant(formula.latex)
+        return value is not None and (_near(value, number.value) or _rounds_constant(number, value))
+    return _equal(_latex(gold), _latex(said))
+
+
+def _rounds_constant(number: Number, value: sympy.Expr) -> bool:
+    return bool(value.is_real) and _rounds(number, Fraction(int(value * 10**50), 10**50))
+
+
+def _latex(form: Form) -> str:
+    """Return a number or formula as LaTeX, "" for another form."""
+    if isinstance(form, Number):
+        return (
+            rf"\frac{{{form.value.numerator}}}{{{form.value.denominator}}}"
+            if form.value.denominator > 1
+            else str(form.value)
+        )
+    return form.latex if isinstance(form, Formula) else ""
+
+
+# What follows is algebra.
+
+_DIGITS: Final = 60
+_CONFIG: Final = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
+_SUBSCRIPT = re.compile(
+    r"((?:(?<![A-Za-z\\])|(?<=text))[A-Za-z]|\\(?:[a-z]?[a-z]*(?:[αa]|eta|mma|lta|lon|ppa|mu|nu|xi|rho|phi|psi|chi|tau|ega|bda|gma)))_\{([^{}]*(?:\{[^{}]*\}[^{}]*)?)\}"
+)
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\\degree")
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make None of what a library raises for one input; memory that is used up is the process's end."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except MemoryError:
+            raise
+        except Exception:
+            return None
+
+    return call
+
+
+@lru_cache(maxsize=4096)
+def _expression(latex: str) -> Any:
+    """Return what math-verify's parser makes of a formula, its decimals exact, or None."""
+    latex = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", latex)
+    latex = re.sub(r"\\text\{\s*([^{}]*?)\s*\}", r" \1 ", latex)
+    latex = _SUBSCRIPT.sub(lambda found: f"{found[1]}_{{{_index(found[2])}}}", latex)
+    latex = _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", latex).replace("%", r"\cdot\frac{1}{100}")
+    parsed = latex2sympy(latex, is_real=True, normalization_config=None, conversion_config=_CONFIG)
+    if not isinstance(parsed, sympy.Expr):
+        return parsed
+    parsed = parsed.replace(lambda part: isinstance(part, AppliedUndef), _applied)
+    parsed = parsed.replace(lambda part: part.is_Float, lambda part: sympy.Rational(str(part)))
+    parsed = parsed.doit()
+    parsed = parsed.replace(lambda part: isinstance(part, sympy.Derivative), lambda part: sympy.Symbol(str(part)))
+    imaginary = {symbol: sympy.I for symbol in parsed.free_symbols if symbol.name == "i"}
+    return parsed.subs(imaginary)
+
+
+def _index(text: str) -> str:
+    return "".join(character if character.isalnum() else {"-": "m", "+": "p"}.get(character, "") for character in text)
+
+
+def _applied(call: Any) -> Any:
+    """A name before a bracket is a function of a variable or number, and a factor of anything else."""
+    argument = call.args[0]
+    if len(call.args) == 1 and not (argument.is_Symbol or argument.is_number):
+        return sympy.Symbol(str(call.func), real=True) * argument
+    return sympy.Symbol(str(call), real=True)
+
+
+_expression_of = _guarded(_expression)
+
+
+def _constant(latex: str) -> sympy.Expr | None:
+    """Return the value of a formula without variables with many digits, or None."""
+    expression = _expression_of(latex)
+    if not isinstance(expression, sympy.Expr) or expression.free_symbols:
+        return None
+    value = _value(expression, {})
+    return value if isinstance(value, sympy.Expr) else None
+
+
+def _evaluated(expression: sympy.Expr, at: dict[Any, Any]) -> Any:
+    value = expression.subs(at).doit() if at else expression
+    if not value.is_Rational:
+        value = value.evalf(_DIGITS)
+    return value if value.is_number and value.is_finite and not value.has(sympy.nan) else None
+
+
+_value = _guarded(_evaluated)
+
+
+def _near(first: Any, second: Any) -> bool:
+    """Compare values: exactly where both are exact, else but for what rounding does to so many digits."""
+    first, second = sympy.sympify(first), sympy.sympify(second)
+    if first.is_Rational and second.is_Rational:
+        return bool(first == second)
+    size = max(abs(first), abs(second))
+    return bool(abs(first - second) <= size * sympy.Float("1e-40", _DIGITS))
+
+
+def _equal(first: str, second: str) -> bool:
+    """Compare two formulas."""
+    if _plain(first) == _plain(second) and first.strip():
+        return True
+    expressions = _expression_of(first), _expression_of(second)
+    if any(expression is None for expression in expressions):
+        return False
+    if not all(isinstance(expression, sympy.Expr) for expression in expressions):
+        return bool(_verify(*expressions))
+    return bool(_equal_expressions(*expressions))
+
+
+def _compare(first: sympy.Expr, second: sympy.Expr) -> bool:
+    if first == second:
+        return not first.has(sympy.nan, sympy.zoo)
+    if first.has(sympy.oo, sympy.zoo, sympy.nan) or second.has(sympy.oo, sympy.zoo, sympy.nan):
+        return False
+    if not first.free_symbols and not second.free_symbols:
+        values = _value(first, {}), _value(second, {})
+        if None in values:
+            return False
+        if 0 in (first, second):
+            return bool((first - second).equals(0))
+        return _near(*values)
+    agreed = 0
+    for at in _points(first, second):
+        values = _value(first, at), _value(second, at)
+        if None in values or (min(at.values()) < 0 and not all(value.is_real for value in values)):
+            continue  # outside of the domain
+        if not _near(*values):
+            return False
+        agreed += 1
+    return agreed > 1 or bool(sympy.simplify(first - second) == 0)
+
+
+_equal_expressions = _guarded(_compare)
+
+
+def _points(*expressions: sympy.Expr) -> list[dict[Any, Any]]:
+    """Return values for the variables: integers where only these have meaning, else fractions, of both signs."""
+    names = sorted(set().union(*(expression.free_symbols for expression in expressions)), key=str)
+    whole = (sympy.factorial, sympy.binomial, sympy.floor, sympy.ceiling, sympy.Sum, sympy.Product, sympy.Mod)
+    integers = any(expression.has(*whole) for expression in expressions)
+    draw = random.Random(len(names))  # the same in every run
+
+    def value(negative: bool) -> sympy.Rational:
+        if integers:
+            return sympy.Integer(draw.randint(2, 13))
+        return sympy.Rational(draw.randint(20, 300), 97) * (-1 if negative and draw.random() < 0.7 else 1)
+
+    return [{name: value(negative) for name in names} for negative in (False, False, False, True, True)]
+
+
+def _same_zeros(gold: Equation, said: Equation) -> bool:
+    """Say whether two equations are the same but for a factor; if they are not, math-verify may solve both."""
+    differences = []
+    for left, right in (gold.sides, said.sides):
+        sides = _expression_of(left), _expression_of(right)
+        if not all(isinstance(side, sympy.Expr) for side in sides):
+            return False
+        differences.append(sides[0] - sides[1])
+    if bool(_proportional(*differences)):
+        return True
+    if len(set().union(*(difference.free_symbols for difference in differences))) > _MOST_UNKNOWNS:
+        return False
+    return bool(_verify(*(sympy.Eq(difference, 0, evaluate=False) for difference in differences)))
+
+
+def _constant_ratio(first: sympy.Expr, second: sympy.Expr) -> bool:
+    ratios = []
+    for at in _points(first, second):
+        values = _value(first, at), _value(second, at)
+        if None not in values and 0 not in values:
+            ratios.append(values[0] / values[1])
+    return len(ratios) > 2 and all(_near(ratio, ratios[0]) for ratio in ratios)
+
+
+_proportional = _guarded(_constant_ratio)
+_verify = _guarded(lambda gold, said: verify(gold, said, timeout_seconds=None, raise_on_error=True))
+
+
+def _verified(gold: str, said: str) -> bool:
+    """Leave the comparison of two relations to math-verify."""
+    expressions = _expression_of(gold), _expression_of(said)
+    return None not in expressions and bool(_verify(*expressions))
