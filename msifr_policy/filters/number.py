@@ -1,0 +1,524 @@
+r"""The one number that an answer shows, and whether two answers show the same one.
+
+An answer is what stands after a marker or in a box: `72`, `\$1{,}234.50`, `x = \frac{3}{4}`, `$45 - $15 = $30`,
+`18 dollars every day`, `two thousand and five`. It is read from left to right:
+
+- **Expressions** are evaluated exactly or refused, never cut: `2\sqrt{3}` and `x^6` show no number. A range (`3-5`), a
+  ratio or time (`4:30`), a date, an inequality and a tuple are none.
+- **Equations** come to their last side that is a number, whatever stands before: `a_{8} = 21` is 21.
+- **Units**, currencies and prose after the number say nothing about it, up to a word that leaves the statement
+  (`because`, `for`, `in`, `per`, ...). A second, different number before that makes the answer none: `72 apples and 3
+  pears`. So does any different number if the answer begins like a sentence: `He sells 9 eggs for 18 dollars`.
+- **Bounds and denials** (`more than 5`, `not 5`, `5?`) are none.
+
+Time is linear in the text; a text longer than `LONGEST` is read up to its first line end, if at all.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Final
+
+import msgspec
+
+from msifr_policy.filters.expressions import Expression, Refused, Token, begins_operand, bits, tokens_of
+from msifr_policy.filters.literals import SCALES, words, words_value
+
+LONGEST: Final = 4000
+"""Characters of the longest answer that is read."""
+
+
+class Number(msgspec.Struct, frozen=True):
+    """A number as an answer shows it."""
+
+    value: Fraction
+    """What is shown: 50 for `50%`."""
+
+    percent: bool = False
+    """Whether it is marked as a percentage."""
+
+    exact: Fraction | None = None
+    r"""What `value` was rounded from, if that stands before it: a third, for `\frac{1}{3} \approx 0.33`."""
+
+
+def read_number(text: str, *, sentence: bool = False) -> Number | None:
+    """Return the one number that an answer shows, or None if it shows none, several, or what is not evaluated.
+
+    In a `sentence` a final exclamation mark is a mark; elsewhere `5!` is a factorial.
+    """
+    if len(text) > LONGEST:
+        text = text.lstrip().partition("\n")[0]
+        if len(text) > LONGEST:
+            return None
+    try:
+        return _Statement(_unwrapped(tokens_of(text)), sentence=sentence).number()
+    except Refused:
+        return None
+
+
+def parse_number(text: str, *, sentence: bool = False) -> Fraction | None:
+    """Return the value of the one number that an answer shows, exactly, or None: see `read_number`.
+
+    A percentage counts as shown: `50%` is 50.
+    """
+    number = read_number(text, sentence=sentence)
+    return None if number is None else number.value
+
+
+def same_number(gold: str, answer: str, *, sentence: bool = False) -> bool:
+    r"""Say whether an answer shows the number that the gold answer shows.
+
+    A percent sign that only one of them has may be a unit left away or a hundredth: `50%` is the same as 50 and as
+    0.5, and `0.5` as `50%`, but `50` is not `0.5`. An answer that shows an exact value and what it rounds to
+    (`\frac{1}{3} \approx 0.33`) shows both.
+    """
+    wanted, shown = read_number(gold), read_number(answer, sentence=sentence)
+    if wanted is None or shown is None:
+        return False
+    if wanted.value in (shown.value, shown.exact):
+        return True
+    if wanted.percent != shown.percent:
+        plain, percent = (shown, wanted) if wanted.percent else (wanted, shown)
+        return plain.value * 100 == percent.value
+    return False
+
+
+_LEAD = frozenset(
+    words(
+        "the a an is are was were be will would equal equals about approximately approx around roughly nearly "
+        "almost exactly precisely only just so thus hence therefore total sum result answer value final of rs usd "
+        "eur gbp cad aud inr cny rmb jpy us hk ca au nz sgd chf it its that this there simply indeed now then "
+        "finally overall correct which equivalently namely or get we have i.e circa ca est yes"
+    )
+)
+"""Words before a number that make no sentence of their own: what follows the number is a remark."""
+
+_DENIALS = frozenset(
+    words(
+        "not no never neither nor cannot can't isn't aren't wasn't doesn't don't didn't won't without unknown "
+        "none more less fewer greater larger smaller higher lower least most over under above below beyond "
+        "between either unless until nicht kein keine"
+    )
+)
+
+_LEAVES = frozenset(
+    words(
+        "because since as for from in into on onto at per each every of out off with within when where while "
+        "which who whose that than this these those after before during if given but so hence thus therefore "
+        "although though since about into among across via through throughout against until till not rather "
+        "instead more less fewer only making leaving meaning having being assuming considering including "
+        "excluding remaining left based using compared total altogether overall is are was were by to times plus "
+        "minus over divided multiplied his her their its our my your the weil denn da für pro im aus von mit wenn "
+        "parce car pour par sur dans porque para por en de del"
+    )
+)
+"""Words after a number that leave the statement: what follows is a remark."""
+
+_ARITHMETIC = frozenset(words("times plus minus over divided multiplied to by of through modulo mod remainder choose"))
+_UNIT_LETTERS = frozenset("mgshLlWJNVACFKΩ")
+_GLUED_LETTERS = frozenset("mgshLl")
+_GLUED_UNITS = frozenset(
+    words(
+        "cm mm km nm dm kg mg ug ml mL cl dl ft in yd mi lb lbs oz hr hrs min mins sec secs ms ns am pm mph kph "
+        "kmh kwh kW kV mV MW GW kJ MJ kN Pa kPa Hz kHz MHz GHz GB MB KB TB kB gb mb tb USD EUR GBP CAD AUD INR "
+        "RMB CNY JPY usd eur gbp sq cc mol rpm psi kcal cal bps dB eV yr yrs wk wks pts ct cts px pt"
+    )
+)
+_GLUED_SCALES = {"k": 10**3, "M": 10**6, "mn": 10**6, "mln": 10**6, "B": 10**9, "bn": 10**9}
+_PLURALS = {f"{word}s": value for word, value in SCALES.items() if word != "dozen"}
+_CHINESE_SCALES = {
+    "万亿": 10**12,
+    "百万": 10**6,
+    "千万": 10**7,
+    "十亿": 10**9,
+    "亿": 10**8,
+    "万": 10**4,
+    "億": 10**8,
+    "萬": 10**4,
+}
+_CHINESE_LEAVES = ("因为", "所以", "由于", "每", "其中", "除以", "的")
+_ENDS = frozenset((".", "line"))
+_RELATIONS = frozenset(("=", "about", "other", "arrow"))
+_PARTS = frozenset((",", ":", "?", ".", "line", "dash"))
+"""Marks that part one equation from what precedes it."""
+_CONNECTIVES = frozenset(words("and or because since where if when which while so but as with for und et y"))
+_ABBREVIATIONS = frozenset(words("rs approx ca est i.e no"))
+_MOST_WORDS = 24  # of a number in words
+_MOST_SCALED_BITS = 70_000
+_OPERATORS = frozenset(("+", "-", "–", "*", "/", "^", "!", "_"))
+
+
+class _Statement:
+    """Reads the tokens of one answer from left to right; see the module."""
+
+    def __init__(self, tokens: Sequence[Token], *, sentence: bool) -> None:
+        self._tokens = tokens
+        self._position = 0
+        self._expression = Expression(tokens, sentence=sentence)
+        self._closings = _closings(tokens)
+        self._relations = _relations(tokens)
+        self._digits = any(token.kind == "number" for token in tokens)
+        self._claim: Number | None = None
+        self._side: Number | None = None  # what stood before the last relation, if that is a number
+        self._rounded = False  # whether the last relation is an approximate one
+        self._free = False  # whether words before the number may make it one of several of a sentence
+
+    def number(self) -> Number | None:
+        """Return the number that the answer shows; raises `Refused` for one that is not evaluated, or several."""
+        going = True
+        while going and self._position < len(self._tokens):
+            if self._relations[self._position] is not None:
+                self._pass_side()
+            elif (number := self._next_number()) is not None:
+                self._claimed(number)
+            else:
+                going = self._pass(self._tokens[self._position])
+        return self._claim or self._side
+
+    def _token(self, ahead: int = 0) -> Token | None:
+        position = self._position + ahead
+        return self._tokens[position] if 0 <= position < len(self._tokens) else None
+
+    def _kind(self, ahead: int = 0) -> str:
+        token = self._token(ahead)
+        return "" if token is None else token.kind
+
+    def _word(self, ahead: int = 0) -> str:
+        """Return the word there in lower case; empty if there is none."""
+        token = self._token(ahead)
+        return token.text.lower() if token is not None and token.kind == "word" else ""
+
+    # The sides of equations.
+
+    def _pass_side(self) -> None:
+        """Go behind the next relation."""
+        start, relation = self._position, self._relations[self._position] or 0
+        kind = self._tokens[relation].kind
+        if kind == "other" or relation + 1 == len(self._tokens):
+            raise Refused
+        side = self._clean_side(start, relation)
+        self._side, self._rounded = side or self._side, kind == "about" and side is not None
+        self._position = relation + 1
+        if self._claim is None:
+            self._free = False
+
+    def _clean_side(self, start: int, end: int) -> Number | None:
+        """Return the number that these tokens show, units and usual words aside; None if they are anything else."""
+        self._position = start
+        while self._position < end and self._word() in _LEAD:
+            self._position += 1
+        try:
+            number = self._next_number()
+        except Refused:
+            return None
+        rest = self._tokens[self._position : end]
+        return number if all(token.kind in ("word", "/") for token in rest) else None
+
+    # Numbers.
+
+    def _next_number(self) -> Number | None:
+        """Read the number that begins here, with its sign, scale and percent sign; None if none does."""
+        start, sign = self._position, 1
+        if self._word() in ("minus", "negative"):
+            sign = -1
+            self._position += 1
+        if self._begins_expression():
+            self._check_before(start)
+            value = self._expression.evaluate(self._position)
+            self._position = self._expression.position
+        elif (spelled := words_value(self._words())) is not None and self._counts(spelled[0]):
+            value = spelled[0]
+            self._position += spelled[1]
+        else:
+            self._position = start
+            return None
+        value = self._scaled(sign * value)
+        percent = self._is_percent()
+        self._check_after()
+        return Number(value, percent, self._rounded_from(value))
+
+    def _begins_expression(self) -> bool:
+        token = self._token()
+        if token is None or token.kind == "(":
+            return token is not None and not self._is_remark()
+        if token.kind == "|":
+            signed = self._kind(1) in ("+", "-") and begins_operand(self._token(2))
+            return not token.blank_after and (begins_operand(self._token(1)) or signed)
+        if token.kind in ("+", "-", "–"):
+            return begins_operand(self._token(1)) or self._kind(1) == "|"
+        return begins_operand(token)
+
+    def _is_remark(self) -> bool:
+        """Say whether the parenthesis here holds words only, or stands apart behind the number."""
+        token, closing = self._tokens[self._position], self._closings[self._position]
+        if self._claim is not None:
+            return token.spaced
+        inside = self._tokens[self._position : closing]
+        return any(part.kind == "word" for part in inside) and not any(part.kind == "number" for part in inside)
+
+    def _words(self) -> list[str]:
+        """Return the next words in lower case, as many as a number can have."""
+        words = []
+        for ahead in range(_MOST_WORDS):
+            word = self._word(ahead) or ("a" if self._is_article(ahead) else "")
+            if not word:
+                break
+            words.append(word)
+        return words
+
+    def _is_article(self, ahead: int = 0) -> bool:
+        token = self._token(ahead)
+        return token is not None and token.kind == "variable" and token.text in ("a", "A") and token.blank_after
+
+    def _counts(self, value: Fraction) -> bool:
+        """Say whether a number in words is meant as one here: not in `one of them is 5`, nor in a remark."""
+        if self._claim is None:
+            return value != 1 or not self._digits
+        return value != 1 and (self._word(-1) in ("and", "or") or self._kind(-1) == ",")
+
+    def _check_before(self, start: int) -> None:
+        """Refuse a number that belongs to what stands before it: `x^6`, `x5`, `p - 30`."""
+        if start == 0:
+            return
+        token, before = self._tokens[start], self._tokens[start - 1]
+        if before.kind == "variable" and not (before.text in ("a", "A") and token.spaced):
+            raise Refused
+        if before.kind in _OPERATORS and not (before.kind == "_" and start == 1):
+            raise Refused
+        if token.kind in ("+", "-", "–"):
+            if before.kind in ("number", ")", "}", "%", "ordinal"):
+                raise Refused
+            if before.kind == "word" and (token.blank_after or not token.spaced):
+                raise Refused
+        elif before.kind == "word" and not token.spaced and before.text.isascii() and before.text.lower() not in _LEAD:
+            raise Refused
+
+    def _scaled(self, value: Fraction) -> Fraction:
+        """Return the value with what multiplies it: `3 million`, `3k`, `2 and a half million`."""
+        if [self._word(), "a" if self._is_article(1) else "", self._word(2)][:2] == ["and", "a"]:
+            part = {"half": 2, "third": 3, "quarter": 4}.get(self._word(2))
+            if part is not None:
+                value += Fraction(1 if value >= 0 else -1, part)
+                self._position += 3
+        token = self._token()
+        if token is None:
+            return value
+        if not token.spaced and token.text in _GLUED_SCALES and self._kind(1) not in ("^", "("):
+            self._position += 1
+            return value * _GLUED_SCALES[token.text]
+        for name, factor in _CHINESE_SCALES.items():
+            if token.text.startswith(name):
+                self._position += 1 if token.text == name else 0
+                return value * factor
+        while (scale := SCALES.get(self._word()) or _PLURALS.get(self._word())) is not None:
+            value *= scale
+            self._position += 1
+            if bits(value) > _MOST_SCALED_BITS:
+                raise Refused
+        return value
+
+    def _is_percent(self) -> bool:
+        if self._kind() == "%" or self._word() in ("percent", "percentage", "pct"):
+            self._position += 1
+            return True
+        if self._word() == "per" and self._word(1) == "cent":
+            self._position += 2
+            return True
+        return False
+
+    def _check_after(self) -> None:
+        """Refuse a number that goes on as something that is not understood: `5x`, `5 x`, `2e`, `5?`."""
+        token = self._token()
+        if token is None:
+            return
+        if token.kind in ("?", "%", "^", "*", "+"):
+            raise Refused
+        if token.kind == "variable":
+            self._check_letter(token)
+        elif token.kind == "word" and not token.spaced and token.text.isascii():
+            if len(token.text) < 4 and token.text not in _GLUED_UNITS:
+                raise Refused
+        elif token.kind == "word" and token.text.lower() in ("squared", "cubed"):
+            raise Refused
+
+    def _check_letter(self, token: Token) -> None:
+        if self._is_article() and token.spaced:
+            return
+        if token.text in "ap" and self._kind(1) == "." and self._token(2) is not None:
+            return  # 5 p.m.
+        if token.text not in (_UNIT_LETTERS if token.spaced else _GLUED_LETTERS):
+            raise Refused
+
+    def _rounded_from(self, value: Fraction) -> Fraction | None:
+        """Return the exact value that stood before an approximate relation, if `value` is its rounding."""
+        if not self._rounded or self._side is None:
+            return None
+        shown = self._tokens[self._position - 1].text
+        decimals = len(shown.partition(".")[2]) if shown[:1].isdigit() or shown[:1] == "." else 0
+        return self._side.value if abs(self._side.value - value) * 10**decimals <= 1 else None
+
+    def _claimed(self, number: Number) -> None:
+        """Take note of a number; refuse it beside a different one."""
+        if self._claim is None:
+            self._claim = number
+        elif (self._claim.value, self._claim.percent) != (number.value, number.percent):
+            raise Refused
+
+    # Words and marks.
+
+    def _pass(self, token: Token) -> bool:
+        """Go past a token that begins no number, and say whether to read on."""
+        self._position += 1
+        if token.kind == "word":
+            return self._pass_word(token)
+        if token.kind == "variable":
+            return self._pass_variable(token)
+        if token.kind == "(":
+            return self._pass_remark(self._position - 1)
+        if token.kind in _OPERATORS:
+            return self._pass_operator(token)
+        return self._pass_mark(token)
+
+    def _pass_word(self, token: Token) -> bool:
+        word = token.text.lower()
+        if self._claim is None:
+            if word in _DENIALS or word.endswith("n't"):
+                raise Refused
+            self._free = self._free or word not in _LEAD
+            return True
+        if word in _ARITHMETIC or word in ("out", "up"):
+            linked = self._word() in ("by", "of", "to")
+            if self._begins_expression() or (linked and begins_operand(self._token(1))):
+                raise Refused
+        leaves = word in _LEAVES or any(part in word for part in _CHINESE_LEAVES)
+        return self._free or not leaves
+
+    def _pass_variable(self, token: Token) -> bool:
+        if self._claim is not None:
+            # A unit, or a word of prose: 5 N m, 5 a day, 5 p.m.
+            if (token.text in _UNIT_LETTERS and token.blank_after) or self._token() is None:
+                return True
+            if token.text in ("a", "A", "p", "I") and token.spaced:
+                return self._free
+            if token.text in _UNIT_LETTERS:
+                return True
+            raise Refused
+        if self._kind() in _OPERATORS or (self._kind() == "(" and not self._tokens[self._position].spaced):
+            raise Refused
+        self._free = True
+        return True
+
+    def _pass_remark(self, start: int) -> bool:
+        closing = self._closings[start]
+        if closing == len(self._tokens):
+            return self._claim is None
+        if self._claim is not None and closing > start + 1 and self._differs(start + 1, closing):
+            raise Refused
+        self._position = closing + 1
+        return True
+
+    def _differs(self, start: int, end: int) -> bool:
+        """Say whether these tokens are one expression with another value than the number read."""
+        try:
+            value = self._expression.evaluate(start)
+        except Refused:
+            return False
+        claim = self._claim
+        return claim is not None and self._expression.position == end and value != claim.value
+
+    def _pass_operator(self, token: Token) -> bool:
+        before = self._tokens[self._position - 2] if self._position > 1 else None
+        following = self._token()
+        if token.kind == "!":
+            return True
+        if token.kind == "_" and (before is None or following is None):
+            return True  # Markdown
+        if following is not None and following.kind == "word" and token.kind in ("-", "–"):
+            if token.blank_after and self._claim is not None:
+                return self._free  # a dash of prose
+            if before is None or self._claim is not None:
+                return True  # a bullet; a 5-year plan
+        if self._claim is None or before is None:
+            raise Refused
+        if token.kind == "^" and (before.kind == "word" or before.text in _UNIT_LETTERS):
+            return self._pass_unit_power()
+        unit = following is not None and (following.kind == "word" or following.text in _UNIT_LETTERS)
+        if unit and token.kind in ("/", "*"):
+            return True  # km/h
+        raise Refused
+
+    def _pass_unit_power(self) -> bool:
+        braced = self._kind() == "{"
+        self._position += braced
+        self._position += self._kind() == "-"
+        if self._kind() != "number":
+            raise Refused
+        self._position += 1
+        if braced and self._kind() != "}":
+            raise Refused
+        self._position += braced
+        return True
+
+    def _pass_mark(self, token: Token) -> bool:
+        if token.kind in ("ordinal", ","):
+            return True
+        before = self._tokens[self._position - 2] if self._position > 1 else None
+        if self._claim is None:
+            return self._pass_mark_before(token, before)
+        if token.kind in (":", "dash") and begins_operand(self._token()) and not token.blank_after:
+            raise Refused
+        if token.kind == ":" and begins_operand(self._token()):
+            raise Refused
+        if token.kind in ("?", "bad"):
+            raise Refused
+        listed = token.kind in _ENDS and before is self._tokens[0] and before.text.isdigit() and len(before.text) < 3
+        if listed and begins_operand(self._token()):
+            raise Refused  # 1. 42: the first of a list
+        return token.kind == "%" or (token.kind == "dash" and self._free)
+
+    def _pass_mark_before(self, token: Token, before: Token | None) -> bool:
+        if token.kind in (":", "dash"):
+            self._free = False
+            return True
+        if token.kind in _ENDS:
+            abbreviated = before is not None and before.text.lower() in _ABBREVIATIONS
+            return before is None or abbreviated or before.kind in (":", "=", "about", "arrow", ".", "line")
+        if token.kind == "|":
+            return True  # a table
+        raise Refused
+
+
+def _unwrapped(tokens: list[Token]) -> list[Token]:
+    """Return the tokens without a parenthesis around all of an equation."""
+    wrapped = bool(tokens) and tokens[0].kind == "(" and _closings(tokens)[0] == len(tokens) - 1
+    return tokens[1:-1] if wrapped and any(token.kind in _RELATIONS for token in tokens) else tokens
+
+
+def _closings(tokens: Sequence[Token]) -> list[int]:
+    """Return for each opening parenthesis the position of its closing one; the number of tokens where there is none."""
+    closings = [len(tokens)] * len(tokens)
+    opened = []
+    for position, token in enumerate(tokens):
+        if token.kind == "(":
+            opened.append(position)
+        elif token.kind == ")" and opened:
+            closings[opened.pop()] = position
+    return closings
+
+
+def _relations(tokens: Sequence[Token]) -> list[int | None]:
+    """Return for each token the position of the relation whose left side it is part of, if it is part of one."""
+    relations: list[int | None] = [None] * len(tokens)
+    relation, depth = None, 0
+    for position in range(len(tokens) - 1, -1, -1):
+        token = tokens[position]
+        if token.kind in (")", "}"):
+            depth += 1
+        elif token.kind in ("(", "{"):
+            depth = max(depth - 1, 0)
+        if depth == 0:
+            if token.kind in _RELATIONS:
+                relation = position
+            elif token.kind in _PARTS or (token.kind == "word" and token.text.lower() in _CONNECTIVES):
+                relation = None
+            relations[position] = relation
+    return relations
