@@ -9,7 +9,9 @@ from types import FunctionType, ModuleType
 
 import pytest
 
+from msifr_policy.testing.validators import check_chunking, check_memory
 from msifr_policy.validators import Repetition, Verdict
+from msifr_policy.validators.repetition import loop_kind
 
 
 def draw_from(letters: str, k: int, seed: int) -> str:
@@ -25,12 +27,19 @@ def scores(text: str, rule: Repetition | None = None) -> dict[str, float]:
     return dict(zip(rule.columns, rule.start("").feed(text).scores, strict=True))
 
 
-@pytest.mark.parametrize("period", [2, 7, 31, 64, 100, 333, 1000, 1900])
-@pytest.mark.parametrize("before", [0, 1, 500, 9000])
+def sentences(n: int, seed: int = 0) -> str:
+    """`n` characters of made-up words, a full stop now and then."""
+    draw = Random(seed)  # noqa: S311 (not for secrets)
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 9))) for _ in range(n)]
+    return " ".join(word + "." * (draw.random() < 0.1) for word in words)[: n - 1] + " "
+
+
+@pytest.mark.parametrize("period", [9, 31, 64, 100, 333, 1000, 1900, 1984, 1985, 2048, 2500, 4095, 7000, 14_300])
+@pytest.mark.parametrize("before", [0, 1, 500, 9000, 20_000])
 def test_a_loop_is_measured(period: int, before: int) -> None:
     """Period, length and repeats are exact at the last look, whatever comes before."""
-    unit = "xy" + draw_from("abcdefghij klmnop", period - 2, period)
-    text = PROSE[:before] + unit * (6000 // period)
+    unit = sentences(period, period)
+    text = PROSE[:before] + unit * max(3, 6000 // period)
     seen = scores(text)
     end = len(text) - len(text) % 64
     assert seen["period"] == period
@@ -59,26 +68,165 @@ def test_the_verdict_lasts_as_long_as_the_loop() -> None:
     assert after.scores[4] >= 500
 
 
+EQUAL = {
+    "zeros": "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0],\n",
+    "floats": "    [0.0, 0.0, 0.0],\n",
+    "a table": "| yes | no | not available |\n",
+    "CSV": "red,green,blue\n",
+    "CSV of several words": '"not available","not yet known","no"\n',
+    "tabs": "not available\tnone\tnot known\n",
+    "a list": '["x", "x"],\n',
+    "truth values": "True, False, True\n",
+    "base64": "QUFB" * 19 + "\n",
+    "DNA": "ATGCAT" * 10 + "\n",
+    "codons": "CAG CAG CAG CAG\n",
+    "bytes": "de ad 00 ff\n",
+    "a picture": "  /\\_/\\ ( o.o )  \n",
+    "boxes": "+----+----+\n|    |    |\n",
+    "a board": "o x o x o x o x\n",
+    "HTML": "<tr><td>0</td><td>not set</td></tr>\n",
+    "JSON": '{"x": 0, "y": 0},\n',
+    "LaTeX": "a & 0 & \\alpha \\\\ \\hline\n",
+    "SQL": "(0, 'none', NULL),\n",
+    "code": "    row.append(0)\n",
+    "YAML": "  - not\n",
+}
+CELLS = {
+    "ones": "1, ",
+    "quoted": '"red", ',
+    "words": "red, ",
+    "one letter": "A",
+    "zeros": "0",
+    "rule": "-",
+    "base64": "QUFBRUJC",
+    "DNA": "CAG",
+    "codons": "CAG ",
+    "bits": "01",
+    "bytes": "00 FF ",
+    "tags": "<td>0</td>",
+    "tagged words": "<td>not known</td>",
+    "JSON": '{"name": "", "value": null}, ',
+    "placeholders": "(?, ?), ",
+    "sum": "1 + ",
+    "emoji": "⬜⬛",
+    "cards": "K♠ Q♠ ",
+}
+
+
+@pytest.mark.parametrize("row", EQUAL.values(), ids=EQUAL)
+def test_equal_rows_may_be_an_answer(row: str) -> None:
+    """A hundred times a hundred zeros are an answer; a megabyte of rows is none."""
+    unit = row * (9000 // len(row))
+    state = Repetition().start("")
+    evidence = state.feed("Here they are:\n" + unit)
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert evidence.scores[0] == evidence.scores[4] == 0
+    assert evidence.scores[3] >= len(unit) - 64 - len(row)
+    assert state.feed(unit * 2).verdict is Verdict.DEAD
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_equal_cells_may_be_an_answer(cell: str) -> None:
+    unit = cell * (2500 // len(cell))
+    state = Repetition().start("")
+    evidence = state.feed("Here they are: " + unit)
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert evidence.scores[0] == evidence.scores[4] == 0
+    assert evidence.scores[3] >= len(unit) - 64 - len(cell)
+    assert state.feed(unit).verdict is Verdict.DEAD
+
+
 @pytest.mark.parametrize(
-    "text",
+    "period",
     [
-        "-" * 900,
-        "=" * 900,
-        " " * 900,
-        "|---|---|" * 90,
-        "0" * 900,
-        "\n" * 900,
-        "0, " * 300,
-        "| 0 | 0 |\n" * 80,
+        "Row, row, row your boat,\nGently down the stream,\nMerrily, merrily, merrily,\nLife is but a dream;\n",
+        "La la la, sing along\n",
+        "- not applicable\n",
+        r"\frac{1}{3} \log \frac{1}{3} + ",
+        "(a + b) * (a + b) * ",
     ],
 )
-def test_trivial_loops_are_left_alone_until_long(text: str) -> None:
-    """Rules, blanks, zeros and tables of them may be long."""
-    seen = scores(text)
-    assert seen["loop"] == 0
-    assert seen["trivial"] >= len(text) - 64 - 1
-    assert Repetition().start("").feed(text).verdict is Verdict.UNKNOWN
-    assert Repetition().start("").feed(text + text).verdict is Verdict.DEAD
+def test_refrains_and_equal_terms_may_be_said_more_often(period: str) -> None:
+    state = Repetition().start("")
+    assert state.feed(period * (1000 // len(period))).verdict is Verdict.UNKNOWN
+    assert state.feed(period * (1000 // len(period))).verdict is Verdict.DEAD
+
+
+@pytest.mark.parametrize("blank", ["\n", " ", "\t", " \n", "\u00a0", "\u3000\n"])
+def test_white_space_is_no_answer(blank: str) -> None:
+    state = Repetition().start("")
+    assert state.feed(blank * (900 // len(blank))).verdict is Verdict.UNKNOWN
+    assert state.feed(blank * 300).verdict is Verdict.DEAD
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "again ",
+        "The answer is 42. ",
+        "Wait, no. ",
+        "Wait, let me check that once more.\n\n",
+        "It isn't so, and we'll see why.\n",
+        r"I'll use \boxed{460}. ",
+        "Then $a^2 = b^2 + c^2$ as we know, and so we get $a^2 = b^2$ again.\n",
+        "Это неправильно. ",
+        "Noch einmal von vorn, bitte. ",
+        "这不对，我们再试一次。",
+        "これは正しいです。",
+        "다시 확인해 보겠습니다. ",
+        "ลองอีกครั้งหนึ่ง",
+        "دعنا نتحقق مرة أخرى. ",
+        "आइए फिर से जांच करें। ",
+        "Hãy kiểm tra lại. ",
+    ],
+)
+def test_words_in_a_row_are_text(sentence: str) -> None:
+    """Of whatever script; a period cut anywhere is of the same kind."""
+    assert Repetition().start("").feed("Well, " + sentence * (500 // len(sentence) + 1)).verdict is Verdict.DEAD
+    for cut in range(len(sentence)):
+        assert loop_kind(sentence[cut:] + sentence[:cut]) == "text", cut
+
+
+@pytest.mark.parametrize(
+    "counted", ["    row_{i} = compute(data[{i}], weight)\n", "Case {i} leaves {i}, which is odd. "]
+)
+@pytest.mark.parametrize("n", [20, 92, 250])
+def test_a_block_that_counts_within_is_a_loop(counted: str, n: int) -> None:
+    """A block of up to some ten thousand characters, each time the same; one that goes on counting is none."""
+    block = "".join(counted.replace("{i}", str(i)) for i in range(n))
+    state = Repetition().start("")
+    assert state.feed(PROSE[:3000] + block * 2).verdict is Verdict.UNKNOWN
+    assert state.feed(block * 2).verdict is Verdict.DEAD
+    going_on = "".join(counted.replace("{i}", str(i)) for i in range(5 * n))
+    assert scores(going_on)["loop"] == 0
+
+
+def test_a_period_of_nearly_equal_halves_is_found_whole() -> None:
+    """The nearest earlier occurrence is half a period away and is not followed for long."""
+    half = sentences(3500, 7)
+    block = half + "So it is odd. " + half + "So it is even. "
+    state = Repetition().start("")
+    state.feed(PROSE[:1000] + block * 3)
+    evidence = state.feed(block)
+    assert (evidence.verdict, evidence.scores[2]) == (Verdict.DEAD, len(block))
+
+
+def test_a_passage_that_comes_again_is_no_loop() -> None:
+    """A long passage told again after others, as in a refrain, may begin like a period but does not go on as one."""
+    verses = [sentences(900, seed) for seed in range(12)]
+    refrain = sentences(1500, 99)
+    state = Repetition().start("")
+    for verse in verses:
+        evidence = state.feed(verse + refrain)
+        assert (evidence.verdict, evidence.scores[0]) == (Verdict.UNKNOWN, 0)
+
+
+@pytest.mark.parametrize("period", [1500, 3000, 9000])
+def test_chunking_and_memory_hold_for_long_periods(period: int) -> None:
+    """However the text is cut, a long period is found at the same place; no more is kept than the windows."""
+    unit = sentences(period)
+    check_chunking(Repetition(), PROSE[:700] + unit * 3 + unit[: period // 3] + PROSE[:900], seed=period)
+    check_memory(Repetition(), unit)
 
 
 def test_text_without_a_loop() -> None:
