@@ -15,11 +15,16 @@ from msifr_policy.filters.number import LONGEST, read_number
 _ITEM = re.compile(
     r"""
     (?<!\S) (?P<line> (?<![^\n])[ \t]*+ )?+ (?:[-*•>]\s)?+ (?:\*\*)?+
-    (?: \(\ ?(?P<inside>[A-Za-z])\ ?\) | (?P<letter>[A-Za-z])(?P<mark>[.):、]) ) (?:\*\*)?+ (?P<sign>[.:]?)
+    (?: [(（]\ ?(?P<inside>[A-Za-z])\ ?[)）] | (?P<letter>[A-Za-zＡ-Ｚ])(?P<mark>[.):、．：）]) ) (?:\*\*)?+ (?P<sign>[.:]?)
     """,
     re.VERBOSE,
 )
 _FEWEST_INLINE: Final = 3  # choices like `A. one B. two C. three` in a line; two may be initials
+_TYPESET_LETTER = re.compile(
+    r"(?:\\q?quad\s*+)*+\\(?:text(?:bf|rm)?|math(?:bf|rm))\s?"
+    r"\{\s?(\([A-Z]\)|[A-Z][.):])[\s~]?\}(?:\\[ ,])?"
+)
+_JOINS = re.compile(r"(?:^|(?<=[\s,;]))(?:or|and)\s?$|^\.$|\$$(?<!\$.\$)")
 _FAR: Final = 200
 """Characters from the last choice of a list in lines from which on another list is one of its own."""
 _BETWEEN = " \t\n,;/|*"
@@ -39,6 +44,7 @@ def options_of(prompt: str) -> dict[str, str]:
     They are lettered from A without a gap, in one of the usual styles (`A.`, `A)`, `(A)`, `A:`), each on a line of its
     own or one after another. Of several such lists the last counts: earlier ones belong to examples.
     """
+    prompt = _TYPESET_LETTER.sub(r" \1 ", prompt)
     items = [
         _Item(
             letter.upper(), f"{letter.islower()}{match['mark']}", match.start(), match.end(), match["line"] is not None
@@ -65,7 +71,7 @@ def _last_list(prompt: str, items: list[_Item], *, fewest: int) -> list[_Item]:
         elif run and len(run) < len(ascii_uppercase) and item.letter == ascii_uppercase[len(run)]:
             run.append(item)
     for run in reversed(runs):
-        enough = len(run) >= (fewest if run[0].mark[-1] in ".:、" else 2)
+        enough = len(run) >= (fewest if run[0].mark[-1] in ".:、．：" else 2)
         if enough and all(_texts(prompt, run)):
             return run
     return []
@@ -77,8 +83,7 @@ def _texts(prompt: str, run: list[_Item]) -> list[str]:
         return []
     line_end = prompt.find("\n", run[-1].end)
     ends = [item.start for item in run[1:]] + [len(prompt) if line_end < 0 else line_end]
-    texts = (prompt[item.end : end].strip(_BETWEEN) for item, end in zip(run, ends, strict=True))
-    return ["" if text.lower() in ("or", "and", ".") else text for text in texts]
+    return [_JOINS.sub("", prompt[item.end : end]).strip(_BETWEEN) for item, end in zip(run, ends, strict=True)]
 
 
 _LEAD = frozenset(
@@ -87,13 +92,15 @@ _LEAD = frozenset(
         "likely probably clearly definitely indeed therefore thus so hence then it that this i we think believe choose "
         "select pick chose selected picked go with my our to of question statement solution closest alternative "
         "das die der richtige antwort ist option la el le respuesta réponse correcta correcte es est "
-        "答案 答案是 答案为 选 选择 选项 应选 故选 正确答案 正确答案是 正确答案为 所以答案是 因此答案是 是 为"
+        "it's that's there's approximately about roughly exactly"
     )
 )
 """Words before a letter that say no more than that it is the answer."""
 
+_CHINESE_LEAD = re.compile(r"[答案选]|[是为]$")
 _NAMES = frozenset(words("option choice letter answer alternative options 选项 选 答案"))
 _DENIALS = frozenset(words("not no never neither nor none cannot isn't aren't wasn't incorrect wrong false unlikely"))
+_CHINESE_DENIAL = re.compile(r"[不非错無无]")
 _LEAVES = frozenset(
     words(
         "because since as for which who that where when while with given but however although though if in on from by "
@@ -106,6 +113,8 @@ _WRAPPER = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|boxed|fbox|boldsymbol|bf|rm|quad|qquad)(?![A-Za-z])"
     r"|\\[()\[\],;:!_\ ]|[{}$*`_\"~]"
 )
+_SCRIPTS = re.compile(r"(?<=[぀-ヿ一-鿿가-힣])(?=[A-Za-z(])|(?<=[A-Za-z)])(?=[぀-ヿ一-鿿가-힣])")
+"""Where Latin letters and East Asian ones meet without a blank."""
 _TOKEN = re.compile(
     r"""
     (?<!\w)\(\s{0,3}(?P<inside>[A-Za-z])\s{0,3}\)
@@ -142,7 +151,7 @@ def choice_of(text: str, options: Mapping[str, str] | None = None) -> str | None
     named = _by_text(text, options)
     if named is not None and _normal(text).upper() not in options:
         return named
-    clean = _WRAPPER.sub(" ", plain(text)).strip()
+    clean = _SCRIPTS.sub(" ", _WRAPPER.sub(" ", plain(text))).strip()
     reader = _Reader(clean, options)
     return reader.letter() or (None if reader.several else _by_number(clean[reader.lead_end :], options))
 
@@ -161,13 +170,21 @@ def _by_text(text: str, options: Mapping[str, str]) -> str | None:
 
 
 def _by_number(text: str, options: Mapping[str, str]) -> str | None:
-    """Return the only choice that shows the number that this text shows, whatever the units."""
+    """Return the only choice that shows the number that this text shows; one of both may leave the unit away."""
     number = read_number(text, sentence=True) if options else None
     if number is None:
         return None
     shown = {letter: read_number(option, sentence=True) for letter, option in options.items()}
     found = [letter for letter, other in shown.items() if other is not None and other.value == number.value]
-    return found[0] if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    option = options[found[0]]
+    same_unit = not (_has_words(text) and _has_words(option)) or f" {_normal(option)} " in f" {_normal(text)} "
+    return found[0] if same_unit else None
+
+
+def _has_words(text: str) -> bool:
+    return re.search(r"[^\W\d_]", re.sub(r"\\[A-Za-z]++", "", text)) is not None
 
 
 class _Reader:
@@ -193,17 +210,25 @@ class _Reader:
             if token.kind == "stop":
                 break
             word = token.text.lower()
-            if token.kind == "word" and (word in _DENIALS or word.endswith("n't")):
+            if token.kind == "word" and _denies(word):
                 self.several = True
                 break
-            if plainly and (word in _LEAD or token.text in tuple(":：,-#=>")):
+            leads = word in _LEAD or _CHINESE_LEAD.search(word) is not None or word in tuple(":,-#=><[")
+            if plainly and leads:
                 self.lead_end = token.end
             elif plainly:
                 plainly = False
-                named = _by_text(self._text[self.lead_end :].partition("\n")[0], self._options)
+                named = self._by_rest(position)
                 if named is not None:
                     return named
         return None
+
+    def _by_rest(self, position: int) -> str | None:
+        """Return the choice whose text stands from a token to the end of the line, or to where a remark begins."""
+        start = self._at(position).start
+        named = _by_text(self._text[start:].partition("\n")[0], self._options)
+        remark = (token.start for token in self._tokens[position:] if token.kind == "stop" or token.text in _LEAVES)
+        return named or _by_text(self._text[start : next(remark, start)], self._options)
 
     def _at(self, position: int) -> _Token:
         end = len(self._text)
@@ -227,7 +252,7 @@ class _Reader:
             return letter
         if not plainly or token.text.islower():
             return None
-        ended = after.kind == "stop" or after.text in tuple(".:,;-–—/&=?)|(")
+        ended = after.kind == "stop" or after.text in tuple(".:,;-–—/&=?)|(]>\\") or not after.text.isascii()
         goes_on = after.text.lower() in _LEAVES | {"is", "and", "or"} and token.text not in ("A", "I")
         coordinated = after.text.lower() in ("and", "or", "is", "because") and token.text == "A"
         return letter if ended or goes_on or coordinated or self._own_text_end(letter, token.end) > token.end else None
@@ -259,7 +284,11 @@ class _Reader:
     def _taken_back(self, letter: str, position: int) -> bool:
         """Say whether the words after a letter ask for it, deny it or are the text of another choice."""
         following, next_but_one = self._at(position + 1), self._at(position + 2)
-        if following.text == "?" or following.text.lower() in ("isn't", "aren't"):
+        if (
+            following.text == "?"
+            or following.text.lower() in ("isn't", "aren't")
+            or _CHINESE_DENIAL.match(following.text)
+        ):
             return True
         if following.text.lower() in ("is", "are") and next_but_one.text.lower() in _DENIALS:
             return True
@@ -281,6 +310,10 @@ class _Reader:
         joined = before.text.lower() in ("and", "or", "y", "und", "oder", "et", "和", "或")
         ended = after.kind == "stop" or after.text in tuple(".:,;/&)") or after.text.lower() in ("and", "or")
         return letter if (listed or joined) and (ended or token.text not in "AI") else None
+
+
+def _denies(word: str) -> bool:
+    return word in _DENIALS or word.endswith("n't") or _CHINESE_DENIAL.search(word) is not None
 
 
 def _tokens(text: str) -> Iterator[_Token]:
