@@ -8,14 +8,21 @@ prompt, so a closing one alone counts too. Marks in quotation marks or backticks
 import re
 from typing import Final
 
-_NAMES = "think|thinking|thought|thoughts|reasoning|seed:think|scratchpad"
+_NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think", "scratchpad")
+_OPENING = (*(f"<{name}>" for name in _NAMES), "[think]", "◁think▷", "<|begin_of_thought|>", "<|channel|>analysis")
+_CLOSING = (
+    *(f"</{name}>" for name in _NAMES), "[/think]", "◁/think▷", "<|end_of_thought|>", "<|channel|>final<|message|>",
+)  # fmt: skip
 _QUOTES = "`\"'“”‘’"
+
+MARKS: Final = (*_OPENING, *_CLOSING)
+"""The marks, in lower case."""
+
 MARK: Final = re.compile(
-    rf"""(?<![{_QUOTES}\w])(?:
-      (?P<open> < (?:{_NAMES}) > | \[THINK\] | ◁think▷ | <\|begin_of_thought\|> | <\|channel\|>analysis )
-    | (?P<close> </ (?:{_NAMES}) > | \[/THINK\] | ◁/think▷ | <\|end_of_thought\|> | <\|channel\|>final<\|message\|> )
-    )(?![{_QUOTES}])""",
-    re.VERBOSE | re.IGNORECASE,
+    rf"(?<![{_QUOTES}])(?:"
+    rf"(?P<open>(?<!\w)(?:{'|'.join(map(re.escape, _OPENING))}))|(?P<close>{'|'.join(map(re.escape, _CLOSING))})"
+    rf")(?!(?!```)[{_QUOTES}])",  # a fence may follow at once
+    re.IGNORECASE,
 )
 """A mark that opens thinking, or closes it."""
 
