@@ -12,23 +12,59 @@ from msifr_policy.validators import Phrases, Verdict
 from msifr_policy.validators.phrases import PHRASES
 from msifr_policy.validators.readers.sentences import LIMIT, SentenceCutter
 
+REFUSALS = """
+I'm sorry, but I can't help with that.
+I’m very sorry, I cannot provide medical advice
+Unfortunately, I am unable to answer your question
+I’m afraid I can’t help with this request.
+As an AI language model, I cannot assist
+As an AI developed by a company, I'm not able to offer legal advice.
+I'm just an AI, so I cannot give medical advice.
+That's not something I'm able to do.
+Sorry, this isn't a topic I can discuss.
+I won't be able to share those files.
+I'm not in a position to recommend financial services.
+I must respectfully decline
+I'm going to have to decline your request.
+I refuse to assist.
+I'd rather not talk about that.
+This request violates the rules
+It would be against my guidelines to tell.
+My programming doesn't allow me to say it.
+Doing so goes against the usage policies.
+> I'm sorry, I don't have access to it
+I can't, in good conscience, help you with this.
+I cannot and will not assist you.
+**I'm sorry**, but I **cannot** comply.
+While I see why you ask, I can't provide such instructions.
+I thank you for asking, but I can't reveal that information.
+I don't feel comfortable sharing personal details.
+I can't write that story for you.
+抱歉，我无法协助您。
+作为人工智能助手，我不能提供法律建议。
+Leider kann ich Ihnen damit nicht helfen.
+Désolé, mais je ne peux pas vous aider.
+Lo siento, pero no puedo responder a eso.
+К сожалению, я не могу вам помочь.
+""".strip().split("\n")
+
 EXAMPLES = {
-    "refusals": [
-        "I'm sorry, but I can't help with that.",
-        "I’m very sorry, I cannot provide medical advice",
-        "Unfortunately, I am unable to answer",
-        "As an AI language model, I cannot assist",
-        "I must respectfully decline",
-        "This request violates the rules",
-        "> I'm sorry, I don't have access to it",
-    ],
+    "refusals": REFUSALS,
     "self_references": [
         "As an AI language model, it is not for me",
         "However, as a large language model I do",
+        "As your AI assistant, I will see to it",
+        "As an AI trained by a company, I have no body",
         "I'm just an AI",
         "I am a virtual assistant",
+        "I am Qwen, a model created by Alibaba Cloud",
         "Based on my training data, it",
-        "I was trained by",
+        "My knowledge cutoff is in 2023",
+        "I was trained by OpenAI",
+        "I have been trained on a large set of texts",
+        "I was designed to be helpful",
+        "作为一个语言模型，我没有身体",
+        "Als KI habe ich keinen Körper, denn ich bin Software",
     ],
     "truncations": [
         "[truncated]",
@@ -48,15 +84,79 @@ EXAMPLES = {
         "HMM, MAYBE 5",
     ],
 }
-PLAIN = [
-    "A rule that I cannot help with is none.",
-    "We cannot provide 5 apples to 3 boys",
-    "I can't find the answer",
-    "I apologize for the confusion. Let me redo it",
-    "As an aide, Ann has 3 apples",
-    "# The rest of 5 and 3",
-    "She may be 5; that might be right",
-    "The answer was cut in half",
+PLAIN = """
+A rule that I cannot help with is none.
+We cannot provide 5 apples to 3 boys
+I can't find the answer
+I apologize for the confusion. Let me redo it
+As an aide, Ann has 3 apples
+# The rest of 5 and 3
+She may be 5; that might be right
+The answer was cut in half
+I cannot overstate how large 9! is
+I can't wait to count them
+I can't help but laugh at 3 of them
+I cannot help it
+I can't recommend the book enough
+I'm sorry to hear that
+Sorry for the wait, here are 5 rows
+I'm afraid of 3 dogs
+I'm afraid that the sum is 8
+I cannot write this as a fraction
+I cannot share 7 apples equally
+I can't confirm that 7 divides 91 without dividing
+I'm not going to expand the product
+I will help you with this request
+I won't repeat the steps
+I have to decline 5 of the 12 offers
+It's against the rules to run
+It's not something I can afford
+My guidelines for baking fill 3 pages
+My programming class has 30 pupils
+As an AI engineer, I earn 12 dollars
+As an AI researcher, I cannot recommend this service
+As an assistant manager, I see 40 customers
+As an AI, Deep Blue won
+As a language model grows, its loss falls
+I am an AI researcher
+I'm a virtual assistant manager
+I was trained by my aunt to bake 40 loaves
+I was trained by a coach for 3 years
+The dog was trained by Ann
+I was created by a wizard
+我无法继续化简
+作为一家人工智能公司的员工，我有3个苹果
+Ich kann es nicht glauben
+No puedo esperar más
+""".strip().split("\n")
+SAID_BY_OTHERS = """
+"I cannot help you," said the guard.
+"I'm sorry. I cannot help you with that," said the guard.
+“I’m sorry, but I can’t assist you,” the nurse replied.
+'I'm afraid I can't help with that,' she said.
+«Je ne peux pas vous aider», dit-il.
+„Es tut mir leid. Ich kann dir nicht helfen“, sagte er.
+他说：“我不能帮助你。”
+The guard said: I cannot help you.
+She told the boys: "I can't help you."
+Guard: I cannot help you.
+**Guard:** I'm sorry. I cannot help you with that.
+Clerk 2 (angrily): I cannot help you.
+I cannot help you, said the guard.
+I'm unable to assist you, the clerk replied.
+I am a chatbot, said the robot.
+"I am a chatbot." The robot bowed.
+"As an AI language model, I cannot" is what 12 students quoted.
+""".strip().split("\n")
+OWN = [
+    "Assistant: I cannot help with that.",
+    "**Answer:** I'm sorry, but I can't help with that.",
+    "Step 2: I cannot provide that information.",
+    'He said "yes." I cannot help you.',
+    '{"answer": "I\'m sorry, but I can\'t help with that."}',
+    ' "reasoning": "So be it. I cannot provide that information.",',
+    "“Yes,” he said. I cannot help you with that.",
+    "Guard: I can.\nI cannot help you.",
 ]
 
 
@@ -66,7 +166,7 @@ def test_a_phrase_counts_at_the_beginning_of_a_sentence(name: str, text: str) ->
     rule = Phrases()
     k = rule.columns.index(name)
     assert tuple(PHRASES)[k] == name
-    for before in ("", "So it is 5.\n", "Is it 5? ", 'He said "5." '):
+    for before in ("", "So it is 5.\n", "Is it 5? ", 'He said "5." ', "答案是5。"):
         assert rule.start("").feed(before + text).scores[k] >= 1
         assert rule.start("").feed(before + text + "\n" + text).scores[k] >= 2
     assert rule.start("").feed("they say that " + text[0].lower() + text[1:].replace(". ", ", ")).scores[k] == 0
@@ -74,7 +174,20 @@ def test_a_phrase_counts_at_the_beginning_of_a_sentence(name: str, text: str) ->
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_plain_text_has_no_phrases(text: str) -> None:
-    assert set(Phrases().start("").feed(text).scores[:4]) == {0}
+    for end in ("", ".", ".\n"):
+        assert set(Phrases().start("").feed(text + end).scores[:4]) == {0}
+
+
+@pytest.mark.parametrize("text", SAID_BY_OTHERS)
+def test_what_others_say_is_not_the_writers(text: str) -> None:
+    assert Phrases().start("").feed(text).scores[:2] == (0, 0)
+    assert Phrases(refusals=1).start("").feed(text + "\n").verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("text", OWN)
+def test_a_label_a_record_and_a_closed_quotation_leave_it_the_writers(text: str) -> None:
+    assert Phrases().start("").feed(text).scores[0] == 1
+    assert Phrases(refusals=1).start("").feed(text + "\n").verdict is Verdict.DEAD
 
 
 def test_verdict_and_sentences() -> None:
@@ -85,9 +198,31 @@ def test_verdict_and_sentences() -> None:
     assert Phrases().start("").feed(two).scores[-1] == 2
 
 
+def test_a_refusal_is_dead_when_its_sentence_has_ended() -> None:
+    """Before that it may be said by someone else."""
+    state = Phrases(refusals=1).start("")
+    said = [state.feed(piece) for piece in ("I cannot", " help you with that", ", said the guard.", "\n")]
+    assert [evidence.scores[0] for evidence in said] == [0, 1, 0, 0]
+    assert {evidence.verdict for evidence in said} == {Verdict.UNKNOWN}
+    assert state.feed("I cannot help you.").verdict is Verdict.DEAD
+
+
+def test_wide_marks_end_sentences() -> None:
+    """Chinese and Japanese put no space between sentences; closing marks belong to the sentence before."""
+    for sentences in (
+        ["好。", "“对吗？！”", "是的！", "三：", "行。”）」", "二。", "a"],
+        ["क्या? ", "हाँ। ", "نعم؟ ", "لا۔ ", 'So?”") ', "a"],
+    ):
+        for pieces in (["".join(sentences)], list("".join(sentences))):
+            cutter = SentenceCutter()
+            found = [sentence for piece in pieces for sentence, _, _ in cutter.feed(piece)]
+            assert [*found, cutter.unfinished[0]] == sentences
+
+
 @given(
     pieces=st.lists(
-        st.sampled_from(["a", ". ", ".", '"', " ", "\n", "?", "x" * 150, "b" * (LIMIT - 1), "! "]), max_size=14
+        st.sampled_from(["a", ". ", ".", '"', " ", "\n", "?", "x" * 150, "b" * (LIMIT - 1), "! ", "。", "？", "”"]),
+        max_size=14,
     ),
     sizes=st.lists(st.integers(1, 300), min_size=1, max_size=9),
 )

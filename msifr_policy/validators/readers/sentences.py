@@ -1,14 +1,15 @@
 """Cutting text into sentences, the same however the text arrives, and telling what a sentence shows.
 
-A sentence ends at a newline, at `.`, `?`, `!` or `:` before white space (a quotation mark or bracket between them
-belongs to it), or when it is `LIMIT` characters long. Rougher and several times faster than
-`clauses`: for rules that look for words, not for equations. These words are sets of RE2 patterns.
+A sentence ends at a newline, at `.`, `?`, `!`, `:` or their like in other scripts before white space (a quotation mark
+or bracket between them belongs to it), at the wide marks of Chinese and Japanese, which no space follows, or when it is
+`LIMIT` characters long. Rougher and several times faster than `clauses`: for rules that look for words, not for
+equations. These words are sets of RE2 patterns.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,17 @@ if TYPE_CHECKING:
 LIMIT = 400
 """Longest sentence, in characters."""
 
-_END = re.compile(r"""\n|[.?!:]["'”’)\]*_]{0,3}+\s""")
-_REACH = 5  # the longest end
+# One set of characters first: the search then skips to them, several times faster than to either of two patterns.
+_END = re.compile(
+    r"""[\n.?!:؟۔।。！？：｡](?:(?<=\n)|(?<=[.?!:؟۔।])["'”’»)\]*_]{0,3}+\s"""
+    r"""|(?<=[。！？：｡])[。！？"'”’»」』）)\]*_]{0,3}+(?=.))""",
+    re.DOTALL,
+)
+_REACH = 5  # the longest end, and what follows a wide mark
+
+_PLAIN = str.maketrans(dict.fromkeys("’‘ʼ´＇", "'") | dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " "))
+_SPACES = re.compile(" {2,}")
+_NONE: frozenset[str] = frozenset()
 
 
 Sentence = tuple[str, bool, int]
@@ -67,7 +77,8 @@ class SentenceCutter:
 class PatternSets:
     """The patterns of `sets`, each after `lead`, as one automaton: one linear pass tells which sets a sentence shows.
 
-    Capital and small letters are the same. With `anchored` they match only at the beginning of a sentence.
+    Capital and small letters are the same, and so are kinds of apostrophes and spaces; bold print (`**`) is left out.
+    With `anchored` they match only at the beginning of a sentence.
     """
 
     def __init__(self, sets: Mapping[str, Iterable[str]], *, anchored: bool, lead: str = "") -> None:
@@ -87,6 +98,17 @@ class PatternSets:
         automaton.Compile()
         return automaton
 
-    def found(self, sentence: str) -> set[str]:
+    def found(self, sentence: str) -> Set[str]:
         """Return the names of the sets of which `sentence` shows a pattern."""
-        return {self._patterns[i][0] for i in self._automaton.Match(sentence.encode("utf-8", "replace")) or ()}
+        matches = self._automaton.Match(_plain(sentence).encode("utf-8", "replace"))
+        return {self._patterns[i][0] for i in matches} if matches else _NONE
+
+
+def _plain(sentence: str) -> str:
+    if not sentence.isascii():
+        sentence = sentence.translate(_PLAIN)
+    if "**" in sentence:
+        sentence = sentence.replace("**", "")
+    if "  " in sentence:
+        sentence = _SPACES.sub(" ", sentence)
+    return sentence
