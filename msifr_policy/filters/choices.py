@@ -15,7 +15,8 @@ from msifr_policy.filters.number import LONGEST, read_number
 _ITEM = re.compile(
     r"""
     (?<!\S) (?P<line> (?<![^\n])[ \t]*+ )?+ (?:[-*•>]\s)?+ (?:\*\*)?+
-    (?: [(（]\ ?(?P<inside>[A-Za-z])\ ?[)）] | (?P<letter>[A-Za-zＡ-Ｚ])(?P<mark>[.):、．：）]) ) (?:\*\*)?+ (?P<sign>[.:]?)
+    (?: [(（]\ ?(?P<inside>[A-Za-z])\ ?[)）] | (?P<letter>[A-Za-zＡ-Ｚ])(?P<mark>[.):、．：）]) )
+    (?:\*\*)?+ (?P<sign>[.:]?)
     """,
     re.VERBOSE,
 )

@@ -33,16 +33,20 @@ class Token(NamedTuple):
 
 _TOKEN = re.compile(
     rf"""
-    (?P<blank> (?: (?<![^\W_])(?:US|AU|CA|NZ|HK|NT|[ACRS])\$ | \s | ~ | \\{{1,2}}[,;:!\ ]
-        | \\(?:quad|qquad|left|right|[bB]igg?[lr]?|displaystyle|limits|dollar)(?![A-Za-z]) | \\{{1,2}}[()\[\]] | \\?[$&\#] | [`"] )++ )
+    (?P<blank> (?:
+        \s | ~ | __ | [`"] | \\?[$&\#] | \\{{1,2}}[,;:!\ ()\[\]] | \\(?:left|right)(?!\s?\||[A-Za-z])
+      | \\(?:quad|qquad|[bB]igg?[lr]?|displaystyle|limits|dollar)(?![A-Za-z])
+      | (?<![^\W_])(?: (?:US|AU|CA|NZ|HK|NT|[ACRS])\$ | Rs\. )
+    )++ )
   | \\{{1,2}}[cdt]?frac\s*+ (?P<numerator>[0-9]) \s*+ (?P<denominator>[0-9])
   | (?P<whole>[0-9]++) \. (?P<before>[0-9]*+) \\{{1,2}}(?:overline|bar|dot)\s*+ \{{ (?P<period>[0-9]++) \}}
-  | (?P<overlined>[0-9]++ \. [0-9]*+ (?:\u0305[0-9]*+)++ )
+  | (?P<lined>[0-9]++) \. (?P<unlined>(?:[0-9](?!\u0305))*+) (?P<overlined>(?:[0-9]\u0305)++)
   | (?P<number>{DIGITS}) (?P<exponent>[eE][+-]?[0-9]++(?![0-9A-Za-z.]))?+ (?P<dots>\s?+ (?:\.{{2,}}|\\l?dots))?+
   | (?P<ordinal> (?<=[0-9])(?:st|nd|rd|th)\b
       | \^ \s*+ (?:\{{\s*+)?+ (?:\\(?:text|textrm|mathrm|rm)\s*+\{{?+\s*+)?+ (?:st|nd|rd|th)\b [\s}}]{{0,4}} )
   | (?P<degree> \^ \s*+ \\circ(?![A-Za-z]) | \^ \s*+ \{{ \s*+ \\circ \s*+ \}} | \\(?:degree|circ)(?![A-Za-z]) )
   | (?P<word> [^\W\d_]++ (?: ['-] [^\W\d_]++ )*+ )
+  | (?P<bar> \\(?:left|right)\s?\| )
   | \\{{1,2}}(?P<macro> [A-Za-z]++ )
   | (?P<sign> \*++ | ~~ | <= | >= | != | =>|[-=]+> | :=|==++ | \\\\ | \\[{{}}|%] | --++ | . )
     """,
@@ -166,9 +170,8 @@ def _tokens(match: re.Match[str], kind: str, found: str, spaced: bool) -> list[T
     if match["whole"]:
         return [Token("number", found, spaced, repeating(match["whole"], match["before"], match["period"]))]
     if match["overlined"]:
-        start = found.index("\u0305") - 1
-        whole, _, before = found[:start].partition(".")
-        return [Token("number", found, spaced, repeating(whole, before, found[start:].replace("\u0305", "")))]
+        period = match["overlined"].replace("\u0305", "")
+        return [Token("number", found, spaced, repeating(match["lined"], match["unlined"], period))]
     if match["number"]:
         return [Token("number", match["number"], spaced, _literal(match))]
     if kind == "degree":
@@ -188,7 +191,7 @@ def _tokens(match: re.Match[str], kind: str, found: str, spaced: bool) -> list[T
         return [Token("ordinal", found, spaced)]
     if kind == "sign" and found[0] == "*":
         return [Token("*" if len(found) == 1 else "^", found, spaced)]
-    return [Token(_SIGNS.get(found, "bad"), found, spaced)]
+    return [Token("|" if kind == "bar" else _SIGNS.get(found, "bad"), found, spaced)]
 
 
 def _literal(match: re.Match[str]) -> Fraction | None:
@@ -214,6 +217,11 @@ def begins_operand(token: Token | None) -> bool:
 def ends_operand(token: Token) -> bool:
     """Say whether an operand can end with this token."""
     return token.kind in ("number", ")", "}", "!", "%", "variable")
+
+
+def is_bar(token: Token) -> bool:
+    """Say whether a vertical bar opens an absolute value: not in `| -3 |`, which may be a row of a table."""
+    return token.text != "|" or not token.blank_after
 
 
 _MOST_BITS = int(MOST_EXPONENT * math.log2(10)) + 1
@@ -354,6 +362,8 @@ class Expression:
         token, following = self._token(), self._token(1)
         if token is None or token.kind != "!" or token.spaced:
             return False
+        if following is not None and following.kind == "!" and not self._sentence:
+            raise Refused  # a double factorial
         return not (self._sentence and (following is None or following.kind in ("line", "word")))
 
     def _factorial(self, base: Fraction) -> Fraction:
@@ -382,7 +392,7 @@ class Expression:
             return self._number(token)
         if token.kind in ("(", "{"):
             return self._inside(")" if token.kind == "(" else "}")
-        if token.kind == "|" and not token.blank_after:
+        if token.kind == "|" and is_bar(token):
             return abs(self._inside("|"))
         if token.kind == "frac":
             above, below = self._argument(), self._argument()

@@ -17,12 +17,15 @@ MOST_EXPONENT: Final = 10_000
 _BLANK = r"(?:\ |~|\\[,;:!\ ])"
 # Possessive quantifiers: no backtracking.
 DIGITS: Final = rf"""(?:
-    [0-9]++ (?: (?: \. | ,\\! | \{{,\}} | , | ' | (?:_|{_BLANK})(?=[0-9]{{3}}(?![0-9])) ) [0-9]++ )*+ | \.[0-9]++
+    [0-9]++ (?: (?: \. | (?:\\!)?,(?:\\!)? | \{{,\}} | ' | (?:_|{_BLANK})(?=[0-9]{{3}}(?![0-9])) ) [0-9]++ )*+
+  | \.[0-9]++
 )"""
 """What may be a number in digits, as a pattern for `re.VERBOSE`; `digits_value` says whether it is one."""
 
-_SEPARATOR = re.compile(rf"(,\\!|\{{,\}}|{_BLANK}|[.,'_])")
-_SAME = {",\\!": ",", "{,}": ","} | dict.fromkeys(("~", "\\,", "\\;", "\\:", "\\!", "\\ "), " ")
+_SEPARATOR = re.compile(rf"((?:\\!)?,(?:\\!)?|\{{,\}}|{_BLANK}|[.'_])")
+_SAME = {",\\!": ",", "\\!,": ",", "\\!,\\!": ",", "{,}": ","} | dict.fromkeys(
+    ("~", "\\,", "\\;", "\\:", "\\!", "\\ "), " "
+)
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -194,7 +197,7 @@ _SIGNS = {
     "٪": "%",
     "。": ". ",
     "、": ", ",
-    "，": ", ",
+    "，": ",",
     "…": "...",
     "⋯": "...",
 }

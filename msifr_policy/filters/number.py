@@ -16,11 +16,12 @@ Time is linear in the text; a text longer than `LONGEST` is read up to its first
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import accumulate
 from typing import Final
 
 import msgspec
 
-from msifr_policy.filters.expressions import Expression, Refused, Token, begins_operand, bits, tokens_of
+from msifr_policy.filters.expressions import Expression, Refused, Token, begins_operand, bits, is_bar, tokens_of
 from msifr_policy.filters.literals import SCALES, words, words_value
 
 LONGEST: Final = 4000
@@ -95,7 +96,7 @@ _LEAD = frozenset(
 _DENIALS = frozenset(
     words(
         "not no never neither nor cannot can't isn't aren't wasn't doesn't don't didn't won't without unknown "
-        "none more less fewer greater larger smaller higher lower least most over under above below beyond "
+        "none more less fewer greater larger smaller higher lower least most over under above below beyond up "
         "between either unless until nicht kein keine"
     )
 )
@@ -156,7 +157,8 @@ class _Statement:
         self._expression = Expression(tokens, sentence=sentence)
         self._closings = _closings(tokens)
         self._relations = _relations(tokens)
-        self._digits = any(token.kind == "number" for token in tokens)
+        self._words_before = _counts(tokens, "word")
+        self._numbers_before = _counts(tokens, "number")
         self._claim: Number | None = None
         self._side: Number | None = None  # what stood before the last relation, if that is a number
         self._rounded = False  # whether the last relation is an approximate one
@@ -242,7 +244,7 @@ class _Statement:
             return token is not None and not self._is_remark()
         if token.kind == "|":
             signed = self._kind(1) in ("+", "-") and begins_operand(self._token(2))
-            return not token.blank_after and (begins_operand(self._token(1)) or signed)
+            return is_bar(token) and (begins_operand(self._token(1)) or signed)
         if token.kind in ("+", "-", "–"):
             return begins_operand(self._token(1)) or self._kind(1) == "|"
         return begins_operand(token)
@@ -252,8 +254,8 @@ class _Statement:
         token, closing = self._tokens[self._position], self._closings[self._position]
         if self._claim is not None:
             return token.spaced
-        inside = self._tokens[self._position : closing]
-        return any(part.kind == "word" for part in inside) and not any(part.kind == "number" for part in inside)
+        words_inside = self._words_before[closing] - self._words_before[self._position]
+        return words_inside > 0 and self._numbers_before[closing] == self._numbers_before[self._position]
 
     def _words(self) -> list[str]:
         """Return the next words in lower case, as many as a number can have."""
@@ -272,7 +274,7 @@ class _Statement:
     def _counts(self, value: Fraction) -> bool:
         """Say whether a number in words is meant as one here: not in `one of them is 5`, nor in a remark."""
         if self._claim is None:
-            return value != 1 or not self._digits
+            return value != 1 or not self._numbers_before[-1]
         return value != 1 and (self._word(-1) in ("and", "or") or self._kind(-1) == ",")
 
     def _check_before(self, start: int) -> None:
@@ -466,8 +468,8 @@ class _Statement:
             return self._pass_mark_before(token, before)
         if token.kind in (":", "dash") and begins_operand(self._token()) and not token.blank_after:
             raise Refused
-        if token.kind == ":" and begins_operand(self._token()):
-            raise Refused
+        if token.kind in (":", ")") and begins_operand(self._token()):
+            raise Refused  # 4 : 30; 1) 42
         if token.kind in ("?", "bad"):
             raise Refused
         listed = token.kind in _ENDS and before is self._tokens[0] and before.text.isdigit() and len(before.text) < 3
@@ -476,6 +478,10 @@ class _Statement:
         return token.kind == "%" or (token.kind == "dash" and self._free)
 
     def _pass_mark_before(self, token: Token, before: Token | None) -> bool:
+        if token.kind in ("dash", "|") and not token.blank_after and begins_operand(self._token()):
+            raise Refused
+        if token.kind == "|" and self._kind() in ("+", "-"):
+            raise Refused
         if token.kind in (":", "dash"):
             self._free = False
             return True
@@ -491,6 +497,11 @@ def _unwrapped(tokens: list[Token]) -> list[Token]:
     """Return the tokens without a parenthesis around all of an equation."""
     wrapped = bool(tokens) and tokens[0].kind == "(" and _closings(tokens)[0] == len(tokens) - 1
     return tokens[1:-1] if wrapped and any(token.kind in _RELATIONS for token in tokens) else tokens
+
+
+def _counts(tokens: Sequence[Token], kind: str) -> list[int]:
+    """Return for each position, the end included, how many tokens before it are of a kind."""
+    return list(accumulate((token.kind == kind for token in tokens), initial=0))
 
 
 def _closings(tokens: Sequence[Token]) -> list[int]:
