@@ -1,39 +1,46 @@
-"""A filter that accepts JSON documents which satisfy a schema, by the library jsonschema."""
+"""A filter that accepts JSON documents which satisfy a schema, by the library jsonschema.
+
+What jsonschema leaves to Python is done here as Draft 2020-12 has it: patterns are those of ECMA-262, and numbers
+are compared, and divided for `multipleOf`, as the decimals that they are written as.
+"""
 
 import json
 import math
+import re
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, Literal, get_args
-
-import msgspec
+from typing import Any, Final, get_args
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.blocks import BlockEnd, last_block
 from msifr_policy.filters.decided import DecidedReader
-from msifr_policy.filters.json_end import JsonEnd
+from msifr_policy.filters.json_end import JsonBlockEnd, JsonEnd
+from msifr_policy.filters.json_find import Find, find_document
+from msifr_policy.filters.json_syntax import JsonSyntax
 from msifr_policy.filters.worker import Answerer, AsksWorker, Worker, require
 
-Find = Literal["whole", "fence", "object"]
-"""Where the document is: the whole text, its last closed block fenced as json, or what its first `{` begins."""
-
-_LANGUAGES: Final = frozenset({"json"})
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_VERSION: Final = 2
+"""Changes with the rules of this file, of `json_find` and of `ecma`."""
 
 
 class JsonSchema(AsksWorker):
     """Accepts a text whose JSON document satisfies `schema`, or the prompt's own schema if none is given.
 
-    find: "whole", "fence" or "object": where in the text the document is.
+    find: "whole", "fence" or "object": where in the text the document is; see `msifr_policy.filters.json_find`.
     seconds, memory: limits of one judgement, in seconds and in bytes of address space.
 
-    Schemas are of Draft 2020-12; `format` is an annotation, as that draft has it, and nothing is fetched from the
-    network. A document is refused if readers of JSON may disagree about it: a key occurs twice in one object, or a
-    number is NaN or beyond the range of floats; so is one that is nested too deeply for Python's recursion limit (some
-    990 levels, 150 under a schema that refers to itself), or has an integer of more than 4,300 digits. The document is
-    read and validated in a `Worker`, as a pattern of the schema can be driven to exponential time by a text (Python's
-    `re` backtracks): when the limits are reached, the text is not accepted and counts as a failure.
+    Schemas are of Draft 2020-12: `format` is an annotation, keywords that the draft does not know are ignored, patterns
+    are of ECMA-262 (see `msifr_policy.filters.ecma`), and nothing is fetched from the network: references lead into the
+    schema or to the draft. A document is refused if readers of JSON may disagree about it: a key occurs twice in one
+    object, a number is NaN or beyond the range of floats, or a string has half of a surrogate pair; so is one that is
+    nested more than 900 levels deep, or has an integer of more than 4,300 digits. The document is found, read and
+    validated in a `Worker`, as a pattern of the schema can be driven to exponential time by a text: when the limits are
+    reached, the text is not accepted and counts as a failure.
 
     Raises `InputError` if jsonschema is not installed, the schema is none, or an option is out of range.
     """
@@ -41,24 +48,28 @@ class JsonSchema(AsksWorker):
     def __init__(
         self, schema: dict[str, Any] | None = None, *, find: Find = "whole", seconds: float = 5.0, memory: int = 1 << 30
     ) -> None:
-        package = f"jsonschema {require('jsonschema', 'json-schema')}"
+        packages = ", ".join(f"{package} {require(package, 'json-schema')}" for package in ("jsonschema", "regress"))
         if find not in get_args(Find):
             known = ", ".join(get_args(Find))
             raise InputError(f"unknown place {find!r}", where="json-schema filter", remedy=f"known: {known}")
         self._schema = None if schema is None else _encode(schema, where="json-schema filter")
-        self._find = find
+        self._find: Find = find
         self.worker = Worker(__name__, seconds=seconds, memory=memory)
         which = "the prompt's" if self._schema is None else blake2b(self._schema.encode(), digest_size=8).hexdigest()
-        self.name = f"json-schema[{which}, {find}, {package}, {seconds:g} s, {memory} bytes]"
-        """`json-schema`, with a fingerprint of the schema, the options, and the version that decides."""
+        self.name = f"json-schema {_VERSION}[{which}, {find}, {packages}, {seconds:g} s, {memory} bytes]"
+        """`json-schema`, with a fingerprint of the schema, the options, and the versions that decide."""
+        self._given = schema
 
-    def reader(self, _: Prompt) -> DecidedReader:
-        """Return a reader that ends an attempt with its document; see `msifr_policy.filters.decided`.
+    def reader(self, prompt: Prompt) -> DecidedReader:
+        """Return a reader that ends an attempt with its first document; see `msifr_policy.filters.decided`.
 
-        With "object" that is exact: no continuation can change the verdict. With "whole" the first object or array
-        becomes the document, whatever would have followed it, and with "fence" the first closed block does.
+        No such end is exact: with "fence" and "object" a later document would count instead, and with "whole" what
+        follows the first object or array would make the text no document.
         """
-        return BlockEnd(_LANGUAGES) if self._find == "fence" else JsonEnd(anywhere=self._find == "object")
+        if self._find == "fence":
+            return JsonBlockEnd()
+        schema = prompt.schema if self._given is None else self._given
+        return JsonEnd(anywhere=self._find == "object", bracket=bracket_of(schema))
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the schema must come from the prompt, which has none or one that is no schema."""
@@ -69,58 +80,112 @@ class JsonSchema(AsksWorker):
             _encode(prompt.schema, where=where)
 
     def __call__(self, prompt: Prompt, text: str) -> bool | Judgement:
-        """Read the document and validate it."""
+        """Find the document, read it and validate it."""
         schema = self._schema
         if schema is None and prompt.schema is not None:
-            schema = msgspec.json.encode(prompt.schema).decode()
+            schema = json.dumps(prompt.schema)
         return schema is not None and self.worker.ask({"schema": schema, "find": self._find, "text": text})
 
 
-def _encode(schema: dict[str, Any], *, where: str) -> str:
-    """Return a schema as JSON; raises `InputError` if it is not one of Draft 2020-12."""
-    from jsonschema import Draft202012Validator, SchemaError
+def bracket_of(schema: dict[str, Any] | None) -> str:
+    """Return what the documents begin with that are searched for under a schema: `[` if it is for arrays alone."""
+    return "[" if schema is not None and schema.get("type") in ("array", ["array"]) else "{"
 
-    if schema.get("$schema", _DIALECT).rstrip("#") != _DIALECT:
-        raise InputError(f"the schema is written for {schema['$schema']}", where=where, remedy=f"use {_DIALECT}")
+
+def _encode(schema: dict[str, Any], *, where: str) -> str:
+    """Return a schema as JSON; raises `InputError` if it is none of Draft 2020-12 or refers to what is not there."""
+    from jsonschema import Draft202012Validator, FormatChecker, SchemaError
+    from referencing.exceptions import Unresolvable
+
+    dialect = schema.get("$schema", _DIALECT)
+    if not isinstance(dialect, str) or dialect.rstrip("#") != _DIALECT:
+        raise InputError(f"the schema is written for {dialect!r}", where=where, remedy=f"use {_DIALECT}")
     try:
-        Draft202012Validator.check_schema(schema)
-        return msgspec.json.encode(schema).decode()
-    except (SchemaError, TypeError) as error:
-        reason = error.message if isinstance(error, SchemaError) else str(error)
+        encoded = json.dumps(schema, allow_nan=False)
+        encoded.encode()
+        formats = FormatChecker(())
+        formats.checks("regex", ValueError)(_is_pattern)
+        Draft202012Validator.check_schema(json.loads(encoded), format_checker=formats)
+        _check_references(json.loads(encoded))
+    except (SchemaError, TypeError, ValueError, RecursionError) as error:
+        reason = str(error)
+        if isinstance(error, SchemaError):
+            reason = str(error.cause or error.message)
         raise InputError(f"not a schema of Draft 2020-12: {reason}", where=where) from error
+    except Unresolvable as error:
+        remedy = "nothing is fetched: put what it refers to in the schema's $defs"
+        raise InputError(
+            f"the schema refers to {error.ref!r}, which is not there", where=where, remedy=remedy
+        ) from error
+    return encoded
+
+
+def _is_pattern(value: object) -> bool:
+    from msifr_policy.filters.ecma import compiled
+
+    return not isinstance(value, str) or compiled(value) is not None
+
+
+def _check_references(schema: dict[str, Any]) -> None:
+    """Raise Unresolvable for a reference that leads neither into the schema nor to the draft."""
+    from jsonschema_specifications import REGISTRY
+    from referencing.jsonschema import DRAFT202012
+
+    root = DRAFT202012.create_resource(schema)
+    to_read = [(root, REGISTRY.resolver_with_root(root))]
+    seen = set[int]()
+    while to_read:
+        resource, resolver = to_read.pop()
+        content = resource.contents
+        if not isinstance(content, dict) or id(content) in seen:
+            continue
+        seen.add(id(content))
+        for keyword in ("$ref", "$dynamicRef"):
+            if keyword in content:
+                found = resolver.lookup(content[keyword])
+                to_read.append((DRAFT202012.create_resource(found.contents), found.resolver))
+        to_read += [(part, resolver.in_subresource(part)) for part in resource.subresources()]
 
 
 def load() -> Answerer:
     """Import jsonschema and return what answers {schema, find, text}; the schema is JSON text."""
-    from jsonschema import Draft202012Validator
     from jsonschema_specifications import REGISTRY
 
+    judge = _exact_validator()
+    sys.setrecursionlimit(50_000)  # jsonschema calls some ten functions for each level of a document
+
     @lru_cache(maxsize=256)
-    def validator(schema: str) -> Draft202012Validator:
+    def validator(schema: str) -> tuple[Any, str]:
+        read = json.loads(schema, parse_float=Decimal)
         # With a registry of its own nothing is ever fetched from the network.
-        return Draft202012Validator(json.loads(schema), registry=REGISTRY)
+        return judge(read, registry=REGISTRY), bracket_of(read)
 
     def answer(request: dict[str, Any]) -> bool:
+        judge, bracket = validator(request["schema"])
+        document = find_document(request["text"], request["find"], bracket)
+        if document is None:
+            return False
         try:
-            document = _read_document(request["text"], request["find"])
-            return bool(validator(request["schema"]).is_valid(document))
-        except (ValueError, RecursionError):
-            return False  # no document, or one nested too deeply to be of use
+            return bool(judge.is_valid(read_document(document)))
+        except ValueError:
+            return False  # it is none, or one to refuse
 
     return answer
 
 
-def _read_document(text: str, find: str) -> Any:
-    """Return the document in `text`; raises ValueError or RecursionError where there is none."""
-    if find == "object":
-        start = text.find("{")
-        if start < 0:
-            raise ValueError("no object")
-        return _decoder.raw_decode(text, start)[0]
-    document = last_block(text, _LANGUAGES) if find == "fence" else text
-    if document is None:
-        raise ValueError("no fenced block")
-    return _decoder.decode(document)
+def read_document(text: str) -> Any:
+    """Return the value of a JSON document, with its fractions as Decimal; raises ValueError for one to refuse."""
+    syntax = JsonSyntax()
+    syntax.feed(text)
+    if syntax.state in ("broken", "too deep"):
+        raise ValueError(f"the document is {syntax.state}")
+    value = _decoder.decode(text)
+    if _HALF_PAIR.search(text):
+        json.dumps(value, ensure_ascii=False, default=str).encode()  # raises UnicodeEncodeError if it is a half
+    return value
+
+
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -129,10 +194,45 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _finite(digits: str) -> float:
-    if not math.isfinite(value := float(digits)):
-        raise ValueError("a number is not finite")
-    return value
+def _finite(digits: str) -> Decimal:
+    value, approximate = Decimal(digits), float(digits)
+    if not math.isfinite(approximate) or (approximate == 0) != (value == 0):
+        raise ValueError("a number is beyond the range of floats")
+    return value if value else Decimal(0)
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+
+
+def _exact_validator() -> Any:
+    """Return jsonschema's class of validators with the patterns of ECMA-262 and exact numbers.
+
+    What it leaves to Python is its own module `re`, which its keywords look patterns up in: for them another takes its
+    place, in the process that this is called in.
+    """
+    from jsonschema import Draft202012Validator, ValidationError, _keywords, _utils, validators
+
+    from msifr_policy.filters import ecma
+
+    def multiple_of(validator: Any, divisor: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+        if validator.is_type(instance, "number") and (Fraction(instance) / Fraction(divisor)).denominator != 1:
+            yield ValidationError(f"{instance} is no multiple of {divisor}")
+
+    def additional_properties(validator: Any, additional: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        # jsonschema joins all patterns to one, which groups do not survive.
+        if validator.is_type(instance, "object"):
+            patterns, properties = schema.get("patternProperties", {}), schema.get("properties", {})
+            for key, value in instance.items():
+                if key not in properties and not any(ecma.search(pattern, key) for pattern in patterns):
+                    yield from validator.descend(value, additional, path=key)
+
+    def is_integer(_: object, value: object) -> bool:
+        whole = isinstance(value, Decimal) and value == value.to_integral_value()
+        return whole or (isinstance(value, int) and not isinstance(value, bool))
+
+    vars(_keywords)["re"] = vars(_utils)["re"] = ecma
+    return validators.extend(
+        Draft202012Validator,
+        {"multipleOf": multiple_of, "additionalProperties": additional_properties},
+        type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", is_integer),
+    )

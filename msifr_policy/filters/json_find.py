@@ -1,0 +1,83 @@
+"""Which part of a finished text is its JSON document.
+
+Models think before they answer, show a shape first and a draft, correct themselves, and add an example in another
+language. So the document is **the last one that counts**, and what is no JSON hides none before it:
+
+* thinking (see `thinking`) holds no document, and a text cut off while thinking has none;
+* "whole": what remains of the text behind the thinking that it begins with. Only there thinking needs a mark that opens
+  it, or one that closes it at the very beginning: a document may speak of the marks;
+* "fence": the last closed block fenced as json; or one without a language, or with that of a kin of JSON, if it
+  begins with a bracket and is JSON;
+* "object": the last outermost object that is JSON, wherever it stands; one within an array or within braces that are
+  none of JSON's counts, too. An empty one counts only if there is no other, and so does one in a block that is fenced
+  as another language. For a schema whose type is array, arrays are found in the same way.
+
+What is JSON is said by RFC 8259. A document with doubtful parts, as a key that occurs twice, counts, and is refused.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from msifr_policy.filters.blocks import Block, blocks
+from msifr_policy.filters.json_documents import AfterHead
+from msifr_policy.filters.json_syntax import STOPS, WHITE, JsonSyntax
+from msifr_policy.filters.thinking import after_thinking
+
+Find = Literal["whole", "fence", "object"]
+"""Where the document is: see this module."""
+
+JSON: Final = "json"
+"""The language of blocks that hold a document, be it broken."""
+_BRACKETS = ("{", "[")
+KIN: Final = frozenset({"", "jsonc", "json5", "jsonl", "ndjson", "jsonld", "geojson"})
+"""Languages of blocks that hold a document if it is JSON."""
+
+
+def find_document(text: str, find: Find, bracket: str = "{") -> str | None:
+    """Return the document of `text` as it is written, or None; it need not be JSON with "whole" and "fence".
+
+    bracket: what begins a document with "object", `{` or `[`.
+
+    Linear in the text.
+    """
+    if find == "whole":
+        return AfterHead().feed(text)
+    part = after_thinking(text)
+    if part is None:
+        return None
+    if find == "fence":
+        found = [block.content for block in blocks(part) if block.closed and _holds_json(block)]
+        return found[-1] if found else None
+    code = [block for block in blocks(part) if block.language != JSON and block.language not in KIN]
+    starts = [block.start for block in code]
+    best, best_rank = None, (False, False)
+    for start, end in _outermost(part, bracket):
+        before = bisect_right(starts, start)  # blocks of code
+        in_code = before > 0 and start < code[before - 1].end
+        rank = (part[start + 1 : end - 1].strip(WHITE) != "", not in_code)
+        if rank >= best_rank:
+            best, best_rank = part[start:end], rank
+    return best
+
+
+def _holds_json(block: Block) -> bool:
+    if block.language == JSON:
+        return True
+    content = block.content.strip(WHITE)
+    return block.language in KIN and content[:1] in _BRACKETS and (0, len(content)) in _outermost(content, content[0])
+
+
+def _outermost(text: str, bracket: str) -> Iterator[tuple[int, int]]:
+    """Yield where the documents that `bracket` begins start and end, none within another."""
+    at = text.find(bracket)
+    while at >= 0:
+        document = JsonSyntax()
+        end = document.feed(text, at)
+        if document.state == "whole":
+            yield at, end
+        elif document.state not in STOPS:
+            return
+        else:
+            end -= 1  # what breaks a document may begin another
+        at = text.find(bracket, end)
