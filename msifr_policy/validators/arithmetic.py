@@ -13,7 +13,9 @@ import math
 import re
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
-from msifr_policy.validators.equations.judge import Truth, judge, may_hold_equation
+from msifr_policy.validators.equations.claims import Claims
+from msifr_policy.validators.equations.judge import JudgedEquation, Truth, judge, may_hold_equation
+from msifr_policy.validators.equations.systems import DECIMAL, HINTS, LONGEST_HINT, given, mentioned
 from msifr_policy.validators.readers.clauses import LIMIT, Clause, ClauseCutter
 
 
@@ -25,6 +27,7 @@ class Arithmetic(Rule, frozen=True):
     """
 
     name = "arithmetic"
+    version = "2"
     columns = ("checked", "false", "false_share", "skipped", "since_false", "worst", "corrections")
     """`checked`: equations that hold or are false; `false`: those that are false; `false_share`: of the
     checked, NaN without any; `skipped`: numeric equations not judged; `since_false`: characters since the
@@ -38,38 +41,46 @@ class Arithmetic(Rule, frozen=True):
         self._check("strikes", self.strikes >= 1, "be at least 1")
         self._check("reflective", self.reflective is None or self.reflective >= 0, "not be negative")
 
-    def _state(self, _: str) -> TextState:
-        return _ArithmeticState(self)
+    def _state(self, prompt: str) -> TextState:
+        return _ArithmeticState(self, prompt)
 
 
 _CORRECTIONS = re.compile(r"[Ww]ait\b|[Hh]mm|[Dd]ouble-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)")
-_RESIDUES = re.compile(r"\bp?mod\b|≡|\\equiv|modulo|modular|remainder")
 _GOES_ON = re.compile(r"[\s&]*(?:=|≈|\\{1,2}approx)")
 
 
 class _ArithmeticState(TextState):
-    def __init__(self, rule: Arithmetic) -> None:
+    def __init__(self, rule: Arithmetic, prompt: str) -> None:
         self._rule = rule
         self._cutter = ClauseCutter()
+        self._claims = Claims(prompt)
+        self._systems = given(prompt)
         self._end = 0  # characters fed
-        self._held = self._false = self._skipped = self._corrections = 0
-        self._first = 0  # where the clause of the first false equation ended
-        self._worst = 0.0
-        self._residues = False
+        self._tail = ""  # the last of them
+        self._hinted = -1  # where the last hint of a system begins
+        self._held = self._skipped = self._corrections = 0
         self._before = ""  # what a line that begins with a relation goes on from
 
     def _read(self, text: str) -> Evidence:
         self._end += len(text)
+        window = self._tail + text
+        self._tail = window[-LONGEST_HINT:]
+        for hint in HINTS:
+            if hint in window:
+                self._hinted = max(self._hinted, self._end - len(window) + window.rfind(hint))
         for clause in self._cutter.feed(text):
             self._take(clause)
-        checked = self._held + self._false
+        false, first, worst = self._claims.so_far()
+        checked = self._held + false
         allowed: float = self._rule.strikes - 1
         if self._corrections:
             allowed = max(allowed, math.inf if self._rule.reflective is None else self._rule.reflective)
-        share = self._false / checked if checked else math.nan
-        since = self._end - self._first if self._false else 0
-        worst, dead = math.log1p(100 * self._worst), self._false > allowed
-        return evidence(checked, self._false, share, self._skipped, since, worst, self._corrections, dead=dead)
+        share = false / checked if checked else math.nan
+        since = self._end - first if false else 0
+        skipped = self._skipped + self._claims.shown
+        return evidence(
+            checked, false, share, skipped, since, math.log1p(100 * worst), self._corrections, dead=false > allowed
+        )
 
     def _take(self, clause: Clause) -> None:
         text = clause.text
@@ -79,25 +90,28 @@ class _ArithmeticState(TextState):
             or "ctually" in text or "ouble-" in text or "ops" in text
         ):  # fmt: skip
             self._corrections += len(_CORRECTIONS.findall(text))
-        if not self._residues and ("mod" in text or "≡" in text or "equiv" in text or "remainder" in text):
-            self._residues = _RESIDUES.search(text) is not None
+        new = mentioned(text) if clause.end - len(text) - len(clause.mark) <= self._hinted else DECIMAL
+        if new:
+            self._systems = self._systems.also(new)
+        false: list[JudgedEquation] = []
         if "=" in text or "≈" in text or "approx" in text:
             if self._before and _GOES_ON.match(text):
                 text = f"{self._before}\n{text}"
             if may_hold_equation(text):
-                self._judge(text, clause.end)
+                false = self._judge(text)
+        self._claims.take(clause, false, text, new)
         if not clause.line:
             self._before = ""
         elif text.strip():
             self._before = text[text.rfind("=") + 1 :][-LIMIT:]
 
-    def _judge(self, text: str, end: int) -> None:
-        for truth, error in judge(text):
-            if truth is Truth.HOLDS:
+    def _judge(self, text: str) -> list[JudgedEquation]:
+        false = []
+        for equation in judge(text, self._systems):
+            if equation.truth is Truth.HOLDS:
                 self._held += 1
-            elif truth is Truth.SKIPPED or self._residues:
+            elif equation.truth is Truth.SKIPPED:
                 self._skipped += 1
             else:
-                self._first = self._first if self._false else end
-                self._false += 1
-                self._worst = max(self._worst, error)
+                false.append(equation)
+        return false

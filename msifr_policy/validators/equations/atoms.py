@@ -20,6 +20,7 @@ class Number(NamedTuple):
     decimals: int = 0
     percent: bool = False
     slack: Fraction = cast(Fraction, 0)  # how far the number meant may be from the number shown
+    unit: str = ""  # the words after it, where a reading asks for them
 
 
 class Word(NamedTuple):
@@ -108,10 +109,12 @@ def _number(text: str) -> Number | Mark:
     return Number(value, d, False, Fraction(1, 2 * 10**d) if rounded else Fraction())
 
 
-def read_sides(clause: str) -> tuple[list[list[Atom]], list[Relation]]:
-    """Return the sides of a clause as atoms, and the relations between them (one fewer)."""
+def read_sides(clause: str) -> tuple[list[list[Atom]], list[Relation], list[int]]:
+    """Return the sides of a clause as atoms, and the relations between them (one fewer) with their places."""
     side: list[Atom] = []
-    sides, relations = [side], []
+    sides: list[list[Atom]] = [side]
+    relations: list[Relation] = []
+    places: list[int] = []
     number_end = -1  # where the last atom ended if it was a number
     for match in _TOKEN.finditer(clause.rstrip()):
         kind, end = match.lastgroup, match.end()
@@ -145,10 +148,11 @@ def read_sides(clause: str) -> tuple[list[list[Atom]], list[Relation]]:
                 side = []
                 sides.append(side)
                 relations.append(meaning)
+                places.append(end - len(text))
             elif sign in (",", ".") and clause[end : end + 1].isdigit():
                 side.append(Mark.GAP)  # 1,2 and 3.4.5: a list or a version, not an end
             elif meaning is not Mark.BLANK:
                 if text == "(" and (glued or last == ")"):
                     side.append("*")
                 side.append(meaning)
-    return sides, relations
+    return sides, relations, places

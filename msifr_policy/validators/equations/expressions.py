@@ -42,8 +42,11 @@ _LEADING = _words(
 _FUNCTIONS = _words("root log ln sin cos tan sec csc cot arcsin arccos arctan exp sqrt gcd lcm max min det choose pi")
 
 
-def _read_items(side: list[Atom], units: set[str]) -> list[Item]:
-    """Turn words into units (added to `units`), operators, breaks and doubts, and free stray parentheses."""
+def _read_items(side: list[Atom], units: set[str], *, quantities: bool) -> list[Item]:
+    """Turn words into units (added to `units`), operators, breaks and doubts, and free stray parentheses.
+
+    For `quantities` a number keeps the first word after it as its unit, and 2 hours 5 minutes is a sum.
+    """
     items: list[Item] = []
     n = len(side)
     i = 0
@@ -60,7 +63,13 @@ def _read_items(side: list[Atom], units: set[str]) -> list[Item]:
                 items[-1] = mixed
                 i += 3
                 continue
-            items += _phrase(phrase, last, operand, side[i] if i < n else None, units)
+            following = side[i] if i < n else None
+            if quantities and isinstance(last, Number) and phrase and phrase[0].text not in _STRUCTURE:
+                items[-1] = last._replace(unit=phrase[0].text)
+                if len(phrase) <= 2 and isinstance(following, Number) and i + 1 < n and isinstance(side[i + 1], Word):
+                    items.append("+")
+                    continue
+            items += _phrase(phrase, last, operand, following, units)
             continue
         i += 1
         following = side[i] if i < n else None
@@ -213,6 +222,7 @@ class Reading(NamedTuple):
     percent: Fraction = Fraction(1, 100)  # what a percent sign is worth
     sequential: bool = False  # strictly from left to right
     paired: bool = False  # 8 / 1/2 as 8 / (1/2)
+    relative: bool = False  # 50 - 10% as 50 - 10% of 50
 
 
 class Expression:
@@ -256,7 +266,15 @@ class _Evaluation:
             self._at += 1
             # A power binds to the right: 2^3^2 is 2^9.
             right = self._expression(precedence - (operator == "^"), depth + 1)
+            if self._reading.relative and precedence == 1 and self._is_rate():
+                right = _apply("*", left, right)
             left = _apply(str(operator), left, right)
+
+    def _is_rate(self) -> bool:
+        """Say whether the operand just read is a percentage by itself, of something that is none."""
+        first, operator, last = self._items[0], self._items[self._at - 2], self._items[self._at - 1]
+        plain = not (isinstance(first, Number) and first.percent)
+        return plain and operator in ("+", "-") and isinstance(last, Number) and last.percent
 
     def _operand(self, depth: int, *, group: bool = False) -> Value:
         item = self._items[self._at]
@@ -325,12 +343,13 @@ def _bits(x: Fraction) -> int:
     return max(x.numerator.bit_length(), x.denominator.bit_length())
 
 
-def ends(side: list[Atom], units: set[str]) -> tuple[Expression, Expression]:
+def ends(side: list[Atom], units: set[str], *, quantities: bool = False) -> tuple[Expression, Expression]:
     """Return the first and the last expression of a side, and add its units to `units`.
 
-    A gap or an operator beyond the break next to an expression makes it doubtful.
+    A gap or an operator beyond the break next to an expression makes it doubtful. For `quantities` the numbers keep
+    their units.
     """
-    items = _read_items(side, units)
+    items = _read_items(side, units, quantities=quantities)
     breaks = [i for i, item in enumerate(items) if item is Mark.BREAK or item is Mark.GAP]
     if not breaks:
         return (whole := Expression(items)), whole

@@ -17,8 +17,11 @@ from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple, cast
 
-from msifr_policy.validators.equations.atoms import Number, Relation, Word, read_sides
+from msifr_policy.validators.equations.atoms import Atom, Number, Relation, Word, read_sides
 from msifr_policy.validators.equations.expressions import Expression, Reading, UnreadableError, Value, ends
+from msifr_policy.validators.equations.notations import respelled
+from msifr_policy.validators.equations.quantities import converts, may_convert
+from msifr_policy.validators.equations.systems import DECIMAL, Systems
 
 
 class Truth(Enum):
@@ -30,35 +33,21 @@ class Truth(Enum):
 
 
 class JudgedEquation(NamedTuple):
-    """One judged relation and its relative error |a − b| / max(|a|, |b|), in [0, 2], 0 unless false."""
+    """One judged relation. What follows `truth` is of a false one only.
+
+    `error` is the relative error |a − b| / max(|a|, |b|), in [0, 2]; `place` is where the relation sign begins in the
+    clause; `value` is what a single number on one side should be, if there is one.
+    """
 
     truth: Truth
     error: float = 0.0
+    place: int = 0
+    sides: tuple[Expression, Expression] | None = None
+    value: Fraction | None = None
 
 
 _HOLDS = JudgedEquation(Truth.HOLDS)
 _SKIPPED = JudgedEquation(Truth.SKIPPED)
-
-_QUANTITIES = {
-    "time": "second sec minute min hour hr day week month year quarter decade century weekend shift",
-    "length": "mm cm m km inch inches foot feet ft yard mile meter metre kilometer centimeter millimeter",
-    "weight": "mg g gram kg kilogram ounce oz pound lb lbs ton tonne",
-    "volume": "ml l liter litre milliliter gallon quart pint cup tablespoon teaspoon ounce",
-    "money": "dollar cent penny pennies nickel dime quarter",
-    "count": "dozen thousand million billion hundred score pair couple percent half halves third quarter",
-    "data": "kb mb gb tb byte bit",
-    "clock": "am pm p.m a.m o'clock noon midnight remainder mod modulo base binary hex r",
-}
-_CONVERTIBLE = {unit: kind for kind, units in _QUANTITIES.items() for unit in units.split()}
-
-
-def _conversion(units: set[str], *, money: bool) -> bool:
-    """Say whether the units may need converting: several of one kind, or one that counts something else."""
-    known = {word if word in _CONVERTIBLE else word.removesuffix("s") for word in units} & _CONVERTIBLE.keys()
-    if money:
-        known.add("dollar")
-    return len(known) > 1 or any(_CONVERTIBLE[word] in ("count", "clock") for word in known)
-
 
 _DIGIT = re.compile("[0-9]")
 _RIGHT = re.compile(r"[\s$€£¥₹`&*({\[+\-−–]*+[0-9.\\]")
@@ -81,37 +70,44 @@ def may_hold_equation(clause: str) -> bool:
     return "≈" in clause or "\\approx" in clause or "~" in clause
 
 
-def judge(clause: str) -> list[JudgedEquation]:
+def judge(clause: str, systems: Systems = DECIMAL) -> list[JudgedEquation]:
     """Judge every relation of a clause whose two sides are numeric expressions, in order.
+
+    `systems` is what the text computes with beside decimal arithmetic.
 
     A relation between two bare numbers, or with a side that is no numeric expression, gives nothing.
     Time is linear in the length of the clause.
     """
     if bullet := _BULLET.match(clause):
-        judged = _judge_clause(clause[bullet.end() :])
+        judged = _judge_clause(clause[bullet.end() :], systems)
         if all(equation.truth is not Truth.FALSE for equation in judged):
             return judged
-    return _judge_clause(clause)
+    return _judge_clause(clause, systems)
 
 
 _BULLET = re.compile(r"\s*[-*•–]\s+")
 _PROSE = f"{string.ascii_letters} ,'’"
 
 
-def _trim(clause: str) -> str:
-    """Cut the words before and after all mathematics, but for the few next to it that may matter."""
+def _trim(clause: str) -> tuple[str, int]:
+    """Cut the words before and after all mathematics, but for the few next to it that may matter.
+
+    Return what is left and where it begins.
+    """
     start = len(clause) - len(clause.lstrip(_PROSE))
     start = clause.rfind(" ", 0, max(0, clause.rfind(" ", 0, start))) + 1
     end = len(clause.rstrip(_PROSE)) + 60
-    return clause[start:end]
+    return clause[start:end], start
 
 
-def _judge_clause(clause: str) -> list[JudgedEquation]:
-    sides, relations = read_sides(_trim(clause))
+def _judge_clause(clause: str, systems: Systems) -> list[JudgedEquation]:
+    text, start = _trim(clause)
+    sides, relations, places = read_sides(text)
     if all(relation is Relation.OTHER for relation in relations):
         return []
     units: set[str] = set()
     expressions = [ends(side, units) for side in sides]
+    others: _OtherReadings | None = None
     judged: list[JudgedEquation] = []
     for k, relation in enumerate(relations):
         if relation is Relation.OTHER:
@@ -126,10 +122,38 @@ def _judge_clause(clause: str) -> list[JudgedEquation]:
             # In 3 + 4 = 7 * 2 = 14 the right side goes on computing from the value of the left.
             first = right.items[0] if k + 1 < len(relations) else None
             runs_on = isinstance(first, Number) and left.value(Reading()).value == first.value
-            if label or runs_on or _conversion(units, money=any(sign in clause for sign in "$€£")):
+            money = any(sign in clause for sign in "$€£")
+            if label or runs_on or may_convert(units, money=money) or systems.allow(left, right):
                 equation = _SKIPPED
+            else:
+                others = others or _OtherReadings(text, sides, relations)
+                equation = others.allow(k) or equation._replace(place=start + places[k])
         judged.append(equation)
     return judged
+
+
+class _OtherReadings:
+    """What else a clause with a false equation may mean, read once for all its equations."""
+
+    def __init__(self, clause: str, sides: list[list[Atom]], relations: list[Relation]) -> None:
+        self._relations = relations
+        self._quantities = [ends(side, set(), quantities=True) for side in sides]
+        self._respelled: list[list[list[tuple[Expression, Expression]]]] = []
+        for texts in respelled(clause):
+            read = [read_sides(text) for text in texts]
+            if all(others == relations for _, others, _ in read):
+                self._respelled.append([[ends(side, set()) for side in sides] for sides, _, _ in read])
+
+    def allow(self, k: int) -> JudgedEquation | None:
+        """Return what relation `k` is if another reading than the usual one explains it, else None."""
+        left, right = self._quantities[k][1], self._quantities[k + 1][0]
+        if converts(left, right):
+            return _SKIPPED
+        return _HOLDS if any(all(self._holds(text, k) for text in texts) for texts in self._respelled) else None
+
+    def _holds(self, expressions: list[tuple[Expression, Expression]], k: int) -> bool:
+        judged = _judge(expressions[k][1], expressions[k + 1][0], self._relations[k])
+        return judged is not None and judged.truth is Truth.HOLDS
 
 
 def _judge(left: Expression, right: Expression, relation: Relation) -> JudgedEquation | None:
@@ -140,23 +164,34 @@ def _judge(left: Expression, right: Expression, relation: Relation) -> JudgedEqu
     readings = [Reading()]
     items = left.items + right.items
     if any(isinstance(item, Number) and item.percent for item in items):
-        readings.append(Reading(percent=cast(Fraction, 1)))
+        readings += (Reading(percent=cast(Fraction, 1)), Reading(relative=True))
     if items.count("/") > 1:
         readings.append(Reading(paired=True))
     if len(items) > 4:
         readings.append(Reading(sequential=True))
+    result = left.number or right.number
+    plain: Fraction | None = None
     for reading in readings:
         try:
             a, b = left.value(reading), right.value(reading)
         except UnreadableError:
             return None
+        if result is not None and result.percent and reading.percent != 1:
+            a, b = _in_percent(a), _in_percent(b)
         truth = _compare(a, b, left.number, right.number, relation)
         if truth is Truth.HOLDS:
             return _HOLDS
         if truth is Truth.FALSE:
             error = min(error, float(abs(a.value - b.value) / max(abs(a.value), abs(b.value))))
         doubtful |= truth is Truth.SKIPPED or _shifted(a.value, b.value)
-    return _SKIPPED if doubtful else JudgedEquation(Truth.FALSE, error)
+        if plain is None and result is not None:
+            plain = b.value if result is left.number else a.value
+    return _SKIPPED if doubtful else JudgedEquation(Truth.FALSE, error, 0, (left, right), plain)
+
+
+def _in_percent(value: Value) -> Value:
+    """Return a value in percent: how far a result may be off is counted in its own last digit."""
+    return Value(value.value * 100, value.slack * 100)
 
 
 def _shifted(a: Fraction, b: Fraction) -> bool:
@@ -169,11 +204,21 @@ def _compare(a: Value, b: Value, left: Number | None, right: Number | None, rela
     if not difference or difference <= _tolerance(a, left, b) + _tolerance(b, right, a):
         return Truth.HOLDS
     about = relation is Relation.ABOUT
-    if about and difference * 10 <= max(abs(a.value), abs(b.value)):
+    if about and (
+        difference * 10 <= max(abs(a.value), abs(b.value)) or difference <= max(half_place(left), half_place(right))
+    ):
         return Truth.HOLDS
     if _rounded(a, left, b) or _rounded(b, right, a):
         return Truth.HOLDS if about else Truth.SKIPPED
     return Truth.FALSE
+
+
+def half_place(number: Number | None) -> int:
+    """Return half the place value of the last digit of a whole number that is not 0: 500 of 3000."""
+    if number is None or number.value % 10 or not number.value:
+        return 0
+    shown = str(number.value)
+    return 10 ** (len(shown) - len(shown.rstrip("0"))) // 2
 
 
 def _tolerance(value: Value, number: Number | None, other: Value) -> Fraction:

@@ -32,11 +32,15 @@ _REACH = 8  # more than the longest end with what must follow it
 
 
 class Clause(NamedTuple):
-    """A piece of text; `end` is the position after its end mark, `line` says whether that is a newline."""
+    """A piece of text and the `mark` that ended it ("" at `LIMIT` characters).
+
+    `end` is the position after the mark; `line` says whether that is a newline.
+    """
 
     text: str
     end: int
     line: bool
+    mark: str
 
 
 class ClauseCutter:
@@ -56,11 +60,12 @@ class ClauseCutter:
             limit = start + LIMIT
             match = _END.search(text, searched, limit + _REACH)
             if match and match.start() <= limit:
-                line = match[0][0] == "\n" or match[0][:2] == "\\n"
-                yield Clause(text[start : match.start()], self._offset + match.end(), line)
+                mark = match[0]
+                line = mark[0] == "\n" or mark[:2] == "\\n"
+                yield Clause(text[start : match.start()], self._offset + match.end(), line, mark)
                 start = searched = match.end()
             elif len(text) >= limit + _REACH:
-                yield Clause(text[start:limit], self._offset + limit, False)
+                yield Clause(text[start:limit], self._offset + limit, False, "")
                 start = searched = limit
             else:
                 break

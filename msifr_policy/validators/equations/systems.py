@@ -1,0 +1,186 @@
+"""Other number systems and operations: text that says so computes with them, and its equations are read so.
+
+`mentioned` reads what a text says of them; `Systems.allow` tells whether an equation that is false in decimal arithmetic
+may be true in them. Residues alone are not computed: what is false may hold in them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from functools import reduce
+from operator import xor
+from typing import NamedTuple, cast
+
+from msifr_policy.validators.equations.atoms import Number
+from msifr_policy.validators.equations.expressions import Expression, Item, Reading, UnreadableError
+
+HINTS = (
+    "mod", "≡", "equiv", "remainder", "mathbb{Z}", "остат", "余数", "bin", "Bin", "BIN", "base ", "base-", "base_", "Base ",
+    "Basis ", "двоичн", "进制", "進", "hex", "Hex", "HEX", "ctal", "ternary", "bits", "xor", "XOR", "Xor", "⊕", "oplus",
+    "itwise", "nim-", "clusive or", "clock", "oncat", "onkat", "string", "efine", "peration", "perator",
+)  # fmt: skip
+"""No text that shows none of these mentions another system."""
+LONGEST_HINT = max(map(len, HINTS))
+
+_RESIDUES = re.compile(
+    r"\bp?mod\b|≡|\\equiv|modulo|modular|módulo|remainder|\\mathbb\{Z\}_|\\mathbb\{Z\} */|余数|остат(?:ок|ка)"
+)
+_BASE = re.compile(
+    r"\b[Bb]as(?:e|is)[ _-]{1,2}(?:\$|\\\()?\{?([0-9]{1,2})\b|\b([0-9]{1,2})[ -]?进制|\b([0-9]{1,2})進法"
+)
+_NAMED = {
+    2: re.compile(
+        r"\b[Bb]inary|\bBINARY|\b[Bb]in[aä]r|\b[Bb]inaire|\bdwójkow|двоичн|二进制|二進|\bbase two\b|\bbits?\b"
+    ),
+    3: re.compile(r"\b[Tt]ernary|三进制|\bbase three\b"),
+    5: re.compile(r"\bbase five\b"),
+    6: re.compile(r"\bbase six\b"),
+    7: re.compile(r"\bbase seven\b"),
+    8: re.compile(r"\b[Oo]ctal|\b[Oo]ktal|восьмеричн|八进制|八進|\bbase eight\b"),
+    9: re.compile(r"\bbase nine\b"),
+    12: re.compile(r"\b[Dd]uodecimal|\bdozenal|\bbase twelve\b"),
+    16: re.compile(
+        r"\b[Hh]exa?decimal|\b[Hh]ex\b|\bHEX\b|\b[Hh]exadez|шестнадцатеричн|十六进制|十六進|\bbase sixteen\b"
+    ),
+}
+_XOR = re.compile(r"(?i)\bxor|⊕|\\oplus|bitwise|\bnim-|exclusive or")
+_CLOCK = re.compile(r"\b[Cc]lock(?:face|s)?\b")
+_JOINED = re.compile(r"(?i)concat|konkat|\bstrings?\b")
+_PRODUCT = r"\b[a-zA-Z]\s?(\\[a-z]{3,6}\s|[*^×·∗])\s?[a-zA-Z]\b"
+_SYMBOL = r"\b[a-zA-Z]\s?(\\[a-z]{3,6}\s|[-+*/^×·∗÷])\s?[a-zA-Z]\b"
+_IS = r"\)?\s*(?:[:=]|is\b|as\b|means?\b|equals\b|denotes\b)"
+_DEFINED = re.compile(
+    rf"""(?is) \bdefin .{{0,80}}? {_PRODUCT} {_IS}
+    | \boperat(?:ion|or) .{{0,80}}? {_SYMBOL} {_IS}
+    | {_PRODUCT} \s*(?:is\ |be\ )?\s*(?:defined|denotes)
+    | \b(?:let|where|given|rule|means?)\b\W{{0,3}}(?:that\ )? {_PRODUCT} \s?=\s?[^,;.\n]{{0,12}}?[a-z]\b""",
+    re.VERBOSE,
+)
+_OPERATORS = {"+": "+", "-": "-", "/": "/", "÷": "/", "\\div": "/", "^": "^", "*": "*", "×": "*", "·": "*", "∗": "*"}
+_OPERATORS |= {"\\ast": "*", "\\times": "*", "\\cdot": "*"}
+
+
+class Systems(NamedTuple):
+    """What a text has said that it computes with beside decimal arithmetic."""
+
+    residues: bool = False
+    bases: frozenset[int] = frozenset()
+    xor: bool = False
+    clock: bool = False
+    joined: bool = False  # + joins digits, as in strings
+    redefined: frozenset[str] = frozenset()  # operators with a meaning of their own
+
+    def also(self, other: Systems) -> Systems:
+        """Return both together."""
+        return Systems(
+            self.residues or other.residues,
+            self.bases | other.bases,
+            self.xor or other.xor,
+            self.clock or other.clock,
+            self.joined or other.joined,
+            self.redefined | other.redefined,
+        )
+
+    def __bool__(self) -> bool:
+        return self != DECIMAL
+
+    def allow(self, left: Expression, right: Expression) -> bool:
+        """Say whether an equation that is false in decimal arithmetic may be true here."""
+        if self.residues:
+            return True
+        items = (*left.items, *right.items)
+        if any(isinstance(item, str) and item in self.redefined for item in items):
+            return True
+        if self.xor and ("^" in items or _reduced(left, xor) == _reduced(right, xor) is not None):
+            return True
+        if self.joined and _reduced(left, _join) == _reduced(right, _join) is not None:
+            return True
+        if self.clock and _on_clock(left, right):
+            return True
+        if 2 in self.bases and all(set(str(item.value)) <= set("01/") for item in items if isinstance(item, Number)):
+            return True  # with carries, digit by digit, …
+        return any(_holds_in(base, left, right) for base in self.bases)
+
+
+DECIMAL = Systems()
+"""Nothing but decimal arithmetic."""
+
+
+def mentioned(text: str) -> Systems:
+    """Return what a piece of text says that it computes with."""
+    if not any(hint in text for hint in HINTS):
+        return DECIMAL
+    return Systems(
+        _RESIDUES.search(text) is not None,
+        _bases(text),
+        _XOR.search(text) is not None,
+        _CLOCK.search(text) is not None,
+        _JOINED.search(text) is not None,
+        redefined(text),
+    )
+
+
+def given(prompt: str) -> Systems:
+    """Return what a prompt says to compute with. That it asks for a remainder does not change how one gets there."""
+    return mentioned(prompt)._replace(residues=False)
+
+
+def redefined(text: str) -> frozenset[str]:
+    """Return the operators that a piece of text defines: `a * b = 2a + b`."""
+    symbols = (symbol.strip() for match in _DEFINED.finditer(text) for symbol in match.groups() if symbol)
+    return frozenset(_OPERATORS[symbol] for symbol in symbols if symbol in _OPERATORS)
+
+
+def _bases(text: str) -> frozenset[int]:
+    shown = {int(digits) for match in _BASE.finditer(text) for digits in match.groups() if digits}
+    named = {base for base, pattern in _NAMED.items() if pattern.search(text)}
+    return frozenset(base for base in shown | named if 2 <= base <= 36 and base != 10)
+
+
+def _holds_in(base: int, left: Expression, right: Expression) -> bool:
+    """Say whether both sides are equal if the digits of one of them or both are in `base`."""
+    try:
+        values = [(side.value(Reading()).value, _in_base(base, side).value(Reading()).value) for side in (left, right)]
+    except UnreadableError:
+        return False
+    (a, a_base), (b, b_base) = values
+    return a_base in (b, b_base) or a == b_base
+
+
+def _in_base(base: int, side: Expression) -> Expression:
+    """Return the expression with its digits read in `base`, or as it is if they are none of it."""
+    items: list[Item] = []
+    for item in side.items:
+        if not isinstance(item, Number):
+            items.append(item)
+        elif item.value.denominator == 1 and all(int(digit) < base for digit in str(item.value)):
+            items.append(item._replace(value=cast(Fraction, int(str(item.value), base))))
+        else:
+            return side
+    return Expression(items)
+
+
+def _reduced(side: Expression, operation: Callable[[int, int], int]) -> int | None:
+    """Return what `operation` makes of whole numbers between + or ^, or None of anything else."""
+    numbers, operators = side.items[::2], side.items[1::2]
+    whole = [int(item.value) for item in numbers if isinstance(item, Number) and item.value.denominator == 1]
+    if len(whole) < len(numbers) or any(operator not in ("+", "^") for operator in operators):
+        return None
+    return reduce(operation, whole)
+
+
+def _join(a: int, b: int) -> int:
+    return int(f"{a}{b}") if a < 10**24 and b < 10**24 else 0
+
+
+def _on_clock(left: Expression, right: Expression) -> bool:
+    """Say whether adding and taking away hours may lead around a clock."""
+    items = (*left.items, *right.items)
+    if any(item not in ("+", "-", "(", ")") if isinstance(item, str) else item.value > 24 for item in items):
+        return False
+    try:
+        return (left.value(Reading()).value - right.value(Reading()).value) % 12 == 0
+    except UnreadableError:
+        return False
