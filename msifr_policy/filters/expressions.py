@@ -36,7 +36,10 @@ _TOKEN = re.compile(
     (?P<blank> (?:
         \s | ~ | __ | [`"] | \\?[$&\#] | \\{{1,2}}[,;:!\ ()\[\]] | \\(?:left|right)(?!\s?\||[A-Za-z])
       | \\(?:quad|qquad|[bB]igg?[lr]?|displaystyle|limits|dollar)(?![A-Za-z])
-      | (?<![^\W_])(?: (?:US|AU|CA|NZ|HK|NT|[ACRS])\$ | Rs\. )
+      | \\(?:checkmark|(?:black)?square|Box|qed)(?![A-Za-z]) | \\n(?![a-z])
+      | \\(?:text)?color\s?\{{[A-Za-z]{{1,20}}\}}
+      | </?[A-Za-z][A-Za-z0-9]{{0,15}}\s?/?> | <\|[A-Za-z_]{{1,30}}\|>
+      | (?<![^\W_])(?: (?:US|AU|CA|NZ|HK|NT|[ACRS])\\?\$ | Rs\. )
     )++ )
   | \\{{1,2}}[cdt]?frac\s*+ (?P<numerator>[0-9]) \s*+ (?P<denominator>[0-9])
   | (?P<whole>[0-9]++) \. (?P<before>[0-9]*+) \\{{1,2}}(?:overline|bar|dot)\s*+ \{{ (?P<period>[0-9]++) \}}
@@ -44,7 +47,7 @@ _TOKEN = re.compile(
   | (?P<number>{DIGITS}) (?P<exponent>[eE][+-]?[0-9]++(?![0-9A-Za-z.]))?+ (?P<dots>\s?+ (?:\.{{2,}}|\\l?dots))?+
   | (?P<ordinal> (?<=[0-9])(?:st|nd|rd|th)\b
       | \^ \s*+ (?:\{{\s*+)?+ (?:\\(?:text|textrm|mathrm|rm)\s*+\{{?+\s*+)?+ (?:st|nd|rd|th)\b [\s}}]{{0,4}} )
-  | (?P<degree> \^ \s*+ \\circ(?![A-Za-z]) | \^ \s*+ \{{ \s*+ \\circ \s*+ \}} | \\(?:degree|circ)(?![A-Za-z]) )
+  | (?P<degree> \^ \s*+ (?:\\circ|o)(?![A-Za-z]) | \^ \s*+ \{{ \s*+ (?:\\circ|o) \s*+ \}} | \\(?:degree|circ)(?![A-Za-z]) )
   | (?P<word> [^\W\d_]++ (?: ['-] [^\W\d_]++ )*+ )
   | (?P<bar> \\(?:left|right)\s?\| )
   | \\{{1,2}}(?P<macro> [A-Za-z]++ )
@@ -59,9 +62,15 @@ _WRAPPERS = frozenset(
         "fbox boxed boldsymbol bm emph underline displaystyle operatorname"
     )
 )
-_EVALUATED = {"frac": "frac", "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "sqrt": "sqrt"} | dict.fromkeys(
-    ("binom", "dbinom", "tbinom"), "binom"
-)
+_EVALUATED = {
+    "frac": "frac",
+    "dfrac": "frac",
+    "tfrac": "frac",
+    "cfrac": "frac",
+    "nicefrac": "frac",
+    "sfrac": "frac",
+    "sqrt": "sqrt",
+} | dict.fromkeys(("binom", "dbinom", "tbinom"), "binom")
 _MACROS = {
     **_EVALUATED,
     "times": "*",
@@ -103,7 +112,7 @@ _SIGNS = {
 }
 _VARIABLES = frozenset(
     words(
-        "sqrt sin cos tan cot sec csc log ln exp lim max min gcd lcm mod arcsin arccos arctan sinh cosh tanh pi "
+        "sqrt sin cos tan cot csc log ln exp lim gcd lcm mod arcsin arccos arctan sinh cosh tanh pi "
         "theta det alpha beta gamma delta lambda mu sigma omega phi psi xy yz xz zx ab bc ac abc xyz inf infinity "
         "infinite nan undefined"
     )
@@ -119,7 +128,7 @@ def tokens_of(text: str) -> list[Token]:
     for match in _TOKEN.finditer(text):
         kind, found = match.lastgroup or "", match[0]
         if kind == "blank" or found == "'":
-            if "\n" in found and tokens:
+            if ("\n" in found or "\\n" in found) and tokens:
                 tokens.append(Token("line", found, spaced=True))
             spaced = True
             if tokens and not tokens[-1].blank_after:
@@ -364,7 +373,7 @@ class Expression:
             return False
         if following is not None and following.kind == "!" and not self._sentence:
             raise Refused  # a double factorial
-        return not (self._sentence and (following is None or following.kind in ("line", "word")))
+        return not (self._sentence and (following is None or following.kind in ("line", "word", "variable")))
 
     def _factorial(self, base: Fraction) -> Fraction:
         if base.denominator != 1 or not 0 <= base <= 3000:

@@ -108,11 +108,20 @@ SCALES: Final = {
 }
 """Words that multiply the number before them."""
 
-_PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4} | {
-    part + plural: value
-    for value, part in enumerate(words("third fourth fifth sixth seventh eighth ninth tenth"), start=3)
-    for plural in ("", "s")
+_IRREGULAR = {"three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
+_ORDINALS = {
+    _IRREGULAR.get(word, word[:-1] + "ieth" if word.endswith("y") else word + "th"): value
+    for word, value in (_CARDINALS | {"hundred": 100, "thousand": 1000, "million": 10**6}).items()
+    if value > 2
 }
+_PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4} | {
+    part + plural: value for part, value in _ORDINALS.items() for plural in ("", "s")
+}
+
+
+def ordinal_part(word: str) -> int | None:
+    """Return what a word like `thirds` divides by, or None for any other word."""
+    return _PARTS.get(word)
 
 
 def words_value(words: Sequence[str]) -> tuple[Fraction, int] | None:
@@ -177,15 +186,16 @@ def _part_alone(words: Sequence[str]) -> tuple[Fraction, int] | None:
 
 
 _SIGNS = {
-    **dict.fromkeys("−‒﹣⁃", "-"),
+    **dict.fromkeys("−‒﹣⁃➖", "-"),
     **dict.fromkeys("×✕⨯✖", "\\times "),
     **dict.fromkeys("·⋅∙∗", "\\cdot "),
-    **dict.fromkeys("÷∕⁄", "/"),
+    **dict.fromkeys("÷∕⁄➗", "/"),
     **dict.fromkeys("≈≃≅∼≒", "\\approx "),
     **dict.fromkeys("≤≥≠<>≡∈±∓", "\\ne "),
     **dict.fromkeys("→⇒⟹⟶➡", "\\to "),
     **dict.fromkeys("‘’ʼ′", "'"),
     **dict.fromkeys("“”«»„″「」『』", '"'),
+    "➕": "+",
     "√": "\\sqrt ",
     "°": "\\degree ",
     "º": "\\degree ",
@@ -198,6 +208,7 @@ _SIGNS = {
     "。": ". ",
     "、": ", ",
     "，": ",",
+    "∎": " ",
     "…": "...",
     "⋯": "...",
 }

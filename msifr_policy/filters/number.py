@@ -9,7 +9,7 @@ An answer is what stands after a marker or in a box: `72`, `\$1{,}234.50`, `x = 
 - **Units**, currencies and prose after the number say nothing about it, up to a word that leaves the statement
   (`because`, `for`, `in`, `per`, ...). A second, different number before that makes the answer none: `72 apples and 3
   pears`. So does any different number if the answer begins like a sentence: `He sells 9 eggs for 18 dollars`.
-- **Bounds and denials** (`more than 5`, `not 5`, `5?`) are none.
+- **Scales** multiply (`3 million`, `3k`); bounds and denials (`more than 5`, `not 5`, `5?`) are none.
 
 Time is linear in the text; a text longer than `LONGEST` is read up to its first line end, if at all.
 """
@@ -22,7 +22,23 @@ from typing import Final
 import msgspec
 
 from msifr_policy.filters.expressions import Expression, Refused, Token, begins_operand, bits, is_bar, tokens_of
-from msifr_policy.filters.literals import SCALES, words, words_value
+from msifr_policy.filters.literals import ordinal_part, words_value
+from msifr_policy.filters.number_words import (
+    ABBREVIATIONS,
+    ARITHMETIC,
+    CONNECTIVES,
+    DENIALS,
+    GLUED_LETTERS,
+    GLUED_SCALES,
+    JOINS,
+    LEAD,
+    OPERATIONS,
+    REFUSALS,
+    UNIT_LETTERS,
+    is_glued_unit,
+    leaves,
+    scale_of,
+)
 
 LONGEST: Final = 4000
 """Characters of the longest answer that is read."""
@@ -83,66 +99,10 @@ def same_number(gold: str, answer: str, *, sentence: bool = False) -> bool:
     return False
 
 
-_LEAD = frozenset(
-    words(
-        "the a an is are was were be will would equal equals about approximately approx around roughly nearly "
-        "almost exactly precisely only just so thus hence therefore total sum result answer value final of rs usd "
-        "eur gbp cad aud inr cny rmb jpy us hk ca au nz sgd chf it its that this there simply indeed now then "
-        "finally overall correct which equivalently namely or get we have i.e circa ca est yes"
-    )
-)
-"""Words before a number that make no sentence of their own: what follows the number is a remark."""
-
-_DENIALS = frozenset(
-    words(
-        "not no never neither nor cannot can't isn't aren't wasn't doesn't don't didn't won't without unknown "
-        "none more less fewer greater larger smaller higher lower least most over under above below beyond up "
-        "between either unless until nicht kein keine"
-    )
-)
-
-_LEAVES = frozenset(
-    words(
-        "because since as for from in into on onto at per each every of out off with within when where while "
-        "which who whose that than this these those after before during if given but so hence thus therefore "
-        "although though since about into among across via through throughout against until till not rather "
-        "instead more less fewer only making leaving meaning having being assuming considering including "
-        "excluding remaining left based using compared total altogether overall is are was were by to times plus "
-        "minus over divided multiplied his her their its our my your the weil denn da für pro im aus von mit wenn "
-        "parce car pour par sur dans porque para por en de del"
-    )
-)
-"""Words after a number that leave the statement: what follows is a remark."""
-
-_ARITHMETIC = frozenset(words("times plus minus over divided multiplied to by of through modulo mod remainder choose"))
-_UNIT_LETTERS = frozenset("mgshLlWJNVACFKΩ")
-_GLUED_LETTERS = frozenset("mgshLl")
-_GLUED_UNITS = frozenset(
-    words(
-        "cm mm km nm dm kg mg ug ml mL cl dl ft in yd mi lb lbs oz hr hrs min mins sec secs ms ns am pm mph kph "
-        "kmh kwh kW kV mV MW GW kJ MJ kN Pa kPa Hz kHz MHz GHz GB MB KB TB kB gb mb tb USD EUR GBP CAD AUD INR "
-        "RMB CNY JPY usd eur gbp sq cc mol rpm psi kcal cal bps dB eV yr yrs wk wks pts ct cts px pt"
-    )
-)
-_GLUED_SCALES = {"k": 10**3, "M": 10**6, "mn": 10**6, "mln": 10**6, "B": 10**9, "bn": 10**9}
-_PLURALS = {f"{word}s": value for word, value in SCALES.items() if word != "dozen"}
-_CHINESE_SCALES = {
-    "万亿": 10**12,
-    "百万": 10**6,
-    "千万": 10**7,
-    "十亿": 10**9,
-    "亿": 10**8,
-    "万": 10**4,
-    "億": 10**8,
-    "萬": 10**4,
-}
-_CHINESE_LEAVES = ("因为", "所以", "由于", "每", "其中", "除以", "的")
 _ENDS = frozenset((".", "line"))
 _RELATIONS = frozenset(("=", "about", "other", "arrow"))
 _PARTS = frozenset((",", ":", "?", ".", "line", "dash"))
 """Marks that part one equation from what precedes it."""
-_CONNECTIVES = frozenset(words("and or because since where if when which while so but as with for und et y"))
-_ABBREVIATIONS = frozenset(words("rs approx ca est i.e no"))
 _MOST_WORDS = 24  # of a number in words
 _MOST_SCALED_BITS = 70_000
 _OPERATORS = frozenset(("+", "-", "–", "*", "/", "^", "!", "_"))
@@ -162,6 +122,9 @@ class _Statement:
         self._claim: Number | None = None
         self._side: Number | None = None  # what stood before the last relation, if that is a number
         self._rounded = False  # whether the last relation is an approximate one
+        self._unit = ""  # the word after the number
+        self._claim_end = 0
+        self._joined = False  # whether another statement may have begun after the number
         self._free = False  # whether words before the number may make it one of several of a sentence
 
     def number(self) -> Number | None:
@@ -206,7 +169,7 @@ class _Statement:
     def _clean_side(self, start: int, end: int) -> Number | None:
         """Return the number that these tokens show, units and usual words aside; None if they are anything else."""
         self._position = start
-        while self._position < end and self._word() in _LEAD:
+        while self._position < end and self._word() in LEAD:
             self._position += 1
         try:
             number = self._next_number()
@@ -275,7 +238,8 @@ class _Statement:
         """Say whether a number in words is meant as one here: not in `one of them is 5`, nor in a remark."""
         if self._claim is None:
             return value != 1 or not self._numbers_before[-1]
-        return value != 1 and (self._word(-1) in ("and", "or") or self._kind(-1) == ",")
+        joined = self._word(-1) in ("and", "or") or self._kind(-1) == ","
+        return value != 1 and (joined or self._position == self._claim_end)
 
     def _check_before(self, start: int) -> None:
         """Refuse a number that belongs to what stands before it: `x^6`, `x5`, `p - 30`."""
@@ -291,31 +255,31 @@ class _Statement:
                 raise Refused
             if before.kind == "word" and (token.blank_after or not token.spaced):
                 raise Refused
-        elif before.kind == "word" and not token.spaced and before.text.isascii() and before.text.lower() not in _LEAD:
+        elif before.kind == "word" and not token.spaced and before.text.isascii() and before.text.lower() not in LEAD:
             raise Refused
 
     def _scaled(self, value: Fraction) -> Fraction:
-        """Return the value with what multiplies it: `3 million`, `3k`, `2 and a half million`."""
-        if [self._word(), "a" if self._is_article(1) else "", self._word(2)][:2] == ["and", "a"]:
-            part = {"half": 2, "third": 3, "quarter": 4}.get(self._word(2))
-            if part is not None:
-                value += Fraction(1 if value >= 0 else -1, part)
-                self._position += 3
+        """Return the value with what multiplies it: `3 million`, `3k`, `2 and a half million`, `2 thirds`."""
+        if self._word() == "and" and self._is_article(1) and self._word(2) in ("half", "third", "quarter"):
+            value += Fraction(1 if value >= 0 else -1, ordinal_part(self._word(2)) or 1)
+            self._position += 3
         token = self._token()
-        if token is None:
-            return value
-        if not token.spaced and token.text in _GLUED_SCALES and self._kind(1) not in ("^", "("):
+        if token is not None and not token.spaced and token.text in GLUED_SCALES and self._kind(1) not in ("^", "("):
             self._position += 1
-            return value * _GLUED_SCALES[token.text]
-        for name, factor in _CHINESE_SCALES.items():
-            if token.text.startswith(name):
-                self._position += 1 if token.text == name else 0
-                return value * factor
-        while (scale := SCALES.get(self._word()) or _PLURALS.get(self._word())) is not None:
+            return value * GLUED_SCALES[token.text]
+        part = ordinal_part(self._word())
+        if part is not None:
+            if not self._word().endswith("s") or part in (2, 4):
+                raise Refused  # 5 third graders, 3 quarters: an ordinal, a coin?
+            value /= part
+            self._position += 1
+        scale = scale_of(self._word())
+        while scale != 1:
+            if scale is None or bits(value) > _MOST_SCALED_BITS:
+                raise Refused
             value *= scale
             self._position += 1
-            if bits(value) > _MOST_SCALED_BITS:
-                raise Refused
+            scale = scale_of(self._word())
         return value
 
     def _is_percent(self) -> bool:
@@ -336,18 +300,17 @@ class _Statement:
             raise Refused
         if token.kind == "variable":
             self._check_letter(token)
-        elif token.kind == "word" and not token.spaced and token.text.isascii():
-            if len(token.text) < 4 and token.text not in _GLUED_UNITS:
+        elif token.kind == "word":
+            glued = not token.spaced and not is_glued_unit(token.text)
+            if glued or token.text.lower() in ("squared", "cubed"):
                 raise Refused
-        elif token.kind == "word" and token.text.lower() in ("squared", "cubed"):
-            raise Refused
 
     def _check_letter(self, token: Token) -> None:
         if self._is_article() and token.spaced:
             return
         if token.text in "ap" and self._kind(1) == "." and self._token(2) is not None:
             return  # 5 p.m.
-        if token.text not in (_UNIT_LETTERS if token.spaced else _GLUED_LETTERS):
+        if token.text not in (UNIT_LETTERS if token.spaced else GLUED_LETTERS):
             raise Refused
 
     def _rounded_from(self, value: Fraction) -> Fraction | None:
@@ -360,10 +323,14 @@ class _Statement:
 
     def _claimed(self, number: Number) -> None:
         """Take note of a number; refuse it beside a different one."""
+        unit = "" if leaves(self._word()) or self._word() in JOINS else self._word()
         if self._claim is None:
-            self._claim = number
+            self._claim, self._unit = number, unit
         elif (self._claim.value, self._claim.percent) != (number.value, number.percent):
             raise Refused
+        elif not self._free and self._unit and unit and unit != self._unit:
+            raise Refused  # 5 feet 5 inches
+        self._claim_end = self._position
 
     # Words and marks.
 
@@ -383,25 +350,32 @@ class _Statement:
     def _pass_word(self, token: Token) -> bool:
         word = token.text.lower()
         if self._claim is None:
-            if word in _DENIALS or word.endswith("n't"):
+            if word in DENIALS or word.endswith("n't"):
                 raise Refused
-            self._free = self._free or word not in _LEAD
+            before = self._word(-2)
+            if word == "of" and before in OPERATIONS and self._begins_expression():
+                raise Refused
+            self._free = self._free or word not in LEAD
             return True
-        if word in _ARITHMETIC or word in ("out", "up"):
+        if word in ARITHMETIC or word in ("out", "up"):
             linked = self._word() in ("by", "of", "to")
             if self._begins_expression() or (linked and begins_operand(self._token(1))):
                 raise Refused
-        leaves = word in _LEAVES or any(part in word for part in _CHINESE_LEAVES)
-        return self._free or not leaves
+        if word in ("is", "are", "was", "were") and self._word() in REFUSALS:
+            raise Refused
+        if word.endswith("n't") or word == "cannot":
+            raise Refused
+        self._joined = self._joined or word in JOINS
+        return self._free or self._joined or not leaves(word)
 
     def _pass_variable(self, token: Token) -> bool:
         if self._claim is not None:
             # A unit, or a word of prose: 5 N m, 5 a day, 5 p.m.
-            if (token.text in _UNIT_LETTERS and token.blank_after) or self._token() is None:
+            if (token.text in UNIT_LETTERS and token.blank_after) or self._token() is None:
                 return True
             if token.text in ("a", "A", "p", "I") and token.spaced:
-                return self._free
-            if token.text in _UNIT_LETTERS:
+                return self._free or self._joined
+            if token.text in UNIT_LETTERS:
                 return True
             raise Refused
         if self._kind() in _OPERATORS or (self._kind() == "(" and not self._tokens[self._position].spaced):
@@ -436,14 +410,16 @@ class _Statement:
             return True  # Markdown
         if following is not None and following.kind == "word" and token.kind in ("-", "–"):
             if token.blank_after and self._claim is not None:
-                return self._free  # a dash of prose
+                return self._free or self._joined  # a dash of prose
+            if scale_of(following.text.lower().partition("-")[0]) != 1:
+                raise Refused  # 3-million
             if before is None or self._claim is not None:
                 return True  # a bullet; a 5-year plan
         if self._claim is None or before is None:
             raise Refused
-        if token.kind == "^" and (before.kind == "word" or before.text in _UNIT_LETTERS):
+        if token.kind == "^" and (before.kind == "word" or before.text in UNIT_LETTERS):
             return self._pass_unit_power()
-        unit = following is not None and (following.kind == "word" or following.text in _UNIT_LETTERS)
+        unit = following is not None and (following.kind == "word" or following.text in UNIT_LETTERS)
         if unit and token.kind in ("/", "*"):
             return True  # km/h
         raise Refused
@@ -466,16 +442,16 @@ class _Statement:
         before = self._tokens[self._position - 2] if self._position > 1 else None
         if self._claim is None:
             return self._pass_mark_before(token, before)
-        if token.kind in (":", "dash") and begins_operand(self._token()) and not token.blank_after:
-            raise Refused
-        if token.kind in (":", ")") and begins_operand(self._token()):
-            raise Refused  # 4 : 30; 1) 42
+        if token.kind in (":", ")", "dash") and begins_operand(self._token()):
+            raise Refused  # 4 : 30; 1) 42; 3 — 5
         if token.kind in ("?", "bad"):
             raise Refused
         listed = token.kind in _ENDS and before is self._tokens[0] and before.text.isdigit() and len(before.text) < 3
         if listed and begins_operand(self._token()):
             raise Refused  # 1. 42: the first of a list
-        return token.kind == "%" or (token.kind == "dash" and self._free)
+        if token.kind in _ENDS:
+            return self._free
+        return token.kind == "%" or (token.kind == "dash" and (self._free or self._joined))
 
     def _pass_mark_before(self, token: Token, before: Token | None) -> bool:
         if token.kind in ("dash", "|") and not token.blank_after and begins_operand(self._token()):
@@ -486,7 +462,7 @@ class _Statement:
             self._free = False
             return True
         if token.kind in _ENDS:
-            abbreviated = before is not None and before.text.lower() in _ABBREVIATIONS
+            abbreviated = before is not None and before.text.lower() in ABBREVIATIONS
             return before is None or abbreviated or before.kind in (":", "=", "about", "arrow", ".", "line")
         if token.kind == "|":
             return True  # a table
@@ -494,8 +470,12 @@ class _Statement:
 
 
 def _unwrapped(tokens: list[Token]) -> list[Token]:
-    """Return the tokens without a parenthesis around all of an equation."""
-    wrapped = bool(tokens) and tokens[0].kind == "(" and _closings(tokens)[0] == len(tokens) - 1
+    """Return the tokens without a parenthesis around all of an equation, and without the letter of a choice."""
+    label = 1 if tokens and tokens[0].kind == "(" else 0
+    closing = ")" if label else (")", ".", ":")
+    if len(tokens) > label + 2 and tokens[label].text in tuple("ABCDEFGHIJ") and tokens[label + 1].kind in closing:
+        return tokens[label + 2 :]
+    wrapped = label and _closings(tokens)[0] == len(tokens) - 1
     return tokens[1:-1] if wrapped and any(token.kind in _RELATIONS for token in tokens) else tokens
 
 
@@ -529,7 +509,7 @@ def _relations(tokens: Sequence[Token]) -> list[int | None]:
         if depth == 0:
             if token.kind in _RELATIONS:
                 relation = position
-            elif token.kind in _PARTS or (token.kind == "word" and token.text.lower() in _CONNECTIVES):
+            elif token.kind in _PARTS or (token.kind == "word" and token.text.lower() in CONNECTIVES):
                 relation = None
             relations[position] = relation
     return relations
