@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters import (
-    REACH,
+    ChoiceMatch,
     ExactMatch,
     FunctionFilter,
     NumericMatch,
@@ -24,6 +24,7 @@ from msifr_policy.filters import (
     final_filter,
     parse_number,
 )
+from msifr_policy.filters.markers import REACH
 
 
 def prompt(gold: str | None) -> Prompt:
@@ -37,42 +38,6 @@ def test_filters_load_no_more_than_is_used() -> None:
         "msifr_policy.filters",
         "msifr_policy.filters.base",
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("72", Fraction(72)),
-        ("72 apples", Fraction(72)),
-        ("$1,234.50", Fraction(2469, 2)),
-        ("\\$10{,}000", Fraction(10000)),
-        ("12,345,678", Fraction(12345678)),
-        ("-3", Fraction(-3)),
-        ("−3", Fraction(-3)),
-        (".5", Fraction(1, 2)),
-        ("3/4", Fraction(3, 4)),
-        ("6 / 8", Fraction(3, 4)),
-        ("-\\frac{3}{4}", Fraction(-3, 4)),
-        ("\\dfrac{-3}{4}", Fraction(-3, 4)),
-        ("0.1", Fraction(1, 10)),  # exact, unlike a float
-        ("36^\\circ", Fraction(36)),
-        ("18.", Fraction(18)),
-        ("18%", Fraction(18)),
-        # Parts of longer expressions are no numbers.
-        ("1,23", None),
-        ("4:30", None),
-        ("5-3", None),
-        ("2\\sqrt{3}", None),
-        ("2^{10}", None),
-        ("137 \\frac{1}{2}", None),
-        ("1e5", None),
-        ("3/0", None),
-        ("none", None),
-        ("", None),
-    ],
-)
-def test_numbers_are_read_exactly(text: str, value: Fraction | None) -> None:
-    assert parse_number(text) == value
 
 
 @given(
@@ -100,7 +65,6 @@ def test_thousands_separators_do_not_matter(number: int) -> None:
         ("#### 7\nThe answer is 5.", False),  # whatever its kind
         ("THE ANSWER IS: **7**", True),
         ("The answer is:\n\n$$7$$", True),
-        ("#### the number 7", True),
         ("####\n7", True),
         ("#### none\n7", False),  # another line than the answer's
         ("7", False),
@@ -108,14 +72,31 @@ def test_thousands_separators_do_not_matter(number: int) -> None:
     ],
 )
 def test_the_number_after_the_last_marker_counts(text: str, accepted: bool) -> None:
-    assert NumericMatch()(prompt("7"), text) is accepted
+    assert NumericMatch()(prompt("7"), text).accepted is accepted
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("#### 7", "hash"), ("\\boxed{x}", "box"), ('{"answer": 7}', "json"), ("Answer: 7", "phrase"), ("It is 7", "")],
+)
+def test_a_judgement_says_where_the_answer_stood(text: str, found: str) -> None:
+    judged = NumericMatch()(prompt("7"), text)
+    assert judged.found == found
+    assert not judged.failure
+    assert judged.accepted is (found not in ("", "box"))
+
+
+def test_what_prose_announces_and_is_no_number_hides_no_number() -> None:
+    assert NumericMatch()(prompt("7"), "The answer is 7.\nThe answer is clearly marked.")
+    assert not NumericMatch()(prompt("7"), "\\boxed{7}\n\\boxed{x}")  # in a box it is an answer
+    assert not NumericMatch()(prompt("7"), "The answer is 7.\nThe answer is 7 or 8.")
 
 
 def test_a_gold_answer_may_be_a_worked_solution() -> None:
     assert NumericMatch()(prompt("He has 3*6=18.\n#### 18"), "The answer is 18.00")
 
 
-@pytest.mark.parametrize("gold", [None, "", "x", "4:30 p.m.", "70\\sqrt{2}", "3 apples"])
+@pytest.mark.parametrize("gold", [None, "", "x", "4:30 p.m.", "70\\sqrt{2}", "apples"])
 def test_a_gold_answer_that_is_no_number_is_refused_before_any_token(gold: str | None) -> None:
     with pytest.raises(InputError, match=r"prompt 'p', field gold"):
         NumericMatch().check(prompt(gold))
@@ -124,14 +105,16 @@ def test_a_gold_answer_that_is_no_number_is_refused_before_any_token(gold: str |
 @given(st.text(alphabet="0123456789,./-$#\\{}boxed fracansweris\n", max_size=300))
 @example("####" * 75)
 def test_no_text_breaks_a_filter(text: str) -> None:
-    assert NumericMatch()(prompt("7"), text) in (True, False)
-    assert ExactMatch(marker="####")(prompt("7"), text) in (True, False)
+    for accept in (NumericMatch(), ChoiceMatch(), ExactMatch("hash")):
+        assert accept(prompt("7"), text).accepted in (True, False)
     parse_number(text)
 
 
-@pytest.mark.parametrize("unit", ["1", ",", "1,", "#### ", "answer is ", "\\frac{1", "1/", "$"])
+@pytest.mark.parametrize(
+    "unit", ["1", ",", "1,", "#### ", "answer is ", "\\frac{1", "1/", "$", "answer is 1+", "#### (", "\\boxed{1"]
+)
 def test_time_is_linear_in_the_text(unit: str) -> None:
-    accept, text = NumericMatch(), unit * (2_000_000 // len(unit))
+    accept, text = NumericMatch(), unit * (500_000 // len(unit))
     started = time.process_time()
     accept(prompt("7"), text)
     assert time.process_time() - started < 5  # a quadratic filter would take hours
@@ -140,11 +123,42 @@ def test_time_is_linear_in_the_text(unit: str) -> None:
 def test_exact_match() -> None:
     assert ExactMatch()(prompt("yes"), " yes\n")
     assert not ExactMatch()(prompt("yes"), "yes indeed")
-    marked = ExactMatch(marker="Answer:")
+    assert ExactMatch()(prompt("yes"), "<think>no?</think>yes")
+    marked = ExactMatch(answer="phrase")
     assert marked(prompt("(B)"), "Answer: (A)\nno, Answer: (B) \nbecause")
     assert not marked(prompt("(B)"), "(B)")
     with pytest.raises(InputError, match="no gold answer"):
         marked.check(prompt(None))
+
+
+CHOICES = "Which is a fruit?\n(A) carrot\n(B) apple\n(C) beet"
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("The answer is (B).", True),
+        ("Answer: B", True),
+        ("Answer: B. apple", True),
+        ("The correct option is **B**.", True),
+        ("\\boxed{\\text{B}}", True),
+        ("The answer is apple.", True),
+        ('{"answer": "B"}', True),
+        ("The answer is (A).", False),
+        ("The answer is (A) or (B).", False),
+        ("B", False),  # nothing announces it
+    ],
+)
+def test_choices_are_compared_by_letter_or_text(text: str, accepted: bool) -> None:
+    asked = Prompt(prompt_id="p", prompt=CHOICES, gold="B")
+    ChoiceMatch().check(asked)
+    assert ChoiceMatch()(asked, text).accepted is accepted
+
+
+@pytest.mark.parametrize("gold", [None, "", "apples and pears"])
+def test_a_gold_answer_that_names_no_choice_is_refused(gold: str | None) -> None:
+    with pytest.raises(InputError, match=r"prompt 'p', field gold"):
+        ChoiceMatch().check(Prompt(prompt_id="p", prompt=CHOICES, gold=gold))
 
 
 def test_filters_are_named_and_made_from_names_and_functions() -> None:
@@ -153,7 +167,12 @@ def test_filters_are_named_and_made_from_names_and_functions() -> None:
 
     assert final_filter("numeric") == NumericMatch()
     assert final_filter("exact") == ExactMatch()
-    assert final_filter(NumericMatch(markers=("A:",))).name == "numeric['A:']"
+    assert final_filter("numeric", "json:total").name == "numeric[json:total]"
+    assert final_filter(NumericMatch(answer="box")).name == "numeric[box]"
+    with pytest.raises(InputError, match="looks for no answer at 'box'"):
+        final_filter("tests", "box")
+    with pytest.raises(InputError, match="no place of an answer: 'bux'"):
+        final_filter("numeric", "bux")
     own = final_filter(longer)
     assert isinstance(own, FunctionFilter)
     assert "longer" in own.name
@@ -177,6 +196,6 @@ def test_agreement_with_recorded_outcomes(shared: Path) -> None:
                 accept.check(asked)
             except InputError:
                 continue
-            agree.append(accept(asked, record["text"]) == record["correct"])
+            agree.append(accept(asked, record["text"]).accepted == record["correct"])
     assert len(agree) > 500
     assert sum(agree) >= 0.99 * len(agree)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters import (
-    MARKERS,
+    ChoiceMatch,
     DecidedReader,
     ExactMatch,
     FunctionFilter,
@@ -28,7 +28,6 @@ from msifr_policy.filters import (
     Prompt,
     ScoreThreshold,
     UnitTests,
-    parse_number,
     reader_of,
 )
 from msifr_policy.filters.blocks import BlockEnd, last_block
@@ -49,8 +48,8 @@ MAKERS: dict[str, Callable[[], DecidedReader | None]] = {
     "document": lambda: JsonEnd(anywhere=False),
     "block": lambda: BlockEnd(frozenset({"json", "py"})),
     "numeric": lambda: NumericMatch().reader(prompt(asked="Is the answer is 3. or \\boxed{4}?")),
-    "own markers": lambda: NumericMatch(markers=("##", "\nA:", "is", "{", "s ##")).reader(prompt()),
-    "exact": lambda: ExactMatch(marker="aab").reader(prompt()),
+    "choice": lambda: ChoiceMatch().reader(prompt()),
+    "exact": lambda: ExactMatch(answer="hash").reader(prompt()),
     "math": lambda: MATH.reader(prompt()),
 }
 PIECES = (
@@ -231,31 +230,35 @@ def test_a_long_line_of_prose_is_no_fence_and_a_long_fence_is_not_followed() -> 
         ("#### $1,000.50\nx", "#### $1,000.50"),
         ("####\n7\n", "####\n7"),
         ("#### Step 1: count\n#### 7\n", "#### Step 1: count\n#### 7"),  # a heading
-        ("#### 7 apples\nmore", None),  # perhaps a heading, so it is read on
+        ("#### 7 apples\nmore", "#### 7 apples"),
+        ("#### 7 apples are more than we thought at first\n", None),
         ("#### 4:30\n", None),
         ("The answer is 12", None),
         ("The answer is 12.", None),
         ("The answer is 12.5", None),
-        ("The answer is 12. Is it?", "The answer is 12."),
-        ("The answer is 3! Yes", None),
-        ("The answer is \\(12.5\\). Yes", "The answer is \\(12.5\\)."),
-        ("#### 5*6\n", None),
+        ("The answer is 12. Is it?", None),  # until the line ends
+        ("The answer is 12. Is it?\n", "The answer is 12."),
+        ("The answer is 3! Yes\n", "The answer is 3! Yes"),
+        ("The answer is \\(12.5\\). Yes\n", "The answer is \\(12.5\\)."),
+        ("#### 5*6\n", "#### 5*6"),
         ("**The ANSWER IS: **12**\nand", "**The ANSWER IS: **12**"),
         (
             "If the answer is 5, then it is odd. So the answer is 7.\n",
             "If the answer is 5, then it is odd. So the answer is 7.",
         ),
         ("The answer is not known. 5\n", None),
-        ("the answer is $\\boxed{12}$. So", None),  # until the line ends
+        ("the answer is $\\boxed{12}$. So", None),
         ("the answer is $\\boxed{12}$. So\n1", "the answer is $\\boxed{12}$. So"),
-        ("\\[\n\\boxed{12}\n\\]\nThus", "\\[\n\\boxed{12}\n\\]"),
-        ("\\boxed{12}\n\nThus", "\\boxed{12}"),
+        ("\\[\n\\boxed{12}\n\\]\nThus\n", "\\[\n\\boxed{12}\n\\]"),
+        ("\\boxed{12}\n\nThus\n", "\\boxed{12}"),
         ("\\boxed{12}\n\n$", None),
-        ("\\boxed{\\frac{1}{2}}\nT", "\\boxed{\\frac{1}{2}}"),
+        ("\\boxed{\\frac{1}{2}}\nT\n", "\\boxed{\\frac{1}{2}}"),
         ("\\boxed{\\frac{12}{T^2}}$\nSince", None),
         ("$4x + \\boxed{\\phantom{2}}$\nFirst", None),
         ("\\boxed{5} or \\boxed{6}$\n", "\\boxed{5} or \\boxed{6}$"),
-        ("#### " + " " * 200 + "7\n", None),
+        ("<think>\n#### 3\n</think>\n#### 7\n", "<think>\n#### 3\n</think>\n#### 7"),
+        ('{"why": "the answer is 3.\nso", "answer": 7}\nThat is it.', '{"why": "the answer is 3.\nso", "answer": 7}'),
+        ("#### " + " " * 5000 + "7\n", None),
     ],
 )
 def test_where_a_numeric_answer_ends(text: str, kept: str | None) -> None:
@@ -265,7 +268,7 @@ def test_where_a_numeric_answer_ends(text: str, kept: str | None) -> None:
 
 def test_a_numeric_answer_that_the_prompt_holds_may_be_a_repetition() -> None:
     asked = prompt(asked="Part 0: \\boxed{1} minute. The answer is 1. Part 1: how many?\nExample:\n#### 1")
-    for repeated in ("\\boxed{1} minute.$\nSo", "The answer is 1. Then"):
+    for repeated in ("\\boxed{1} minute.$\nSo\n", "The answer is 1. Then\n"):
         assert NumericMatch().reader(asked).feed(repeated) is None
         assert NumericMatch().reader(prompt()).feed(repeated) is not None
     assert NumericMatch().reader(asked).feed("#### 1\n") == 6  # an example of how answers end
@@ -274,14 +277,12 @@ def test_a_numeric_answer_that_the_prompt_holds_may_be_a_repetition() -> None:
 @given(TEXTS)
 def test_an_end_has_an_answer(text: str) -> None:
     """What is kept has an answer that is accepted, if it is right."""
-    end = end_of("numeric", text)
-    if end is not None:
-        kept = text[:end].lower()
-        number = parse_number(kept[max(kept.rfind(marker) + len(marker) for marker in MARKERS if marker in kept) :])
-        assert NumericMatch()(prompt(str(number)), text[:end])
-    end = end_of("exact", text)
-    if end is not None:
-        assert ExactMatch(marker="aab")(prompt(text[:end].rpartition("aab")[2]), text[:end])
+    for kind, accept in (("numeric", NumericMatch()), ("exact", ExactMatch(answer="hash")), ("choice", ChoiceMatch())):
+        end = end_of(kind, text)
+        if end is not None:
+            answer = accept.extract(prompt(), text[:end])
+            if answer is not None and not text[:end].lstrip().startswith("{"):
+                assert accept.same(prompt(), answer.text, answer) or kind != "exact"
 
 
 @pytest.mark.parametrize(
@@ -289,12 +290,12 @@ def test_an_end_has_an_answer(text: str) -> None:
     [
         ("Answer: (B)", None),
         ("Answer: (B)\nmore", "Answer: (B)"),
-        ("Answer: \nAnswer: Answer: (B) \n", "Answer: \nAnswer: Answer: (B) "),
+        ("Answer: \n\nAnswer: (B)\n", "Answer: \n\nAnswer: (B)"),
         ("(B)\n", None),
     ],
 )
 def test_where_an_exact_answer_ends(text: str, kept: str | None) -> None:
-    reader = ExactMatch(marker="Answer:").reader(prompt("(B)"))
+    reader = ExactMatch(answer="phrase").reader(prompt("(B)"))
     assert reader is not None
     end = reader.feed(text)
     assert (None if end is None else text[:end]) == kept
@@ -372,7 +373,7 @@ UNITS = (
 HEADS = ("", "```json\n", "#### ", "answer is ", "\\boxed{", "aab")
 
 
-@pytest.mark.parametrize("kind", sorted(MAKERS.keys() - {"own markers"}))
+@pytest.mark.parametrize("kind", sorted(MAKERS))
 def test_time_is_linear_and_memory_bounded(kind: str) -> None:
     """Many characters of each unit, at once; then in pieces, as a model writes."""
     for head, unit in product(HEADS, UNITS):
@@ -416,9 +417,9 @@ def test_on_recorded_texts_almost_no_right_answer_is_lost(shared: Path) -> None:
                 except InputError:
                     continue
                 text = record["text"]
-                right = accept(asked, text)
+                right = accept(asked, text).accepted
                 end = accept.reader(asked).feed(text)
-                kept = right if end is None else accept(asked, text[:end])
+                kept = right if end is None else accept(asked, text[:end]).accepted
                 count.update(right=right, decided=end is not None, lost=right > kept, gained=kept > right)
     assert count["right"] > 1500
     assert count["decided"] > 500

@@ -1,163 +1,172 @@
-r"""Filters that compare a text's answer with the prompt's `gold`: as numbers, or letter by letter.
+r"""Filters that find the answer of a text and compare it with the prompt's `gold`: as numbers, choices, or letter by letter.
 
-They evaluate nothing, and read at most `REACH` characters after a marker, so their time is linear in the text.
+They have two steps: where the answer is (`Extract`, the same for all, and for mathematics too), and whether it equals
+the gold answer. They evaluate bounded arithmetic at most, in time linear in the text.
 """
 
 import re
-from fractions import Fraction
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from msifr_policy.errors import InputError
-from msifr_policy.filters.base import Prompt
-from msifr_policy.filters.decided import AnswerEnd, Ends, box_end, line_end
+from msifr_policy.filters.base import Judgement, Prompt
+from msifr_policy.filters.choices import choice_of, options_of
+from msifr_policy.filters.decided import DecidedReader
+from msifr_policy.filters.extract import Answer, Extract
+from msifr_policy.filters.number import parse_number, same_number
 
-MARKERS: Final = ("####", "\\boxed{", "answer is")
-"""What stands before a final answer; upper and lower case are alike."""
-
-REACH: Final = 200
-"""Characters read after a marker."""
-
-# Possessive quantifiers: no backtracking.
-_NUMBER = re.compile(
-    r"(?P<sign>[-+−]?)\s?\$?(?P<value>(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?+|\.\d++)(?:\s?/\s?(?P<divisor>\d++))?+"
-)
-# What shows that the number is part of a longer expression.
-_GOES_ON = re.compile(r"\s*+(?:[.,:/eE]?\d|[-+*×=]\s?\d|\^(?!\s?\{?\\circ)|√|π|\\(?:sqrt|pi|frac))")
-_LONGEST_LINE: Final = 4000  # characters of an exact answer that a reader sees the end of
-_BEFORE: Final = " \t\r\n:*"  # what may stand between a marker and its answer
-_FRACTION = re.compile(r"\\[dt]?frac\s?\{(-?\d{1,99})\}\s?\{(\d{1,99})\}")
+_NOBODY: Final = Prompt(prompt_id="-", prompt="-")
 
 
-def parse_number(text: str, *, whole: bool = False) -> Fraction | None:
-    r"""Return the first number in the first `REACH` characters of `text`, exactly, or None.
+class AnswerFilter(msgspec.Struct, frozen=True):
+    """What filters that compare an answer share: `answer` says where it is, in the words of `Extract.parse`.
 
-    Understood are signs, decimals, thousands separators, `3/4` and `\frac{3}{4}`; a currency sign may
-    precede. A number that goes on as an expression (`2\sqrt{3}`, `4:30`, `5-3`) is none. With `whole`,
-    nothing but marks and white space may stand around it.
+    Raises `InputError` for a word that is none.
     """
-    # Marks that only set off digits are taken away: \$1{,}234 is $1,234.
-    text = text[:REACH].replace("{,}", ",").replace("\\!", "").replace("\\$", "$")
-    text = _FRACTION.sub(r" \1/\2", text)
-    match = _NUMBER.search(text)
-    if match is None or _GOES_ON.match(text, match.end()):
-        return None
-    if whole and (text[: match.start()] + text[match.end() :]).strip(" \t\r\n$.%"):
-        return None
-    divisor = int(match["divisor"] or 1)
-    if divisor == 0:
-        return None
-    value = Fraction(match["value"].replace(",", "")) / divisor
-    return value if match["sign"] in ("", "+") else -value
+
+    answer: str = "auto"
+
+    def __post_init__(self) -> None:
+        _ = self.extract
+
+    @property
+    def extract(self) -> Extract:
+        """What finds the answer."""
+        return _extract(self.answer)
+
+    def reader(self, prompt: Prompt) -> DecidedReader | None:
+        """Return a reader that ends an attempt after its first complete answer; see `Extract.reader`."""
+        return self.extract.reader(prompt, self.complete)
+
+    def reads(self, answer: str) -> bool:
+        """Say whether an answer, as it is written, is of the kind that is compared."""
+        del answer
+        return True
+
+    def complete(self, answer: str) -> bool:
+        """Say whether an answer, as it is written, may be all of the answer."""
+        raise NotImplementedError
+
+    def same(self, prompt: Prompt, gold: str, answer: Answer) -> bool:
+        """Say whether an answer equals the gold answer."""
+        raise NotImplementedError
+
+    def __call__(self, prompt: Prompt, text: str) -> Judgement:
+        """Find the answer and compare it."""
+        answer = self.extract(prompt, text, self.reads)
+        if answer is None:
+            return Judgement(accepted=False, found="")
+        right = prompt.gold is not None and self.same(prompt, prompt.gold, answer)
+        return Judgement(accepted=right, found=answer.place)
 
 
-def _after_last(text: str, markers: tuple[str, ...]) -> str:
-    """Return up to `REACH` characters of the line that the last marker begins; empty without a marker."""
-    found = (hit.end() for marker in markers for hit in re.finditer(re.escape(marker), text, re.IGNORECASE))
-    end = max(found, default=len(text))
-    # The answer may stand on the next line, but nothing after the answer's line counts.
-    return text[end : end + REACH].lstrip(_BEFORE).partition("\n")[0]
+_extract: Callable[[str], Extract] = lru_cache(maxsize=256)(Extract.parse)
 
 
-class NumericMatch(msgspec.Struct, frozen=True):
-    """Accepts a text whose first number after the last marker equals the gold number, as exact rationals."""
+@lru_cache(maxsize=4096)
+def gold_answer(gold: str) -> str:
+    """Return the answer that a gold answer holds, which may be a worked solution that ends in one."""
+    found = Extract()(_NOBODY, gold)
+    return gold.strip() if found is None else found.text
 
-    markers: tuple[str, ...] = MARKERS
+
+def _no_gold(prompt: Prompt) -> InputError:
+    return InputError("no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one")
+
+
+# An answer that is a number and little else: no formula goes on after it, and no sentence.
+_FORMULA = re.compile(r"\\(?:[()\[\],;:!$%]|(?:text|mathrm|mathbf|d?frac|tfrac|left|right|circ|cdot|times)\b)")
+_WORD = re.compile(r"[^\W\d_]+")
+_MOST_LETTERS: Final = 16  # of a unit
+
+
+class NumericMatch(AnswerFilter, frozen=True):
+    """Accepts a text whose answer shows the same number as the gold answer, as exact rationals; see `same_number`."""
 
     @property
     def name(self) -> str:
-        """`numeric`, with the markers if they are not the usual ones."""
-        return "numeric" if self.markers == MARKERS else f"numeric{list(self.markers)}"
-
-    def reader(self, prompt: Prompt) -> AnswerEnd:
-        r"""Return a reader that ends an attempt after its first complete answer; see `msifr_policy.filters.decided`.
-
-        That is not exact: the first answer counts, not the last. An answer is a number alone: the rest of the line
-        after a marker, or of the sentence after a marker that ends in a letter; after one that ends in a brace it ends
-        with the line in which the brace is closed. An answer of the latter two kinds that the prompt holds too, marker
-        and all, may be a repetition, and is none.
-        """
-        ends = [(marker, _number_ends(marker, prompt.prompt)) for marker in self.markers if marker]
-        return AnswerEnd(ends, reach=REACH, flags=re.IGNORECASE)
+        """`numeric`, with where the answer is."""
+        return f"numeric[{self.extract.name}]"
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt's gold answer is not a number."""
-        if prompt.gold is None or _gold_number(prompt.gold) is None:
-            where, remedy = f"prompt {prompt.prompt_id!r}, field gold", "give a number, or use the exact filter"
+        if prompt.gold is None:
+            raise _no_gold(prompt)
+        if parse_number(gold_answer(prompt.gold)) is None:
+            where, remedy = f"prompt {prompt.prompt_id!r}, field gold", "give a number, or use the math or exact filter"
             raise InputError(f"gold answer {prompt.gold!r} is not a number", where=where, remedy=remedy)
 
-    def __call__(self, prompt: Prompt, text: str) -> bool:
-        """Compare the answers."""
-        answer = parse_number(_after_last(text, self.markers))
-        return answer is not None and prompt.gold is not None and answer == _gold_number(prompt.gold)
+    def reads(self, answer: str) -> bool:
+        """See `AnswerFilter.reads`."""
+        return parse_number(answer) is not None
+
+    def complete(self, answer: str) -> bool:
+        """See `AnswerFilter.complete`: a number alone, or with a unit."""
+        letters = sum(map(len, _WORD.findall(_FORMULA.sub(" ", answer))))
+        return letters <= _MOST_LETTERS and parse_number(answer) is not None
+
+    def same(self, prompt: Prompt, gold: str, answer: Answer) -> bool:
+        """See `AnswerFilter.same`."""
+        del prompt
+        return same_number(gold_answer(gold), answer.text, sentence=answer.place == "phrase")
 
 
-# What sets off an answer, and says nothing about it.
-_FORMULA = re.compile(r"\\[()\[\]]")
-_MARKS = " \t\r\n*_`"
-_LINE_END = re.compile(r"\n")
-_SENTENCE_END = re.compile(r"\n|(?<=\.)(?=\s)")  # but 3! is 6
+class ChoiceMatch(AnswerFilter, frozen=True):
+    """Accepts a text whose answer names the same choice as the gold answer, by its letter or by its own text.
 
-
-def _is_number(answer: str) -> bool:
-    return parse_number(_FORMULA.sub(" ", answer).lstrip(_MARKS).rstrip(_MARKS + "."), whole=True) is not None
-
-
-def _number_ends(marker: str, asked: str) -> Ends:
-    """Return what finds the end of an answer that is a number, and nothing else, after this marker."""
-
-    def boxed(answer: str) -> int | None:
-        return box_end(answer, lambda inside: _is_number(inside) and f"{marker}{inside}}}" not in asked)
-
-    def said(answer: str) -> int | None:
-        end = number(answer, _SENTENCE_END)
-        return None if end and marker + answer[:end] in asked else end
-
-    def number(answer: str, delimiter: re.Pattern[str] = _LINE_END) -> int | None:
-        start = len(answer) - len(answer.lstrip(_BEFORE))
-        end = delimiter.search(answer, start)
-        return end.start() if end and _is_number(answer[start : end.start()]) else None
-
-    return boxed if marker.endswith("{") else said if marker[-1].isalpha() else number
-
-
-def _gold_number(gold: str) -> Fraction | None:
-    """Return the number of a gold answer, which may itself be a solution that ends in a marked answer."""
-    return parse_number(_after_last(gold, MARKERS) or gold, whole=True)
-
-
-class ExactMatch(msgspec.Struct, frozen=True):
-    """Accepts a text that equals the gold answer, white space at both ends aside.
-
-    With a `marker` only the rest of the line after its last occurrence is compared.
+    The options are those that the prompt lists, if it does.
     """
-
-    marker: str = ""
 
     @property
     def name(self) -> str:
-        """`exact`, with the marker if there is one."""
-        return f"exact[{self.marker!r}]" if self.marker else "exact"
+        """`choice`, with where the answer is."""
+        return f"choice[{self.extract.name}]"
 
-    def reader(self, _: Prompt) -> AnswerEnd | None:
-        """Return a reader that ends an attempt with the first line that the marker begins, if it is not blank.
+    def check(self, prompt: Prompt) -> None:
+        """Raise `InputError` if the prompt's gold answer names no choice."""
+        if prompt.gold is None:
+            raise _no_gold(prompt)
+        if choice_of(gold_answer(prompt.gold), options_of(prompt.prompt)) is None:
+            where, remedy = f"prompt {prompt.prompt_id!r}, field gold", "give the letter of an option, such as B"
+            raise InputError(f"gold answer {prompt.gold!r} names no choice", where=where, remedy=remedy)
 
-        That is not exact: the first answer counts, not the last; see `msifr_policy.filters.decided`. Without a marker
-        the whole text is the answer, and there is no reader.
-        """
-        return AnswerEnd([(self.marker, line_end)], reach=_LONGEST_LINE) if self.marker else None
+    def complete(self, answer: str) -> bool:
+        """See `AnswerFilter.complete`: it names a choice by its letter."""
+        return choice_of(answer, {}) is not None
+
+    def same(self, prompt: Prompt, gold: str, answer: Answer) -> bool:
+        """See `AnswerFilter.same`."""
+        options = options_of(prompt.prompt)
+        named = choice_of(answer.text, options)
+        return named is not None and named == choice_of(gold_answer(gold), options)
+
+
+class ExactMatch(AnswerFilter, frozen=True):
+    """Accepts a text whose answer equals the gold answer letter by letter, white space at both ends aside.
+
+    By default the answer is the whole text (after its thinking).
+    """
+
+    answer: str = "whole"
+
+    @property
+    def name(self) -> str:
+        """`exact`, with where the answer is."""
+        return f"exact[{self.extract.name}]"
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no gold answer."""
         if prompt.gold is None:
-            raise InputError("no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one")
+            raise _no_gold(prompt)
 
-    def __call__(self, prompt: Prompt, text: str) -> bool:
-        """Compare the answers."""
-        if self.marker:
-            _, found, text = text.rpartition(self.marker)
-            if not found:
-                return False
-            text = text.partition("\n")[0]
-        return prompt.gold is not None and text.strip() == prompt.gold.strip()
+    def complete(self, answer: str) -> bool:
+        """See `AnswerFilter.complete`: whatever is announced."""
+        return bool(answer)
+
+    def same(self, prompt: Prompt, gold: str, answer: Answer) -> bool:
+        """See `AnswerFilter.same`."""
+        del prompt
+        return answer.text.strip() == gold.strip()

@@ -50,7 +50,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 class Judgement(msgspec.Struct, frozen=True):
     """What a filter says when yes or no is not all; it is true where the text is accepted.
 
-    `score` is what a score was compared with its threshold; `failure` is why the text could not be judged, in a few
+    `score` is what a score was compared with its threshold; `found` is in what kind of place the answer was found, empty
+    if the text shows none, and None if the filter looks for none; `failure` is why the text could not be judged, in a few
     words that do not depend on the text. Filters fail closed: what could not be judged is not accepted, and a run
     counts and reports it. Raises ValueError for a failure that is accepted.
     """
@@ -58,6 +59,7 @@ class Judgement(msgspec.Struct, frozen=True):
     accepted: bool
     score: float | None = None
     failure: str = ""
+    found: str | None = None
 
     def __post_init__(self) -> None:
         if self.failure and self.accepted:

@@ -12,10 +12,12 @@ It is careful all the same: what may not be an answer yet is read on, to the end
 
 import re
 from collections.abc import Callable, Iterable
-from operator import itemgetter
 from typing import Final, Protocol, cast
 
 from msifr_policy.filters.base import FinalFilter, Prompt
+from msifr_policy.filters.json_end import JsonEnd
+from msifr_policy.filters.markers import REACH, Marker, read
+from msifr_policy.filters.thinking import MARK
 
 
 class DecidedReader(Protocol):
@@ -41,82 +43,105 @@ def reader_of(final: FinalFilter, prompt: Prompt) -> DecidedReader | None:
     return cast(DecidedReader | None, offered(prompt)) if callable(offered) else None
 
 
-Ends = Callable[[str], int | None]
-"""Where a complete answer ends in the text after its marker; None if there is none, whatever follows the answer."""
-
-
 class AnswerEnd:
-    """Ends after the first complete answer that a marker announces.
+    """Ends after the first complete answer that a text announces outside its thinking; see `msifr_policy.filters.markers`.
 
-    markers: what announces an answer, and how the end of such an answer is found. A later marker replaces an earlier
-        one whose answer is not complete. Where an answer ends must depend on nothing that comes after the end is known.
-    reach: characters after a marker within which an answer must be complete.
+    An announcement is looked at when the line in which it ends is over.
+
+    find: finds the markers that count.
+    document: whether a text that begins like a JSON document is read to the end of that document, whatever it says.
+    complete: whether an answer, as it is written, may be the whole answer; else the text is read on.
+    asked: the prompt. An announcement that it holds too, marker and all, may be a repetition, and is none; a line with
+        `####` is, since prompts show so how answers end.
     """
 
     exact: Final = False
 
-    def __init__(self, markers: Iterable[tuple[str, Ends]], *, reach: int, flags: int = 0) -> None:
-        # Looking ahead finds occurrences that overlap, too.
-        self._markers = [(re.compile(f"(?=({re.escape(marker)}))", flags), ends) for marker, ends in markers]
-        self._longest = max((len(marker) for marker, _ in markers), default=1)
-        self._reach = reach
-        self._tail = ""  # what may be the beginning of a marker, and the answer that may go on
-        self._before = 0  # characters before the tail
-        self._answer = 0  # where in the tail the answer begins
-        self._ends: Ends | None = None  # of that answer; None: there is none that may still become complete
+    def __init__(
+        self, find: Callable[[str], Iterable[Marker]], *, document: bool, complete: Callable[[str], bool], asked: str
+    ) -> None:
+        self._find = find
+        self._may_be_document = document
+        self._complete = complete
+        self._asked = asked
+        self._line: list[str] = []  # the pieces of the line that is coming
+        self._size = 0  # their characters
+        self._lines = ""  # those before it with an announcement that may go on
+        self._read = 0  # characters before the line that is coming
+        self._thinking = False
+        self._document: JsonEnd | None = None
+        self._before = 0  # characters before the document
         self._end: int | None = None
 
     def feed(self, text: str) -> int | None:
         """See `DecidedReader`."""
-        if self._end is not None:
-            return self._end
-        known, text = len(self._tail), self._tail + text
-        found = [
-            (hit.end(1), ends)
-            for marker, ends in self._markers
-            for hit in marker.finditer(text, max(0, known + 1 - self._longest))
-            if hit.end(1) > known
-        ]
-        for start, ends in sorted(found, key=itemgetter(0)):
-            # What comes before this marker may have been an answer to the one before it.
-            if self._complete(text, start):
-                return self._end
-            self._answer, self._ends = start, ends
-        if self._complete(text, len(text)):
-            return self._end
-        keep = max(0, len(text) + 1 - self._longest)
-        if self._ends is not None:
-            keep = min(keep, self._answer)
-        self._tail, self._before, self._answer = text[keep:], self._before + keep, self._answer - keep
+        for piece in text.splitlines(keepends=True) if self._end is None else ():
+            self._size += len(piece)
+            if self._size <= _LONGEST_LINE:
+                self._line.append(piece)
+            if not piece.endswith("\n"):
+                continue
+            line = "".join(self._line) if self._size <= _LONGEST_LINE else ""
+            start, self._read = self._read, self._read + self._size
+            self._line, self._size = [], 0
+            self._end = self._take(line, start)
+            if self._end is not None:
+                break
+        return self._end
+
+    def _take(self, line: str, start: int) -> int | None:
+        """Take a whole line that begins there; empty if it is too long to be read."""
+        *_, last = None, *MARK.finditer(line)
+        if last is not None:
+            self._thinking = last["open"] is not None
+            start, line, self._lines = start + last.end(), line[last.end() :], ""
+        if self._thinking or not line:
+            self._lines = ""
+            return None
+        if self._may_be_document and line.strip():
+            self._may_be_document = False
+            if line.lstrip().startswith(_DOCUMENT):
+                self._document, self._before = JsonEnd(anywhere=True), start
+        if self._document is not None:
+            end = self._document.feed(line)
+            return None if end is None else self._before + end
+        return self._search(self._lines + line, start - len(self._lines))
+
+    def _search(self, lines: str, start: int) -> int | None:
+        """Look for an answer in whole lines of which the first begins there; keep those whose answer may go on."""
+        keep = len(lines)
+        for marker in self._find(lines):
+            end = self._ends(marker, lines)
+            if end is not None:
+                return start + end
+            goes_on = marker.place == "box" or read(marker, lines).end >= len(lines)
+            keep = marker.start if goes_on and len(lines) - marker.start < REACH else len(lines)
+        self._lines = lines[keep:]
         return None
 
-    def _complete(self, text: str, until: int) -> bool:
-        """Look for the end of the answer in the text until there."""
-        if self._ends is None:
-            return False
-        answer = text[self._answer : min(until, self._answer + self._reach)]
-        end = self._ends(answer)
-        if end is not None:
-            self._end, self._tail = self._before + self._answer + end, ""
-        elif len(answer) == self._reach:
-            self._ends = None
-        return end is not None
+    def _ends(self, marker: Marker, lines: str) -> int | None:
+        """Return where the judged text ends with the answer that this marker announces, if it is complete."""
+        announced = read(marker, lines)
+        if announced.state != "given" or announced.end == len(lines) or not self._complete(announced.text):
+            return None
+        if marker.place != "hash" and lines[marker.start : announced.end] in self._asked:
+            return None
+        if marker.place != "box":
+            return announced.end
+        end = box_end(lines[marker.at :])
+        return None if end is None else marker.at + end
 
 
-def line_end(answer: str) -> int | None:
-    """Return the end of a line that is not blank and that another follows."""
-    line, newline, _ = answer.partition("\n")
-    return len(line) if newline and line.strip() else None
-
+_LONGEST_LINE: Final = 4000  # characters of a line that is read
+_DOCUMENT: Final = ("{", "```json")
 
 _BRACE = re.compile(r"\\.|(?P<brace>[{}])", re.DOTALL)
-FORMULA_END: Final = re.compile(r"\$|\\[)\]]")
-"""What ends a formula."""
+_FORMULA_END: Final = re.compile(r"\$|\\[)\]]")
 _DISPLAY_END = ("\\]", "$$")
 
 
-def box_end(answer: str, given: Callable[[str], object]) -> int | None:
-    r"""Return where the line ends in which a `\boxed{` before `answer` is closed; None if it is not `given` an answer.
+def box_end(answer: str) -> int | None:
+    r"""Return where the line ends in which a `\boxed{` before `answer` is closed; None if that is not known yet.
 
     A formula that is closed at the beginning of the next line ends there. More boxes may follow in the same line.
     """
@@ -128,10 +153,10 @@ def box_end(answer: str, given: Callable[[str], object]) -> int | None:
     else:
         return None
     line, newline, rest = answer[token.end() :].partition("\n")
-    if not newline or not given(answer[: token.start()]):
+    if not newline:
         return None
     end = token.end() + len(line)
-    if FORMULA_END.search(line):
+    if _FORMULA_END.search(line):
         return end
     begins = rest.lstrip()
     if begins.startswith(_DISPLAY_END):

@@ -46,7 +46,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     engine takes text.
     `finish`: how it ended by itself ("end", "length", "stop", "decided" or a server's word), "" if it did not.
     `reason`: the evidence that spoke most against a discarded attempt; for an unaccepted one "filter", or
-    "length" if it never came to an end; for a failed one what failed. `failures` counts validator failures by
+    "length" if it never came to an end; for a failed one what failed. `found`: in what kind of place the final filter
+    found the answer of a finished one, "" if it shows none, None if it looks for none. `failures` counts validator failures by
     `name: error type`. `seconds` is the wall time of the run, over all its sessions, when the attempt ended;
     `cpu_seconds` is the processor time of the process that ran it: a server's is not in it.
     """
@@ -64,6 +65,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     wasted: int = 0
     lost: int = 0
     group: str | None = None
+    found: str | None = None
     failures: dict[str, int] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,7 +124,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     `tokens` are those of the attempts; `tokens_beside` were spent besides: by probes, broken tries, attempts in flight
     at an interrupt, and by a server that went on for a moment after streams were closed.
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
-    accepted attempts; `by_finish` those that ended by themselves.
+    accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for, by
+    the kind of place where it was found, "" if nowhere.
     """
 
     attempts: int
@@ -140,13 +143,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     by_outcome: dict[str, Spent]
     by_reason: dict[str, Spent]
     by_finish: dict[str, Spent]
+    by_found: dict[str, Spent]
     failures: dict[str, int]
 
 
 def total(records: Iterable[Entry | Session]) -> Totals:
     """Sum up the accounts of attempts and sessions, in one pass."""
     failures: Counter[str] = Counter()
-    by_outcome, by_reason, by_finish, by_stage = (defaultdict[Any, Spent](Spent) for _ in range(4))
+    by_outcome, by_reason, by_finish, by_found, by_stage = (defaultdict[Any, Spent](Spent) for _ in range(5))
     prompt_tokens = wasted = beside = 0
     seconds = cpu_seconds = 0.0
     for entry in records:
@@ -159,6 +163,8 @@ def total(records: Iterable[Entry | Session]) -> Totals:
             by_reason[entry.reason] += spent
         if entry.finish:
             by_finish[entry.finish] += spent
+        if entry.found is not None:
+            by_found[entry.found] += spent
         for k, tokens in enumerate(entry.stages, 1):
             if tokens:
                 by_stage[k] += Spent(1, tokens)
@@ -185,6 +191,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
         by_outcome={ending: spent for ending, spent in sorted(by_outcome.items()) if spent.attempts},
         by_reason=dict(sorted(by_reason.items())),
         by_finish=dict(sorted(by_finish.items())),
+        by_found=dict(sorted(by_found.items())),
         failures=dict(sorted(failures.items())),
     )
 

@@ -16,6 +16,7 @@ from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
 from msifr_integrations.servers.options import ServerApi, ServerOptions
 from msifr_policy.errors import InputError
+from msifr_policy.filters.extract import PLACES
 from msifr_policy.policy_file import PolicyFile
 
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
@@ -110,9 +111,14 @@ class RunFiles:
     top_p={"type": click.FloatRange(0, 1, min_open=True), "help": "Sample from this much probability."},
     final_filter={
         "flag": "--filter",
-        "help": f"What makes an attempt acceptable: {FILTERS}. numeric and exact compare with the prompt's gold, math "
-        "by math-verify; json-schema validates by FILE or the prompt's schema; tests runs the program with the "
+        "help": f"What makes an attempt acceptable: {FILTERS}. The first four compare with the prompt's gold: as numbers, "
+        "choices, letter by letter, by math-verify; json-schema validates by FILE or the prompt's schema; tests runs the program with the "
         "prompt's tests; your own functions are called with prompt and text.",
+    },
+    answer={
+        "metavar": "PLACE",
+        "help": f"Where these four find the answer: {PLACES}. By default auto: where the prompt asks for it, else where "
+        "the text announces it; for exact the whole text.",
     },
     stop={
         "multiple": True,
@@ -194,7 +200,8 @@ def generate(
         check_accepted_out(files.out, files.accepted_out)
     name, where = (EMBEDDED_MODEL, str(embedded_model_path())) if model == "embedded" else (model or "", model)
     word: Any = options.final_filter
-    options = msgspec.structs.replace(options, final_filter=parse_filter(word), model_name=name, server=server)
+    accept = parse_filter(word, options.answer)
+    options = msgspec.structs.replace(options, final_filter=accept, answer="", model_name=name, server=server)
     fitted = None if files.policy == "none" else PolicyFile.load(files.policy).policy()
     with tracking("generating") as advance:
         result = run(

@@ -14,7 +14,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
 from msifr_policy.filters import FinalFilter, FunctionFilter, JsonSchema, MathVerify, ScoreThreshold, UnitTests
 from msifr_policy.filters import final_filter as usual_filter
-from msifr_policy.filters.json_schema import Find
+from msifr_policy.filters.json_find import Find
 from msifr_policy.filters.unit_tests import FindProgram
 from msifr_policy.validators import (
     Validator,
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 SCHEDULES = "every:N[:UNIT], geometric:FIRST:RATIO[:UNIT] or newline[:MIN_CHARACTERS]; UNIT is characters or tokens"
 FILTERS = (
-    "numeric, exact, math[:SECONDS], json-schema[:FILE][:whole|fence|object], "
+    "numeric, choice, exact, math[:SECONDS], json-schema[:FILE][:whole|fence|object], "
     "tests[:fence|whole][:SECONDS][:unconfined], score:MODULE:FUNCTION:THRESHOLD or function:MODULE:FUNCTION"
 )
 
@@ -126,17 +126,19 @@ evidence_options = gathered(
 )
 
 
-def parse_filter(text: str) -> FinalFilter:
-    """Return the final filter a word stands for.
+def parse_filter(text: str, answer: str = "") -> FinalFilter:
+    """Return the final filter a word stands for; `answer` says where it finds the answer, "" where it usually does.
 
     Raises `InputError` with the forms known, and where the filter cannot work here.
     """
     kind, *words = text.split(":")
     try:
-        if kind in ("numeric", "exact") and not words:
-            return usual_filter(kind)
+        if kind in ("numeric", "choice", "exact") and not words:
+            return usual_filter(kind, answer)
         if kind == "math" and len(words) <= 1:
-            return MathVerify(seconds=float(words[0])) if words else MathVerify()
+            return MathVerify(answer=answer or "auto", **({"seconds": float(words[0])} if words else {}))
+        if answer:
+            return usual_filter(text, answer)  # which refuses it
         if kind == "json-schema":
             options = {"find": words.pop()} if words and words[-1] in get_args(Find) else {}
             return JsonSchema(_read_json(":".join(words), dict[str, Any], "schema") if words else None, **options)  # type: ignore[arg-type]

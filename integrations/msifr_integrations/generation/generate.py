@@ -16,6 +16,7 @@ import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.engines import model_settings, open_engine
+from msifr_integrations.generation.found import ALARM, asked, missing, places
 from msifr_integrations.generation.inputs import check_prompts, fingerprint, read_prompts
 from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path
 from msifr_integrations.generation.live import Task
@@ -143,7 +144,7 @@ def generate(
     `MsifrError` for a server that is gone. After any error or interrupt the run can be resumed.
     """
     say = tell or (lambda remark: print(remark, file=sys.stderr))
-    accept = filters.final_filter(options.final_filter)
+    accept = filters.final_filter(options.final_filter, options.answer)
     todo = check_prompts(read_prompts(prompts) if isinstance(prompts, str | os.PathLike) else prompts, accept)
     for prompt in todo:
         check_parameters(_validators(policy), prompt)
@@ -172,6 +173,8 @@ def generate(
             settings = journal.settings
             _say_what_differs(policy, settings, say)
         elif todo:
+            if (remark := asked(accept, todo)) is not None:
+                say(remark)
             if options.finish_when_decided:
                 _say_where_attempts_end(accept, todo[0], say)
             tools = (policy or NEVER_DISCARD, accept, options, settings, journal, expected, progress, say)
@@ -182,7 +185,7 @@ def generate(
                 say(f"interrupted: {done} and kept in {os.fspath(out)}; start again with the same command to go on")
                 raise
         totals = journal.totals() if journal.settings is not None else total(())
-    _remark(totals, settings["policy"], say)
+    _remark(totals, settings["policy"], accept.name, say)
     return _result(totals, full, options.compare, out, settings["policy"] != "none")
 
 
@@ -284,6 +287,7 @@ def _make_here(job: Job) -> None:
             job.journal.before,
             job.expected,
             job.progress,
+            job.say,
         ).drain()
 
 
@@ -345,8 +349,8 @@ def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any],
     return total([*ledger.entries, *ledger.sessions])
 
 
-def _remark(totals: Totals, policy: str, say: Callable[[str], None]) -> None:
-    """Say aloud what a table of numbers would hide."""
+def _remark(totals: Totals, policy: str, name: str, say: Callable[[str], None]) -> None:
+    """Say aloud what a table of numbers would hide; `name` is the final filter's."""
     if policy != "none" and totals.discarded == 0:
         say(f"the policy never discarded any of {totals.attempts} attempts: this run saved nothing")
     for of_filter, meaning in (
@@ -357,6 +361,11 @@ def _remark(totals: Totals, policy: str, say: Callable[[str], None]) -> None:
         if failed:
             worst = ", ".join(f"{name.removeprefix(FILTER_FAILURE)} ({n}×)" for name, n in failed.items())
             say(f"{meaning}: {worst}")
+    found = {place: spent.attempts for place, spent in totals.by_found.items()}
+    if found:
+        say(f"answers were found {places(found)}")
+    if found.get("", 0) > ALARM * sum(found.values()):
+        say(f"of {sum(found.values())} finished attempts {missing(found, name)}")
     if totals.tokens_wasted_after_decision:
         say(f"{totals.tokens_wasted_after_decision} tokens arrived after their attempt was over")
     if totals.failed:

@@ -148,6 +148,7 @@ def entry_of(
         stages=() if live is None else live.stages,
         wasted=0 if live is None else live.wasted,
         lost=lost,
+        found=None if judgement is None else judgement.found,
         failures=failures,
         seconds=round(spent.seconds, 6),
         cpu_seconds=round(spent.cpu_seconds, 6),

@@ -26,8 +26,9 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     attempts: at every prompt. slots: attempts generated side by side; of a server, open streams.
     seed: with the prompt id and the attempt's number it fixes the attempt's tokens, whoever shares the batch.
     max_new_tokens: of an attempt; temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out.
-    final_filter: "numeric", "exact", "math", "json-schema", "tests", a filter or a function of (prompt, text). What it
-        cannot judge is not accepted, counted in the ledger, and remarked at the end.
+    final_filter: "numeric", "choice", "exact", "math", "json-schema", "tests", a filter or a function of (prompt,
+        text). What it cannot judge is not accepted, counted in the ledger, and remarked at the end.
+    answer: where the first four find the answer of a text, in the words of `Extract.parse`; "" is as usual.
     stop: strings that end an attempt, before they occur; they are looked for in what is generated.
     finish_when_decided: end an attempt as soon as the final filter's verdict on it is certain, by the filter's own
         reader: a closed document or program, an answer given and delimited. The text kept is what was judged.
@@ -55,6 +56,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     top_k: int = 0
     top_p: float = 1.0
     final_filter: str | FinalFilter | Callable[[Prompt, str], bool | Judgement] = "numeric"
+    answer: str = ""
     stop: tuple[str, ...] = ()
     finish_when_decided: bool = False
     engine: EngineName = "auto"

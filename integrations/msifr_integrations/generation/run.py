@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from msifr_integrations.engine.base import Again, Engine, Failed, Notice
+from msifr_integrations.generation.found import Watcher
 from msifr_integrations.generation.journal import AttemptRecord, Elapsed, entry_of, record_of
 from msifr_integrations.generation.live import Ends, Live, Task
 from msifr_integrations.generation.options import GenerateOptions
@@ -108,7 +109,7 @@ class Run:
     An attempt that is stopped is written down one step after the decision: a token that an engine should sample in
     between is counted as wasted. While an asynchronous engine runs, the final filter judges in a thread of its own, so
     that streams are read on meanwhile. `before` is what earlier sessions came to; `expected` attempts are there in all.
-    `tokenizer` decodes events without text.
+    `tokenizer` decodes events without text. `say` is given remarks while it runs.
     """
 
     engine: Engine
@@ -121,6 +122,7 @@ class Run:
     before: Totals
     expected: int
     progress: Callable[[Progress], None] | None = None
+    say: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         self._todo = iter(self.tasks)
@@ -131,6 +133,7 @@ class Run:
         self._leaving: deque[_Leaving] = deque()
         self._judge_thread: ThreadPoolExecutor | None = None
         self._tally = Tally(self.before, self.expected, self.progress)
+        self._watcher = Watcher(self.accept, self.say)
         self._tally.started = time.perf_counter() - self.before.seconds
         self._cpu_started = time.process_time() - self.before.cpu_seconds
 
@@ -218,6 +221,7 @@ class Run:
             entry = entry_of(task, live, judgement, spent, lost=self._lost.pop(task.attempt.id, 0))
             self.sink.write(record_of(task, live, judgement, self.options), entry)
             self._tally.add(entry)
+            self._watcher.add(judgement)
 
     def _give_up(self, notice: Failed) -> None:
         """Write down an attempt that cannot be made."""

@@ -1,0 +1,72 @@
+"""Where the answers of a run stand, said aloud: a filter that does not see them accepts too little, silently."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from msifr_policy.filters import FinalFilter, Judgement, Prompt
+from msifr_policy.filters.extract import Extract, asked_place
+
+ALARM: Final = 0.2
+"""A larger share of finished attempts without an answer is remarked on."""
+
+_EARLY: Final = 50
+"""After so many finished attempts a run that looks wrong says so."""
+
+_WORDS: Final = {
+    "box": "in \\boxed{}",
+    "hash": "after ####",
+    "phrase": "after a phrase",
+    "json": "in a JSON member",
+    "tag": "in a tag",
+    "regex": "by the pattern",
+    "last": "as the last number",
+    "whole": "as the whole text",
+}
+
+
+class Watcher:
+    """Counts where the answers of finished attempts stand, and says early on if many show none."""
+
+    def __init__(self, accept: FinalFilter, say: Callable[[str], None] | None) -> None:
+        self._accept = accept
+        self._say = say
+        self._found: Counter[str] = Counter()
+
+    def add(self, judgement: Judgement | None) -> None:
+        """Count a judgement; None is that of an attempt that was not finished."""
+        if judgement is None or judgement.found is None or self._say is None:
+            return
+        self._found[judgement.found] += 1
+        if self._found.total() == _EARLY and self._found[""] > ALARM * _EARLY:
+            self._say(f"of the first {_EARLY} finished attempts {missing(self._found, self._accept.name)}")
+
+
+def missing(found: Mapping[str, int], name: str) -> str:
+    """Return a remark on the attempts that show no answer; `found` counts by kind of place, "" for none."""
+    none, finished = found.get("", 0), sum(found.values())
+    return (
+        f"{none} ({none / finished:.0%}) show no answer that the final filter {name} finds, and are not accepted for "
+        "that; if they have one, say where it is (--answer), and if they were cut off, give them more tokens"
+    )
+
+
+def places(found: Mapping[str, int]) -> str:
+    """Return where answers were found, the most frequent place first."""
+    given = sorted(((n, place) for place, n in found.items() if place), reverse=True)
+    return ", ".join(f"{_WORDS.get(place, place)} {n}" for n, place in given) or "nowhere"
+
+
+def asked(accept: FinalFilter, prompts: Sequence[Prompt]) -> str | None:
+    """Return what a filter that looks for answers by itself makes of the prompts; None if it is told where they are."""
+    extract = getattr(accept, "extract", None)
+    if not isinstance(extract, Extract) or extract.where != "auto" or not prompts:
+        return None
+    count = Counter("" if (place := asked_place(prompt.prompt)) is None else place.name for prompt in prompts)
+    ask = ", ".join(f"{n} for {place}" for place, n in count.most_common() if place)
+    said = (
+        f"of {len(prompts)} prompts some ask for a place of the answer: {ask}"
+        if ask
+        else "the prompts ask for no place"
+    )
+    return f"answers are looked for where texts announce them (--answer auto); {said}"

@@ -1,0 +1,359 @@
+"""Where the final answer of a text is: in every usual place, never where none is given, in linear time."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msifr_policy.errors import InputError
+from msifr_policy.filters import Extract, Prompt
+from msifr_policy.filters.decided import DecidedReader
+from msifr_policy.filters.extract import asked_place
+from msifr_policy.filters.markers import markers, read
+from msifr_policy.filters.thinking import after_thinking
+
+ASKED = Prompt(prompt_id="p", prompt="How many?")
+
+
+def found(text: str, where: str = "auto", asked: str = "How many?") -> str | None:
+    answer = Extract.parse(where)(Prompt(prompt_id="p", prompt=asked), text)
+    if answer is None:
+        return None
+    assert 0 <= answer.start <= answer.end <= len(text)
+    return answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        # In the usual places.
+        ("#### 86", "86"),
+        ("6 * 7 = 42\n####\n42", "42"),
+        ("so \\boxed{86}.", "86"),
+        ("so \\boxed {86}", "86"),
+        ("so \\fbox{86}", "86"),
+        ("\\boxed{\\frac{1}{\\sqrt{2}}}", "\\frac{1}{\\sqrt{2}}"),
+        ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
+        ("The answer is 86.", "86"),
+        ("The answer is: 86", "86"),
+        ("The final answer is $86$. I hope it is correct.", "$86$"),
+        ("Hence the correct answer should be 3.5. That is all.", "3.5"),
+        ("Answer: 86", "86"),
+        ("ANSWER = 86", "86"),
+        ("**Answer:** 86", "86"),
+        ("**Answer**: 86", "86"),
+        ("**Final Answer:** **86**", "86"),
+        ("### Final Answer\n\n86\n", "86"),
+        ("**Final Answer**\n\\[\n86\n\\]\n", "86"),
+        ("Final answer:\n```\n86\n```\n", "86"),
+        ("\\textbf{Answer:} 86", "86"),
+        ("She keeps the rest.\nA: 86", "86"),
+        ("The answer to the question is 86.", "86"),
+        ("The correct option is (B).", "(B)"),
+        ("86 is the answer.", "86"),
+        ("Therefore, 86 apples are the final answer.", "86 apples"),
+        ("Adding up.\nResult: 86", "86"),
+        ("<answer>86</answer>", "86"),
+        ("<answer>\nThe answer is \\boxed{86}\n</answer>", "86"),
+        ("<final_answer>86</final_answer>", "86"),
+        ('{"reasoning": "the answer is 4 or so", "answer": "86"}', "86"),
+        ('```json\n{"reasoning": "x", "answer": 86}\n```\n', "86"),
+        ('{"answer": "86", "reasoning": "first I thought the answer is 4."}', "86"),
+        ('{"reasoning": "\\(x\\)", "answer": "\\frac{1}{2}"}', "\\frac{1}{2}"),
+        ('{"answer": "\\\\frac{1}{2}"}', "\\frac{1}{2}"),
+        ('{"answer": ["86"]}', "86"),
+        ('{"Final_Answer": 86}', "86"),
+        ("{'answer': '86'}", "86"),
+        ('{"answer": 1,234}', "1,234"),
+        # In other languages.
+        ("Also bleiben 86 übrig.\nAntwort: 86", "86"),
+        ("Die Antwort ist 86.", "86"),
+        ("La respuesta final es 86.", "86"),
+        ("Respuesta: 86", "86"),
+        ("La réponse est 86.", "86"),
+        ("Réponse finale : 86", "86"),
+        ("La risposta è 86.", "86"),
+        ("A resposta é 86.", "86"),
+        ("Het antwoord is 86.", "86"),
+        ("Svaret är 86.", "86"),
+        ("Ответ: 86", "86"),
+        ("Ответ — 86", "86"),
+        ("所以答案是86。", "86"),
+        ("答案：86", "86"),
+        ("最终答案为：86", "86"),
+        ("答えは86。", "86"),
+        ("정답: 86", "86"),
+        ("คำตอบคือ 86", "86"),
+        ("उत्तर: 86", "86"),
+        ("উত্তর: 86", "86"),
+        ("Jibu: 86", "86"),
+        ("Đáp án là 86.", "86"),
+        ("Jawabannya adalah 86.", "86"),
+        # The last answer counts, and what gives none hides none.
+        ("The answer is \\boxed{2}. Wait, actually \\boxed{5}", "5"),
+        ("\\boxed{86}.\nRemember: put your final answer within \\boxed{}.", "86"),
+        ("\\boxed{86}\n\\boxed{\\text{your answer}}", "86"),
+        ("\\boxed{86}. Is the answer 12?", "86"),
+        ("The answer is 86.\n\n#### Explanation\nWe added both.", "86"),
+        ("The answer is 86.\n#### Step 2: check\nFine.", "86"),
+        ("The answer is 86.\n\nThe answer is correct.", "86"),
+        ("The answer is 86, so the answer is not 85.", "86, so the answer is not 85"),
+        ("The answer is 86.\nThe answer is as given above.", "86"),
+        ("The answer is 86. If the answer is 5, then it is odd.", "86"),
+        ("The answer is 86. The student's answer was 12.", "86"),
+        ("The answer is as follows: 86", "86"),
+        ("#### 86\nand every condition holds. " * 3, "86"),
+        # Several boxes in one breath are one answer.
+        ("$x = \\boxed{3}$ or $\\boxed{5}$", "3, 5"),
+        ("\\boxed{3} and \\boxed{3}", "3"),
+        ("First \\boxed{3}. Then we go on to find \\boxed{5}.", "5"),
+        # What the text takes back.
+        ("The answer is 12. Hmm, that's not right: it should be 14.", "14"),
+        ("#### 12\nWait, no. The answer is 14.", "14"),
+        ("\\boxed{12}\nI made a mistake: the total is 14.", "14"),
+        # After the model's own next question nothing counts.
+        ("A: 86\n\nQ: What is 1 + 1?\nA: 2", "86"),
+        ("The answer is 86.\n\nQuestion: What is 1 + 1?\nThe answer is 2.", "86"),
+        ("#### 86<|im_end|>\n<|im_start|>user\n#### 2", "86"),
+        ("Question: How many?\nAnswer: 86", "86"),
+        # Only what follows the thinking.
+        ("<think>The answer is 3?</think>\nThe answer is 86.", "86"),
+        ("so \\boxed{3}</think>The answer is 86.", "86"),
+        ("[THINK]\\boxed{3}[/THINK]\\boxed{86}", "86"),
+        ("<|begin_of_thought|>\\boxed{3}<|end_of_thought|>\n<|begin_of_solution|>\\boxed{86}", "86"),
+        ("<|channel|>analysis<|message|>\\boxed{3}<|end|><|channel|>final<|message|>\\boxed{86}", "86"),
+        ("Use the tag `<think>` here. The answer is 86.", "86"),
+    ],
+)
+def test_the_answer_is_found(text: str, answer: str) -> None:
+    assert found(text) == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "I get 86",
+        "3 + 4 = 7",
+        "What is the answer?",
+        "So the answer is 86? Let me",
+        "#### ",
+        "#### Understanding",
+        "\\boxed{}",
+        "\\boxed{...}",
+        "\\boxed{\\text{answer}}",
+        "\\boxed{\\phantom{86}}",
+        "The answer is in the box.",
+        "The answer is not 86.",
+        "If the answer is 86, then it is even.",
+        "Her first answer was 86.",
+        "<answer></answer>",
+        "<answer>your answer here</answer>",
+        # Broken off.
+        "First \\boxed{7}, then after the correction \\boxed{",
+        "The answer is \\boxed{\\frac{1}{2}",
+        "<answer>8",
+        '{"reasoning": "so the answer is 86. Let us',
+        '{"answer": "8',
+        # While thinking.
+        "<think>So the answer is 42? Let me check the other case, maybe",
+        "<think>The answer is \\boxed{42}.",
+        "<think>\\boxed{3}</think>",
+        "The answer is \\boxed{42}. <think>Or is it",
+        # Taken back.
+        "The answer is 12. No, that is wrong.",
+    ],
+)
+def test_no_answer_is_found_where_none_is_given(text: str) -> None:
+    assert found(text) is None
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "answer"),
+    [
+        ("box", "\\boxed{1}\n#### 2\nThe answer is 3.", "1"),
+        ("hash", "#### 2\nThe answer is 3.\\boxed{1}", "2"),
+        ("hash", "2 #### 3 dollars\nmore", "3 dollars"),
+        ("phrase", "The answer is 3.\n#### 2\n\\boxed{1}", "3"),
+        ("json:total", '{"answer": 1, "total": 2}', "2"),
+        ("json:a b", '[{"a b": 1}, {"a b": 2}]', "2"),
+        ("json:total", '{"answer": 1}', None),
+        ("tag:result", "<result>1</result> <result unit='cm'>2</result> <answer>3</answer>", "2"),
+        ("regex:Total = (\\d+)", "Total = 1\nTotal = 23\n", "23"),
+        ("regex:\\d+ apples", "1 apple, 23 apples", "23 apples"),
+        ("regex:x", "abc", None),
+        ("last", "from 3 to $1,234.50.", "$1,234.50"),
+        ("last", "none", None),
+        ("whole", "<think>x</think> yes \n", "yes"),
+        ("whole", "<think>x", None),
+    ],
+)
+def test_an_answer_is_found_where_it_was_asked_for(where: str, text: str, answer: str | None) -> None:
+    assert found(text, where) == answer
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [
+        ("Put your answer in \\boxed{}.", "box"),
+        ("End with #### and the number.", "hash"),
+        ("Think in <think></think>, then give <answer>...</answer>.", "tag:answer"),
+        ('Reply in JSON: {"steps": "...", "final_answer": "..."}', "json:final_answer"),
+        ('Reply as JSON {"reasoning": "", "solution": 0}', "json:solution"),
+        ("How many apples?", None),
+    ],
+)
+def test_the_place_that_a_prompt_asks_for(asked: str, place: str | None) -> None:
+    extract = asked_place(asked)
+    assert (extract and extract.name) == place
+
+
+def test_the_place_asked_for_comes_first_and_others_are_a_fallback() -> None:
+    asked = 'Reply as JSON {"reasoning": "", "solution": 0}'
+    assert found('{"reasoning": "the answer is 4", "solution": 5}', asked=asked) == "5"
+    assert found("I cannot write JSON. The answer is 4.", asked=asked) == "4"
+    assert found("\\boxed{4}\nThe answer is as above: see the box.", asked="Use \\boxed{}.") == "4"
+
+
+@pytest.mark.parametrize(
+    "word", ["", "Box", "json", "json:", "tag:", "tag:a b", "box:x", "regex:(", "regex:(?=a)", "auto:x"]
+)
+def test_words_that_are_no_place_are_refused(word: str) -> None:
+    with pytest.raises(InputError):
+        Extract.parse(word)
+
+
+@pytest.mark.parametrize(
+    "word", ["auto", "box", "hash", "phrase", "json:a:b", "tag:answer", "regex:a:(b)", "last", "whole"]
+)
+def test_a_word_is_read_back(word: str) -> None:
+    assert Extract.parse(word).name == word
+
+
+PIECES = (
+    *(
+        "\\boxed{",
+        "{",
+        "}",
+        "####",
+        "\n",
+        "\n\n",
+        " ",
+        "The answer is ",
+        "Answer: ",
+        "A: ",
+        "答案是",
+        "42",
+        "x",
+        ".",
+        "?",
+        "$",
+    ),
+    *(
+        '"answer": ',
+        '"',
+        "<answer>",
+        "</answer>",
+        "<think>",
+        "</think>",
+        "Q: ",
+        "wait, no",
+        "that is wrong",
+        "**",
+        "```",
+        "\\[",
+    ),
+)
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=24).map("".join) | st.text(max_size=80)
+WHERES = ("auto", "box", "hash", "phrase", "json:answer", "tag:answer", "last", "whole", "regex:4(2)")
+
+
+@given(text=TEXTS, where=st.sampled_from(WHERES))
+def test_an_answer_stands_in_the_text(text: str, where: str) -> None:
+    answer = Extract.parse(where)(ASKED, text)
+    if answer is not None:
+        assert 0 <= answer.start <= answer.end <= len(text)
+        part = after_thinking(text)
+        assert part is not None
+        assert answer.end > len(text) - len(part) or not answer.text
+
+
+@given(
+    before=st.sampled_from(["", "We add.\n", "The answer is 7.\n", "#### Step 1\nx\n", "\\boxed{}\n", "Answer:\n"]),
+    n=st.integers(),
+)
+@pytest.mark.parametrize(
+    "said",
+    ["#### {}", "\\boxed{{{}}}", "The answer is {}", "Answer: {}", '"answer": "{}"', "<answer>{}</answer>", "答案：{}"],
+)
+def test_what_is_announced_last_is_found(said: str, before: str, n: int) -> None:
+    for after in ("", "\n", "\n\nThis was all."):
+        assert found(before + said.format(n) + after) == str(n)
+
+
+READERS = {where: where for where in ("auto", "box", "hash", "phrase", "tag:answer", "json:answer")}
+
+
+def reader_for(where: str, asked: str = "How many?") -> DecidedReader:
+    reader = Extract.parse(where).reader(Prompt(prompt_id="p", prompt=asked), bool)
+    assert reader is not None
+    return reader
+
+
+@pytest.mark.parametrize("where", READERS)
+@given(text=TEXTS, cuts=st.lists(st.integers(0, 120), max_size=8), more=TEXTS)
+def test_a_reader_says_the_same_however_the_text_arrives(where: str, text: str, cuts: list[int], more: str) -> None:
+    whole = reader_for(where).feed(text)
+    for places in (sorted({0, *(min(cut, len(text)) for cut in cuts), len(text)}), range(len(text) + 1)):
+        reader = reader_for(where)
+        said = [reader.feed(text[a:b]) for a, b in pairwise(places)]
+        assert (said or [None])[-1] == whole
+        assert len(set(said) - {None}) <= 1
+    if whole is not None:
+        assert 0 < whole <= len(text)
+        assert reader_for(where).feed(text + more) == whole
+
+
+@given(text=TEXTS)
+def test_what_a_reader_keeps_has_an_answer(text: str) -> None:
+    for where in ("box", "hash", "tag:answer"):
+        end = reader_for(where).feed(text)
+        if end is not None:
+            assert Extract.parse(where)(ASKED, text[:end]) is not None or "that is wrong" in text or "wait, no" in text
+
+
+@pytest.mark.parametrize("where", WHERES)
+@pytest.mark.parametrize(
+    "unit", [*PIECES, "answer ", "the answer to of in ", "\\boxed{1}", '{"answer": ', "\nQ: answer: ", "is the answer "]
+)
+def test_time_is_linear_in_a_hostile_text(where: str, unit: str) -> None:
+    """Within a generous bound: quadratic time would take minutes."""
+    text = unit * (200_000 // len(unit))
+    extract = Extract.parse(where)
+    started = time.process_time()
+    extract(ASKED, text)
+    assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize("unit", PIECES)
+def test_a_reader_takes_linear_time(unit: str) -> None:
+    text = unit * (100_000 // len(unit))
+    reader = reader_for("auto")
+    started = time.process_time()
+    for at in range(0, len(text), 50):
+        reader.feed(text[at : at + 50])
+    assert time.process_time() - started < 5
+
+
+@given(TEXTS)
+def test_markers_come_in_order_and_what_they_announce_lies_after_them(text: str) -> None:
+    starts = [-1]
+    for marker in markers(text):
+        assert starts[-1] < marker.start < marker.at <= len(text)
+        starts.append(marker.start)
+        announced = read(marker, text)
+        assert marker.at <= announced.end <= len(text)
