@@ -3,16 +3,17 @@
 Looked at in samples, the first `SAMPLE` characters of each `STEP`, so that chunking cannot matter: a language is not
 left for a line or two. A sample speaks the language of the script that most of its letters are in; for Latin
 letters it is the language whose function words ("the", "und", "nous") it has most of, if it has two different ones.
-Words that several of the languages share do not count, nor do Latin and Greek letters as foreign ones: formulas are
-full of them. The language to compare with is that of the prompt, or without one that can be told, of the first
-sample that speaks one.
+Words that several of the languages share do not count, nor do Latin letters as foreign ones, nor short runs of Greek
+ones: formulas are full of them. The language to compare with is the one that the prompt asks for, else its own, or
+without one that can be told, that of the first sample that speaks one.
 """
 
 import math
-import re
 from collections import Counter, deque
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
+from msifr_policy.validators.readers.asked_language import asked_languages
+from msifr_policy.validators.readers.scripts import letters_by_script
 
 STEP = 512
 """Characters from the beginning of a sample to that of the next."""
@@ -42,42 +43,46 @@ _FUNCTION_WORDS = {
     "tr": "ve bir bu için ile olarak da de kadar daha olan her kaç toplam sonra değil ise",
     "id": "yang dan di dari untuk dengan adalah ini itu pada ke jadi berapa setiap tidak akan ada",
     "vi": "là của và có các một được cho trong không với số này vậy mỗi bao nhiêu",
+    "sv": "och att är inte många också från eller när sedan varje",
+    "da": "og ikke det af hvor også når hver mellem derfor jeg",
+    "fi": "ja ei että kuin myös joka kun ovat siis kuinka monta niin tämä jos",
+    "cs": "je že pro jsou není který kolik každý tedy protože nebo když",
+    "hu": "az és egy hogy nem ez hány minden mint vagy tehát így",
+    "ro": "și este cu nu care pentru din sunt câte fiecare deci dacă sau",
+    "ca": "amb els també quants doncs això aquest perquè són",
+    "sw": "ya wa kwa katika ngapi kila kwamba hii jumla lakini pia",
+    "tl": "ang ng mga ay ilan bawat kung",
 }
 _COMMON = Counter(word for words in _FUNCTION_WORDS.values() for word in set(words.split()))
 _LANGUAGE = {
     word: language for language, words in _FUNCTION_WORDS.items() for word in words.split() if _COMMON[word] == 1
 }
 
-_SCRIPT = re.compile(
-    r"(?P<latin>[\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]+)"
-    r"|(?P<han>[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+)"
-    r"|(?P<kana>[\u3041-\u30ff\u31f0-\u31ff]+)"
-    r"|(?P<hangul>[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+)"
-    r"|(?P<cyrillic>[\u0400-\u052f]+)|(?P<arabic>[\u0600-\u06ff\u0750-\u077f]+)|(?P<hebrew>[\u0590-\u05ff]+)"
-    r"|(?P<devanagari>[\u0900-\u097f]+)|(?P<bengali>[\u0980-\u09ff]+)|(?P<thai>[\u0e00-\u0e7f]+)"
-)
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
-_NOT_LETTERS = bytes(byte for byte in range(128) if not chr(byte).isalpha())
 _JAPANESE = frozenset(("han", "kana"))
+AMONG_FORMULAS = 8
+"""A script speaks for a sample of mostly Latin letters, but no Latin words, that has one of its letters to so many."""
 
 
 class Language(Rule, frozen=True):
-    """Compares the language of the text with that of the prompt; the verdict is always UNKNOWN."""
+    """Compares the language of the text with what the prompt asks for, else its own; the verdict is always UNKNOWN."""
 
     name = "language"
+    version = "2"
     columns = ("foreign", "drift", "switches")
     """`foreign`: share of letters of foreign scripts in the last `RECENT` samples; `drift`: share of those among
     them that speak another language, of all that speak one; both NaN before there is one to compare. `switches`:
-    how often the language changed from one sample that speaks one to the next.
+    how often the language changed from one sample that speaks one to the next. Where the prompt asks for several
+    languages, none of them is another.
     """
 
     def _state(self, prompt: str) -> TextState:
-        return _LanguageState(spoken(prompt[-READ:])[0])
+        own = spoken(prompt[-READ:])[0]
+        return _LanguageState(asked_languages(prompt) or frozenset((own,) if own else ()))
 
 
 class _LanguageState(TextState):
-    def __init__(self, expected: str) -> None:
-        self._expected = expected  # a language or script; "" while not known
+    def __init__(self, expected: frozenset[str]) -> None:
+        self._expected = expected  # languages or scripts; empty while not known
         self._last = ""
         self._switches = 0
         self._pending = ""  # of a sample
@@ -96,15 +101,16 @@ class _LanguageState(TextState):
         letters = sum(number for _, number in self._letters)
         foreign = sum(number for number, _ in self._letters)
         speaking = [language for language in self._speaks if language]
-        drift = sum(language != self._expected for language in speaking) / len(speaking) if speaking else math.nan
+        drift = sum(language not in self._expected for language in speaking) / len(speaking) if speaking else math.nan
         return evidence(foreign / letters if letters else math.nan, drift, self._switches)
 
     def _look(self, sample: str) -> None:
         language, letters = spoken(sample)
-        self._expected = self._expected or language
         if not self._expected:
-            return
-        home = _JAPANESE if self._expected == "kana" else {self._expected}
+            if not language:
+                return
+            self._expected = frozenset((language,))
+        home = self._expected | _JAPANESE if "kana" in self._expected else self._expected
         foreign = sum(number for script, number in letters.items() if script != "latin" and script not in home)
         self._letters.append((foreign, sum(letters.values())))
         self._speaks.append(language)
@@ -115,17 +121,22 @@ class _LanguageState(TextState):
 
 def spoken(text: str) -> tuple[str, dict[str, int]]:
     """Return the language of a text ("" if it cannot be told), and its letters by script."""
-    letters: Counter[str] = Counter()
-    letters["latin"] = len(text.encode("ascii", "ignore").translate(None, _NOT_LETTERS))
-    if not text.isascii():
-        for match in _SCRIPT.finditer("".join(_BEYOND_ASCII.findall(text))):
-            letters[match.lastgroup or ""] += match.end() - match.start()
+    letters = letters_by_script(text)
     script = max(letters, key=letters.__getitem__)
-    if script in _JAPANESE:  # Chinese has no kana, Japanese always has
-        script = "kana" if 10 * letters["kana"] > letters["han"] else "han"
     if script != "latin":
-        return script, letters
+        return _written_in(script, letters), letters
     votes = Counter(map(_LANGUAGE.__getitem__, _LANGUAGE.keys() & set(text.lower().split())))
     ((language, number), *rest) = votes.most_common(2) or [("", 0)]
-    told = number >= 2 and not (rest and rest[0][1] == number)
-    return language if told else "", letters
+    if number >= 2 and not (rest and rest[0][1] == number):
+        return language, letters
+    number, script = max(((letters[script], script) for script in letters if script != "latin"), default=(0, ""))
+    if number * AMONG_FORMULAS > letters["latin"]:
+        return _written_in(script, letters), letters
+    return "", letters
+
+
+def _written_in(script: str, letters: dict[str, int]) -> str:
+    """Return what tells the languages of a script: Chinese has no kana, Japanese always has."""
+    if script in _JAPANESE:
+        return "kana" if 10 * letters.get("kana", 0) > letters.get("han", 0) else "han"
+    return script
