@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from msifr_integrations.engine.step_graphs import StepGraphs
 
 BUCKET = 32
 """Keys attended to are rounded up to a multiple of this, so that few shapes occur."""
@@ -100,6 +103,12 @@ class SlotCache:
         ]
         self._cache: Any = DynamicCache()
         self._cache.layers = list(self.layers)
+        self._graphs: StepGraphs | None = None
+
+    @property
+    def captured(self) -> int:
+        """The number of CUDA graphs that steps run by."""
+        return 0 if self._graphs is None else self._graphs.captured
 
     def fill(self, slots: Sequence[int], prefix: Prefix, sources: Sequence[int]) -> None:
         """Copy prompt `sources[i]` of `prefix` to the start of row `slots[i]`, and clear the rest of the row.
@@ -119,23 +128,32 @@ class SlotCache:
         if length <= self.capacity:
             return
         before, self.capacity = self.capacity, min(self.max_length, max(_bucket(length), 2 * self.capacity))
-        for layer in self.layers:
-            layer.change(lambda old: pad(old, (0, 0, 0, self.capacity - before)))
+        self._change(lambda old: pad(old, (0, 0, 0, self.capacity - before)))
 
     def keep(self, slots: Sequence[int], rows: int) -> None:
         """Become a cache of `rows` rows that begin with the present rows `slots`; the others are empty."""
         index = torch.tensor(slots, device=self.rows.device)
-        for layer in self.layers:
-            layer.change(lambda old: torch.cat([old[index], old.new_zeros(rows - len(slots), *old.shape[1:])]))
+        self._change(lambda old: torch.cat([old[index], old.new_zeros(rows - len(slots), *old.shape[1:])]))
         self.rows = torch.arange(rows, device=self.rows.device)
 
-    def step(self, model: Any, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
-        """Feed one token a row; return the next token's logits (slots, vocabulary).
+    def _change(self, function: Callable[[Tensor], Tensor]) -> None:
+        if self._graphs is not None:
+            self._graphs.forget()
+        for layer in self.layers:
+            layer.change(function)
 
-        `tokens` and `lengths` are (slots,) on the model's device; `longest` is the largest length.
+    def step(self, model: Any, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
+        """Feed one token a row; return the next token's logits (slots, vocabulary), good until the next step.
+
+        `model` is always the same; `tokens` and `lengths` are (slots,) on its device; `longest` is the largest length.
         """
         self.reserve(longest + 1)
         self.shown = min(self.capacity, _bucket(longest + 1))
+        if self._graphs is None:
+            self._graphs = StepGraphs(model)
+        return self._graphs.step(self.shown, partial(self._forward, model), tokens, lengths)
+
+    def _forward(self, model: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
         self.positions = lengths
         dtype = self.layers[0].keys.dtype
         hidden = self._columns[: self.shown] > lengths[:, None]

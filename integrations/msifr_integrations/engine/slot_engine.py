@@ -11,8 +11,8 @@ Between two steps the caller decides, on the same thread, so that nothing is sam
 first, if it is time; then it feeds the last token of every row, draws the next and reads the results back: one copy to
 the device and one from it, whatever the number of slots.
 
-The host holds the truth about rows (who, how long, which token); the device holds only keys and values. Written for CPU
-and CUDA alike; speeds on a GPU have not been measured.
+The host holds the truth about rows (who, how long, which token); the device holds only keys and values. On CUDA, steps
+of a shape that has come up before are replayed as graphs (`step_graphs`).
 """
 
 from collections import deque
