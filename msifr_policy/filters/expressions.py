@@ -44,10 +44,11 @@ _TOKEN = re.compile(
   | \\{{1,2}}[cdt]?frac\s*+ (?P<numerator>[0-9]) \s*+ (?P<denominator>[0-9])
   | (?P<whole>[0-9]++) \. (?P<before>[0-9]*+) \\{{1,2}}(?:overline|bar|dot)\s*+ \{{ (?P<period>[0-9]++) \}}
   | (?P<lined>[0-9]++) \. (?P<unlined>(?:[0-9](?!\u0305))*+) (?P<overlined>(?:[0-9]\u0305)++)
-  | (?P<number>{DIGITS}) (?P<exponent>[eE][+-]?[0-9]++(?![0-9A-Za-z.]))?+ (?P<dots>\s?+ (?:\.{{2,}}|\\l?dots))?+
+  | (?P<number>{DIGITS}) (?P<exponent>[eE][+-]?[0-9]++(?![0-9A-Za-z]|\.[0-9]))?+ (?P<dots>\s?+ (?:\.{{2,}}|\\l?dots))?+
   | (?P<ordinal> (?<=[0-9])(?:st|nd|rd|th)\b
       | \^ \s*+ (?:\{{\s*+)?+ (?:\\(?:text|textrm|mathrm|rm)\s*+\{{?+\s*+)?+ (?:st|nd|rd|th)\b [\s}}]{{0,4}} )
-  | (?P<degree> \^ \s*+ (?:\\circ|o)(?![A-Za-z]) | \^ \s*+ \{{ \s*+ (?:\\circ|o) \s*+ \}} | \\(?:degree|circ)(?![A-Za-z]) )
+  | (?P<degree> \^ \s*+ (?: (?:\\circ|o)(?![A-Za-z]) | \{{ \s*+ (?:\\circ|o) \s*+ \}} )
+      | \\(?:degree|circ)(?![A-Za-z]) )
   | (?P<word> [^\W\d_]++ (?: ['-] [^\W\d_]++ )*+ )
   | (?P<bar> \\(?:left|right)\s?\| )
   | \\{{1,2}}(?P<macro> [A-Za-z]++ )
@@ -251,6 +252,7 @@ class Expression:
         self.tokens = tokens
         self._sentence = sentence  # in a sentence an exclamation mark at its end is no factorial
         self.position = 0
+        self._start = 0  # where the expression begins, its sign aside
         self._depth = 0
         self._work = 0
 
@@ -261,6 +263,7 @@ class Expression:
         ratios, and what is too large.
         """
         self.position = position
+        self._start = position + (self.tokens[position].kind in ("+", "-", "–"))
         self._depth = 0
         return self._sum()
 
@@ -373,7 +376,11 @@ class Expression:
             return False
         if following is not None and following.kind == "!" and not self._sentence:
             raise Refused  # a double factorial
-        return not (self._sentence and (following is None or following.kind in ("line", "word", "variable")))
+        if not self._sentence or (following is not None and following.kind not in ("line", "word", "variable")):
+            return True
+        if self.position > self._start + 1:
+            raise Refused  # 2 + 3! at the end of a sentence
+        return False
 
     def _factorial(self, base: Fraction) -> Fraction:
         if base.denominator != 1 or not 0 <= base <= 3000:
@@ -460,8 +467,9 @@ class Expression:
         if following.kind == "_" and begins_operand(self._token(1)):
             return self._in_base(token)
         if not token.text.isdigit():
-            if following.kind == "frac":
-                raise Refused  # 2.5\frac{1}{2}
+            grouped = " " in token.text and following.kind == "/" and self._next_is("number", 1)
+            if grouped or following.kind == "frac":
+                raise Refused  # 2 125/126 may be 2125/126; 2.5\frac{1}{2}
             return value
         if following.kind == "frac":
             start = self.position
@@ -477,8 +485,6 @@ class Expression:
                 raise Refused
             self.position += 3
             return self._mixed(value, Fraction(int(above.text), int(below.text)))
-        if " " in token.text and self._next_is("/") and self._next_is("number", 1):
-            raise Refused
         return value
 
     def _is_proper(self, start: int, part: Fraction) -> bool:
