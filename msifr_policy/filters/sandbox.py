@@ -2,8 +2,9 @@
 
 Three processes take part. The caller starts this script, the *keeper*, which leaves the caller's namespaces, forks the
 *program* as the first process of a new PID namespace, and kills it when its time is up: with it the kernel kills all
-that it ever started. File descriptors: 0 has the sources (a number of bytes, a line feed, so many bytes of program, the
-tests), 1 is the socket of the verdict, 2 is where what goes wrong before the program begins is told, in words.
+that it ever started. File descriptors: 0 has the sources (numbers of bytes, a line feed, and so many bytes each of the
+tests, the names that they need, and blocks, whose first byte says whether they are said to be Python), 1 is the socket
+of the verdict, 2 is where what goes wrong before the program begins is told, in words.
 """
 
 import builtins
@@ -11,9 +12,11 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from importlib.machinery import SourceFileLoader
 from types import FunctionType, ModuleType
-from typing import Final
+from typing import Any, Final
 
 TIMED_OUT: Final = 124
 """Exit status of the keeper when it killed the program."""
@@ -29,17 +32,26 @@ _ATTR_RDONLY, _ATTR_NOSUID = 1, 2
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
-# All that the program sees of the file system, read-only, besides the folders of the standard library.
+# All that the program sees of the file system, read-only, besides Python itself with its library.
 _SHOWN = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache",
     "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
 )  # fmt: skip
 
 
+Choose = Callable[[list[tuple[bool, str]], list[str]], list[int]]
+"""Says which blocks make up the program that defines some names."""
+
+
 def main() -> None:
-    """Run what the arguments (seconds, memory and disk in bytes, processes, whether to confine) and fd 0 say."""
+    """Run what the arguments and fd 0 say.
+
+    The arguments are seconds, memory and disk in bytes, processes, whether to confine, and the file of `programs`.
+    """
     seconds = float(sys.argv[1])
     memory, disk, processes, confine = (int(word) for word in sys.argv[2:6])
+    SourceFileLoader("programs", sys.argv[6]).exec_module(programs := ModuleType("programs"))
+    sys.executable = os.path.realpath(sys.executable)  # where it is in the confined file system
     as_root = os.geteuid() == 0
     if confine:
         _unshare(as_root)
@@ -63,7 +75,7 @@ def main() -> None:
         )
         if confine:
             _drop(user if as_root else None)
-        _run()
+        _run(programs.chosen)
     late = []
 
     def kill(*_: object) -> None:
@@ -102,7 +114,10 @@ def _unshare(as_root: bool) -> None:
 
 
 def _hide(disk: int) -> None:
-    """Make the root an empty file system in memory that shows, read-only, what Python needs, and has a /tmp."""
+    """Make the root an empty file system in memory that shows, read-only, what Python needs.
+
+    The folders /tmp and /dev/shm, where semaphores and shared memory are, share one file system of the size `disk`.
+    """
 
     def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
         _call("mount", source, target, kind, ctypes.c_ulong(flags), options)
@@ -111,12 +126,14 @@ def _hide(disk: int) -> None:
         attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY | _ATTR_NOSUID, 0, 0, 0)
         _call("syscall", _SYS_MOUNT_SETATTR, _AT_FDCWD, path, flags, attributes, ctypes.sizeof(attributes))
 
+    with open("/proc/self/maps") as maps:  # Python itself may be a library
+        libraries = {line[line.index("/") :].strip() for line in maps if "/lib" in line}
     mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     mount("none", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=1m")  # noqa: S108
     os.mkdir("/tmp/old")  # noqa: S108
     _call("pivot_root", "/tmp", "/tmp/old")  # noqa: S108
     os.chdir("/")
-    for path in (*_SHOWN, *map(os.path.realpath, sys.path)):
+    for path in (*_SHOWN, *map(os.path.realpath, sys.path), sys.executable, *sorted(libraries)):
         source = f"/old{path}"
         if os.path.lexists(path) or not os.path.exists(source):
             continue
@@ -132,9 +149,16 @@ def _hide(disk: int) -> None:
         protect(path, _AT_RECURSIVE)
     _call("umount2", "/old", _MNT_DETACH)
     os.rmdir("/old")
-    os.mkdir("/tmp")  # noqa: S108
+    spaces = {"/space/tmp": "/tmp", "/space/shm": "/dev/shm"}  # noqa: S108
+    for folder in ("/space", *spaces.values()):
+        os.mkdir(folder)
     protect("/", 0)
-    mount("none", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=1777,size={disk},nr_inodes=4096")  # noqa: S108
+    mount("none", "/space", "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=755,size={disk},nr_inodes=4096")
+    for space, folder in spaces.items():
+        os.mkdir(space)
+        os.chmod(space, 0o1777)  # noqa: S103  as such folders are
+        mount(space, folder, "", _MS_BIND)
+    _call("umount2", "/space", _MNT_DETACH)
     os.chdir("/tmp")  # noqa: S108
     os.environ["HOME"] = "/tmp"  # noqa: S108
 
@@ -172,12 +196,14 @@ def _drop(user: int | None) -> None:
     _call("prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *(ctypes.c_ulong(0),) * 3)
 
 
-def _run() -> None:
+def _run(choose: Choose) -> None:
     """Run program and tests in this process; then, and only then, fetch the caller's secret and send it back."""
     with os.fdopen(0, "rb", closefd=False) as sources:
-        size = int(sources.readline())
-        program = sources.read(size).decode(errors="surrogatepass")
-        tests = sources.read().decode(errors="surrogatepass")
+        sizes = [int(word) for word in sources.readline().split()]
+        tests, names, *blocks = (sources.read(size).decode(errors="surrogatepass") for size in sizes)
+    # As it would be for a program of that name; processes that are spawned must not look for this file.
+    sys.argv = ["solution.py"]
+    del globals()["__file__"]
     # The verdict's socket is hidden among the numbers.
     verdict = 8 + os.urandom(1)[0] % 56
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -187,12 +213,13 @@ def _run() -> None:
     # What the program could replace is kept: our own functions by name, and all that is built in by a copy.
     exit_now, read, write = os._exit, os.read, os.write
     judge = FunctionType(_judge.__code__, {**globals(), "__builtins__": dict(vars(builtins))})
-    if judge(program, tests):
+    numbers = choose([(block[0] == "1", block[1:]) for block in blocks], names.split())
+    if judge([blocks[number][1:] for number in numbers], tests):
         write(verdict, read(verdict, 64))
     exit_now(0)
 
 
-def _judge(program: str, tests: str) -> bool:
+def _judge(program: list[str], tests: str) -> bool:
     """Run the program, the tests, and the test functions and cases that the tests define, as pytest and unittest would.
 
     It calls nothing of this file, since it runs with its own copy of what is built in.
@@ -202,8 +229,23 @@ def _judge(program: str, tests: str) -> bool:
         sys.modules["solution"] = module
         namespace = module.__dict__
         namespace["__builtins__"] = builtins  # and not the copy
-        exec(compile(program, "<program>", "exec", dont_inherit=True), namespace)  # noqa: S102  the place made for it
+        for part in program:  # each with its own imports from __future__
+            exec(compile(part, "<program>", "exec", dont_inherit=True), namespace)  # noqa: S102  the place made for it
         before = dict(namespace)
+        if "unittest" in tests:
+            import unittest
+
+            run_all = unittest.main
+
+            def run_cases(module: Any = "solution", *, exit: bool = True, **options: Any) -> object:  # noqa: A002
+                # Those of the tests, where the main module is none of theirs; and without ending the process.
+                options.setdefault("argv", ["tests"])
+                run = run_all("solution" if module == "__main__" else module, exit=False, **options)
+                if exit and not run.result.wasSuccessful():
+                    raise AssertionError("a test case failed")
+                return run
+
+            unittest.main = run_cases  # type: ignore[assignment]
         exec(compile(tests, "<tests>", "exec", dont_inherit=True), namespace)  # noqa: S102
         defined = {name: value for name, value in namespace.items() if before.get(name) is not value}
         for name, value in defined.items():

@@ -1,6 +1,7 @@
 """A filter that runs a program with the prompt's tests, confined."""
 
 import ast
+import builtins
 import math
 import os
 import platform
@@ -12,20 +13,21 @@ import tempfile
 import time
 import warnings
 from contextlib import ExitStack, suppress
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 import msgspec
 
 from msifr_policy.errors import InputError
-from msifr_policy.filters import sandbox
+from msifr_policy.filters import programs, sandbox, vacuous
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.blocks import BlockEnd, last_block
+from msifr_policy.filters.blocks import BlockReader, blocks
+from msifr_policy.filters.thinking import after_thinking
 from msifr_policy.filters.worker import kill, receive
 
 FindProgram = Literal["fence", "whole"]
-"""Where the program is: the last closed block fenced as python (or py, python3), or the whole text."""
+"""Where the program is: in fenced blocks, or the whole text."""
 
-_LANGUAGES: Final = frozenset({"python", "py", "python3"})
 _FUNCTION: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _GRACE_SECONDS: Final = 5.0  # for starting and ending the processes, on a busy machine
 
@@ -33,7 +35,10 @@ _GRACE_SECONDS: Final = 5.0  # for starting and ending the processes, on a busy 
 class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
     """Accepts a text whose Python program passes the prompt's `tests`, run in a process of its own, confined.
 
-    find: "fence" or "whole": where in the text the program is.
+    find: where the program is. "fence": in the closed fenced blocks (see `blocks`) of the answer part that are marked
+        as Python or not marked. Those that define what the tests need are the program, in their order (see `programs`);
+        what shows its use, tests of the text's own, output and earlier versions do not run. A text that breaks off
+        while thinking has no program. "whole": the whole text is the program.
     seconds: wall time of program and tests together, and (rounded up) CPU time of each process. A verdict is there
         within `seconds` + 5.
     memory: bytes of address space of each process. disk: bytes of all files together. processes: how many processes
@@ -42,13 +47,14 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
 
     The tests are Python code that runs after the program, in its module, which is also importable as `solution`. They
     pass if nothing is raised; functions `test…` without parameters and `unittest` cases that they define are run too.
-    The program is not the main module: what stands under `if __name__ == "__main__"` does not run. There is the
-    standard library, without installed packages; standard input is empty, and output goes nowhere. A program that
-    fails, or ends the process, is not accepted; one that is not done in time counts as a failure besides, since a busy
-    machine may be to blame.
+    Tests that cannot fail are refused (see `vacuous`). Neither is the main module: what stands under
+    `if __name__ == "__main__"` does not run. There is the standard library, without installed packages; standard input
+    is empty, and output goes nowhere. Threads, `multiprocessing` and Python as a subprocess work; processes that are
+    spawned, not forked, cannot import `solution`. A program that fails, or ends the process, is not accepted; one that
+    is not done in time counts as a failure besides, since a busy machine may be to blame.
 
     Confined (Linux, as root or where unprivileged user namespaces are allowed) a program has no network, sees no
-    process but its own and no file but the standard library and system libraries (read-only) and an empty folder in
+    process but its own and no file but Python, its library and system libraries (read-only) and two empty folders in
     memory, has no environment, open files or privileges of ours, and is killed with all that it started, daemons too.
     This does not guard against a fault of the kernel, nor against a program that is written to deceive its tests: in
     their interpreter it can return objects that claim to equal anything, replace what the tests import, or search the
@@ -78,21 +84,23 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
         if os.name != "posix":
             raise InputError("programs can only be run on a POSIX system", where="tests filter")
         # Said before any token is spent: where even this program fails, none can be judged.
-        if not self._passes("answer = 6 * 7", "assert answer == 42"):
+        if not self._passes([(True, "answer = 6 * 7")], "assert answer == 42"):
             raise InputError("a trivial program fails its test", where="tests filter", remedy="are the limits too low?")
 
     @property
     def name(self) -> str:
-        """`tests`, with the options, and the version of Python that decides."""
-        options = f"{self.find}, {self.seconds:g} s, {self.memory}/{self.disk} bytes, {self.processes} processes"
+        """`tests`, with the options, and the versions of this filter and of Python, which decide."""
+        options = (
+            f"version 2, {self.find}, {self.seconds:g} s, {self.memory}/{self.disk} bytes, {self.processes} processes"
+        )
         return f"tests[{options}{', unconfined' * self.unconfined}, Python {platform.python_version()}]"
 
-    def reader(self, _: Prompt) -> BlockEnd | None:
-        """Return a reader that ends an attempt with its first closed program; see `msifr_policy.filters.decided`.
+    def reader(self, prompt: Prompt) -> "ProgramEnd | None":
+        """Return a reader that ends an attempt with its first program; see `msifr_policy.filters.decided`.
 
-        That is not exact: without it a later program would be the one that is run. With "whole" there is none.
+        That is not exact: without it a later version would be the one that is run. With "whole" there is none.
         """
-        return BlockEnd(_LANGUAGES) if self.find == "fence" else None
+        return ProgramEnd(_needed(prompt.tests or "")) if self.find == "fence" else None
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no tests, or tests that cannot run or would pass whatever happens."""
@@ -103,28 +111,40 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
             warnings.simplefilter("ignore")
             try:
                 tree = ast.parse(prompt.tests)
+                compile(tree, "<tests>", "exec", dont_inherit=True)
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 raise InputError(f"the tests are not Python: {error}", where=where) from error
         _check_tests(tree, where)
 
     def __call__(self, prompt: Prompt, text: str) -> bool | Judgement:
         """Run the program with the tests; raises `InputError` if none can be run at all."""
-        program = last_block(text, _LANGUAGES) if self.find == "fence" else text
-        return program is not None and prompt.tests is not None and self._passes(program, prompt.tests)
+        if prompt.tests is None:
+            return False
+        if self.find == "whole":
+            return self._passes([(True, text)], prompt.tests)
+        found = blocks(after_thinking(text) or "")
+        code = [
+            (programs.is_python(block.language), block.content)
+            for block in found
+            if block.closed and (block.language == "" or programs.is_python(block.language))
+        ]
+        return bool(code) and self._passes(code, prompt.tests)
 
-    def _passes(self, program: str, tests: str) -> bool | Judgement:
+    def _passes(self, code: list[tuple[bool, str]], tests: str) -> bool | Judgement:
+        """Run the tests with the program of some blocks, of which each is said to be Python or not."""
         secret = secrets.token_bytes(32)
+        sent = (tests, " ".join(sorted(_needed(tests))), *(f"{said:d}{content}" for said, content in code))
+        pieces = [piece.encode(errors="surrogatepass") for piece in sent]
         with ExitStack() as stack:
             sources = stack.enter_context(tempfile.TemporaryFile())
             folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-            encoded = program.encode(errors="surrogatepass")
-            sources.write(b"%d\n" % len(encoded) + encoded + tests.encode(errors="surrogatepass"))
+            sources.write(" ".join(str(len(piece)) for piece in pieces).encode() + b"\n" + b"".join(pieces))
             sources.seek(0)
             verdict, verdict_there = map(stack.enter_context, socket.socketpair())
             trouble, trouble_there = map(stack.enter_context, socket.socketpair())
             limits = (self.seconds, self.memory, self.disk, self.processes, int(not self.unconfined))
             keeper = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", sandbox.__file__, *map(str, limits)],
+                [sys.executable, "-I", "-S", sandbox.__file__, *map(str, limits), programs.__file__],
                 stdin=sources.fileno(),
                 stdout=verdict_there.fileno(),
                 stderr=trouble_there.fileno(),
@@ -157,8 +177,51 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
                 return False
 
 
+class ProgramEnd:
+    """Ends with the fence that closes the first block with which all names that are needed are defined.
+
+    names: those that the tests need; where they are all built in, any block that is said to be Python will do. What
+        stands in the thinking is passed over; where a prompt opens thinking, unseen in the text, that is not known.
+    """
+
+    exact: Final = False
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names - frozenset(dir(builtins))
+        self._reader = BlockReader()
+        self._missing = set(self._names)
+        self._here = set[str]()  # what the open block defines
+        self._end: int | None = None
+
+    def feed(self, text: str) -> int | None:
+        """See `DecidedReader`."""
+        for part in self._reader.feed(text) if self._end is None else ():
+            if part.kind == "answers":
+                self._missing = set(self._names)
+            elif part.kind == "opens":
+                self._here = set()
+            elif part.kind == "holds" and (match := programs.DEFINED.match(part.line)):
+                self._here.add(match[2] or match[3])
+            elif part.kind == "closes" and part.fence is not None and not self._reader.thinking:
+                said = programs.is_python(part.fence.language)
+                if said or part.fence.language == "":
+                    self._missing -= self._here
+                    if not self._missing and (said or self._names):
+                        self._end = part.end
+                        break
+        return self._end
+
+
+@lru_cache(256)  # attempts at one prompt come together
+def _needed(tests: str) -> frozenset[str]:
+    with warnings.catch_warnings(), suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        warnings.simplefilter("ignore")
+        return programs.needed(tests)
+    return frozenset()
+
+
 def _check_tests(tree: ast.Module, where: str) -> None:
-    """Raise `InputError` for tests that run nothing, or need what there is not."""
+    """Raise `InputError` for tests that cannot fail, or need what there is not."""
     tests = _test_functions(tree.body)
     for test in tests:
         required = len(test.args.posonlyargs) + len(test.args.args) - len(test.args.defaults)
@@ -169,8 +232,11 @@ def _check_tests(tree: ast.Module, where: str) -> None:
     for case in cases:
         if not any(ast.unparse(base).endswith("TestCase") for base in case.bases):
             raise InputError(f"class {case.name!r} has tests, but is no unittest.TestCase", where=where)
-    if not tests and not cases and all(map(_runs_nothing, tree.body)):
-        raise InputError("the tests define things, but run none", where=where, remedy="call what is defined")
+    methods = [node for case in cases for node in case.body if isinstance(node, _FUNCTION)]
+    found = vacuous.flaw(tree, methods=[*tests, *methods])
+    if found is not None:
+        what = f"the tests cannot fail: line {found.line}: {found.what}"
+        raise InputError(what, where=where, remedy=found.remedy)
     nodes = list(ast.walk(tree))
     imported = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
     imported += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
@@ -181,8 +247,3 @@ def _check_tests(tree: ast.Module, where: str) -> None:
 
 def _test_functions(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     return [node for node in body if isinstance(node, _FUNCTION) and node.name.startswith("test")]
-
-
-def _runs_nothing(node: ast.stmt) -> bool:
-    quiet = (*_FUNCTION, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Pass)
-    return isinstance(node, quiet) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))

@@ -7,8 +7,9 @@ The name is the parameter `function`, or it is found in the prompt: "a function 
 "the function `add_all`", "a function called add_all". A prompt that names several is ambiguous.
 
 A name is *defined* by a line without indentation: `def name`, `async def name`, `class name` or `name =`. Other
-functions may help the one asked for, so they count against a text only while it is missing. Blocks are fenced as
-Markdown has it and marked as Python, as the final filter `tests` finds them.
+functions may help the one asked for, so they count against a text only while it is missing. Blocks are those in which
+the final filter `tests` looks for the program: closed, and marked as Python or not marked; one that is not marked
+counts where it defines a function or class. What stands in the thinking does not count, nor does anything before.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from functools import lru_cache
 from keyword import iskeyword
 from typing import NamedTuple
 
+from msifr_policy.filters.blocks import BlockReader, Part
+from msifr_policy.filters.programs import DEFINED, is_python
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
-from msifr_policy.validators.readers.lines import cut_lines
 
 LONGEST = 64
 """Characters of a function's name."""
@@ -36,10 +38,11 @@ class Program(Rule, frozen=True):
     """
 
     name = "program"
+    version = "2"
     columns = ("other_name", "closed_without", "blocks")
     """`other_name`: 1 if functions are defined, but not the one asked for, 0 once it is, NaN before any is;
-    `closed_without`: 1 if the last closed block does not define it, else 0, NaN before one is closed; `blocks`: closed
-    blocks. All NaN if no name is asked for.
+    `closed_without`: 1 if no closed block defines it, 0 if one does, NaN before one is closed; `blocks`: closed blocks.
+    All NaN if no name is asked for.
     """
     function: str | None = None
 
@@ -77,67 +80,57 @@ def asked_for(prompt: str) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-# Lines are short, so names need no limit here.
-_DEFINED = re.compile(
-    r"""
-    (?: (?:async[ ]{1,4}+)?+ (def) | class )[ ]{1,4}+ ([^\W\d]\w*+)
-    | ([^\W\d]\w*+)[ ]{0,4}+ (?: :[^=]{1,80}+ )?+ =[^=]
-    """,
-    re.VERBOSE,
-)
-_FENCE = "```"
-_LANGUAGES = frozenset({"python", "py", "python3"})
-
-
 class _Code(NamedTuple):
-    """What the lines so far come to.
+    """What the text so far comes to.
 
-    `ticks` of the fence of the open block, 0 outside; whether that block is `python`, and whether it `holds` the name;
-    whether the name is `defined` anywhere, and `other` functions are; `blocks` closed, and whether the last of them
-    `kept` the name.
+    Whether it is `thinking`; whether the name is `defined` anywhere, and `other` functions are; `blocks` closed, and
+    whether one `kept` the name; of the open block, whether it `holds` the name, and any `code`.
     """
 
-    ticks: int = 0
-    python: bool = False
-    holds: bool = False
+    thinking: bool = False
     defined: bool = False
     other: bool = False
     blocks: int = 0
     kept: bool = False
+    holds: bool = False
+    code: bool = False
 
 
-def _after(code: _Code, line: str, asked: str, *, finished: bool) -> _Code:
-    """Return what the text comes to with one more line; an unfinished one may begin a name that it will be."""
-    stripped = line.strip()
-    run = len(stripped) - len(stripped.lstrip("`"))
-    if code.ticks and run >= code.ticks and run == len(stripped):
-        if not code.python:
-            return code._replace(ticks=0)
-        return code._replace(ticks=0, blocks=code.blocks + 1, kept=code.holds)
-    if not code.ticks and run >= len(_FENCE) and "`" not in stripped[run:]:
-        return code._replace(ticks=run, python=stripped[run:].strip().lower() in _LANGUAGES, holds=False)
-    match = _DEFINED.match(line)
+def _after(code: _Code, part: Part, asked: str, *, finished: bool) -> _Code:
+    """Return what the text comes to with one more part; an unfinished one may begin a name that it will be."""
+    if part.kind in ("thinks", "answers"):
+        return _Code(thinking=part.kind == "thinks")
+    if code.thinking:
+        return code
+    if part.kind == "closes" and part.fence is not None:
+        language = part.fence.language
+        if is_python(language) or (language == "" and code.code):
+            return code._replace(blocks=code.blocks + 1, kept=code.kept or code.holds)
+    if part.kind == "opens":
+        return code._replace(holds=False, code=False)
+    match = DEFINED.match(part.line)
     if match is None:
         return code
     kind, name, assigned = match.groups()
-    if not finished and match.end() == len(line) and name and asked.startswith(name):
+    if not finished and match.end() == len(part.line) and name and asked.startswith(name):
         return code
     if asked in (name, assigned):
-        return code._replace(defined=True, holds=True)
-    return code._replace(other=code.other or kind == "def")
+        return code._replace(defined=True, holds=True, code=True)
+    return code._replace(other=code.other or kind == "def", code=code.code or name is not None)
 
 
 class _ProgramState(TextState):
     def __init__(self, asked: str) -> None:
         self._asked = asked
-        self._line = ""
+        self._reader = BlockReader()
         self._code = _Code()
 
     def _read(self, text: str) -> Evidence:
-        lines, self._line = cut_lines(self._line, text)
-        for line in lines:
-            self._code = _after(self._code, line, self._asked, finished=True)
-        code = _after(self._code, self._line, self._asked, finished=False)
+        for part in self._reader.feed(text):
+            self._code = _after(self._code, part, self._asked, finished=True)
+        code = self._code
+        for part in self._reader.rest():
+            code = _after(code, part, self._asked, finished=False)
         other = 0.0 if code.defined else 1.0 if code.other else math.nan
         without = float(not code.kept) if code.blocks else math.nan
         return evidence(other, without, code.blocks)
