@@ -90,7 +90,7 @@ def _texts(prompt: str, run: list[_Item]) -> list[str]:
 _LEAD = frozenset(
     words(
         "the a an correct right best final answer answers option choice letter is are was be would should must most "
-        "likely probably clearly definitely indeed therefore thus so hence then it that this i we think believe choose "
+        "likely seems appears probably clearly definitely indeed therefore thus so hence then it that this i we think believe choose "
         "select pick chose selected picked go with my our to of question statement solution closest alternative "
         "das die der richtige antwort ist option la el le respuesta réponse correcta correcte es est "
         "it's that's there's approximately about roughly exactly"
@@ -247,16 +247,18 @@ class _Reader:
             return letter if plainly else None
         if token.kind != "word" or len(token.text) != 1:
             return None
-        called = position > 0 and before.text.lower() in _NAMES and before.end < token.start + 1
-        alone = position == 0 and after.kind == "stop"
-        if called or alone:
+        next_word = after.text.lower()
+        ended = after.kind == "stop" or after.text in tuple(".:,;-–—/&=?)|(]>\\") or not after.text.isascii()
+        reasons = next_word in _LEAVES | {"is", "and", "or"}
+        called = position > 0 and before.text.lower() in _NAMES
+        if (position == 0 and after.kind == "stop") or (called and (ended or reasons or token.text not in "AaIi")):
             return letter
         if not plainly or token.text.islower():
             return None
-        ended = after.kind == "stop" or after.text in tuple(".:,;-–—/&=?)|(]>\\") or not after.text.isascii()
-        goes_on = after.text.lower() in _LEAVES | {"is", "and", "or"} and token.text not in ("A", "I")
-        coordinated = after.text.lower() in ("and", "or", "is", "because") and token.text == "A"
-        return letter if ended or goes_on or coordinated or self._own_text_end(letter, token.end) > token.end else None
+        if token.text in "AI":
+            # The words A and I: `A few`, `I am`, but not `A because`.
+            reasons = next_word in ("because", "or") or (token.text == "A" and next_word in ("is", "and"))
+        return letter if ended or reasons or self._own_text_end(letter, token.end) > token.end else None
 
     def _own_text_end(self, letter: str, start: int) -> int:
         """Return where the text of this choice ends if it stands at `start`; else `start`."""
