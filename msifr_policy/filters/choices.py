@@ -90,16 +90,17 @@ def _texts(prompt: str, run: list[_Item]) -> list[str]:
 _LEAD = frozenset(
     words(
         "the a an correct right best final answer answers option choice letter is are was be would should must most "
-        "likely seems appears probably clearly definitely indeed therefore thus so hence then it that this i we think believe choose "
-        "select pick chose selected picked go with my our to of question statement solution closest alternative "
-        "das die der richtige antwort ist option la el le respuesta réponse correcta correcte es est "
-        "it's that's there's approximately about roughly exactly"
+        "likely seems appears probably clearly definitely indeed therefore thus so hence then it that this i we think "
+        "believe choose select pick chose selected picked go with my our to of question statement solution closest alternative "
+        "das die der richtige antwort ist la el le respuesta réponse correcta correcte es est it's that's there's "
+        "approximately about roughly exactly"
     )
 )
 """Words before a letter that say no more than that it is the answer."""
 
 _CHINESE_LEAD = re.compile(r"[答案选]|[是为]$")
-_NAMES = frozenset(words("option choice letter answer alternative options 选项 选 答案"))
+_NAMES = frozenset(words("option choice letter answer alternative options"))
+"""Words before a letter that say that it is one."""
 _DENIALS = frozenset(words("not no never neither nor none cannot isn't aren't wasn't incorrect wrong false unlikely"))
 _CHINESE_DENIAL = re.compile(r"[不非错無无]")
 _LEAVES = frozenset(
@@ -248,10 +249,10 @@ class _Reader:
         if token.kind != "word" or len(token.text) != 1:
             return None
         next_word = after.text.lower()
-        ended = after.kind == "stop" or after.text in tuple(".:,;-–—/&=?)|(]>\\") or not after.text.isascii()
+        ended = after.kind == "stop" or after.text in tuple(".:,;-–—&=?)|(]>\\") or not after.text.isascii()
         reasons = next_word in _LEAVES | {"is", "and", "or"}
         called = position > 0 and before.text.lower() in _NAMES
-        if (position == 0 and after.kind == "stop") or (called and (ended or reasons or token.text not in "AaIi")):
+        if (position == 0 and after.kind == "stop") or (called and (ended or reasons or token.text not in "aIi")):
             return letter
         if not plainly or token.text.islower():
             return None
