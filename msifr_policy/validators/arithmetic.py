@@ -9,14 +9,22 @@ text that computes with residues writes congruences as equations. The first is c
 verdict UNKNOWN; in the second a false equation counts as skipped.
 """
 
+from __future__ import annotations
+
 import math
 import re
+from collections import deque
+from functools import cache
+from typing import TYPE_CHECKING
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
-from msifr_policy.validators.equations.claims import Claims
+from msifr_policy.validators.equations.claims import KEPT, Claims
 from msifr_policy.validators.equations.judge import JudgedEquation, Truth, judge, may_hold_equation
-from msifr_policy.validators.equations.systems import DECIMAL, HINTS, LONGEST_HINT, given, mentioned
+from msifr_policy.validators.equations.systems import DECIMAL, HINTS, given, mentioned
 from msifr_policy.validators.readers.clauses import LIMIT, Clause, ClauseCutter
+
+if TYPE_CHECKING:
+    import re2
 
 
 class Arithmetic(Rule, frozen=True):
@@ -46,30 +54,34 @@ class Arithmetic(Rule, frozen=True):
 
 
 _CORRECTIONS = re.compile(r"[Ww]ait\b|[Hh]mm|[Dd]ouble-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)")
+_CORRECTION_HINTS = ("wait", "hmm", "double-check", "mistake", "oops", "actually", "let me (?:check|verify|re)")
 _GOES_ON = re.compile(r"[\s&]*(?:=|≈|\\{1,2}approx)")
+
+
+@cache
+def _hints() -> re2._Regexp[bytes]:
+    import re2
+
+    return re2.compile(f"(?i){'|'.join((*_CORRECTION_HINTS, *HINTS))}".encode())
 
 
 class _ArithmeticState(TextState):
     def __init__(self, rule: Arithmetic, prompt: str) -> None:
         self._rule = rule
         self._cutter = ClauseCutter()
-        self._claims = Claims(prompt)
-        self._systems = given(prompt)
+        self._window = ""  # the text since the last clause
         self._end = 0  # characters fed
-        self._tail = ""  # the last of them
-        self._hinted = -1  # where the last hint of a system begins
+        self._systems = given(prompt)
+        self._claims = Claims(prompt)
+        self._trail: deque[Clause] = deque(maxlen=KEPT)
         self._held = self._skipped = self._corrections = 0
         self._before = ""  # what a line that begins with a relation goes on from
 
     def _read(self, text: str) -> Evidence:
         self._end += len(text)
-        window = self._tail + text
-        self._tail = window[-LONGEST_HINT:]
-        for hint in HINTS:
-            if hint in window:
-                self._hinted = max(self._hinted, self._end - len(window) + window.rfind(hint))
-        for clause in self._cutter.feed(text):
-            self._take(clause)
+        self._window += text
+        if clauses := list(self._cutter.feed(text)):
+            self._take(clauses)
         false, first, worst = self._claims.so_far()
         checked = self._held + false
         allowed: float = self._rule.strikes - 1
@@ -78,32 +90,34 @@ class _ArithmeticState(TextState):
         share = false / checked if checked else math.nan
         since = self._end - first if false else 0
         skipped = self._skipped + self._claims.shown
-        return evidence(
-            checked, false, share, skipped, since, math.log1p(100 * worst), self._corrections, dead=false > allowed
-        )
+        worst, dead = math.log1p(100 * worst), false > allowed
+        return evidence(checked, false, share, skipped, since, worst, self._corrections, dead=dead)
 
-    def _take(self, clause: Clause) -> None:
-        text = clause.text
-        # Plain searches first: a pattern over every clause would cost more than all the rest.
-        if (
-            "ait" in text or "mm" in text or "mistake" in text or "et me " in text
-            or "ctually" in text or "ouble-" in text or "ops" in text
-        ):  # fmt: skip
-            self._corrections += len(_CORRECTIONS.findall(text))
-        new = mentioned(text) if clause.end - len(text) - len(clause.mark) <= self._hinted else DECIMAL
-        if new:
-            self._systems = self._systems.also(new)
-        false: list[JudgedEquation] = []
-        if "=" in text or "≈" in text or "approx" in text:
-            if self._before and _GOES_ON.match(text):
-                text = f"{self._before}\n{text}"
-            if may_hold_equation(text):
-                false = self._judge(text)
-        self._claims.take(clause, false, text, new)
-        if not clause.line:
-            self._before = ""
-        elif text.strip():
-            self._before = text[text.rfind("=") + 1 :][-LIMIT:]
+    def _take(self, clauses: list[Clause]) -> None:
+        window = self._window
+        # One pass for all clauses: patterns over every clause would cost more than all the rest.
+        hints = {match[0].decode() for match in _hints().finditer(window.encode("utf-8", "replace"))}
+        for clause in clauses:
+            text, _, line, _ = clause
+            new = DECIMAL
+            if hints and any(hint in text for hint in hints):
+                self._corrections += len(_CORRECTIONS.findall(text))
+                if (new := mentioned(text)) != DECIMAL:
+                    self._systems = self._systems.also(new)
+            false: list[JudgedEquation] = []
+            if "=" in text or "≈" in text or "approx" in text:
+                if self._before and _GOES_ON.match(text):
+                    text = f"{self._before}\n{text}"
+                if may_hold_equation(text):
+                    false = self._judge(text)
+            if false or self._claims.awaited:
+                self._claims.take(clause, false, text, self._trail, new)
+            self._trail.append(clause)
+            if not line:
+                self._before = ""
+            elif text.strip():
+                self._before = text[text.rfind("=") + 1 :][-LIMIT:]
+        self._window = window[len(window) - self._end + clauses[-1].end :]
 
     def _judge(self, text: str) -> list[JudgedEquation]:
         false = []

@@ -9,13 +9,12 @@ are read only where an equation is false, so their number costs nothing elsewher
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 from msifr_policy.validators.equations.judge import JudgedEquation, half_place
-from msifr_policy.validators.equations.systems import Systems
+from msifr_policy.validators.equations.systems import DECIMAL, Systems
 from msifr_policy.validators.readers.clauses import LIMIT, Clause
 from msifr_policy.validators.readers.sentences import PatternSets
 
@@ -23,7 +22,7 @@ _WIDTH = 240
 """Characters before and after an equation that are read."""
 _MOST = 16
 """Claims of one sentence that are kept open."""
-_KEPT = 12
+KEPT = 12
 """Clauses before an equation in which what leads to it is looked for."""
 _ENDS = (".", "?", "!", '"')
 
@@ -152,7 +151,6 @@ class Claims:
         self._count = self._first = 0  # of the claims that can no longer be taken back
         self._worst = 0.0
         self.shown = 0  # false equations that are not claimed
-        self._trail: deque[Clause] = deque(maxlen=_KEPT)
         self._open: list[_Claim] = []  # of this sentence
         self._recent: list[_Claim] = []  # of the sentence before
         self._heard = ""  # how this sentence begins, while there are claims
@@ -165,18 +163,24 @@ class Claims:
         worst = max(self._worst, *(claim.equation.error for claim in standing))
         return self._count + len(standing), self._first or standing[0].end, worst
 
-    def take(self, clause: Clause, false: list[JudgedEquation], text: str, systems: Systems) -> None:
-        """Read a clause, its false equations, whose places are those in `text`, and the systems it mentions."""
-        if false or self._open or self._recent:
-            self._follow(clause, false, text, systems)
-        self._trail.append(clause)
+    @property
+    def awaited(self) -> bool:
+        """Whether some claims may still be taken back, so that the next clause must be read."""
+        return bool(self._open or self._recent)
 
-    def _follow(self, clause: Clause, false: list[JudgedEquation], text: str, systems: Systems) -> None:
+    def take(
+        self, clause: Clause, false: list[JudgedEquation], text: str, trail: Iterable[Clause], systems: Systems
+    ) -> None:
+        """Read a clause with its false equations, whose places are those in `text`.
+
+        `trail` are the last `KEPT` clauses before it, `systems` those that it mentions. A clause without false
+        equations need not be read while nothing is awaited.
+        """
         mark = clause.mark[:1]
         if clause.text and not clause.text.isspace():
             self._hear(clause.text + mark, systems)
         if false:
-            said = _said_before(self._trail, clause.text)
+            said = _said_before(trail, clause.text)
             for equation in false:
                 if self._claimed(said, text, equation):
                     self._open.append(_Claim(equation, clause.end, stands=False))
@@ -311,7 +315,7 @@ def _is_rough(equation: JudgedEquation) -> bool:
 
 
 def _in_systems(equation: JudgedEquation, systems: Systems) -> bool:
-    return bool(systems) and equation.sides is not None and systems.allow(*equation.sides)
+    return systems != DECIMAL and equation.sides is not None and systems.allow(*equation.sides)
 
 
 def _since_turn(text: str) -> str:

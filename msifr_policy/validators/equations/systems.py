@@ -15,39 +15,42 @@ from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Number
 from msifr_policy.validators.equations.expressions import Expression, Item, Reading, UnreadableError
+from msifr_policy.validators.readers.sentences import PatternSets
 
-HINTS = (
-    "mod", "≡", "equiv", "remainder", "mathbb{Z}", "остат", "余数", "bin", "Bin", "BIN", "base ", "base-", "base_", "Base ",
-    "Basis ", "двоичн", "进制", "進", "hex", "Hex", "HEX", "ctal", "ternary", "bits", "xor", "XOR", "Xor", "⊕", "oplus",
-    "itwise", "nim-", "clusive or", "clock", "oncat", "onkat", "string", "efine", "peration", "perator",
-)  # fmt: skip
-"""No text that shows none of these mentions another system."""
-LONGEST_HINT = max(map(len, HINTS))
-
-_RESIDUES = re.compile(
-    r"\bp?mod\b|≡|\\equiv|modulo|modular|módulo|remainder|\\mathbb\{Z\}_|\\mathbb\{Z\} */|余数|остат(?:ок|ка)"
+_MENTIONS = PatternSets(
+    {
+        "residues": (
+            r"\bp?mod\b|≡|\\equiv|modulo|modular|módulo|remainder|\\mathbb\{Z\}_|\\mathbb\{Z\} */|余数",
+            r"остат(?:ок|ка)|по модулю|вычет",
+        ),
+        "xor": (r"\bxor|⊕|\\oplus|bitwise|\bnim-|exclusive or",),
+        "clock": (r"\bclock(?:face|s)?\b",),
+        "joined": (r"concat|konkat|\bstrings?\b",),
+        "defined": (r"\bdefine|\boperation|\boperator|[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\b",),
+        "base": (r"\bbas(?:e|is)[ _-]|进制|進法",),
+        "2": (r"\bbinary|\bbin[aä]r|\bbinaire|\bdwójkow|двоичн|二进制|二進|\bbase[ -]two\b|\bbits?\b",),
+        "3": (r"\bternary|三进制|\bbase[ -]three\b",),
+        "4": (r"\bbase[ -]four\b",),
+        "5": (r"\bbase[ -]five\b",),
+        "6": (r"\bbase[ -]six\b",),
+        "7": (r"\bbase[ -]seven\b",),
+        "8": (r"\bo[ck]tal|восьмеричн|八进制|八進|\bbase[ -]eight\b",),
+        "9": (r"\bbase[ -]nine\b",),
+        "12": (r"\bduodecimal|\bdozenal|\bbase[ -]twelve\b",),
+        "16": (r"\bhexa?dez?[ci]mal|\bhex\b|шестнадцатеричн|十六进制|十六進|\bbase[ -]sixteen\b",),
+    },
+    anchored=False,
 )
+HINTS = (
+    "mod", "≡", "equiv", "remainder", r"mathbb\{Z\}", "余数", "остат", "вычет", "xor", "⊕", "oplus", "bitwise", "nim-",
+    "exclusive or", "clock", "concat", "konkat", "string", "define", "operation", "operator", "base[ _-]", "basis[ _-]",
+    "进制", "進法", "binar", "binär", "binaire", "dwójkow", "двоичн", "二進", "bits?", "ternary", "octal", "oktal", "восьмеричн",
+    "八進", "duodecimal", "dozenal", "hex", "шестнадцатеричн", "十六進", r"[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\s?[=:ib]",
+)  # fmt: skip
+"""Patterns without which no text mentions another system, in any case: what to look for first."""
 _BASE = re.compile(
     r"\b[Bb]as(?:e|is)[ _-]{1,2}(?:\$|\\\()?\{?([0-9]{1,2})\b|\b([0-9]{1,2})[ -]?进制|\b([0-9]{1,2})進法"
 )
-_NAMED = {
-    2: re.compile(
-        r"\b[Bb]inary|\bBINARY|\b[Bb]in[aä]r|\b[Bb]inaire|\bdwójkow|двоичн|二进制|二進|\bbase two\b|\bbits?\b"
-    ),
-    3: re.compile(r"\b[Tt]ernary|三进制|\bbase three\b"),
-    5: re.compile(r"\bbase five\b"),
-    6: re.compile(r"\bbase six\b"),
-    7: re.compile(r"\bbase seven\b"),
-    8: re.compile(r"\b[Oo]ctal|\b[Oo]ktal|восьмеричн|八进制|八進|\bbase eight\b"),
-    9: re.compile(r"\bbase nine\b"),
-    12: re.compile(r"\b[Dd]uodecimal|\bdozenal|\bbase twelve\b"),
-    16: re.compile(
-        r"\b[Hh]exa?decimal|\b[Hh]ex\b|\bHEX\b|\b[Hh]exadez|шестнадцатеричн|十六进制|十六進|\bbase sixteen\b"
-    ),
-}
-_XOR = re.compile(r"(?i)\bxor|⊕|\\oplus|bitwise|\bnim-|exclusive or")
-_CLOCK = re.compile(r"\b[Cc]lock(?:face|s)?\b")
-_JOINED = re.compile(r"(?i)concat|konkat|\bstrings?\b")
 _PRODUCT = r"\b[a-zA-Z]\s?(\\[a-z]{3,6}\s|[*^×·∗])\s?[a-zA-Z]\b"
 _SYMBOL = r"\b[a-zA-Z]\s?(\\[a-z]{3,6}\s|[-+*/^×·∗÷])\s?[a-zA-Z]\b"
 _IS = r"\)?\s*(?:[:=]|is\b|as\b|means?\b|equals\b|denotes\b)"
@@ -83,9 +86,6 @@ class Systems(NamedTuple):
             self.redefined | other.redefined,
         )
 
-    def __bool__(self) -> bool:
-        return self != DECIMAL
-
     def allow(self, left: Expression, right: Expression) -> bool:
         """Say whether an equation that is false in decimal arithmetic may be true here."""
         if self.residues:
@@ -110,15 +110,18 @@ DECIMAL = Systems()
 
 def mentioned(text: str) -> Systems:
     """Return what a piece of text says that it computes with."""
-    if not any(hint in text for hint in HINTS):
+    if not (names := _MENTIONS.found(text)):
         return DECIMAL
+    bases = {int(name) for name in names if name.isdigit()}
+    if "base" in names:
+        bases |= {int(digits) for match in _BASE.finditer(text) for digits in match.groups() if digits}
     return Systems(
-        _RESIDUES.search(text) is not None,
-        _bases(text),
-        _XOR.search(text) is not None,
-        _CLOCK.search(text) is not None,
-        _JOINED.search(text) is not None,
-        redefined(text),
+        "residues" in names,
+        frozenset(base for base in bases if 2 <= base <= 36 and base != 10),
+        "xor" in names,
+        "clock" in names,
+        "joined" in names,
+        _redefined(text) if "defined" in names else frozenset(),
     )
 
 
@@ -127,16 +130,10 @@ def given(prompt: str) -> Systems:
     return mentioned(prompt)._replace(residues=False)
 
 
-def redefined(text: str) -> frozenset[str]:
+def _redefined(text: str) -> frozenset[str]:
     """Return the operators that a piece of text defines: `a * b = 2a + b`."""
     symbols = (symbol.strip() for match in _DEFINED.finditer(text) for symbol in match.groups() if symbol)
     return frozenset(_OPERATORS[symbol] for symbol in symbols if symbol in _OPERATORS)
-
-
-def _bases(text: str) -> frozenset[int]:
-    shown = {int(digits) for match in _BASE.finditer(text) for digits in match.groups() if digits}
-    named = {base for base, pattern in _NAMED.items() if pattern.search(text)}
-    return frozenset(base for base in shown | named if 2 <= base <= 36 and base != 10)
 
 
 def _holds_in(base: int, left: Expression, right: Expression) -> bool:
