@@ -76,7 +76,14 @@ def test_small_letters_and_wide_ones_count(form: str) -> None:
 
 
 SEVERAL = ["{} or {}", "{} and {}", "({}) and ({})", "({}), or ({})", "{}, {}", "{}/{}", "both ({}) and ({})"]
-SEVERAL += ["option ({}) or option ({})", "({}) one or ({}) two", "Choice_{}/{}", "either {} or {}", "({}, {})"]
+SEVERAL += [
+    "Comparing ({}) with ({}) of the list",
+    "option ({}) or option ({})",
+    "({}) one or ({}) two",
+    "Choice_{}/{}",
+    "either {} or {}",
+    "({}, {})",
+]
 
 
 @given(st.sampled_from(SEVERAL), st.permutations("BCDEFGH"))

@@ -91,8 +91,8 @@ _LEAD = frozenset(
     words(
         "the a an correct right best final answer answers option choice letter is are was be would should must most "
         "likely seems appears probably clearly definitely indeed therefore thus so hence then it that this i we think "
-        "believe choose select pick chose selected picked go with my our to of question statement solution closest alternative "
-        "das die der richtige antwort ist la el le respuesta réponse correcta correcte es est it's that's there's "
+        "believe choose select pick chose selected picked go with my our to of question statement solution closest "
+        "alternative das die der richtige antwort ist la el le respuesta réponse correcta correcte es est it's that's there's "
         "approximately about roughly exactly"
     )
 )
@@ -208,7 +208,7 @@ class _Reader:
         for position, token in enumerate(self._tokens):
             letter = self._letter(position, plainly=plainly)
             if letter is not None:
-                return self._only(letter, position)
+                return self._only(letter, position, plainly=plainly)
             if token.kind == "stop":
                 break
             word = token.text.lower()
@@ -267,8 +267,11 @@ class _Reader:
         parts = [part for part, _ in zip(_PART.finditer(self._text, start), own, strict=False)]
         return parts[-1].end() if own and [part[0].lower() for part in parts] == own else start
 
-    def _only(self, letter: str, position: int) -> str | None:
-        """Return the letter named at a position unless what follows takes it back or names another."""
+    def _only(self, letter: str, position: int, *, plainly: bool) -> str | None:
+        """Return the letter named at a position unless what follows takes it back or names another.
+
+        A remark may name others, but not in a sentence that began otherwise: `Unlike (A) in (B), the answer is (C)`.
+        """
         self.several = True
         end = self._at(position).end
         own_end = self._own_text_end(letter, end)
@@ -278,7 +281,7 @@ class _Reader:
             after = self._at(later)
             if after.start < own_end:
                 continue
-            if after.kind == "stop" or after.text.lower() in _LEAVES:
+            if after.kind == "stop" or (plainly and after.text.lower() in _LEAVES):
                 break
             if self._rival(later) not in (None, letter):
                 return None
@@ -288,11 +291,7 @@ class _Reader:
     def _taken_back(self, letter: str, position: int) -> bool:
         """Say whether the words after a letter ask for it, deny it or are the text of another choice."""
         following, next_but_one = self._at(position + 1), self._at(position + 2)
-        if (
-            following.text == "?"
-            or following.text.lower() in ("isn't", "aren't")
-            or _CHINESE_DENIAL.match(following.text)
-        ):
+        if following.text in ("?", "isn't", "aren't") or _CHINESE_DENIAL.match(following.text):
             return True
         if following.text.lower() in ("is", "are") and next_but_one.text.lower() in _DENIALS:
             return True
