@@ -92,8 +92,8 @@ _LEAD = frozenset(
         "the a an correct right best final answer answers option choice letter is are was be would should must most "
         "likely seems appears probably clearly definitely indeed therefore thus so hence then it that this i we think "
         "believe choose select pick chose selected picked go with my our to of question statement solution closest "
-        "alternative das die der richtige antwort ist la el le respuesta réponse correcta correcte es est it's that's there's "
-        "approximately about roughly exactly"
+        "alternative das die der richtige antwort ist la el le respuesta réponse correcta correcte es est "
+        "it's that's there's approximately about roughly exactly"
     )
 )
 """Words before a letter that say no more than that it is the answer."""
