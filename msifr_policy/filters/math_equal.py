@@ -1,15 +1,15 @@
 r"""Whether two answers are equal as mathematics: part by part where their kinds say how, by algebra where they do not.
 
 Formulas are read by the LaTeX parser of math-verify and compared by their values: constants with sixty digits and
-relative to their size, so 1/150! is not 1/152!; formulas with variables at several points, which two different
-formulas do not share but by a chance of the order of 1e-25. What has no values, relations that are no intervals and
+relative to their size, so 1/150! is not 1/152!; formulas with variables at several points, where two that differ
+agree to so many digits only if they were made to. What has no values, relations that are no intervals and
 equations between several unknowns, is left to math-verify's own comparison.
 
 Two exact numbers are equal only if they are; a decimal stands for what rounds to it, if it has `LEAST_DIGITS`.
 Only to be used in a process that may be killed: sympy may take for ever.
 """
 
-import random
+import logging
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -42,6 +42,7 @@ from msifr_policy.filters.math_forms import (
     read_canonical,
 )
 from msifr_policy.filters.math_text import canonical
+from msifr_policy.filters.worker import Answerer
 
 LEAST_DIGITS: Final = 6
 """Significant digits that a decimal must have to stand for a number that only rounds to it."""
@@ -65,6 +66,14 @@ def same(gold: str, answer: str) -> bool:
     if right is None or said is None:
         return False
     return _plain(canonical(gold)) == _plain(canonical(answer)) or _same(right, said)
+
+
+def readable(gold: str) -> bool:
+    """Say whether a gold answer says anything; a formula is read to the end, which may take for ever."""
+    form = read(gold) if len(gold) <= LONGEST else None
+    if isinstance(form, Formula):
+        _expression_of(form.latex)
+    return form is not None
 
 
 def _plain(text: str) -> str:
@@ -95,8 +104,8 @@ def _same(gold: Form, said: Form) -> bool:
         return _same_words(gold, said)
     if isinstance(gold, Based) or isinstance(said, Based):
         return gold == said
-    if isinstance(gold, Relation) and isinstance(said, Relation):
-        return _verified(gold.latex, said.latex)
+    if isinstance(gold, Relation | Interval) and isinstance(said, Relation | Interval):
+        return bool(gold.latex and said.latex) and _verified(gold.latex, said.latex)
     if isinstance(gold, Number) and isinstance(said, Number):
         return _same_number(gold, said)
     if isinstance(gold, Number | Formula) and isinstance(said, Number | Formula):
@@ -137,6 +146,7 @@ def _same_choice(gold: Form, said: Form) -> bool:
     return isinstance(gold, Choice) and gold.meaning is not None and _same(gold.meaning, said)
 
 
+_PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}\s")
 _COMPOUND = re.compile(r"[-+*/]|\\cdot|\\times|\A\s*\d+\s*[A-Za-z\\]")
 
 
@@ -144,7 +154,7 @@ def _name(equation: Equation) -> str | None:
     """Return the left side if it is something's name or what is asked for, rather than a condition on unknowns."""
     first = equation.sides[0]
     inner = re.sub(r"\([^()]*\)|\{[^{}]*\}", "", first)
-    return None if _COMPOUND.search(inner) else _plain(first)
+    return None if _COMPOUND.search(inner) and not _PROSE.search(first) else _plain(first)
 
 
 def _values(equation: Equation, *, named: bool) -> list[Form]:
@@ -165,16 +175,19 @@ def _letters(form: Form) -> bool:
 def _same_equation(gold: Form, said: Form) -> bool:
     if isinstance(gold, Equation) and isinstance(said, Equation):
         names = _name(gold), _name(said)
-        if names[0] is not None and names[0] == names[1]:
-            if _same(_values(gold, named=False)[-1], _values(said, named=False)[-1]):
-                return True
+        values = [_values(equation, named=False)[-1] for equation in (gold, said)]
+        if names[0] is not None and names[0] == names[1] and _same(*values):
+            return True
         sides = [[read_canonical(side) for side in equation.sides] for equation in (gold, said)]
         if len(sides[0]) == len(sides[1]) and any(isinstance(side, Words) for side in sides[0]):
             return _in_any_order(*sides)
         return len(gold.sides) == len(said.sides) == 2 and _same_zeros(gold, said)
     if isinstance(gold, Equation):
         # What is only named may be given without its name; a condition may not.
-        return _name(gold) is not None and any(_same(value, said) for value in _values(gold, named=True))
+        values = _values(gold, named=True)
+        first = read_canonical(gold.sides[0])
+        named = _name(gold) is not None and not isinstance(first, Number)
+        return (named or not any(map(_letters, (first, *values)))) and any(_same(value, said) for value in values)
     if not isinstance(said, Equation):
         return False
     name, values = _name(said), _values(said, named=True)
@@ -348,6 +361,7 @@ def _latex(form: Form) -> str:
 # What follows is algebra.
 
 _DIGITS: Final = 60
+_POINTS: Final = 6
 _CONFIG: Final = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
 _SUBSCRIPT = re.compile(
     r"((?:(?<![A-Za-z\\])|(?<=text))[A-Za-z]|\\(?:[a-z]?[a-z]*(?:[αa]|eta|mma|lta|lon|ppa|mu|nu|xi|rho|phi|psi|chi|tau|ega|bda|gma)))_\{([^{}]*(?:\{[^{}]*\}[^{}]*)?)\}"
@@ -473,14 +487,15 @@ def _points(*expressions: sympy.Expr) -> list[dict[Any, Any]]:
     names = sorted(set().union(*(expression.free_symbols for expression in expressions)), key=str)
     whole = (sympy.factorial, sympy.binomial, sympy.floor, sympy.ceiling, sympy.Sum, sympy.Product, sympy.Mod)
     integers = any(expression.has(*whole) for expression in expressions)
-    draw = random.Random(len(names))  # the same in every run
 
-    def value(negative: bool) -> sympy.Rational:
+    def value(name: int, point: int) -> sympy.Rational:
         if integers:
-            return sympy.Integer(draw.randint(2, 13))
-        return sympy.Rational(draw.randint(20, 300), 97) * (-1 if negative and draw.random() < 0.7 else 1)
+            return sympy.Integer(2 + (5 * name + 7 * point + 3 * name * point) % 12)
+        # No pattern that a formula could share.
+        size = sympy.Rational(20 + (61 * name + 97 * point + 29 * name * name * point) % 281, 97)
+        return -size if point > 2 and (name + point) % 2 else size
 
-    return [{name: value(negative) for name in names} for negative in (False, False, False, True, True)]
+    return [{symbol: value(name, point) for name, symbol in enumerate(names)} for point in range(_POINTS)]
 
 
 def _same_zeros(gold: Equation, said: Equation) -> bool:
@@ -515,3 +530,13 @@ def _verified(gold: str, said: str) -> bool:
     """Leave the comparison of two relations to math-verify."""
     expressions = _expression_of(gold), _expression_of(said)
     return None not in expressions and bool(_verify(*expressions))
+
+
+def load() -> Answerer:
+    """Return what answers {gold, answer}, or {gold} alone: can it be read at all? See `msifr_policy.filters.worker`."""
+    logging.disable()  # math-verify logs what it cannot read, text and all
+
+    def answer(request: dict[str, Any]) -> bool:
+        return same(request["gold"], request["answer"]) if "answer" in request else readable(request["gold"])
+
+    return answer

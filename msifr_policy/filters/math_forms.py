@@ -9,6 +9,7 @@ import re
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
+from msifr_policy.filters.literals import words_value
 from msifr_policy.filters.math_text import canonical, closing, split
 from msifr_policy.filters.math_units import Unit, unit
 
@@ -70,6 +71,8 @@ class Interval(NamedTuple):
     high: "Form"
     closed: tuple[bool, bool]
     name: str
+    latex: str
+    """An inequality as it is written; empty for brackets."""
 
 
 class Union(NamedTuple):
@@ -119,13 +122,18 @@ Form = (
 _DEEPEST: Final = 12
 """Nested brackets that are read part by part; what is deeper is a formula."""
 
-_AND = r"\\text\{\s*,?\s*(?:and|or|und|oder|et|ou|y|e|и|или)\s*\}|(?<![A-Za-z\\])(?:and|or|und|oder)(?![A-Za-z])|\\lor|\\land|[或和与及]"
+_AND = (
+    r"\\text\{\s*,?\s*(?:and|or|und|oder|et|ou|y|e|и|или)\s*\}|(?<![A-Za-z\\])(?:and|or|und|oder)(?![A-Za-z])"
+    r"|\\lor|\\land|[或和与及]"
+)
 _LIST = re.compile(rf",?\s*(?:{_AND})|[,;；]")
 _OR = re.compile(r"\\text\{\s*,?\s*(?:or|oder|ou|или)\s*\}|\bor\b|\\lor|或")
 _ASIDE = re.compile(r"\s*(?:\\text\{\s*)?(?:for|where|with|if|when|since|because|such that)\b")
+_IS = r"\\text\{[^{}]{0,200}\b(?:is|are|equals)\s*\}|\b(?:is|are|equals)\b(?=\s)"
 _SIGNS = re.compile(
-    r"\\(?:le|ge|ne|approx|equiv|in|sim|Rightarrow|to|iff|cong|simeq|propto)(?![A-Za-z])|[<>]=?|:=|!=|="
+    r"\\(?:le|ge|ne|approx|equiv|in|sim|Rightarrow|to|iff|cong|simeq|propto)(?![A-Za-z])|[<>]=?|:=|!=|=|" + _IS
 )
+_EQUAL = re.compile(r"=|:=|\\(?:approx|equiv|sim|simeq|cong)|" + _IS)
 _CUP = re.compile(r"\\cup(?![A-Za-z])")
 _COLON = re.compile(r":|\\text\{\s*to\s*\}|(?<=\d )to(?= \d)")
 _ROW = re.compile(r"\\\\")
@@ -144,11 +152,14 @@ def read_canonical(text: str) -> Form:
 
 
 def _whole(text: str, depth: int) -> Form:
-    text = text.strip(" .,;:")
-    chosen = _choice(text, depth)
-    if chosen is not None:
-        return chosen
+    text = text.lstrip(" ,;:").rstrip(" .,;:")
     parts = _items(text)
+    letters = [_letter(part) for part in parts] if len(parts) > 1 else []
+    if letters and all(letter is not None and not letter[1] for letter in letters):
+        return Several("list", tuple(Choice(letter[0], None) for letter in letters if letter))
+    chosen = _letter(text)
+    if chosen is not None:
+        return Choice(chosen[0], _whole(chosen[1], depth - 1) if chosen[1] and depth > 1 else None)
     if len(parts) == 1:
         return _item(parts[0], depth)
     forms = [_item(part, depth) for part in parts]
@@ -189,12 +200,14 @@ _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})*\Z")
 
 
 def _item(text: str, depth: int) -> Form:
-    text = _ABOUT.sub("", text.strip(" .;:")).strip()
+    text = _ABOUT.sub("", text.lstrip(" ;:").rstrip(" .;:")).strip()
     if depth == 0:
         return Formula(text)
-    if _PLUS_MINUS.search(text):
+    if _PLUS_MINUS.search(text) and not text.startswith(r"\{"):
         both = [_signed(text, upper, lower) for upper, lower in (("+", "-"), ("-", "+"))]
         return _several("list", [_item(one, depth - 1) for one in both])
+    if text == r"\mathbb{R}":
+        text = r"\text{all real numbers}"
     for kind in (_date, _bracketed, _related, _union, _matrix, _number, _based, _ratio, _percent, _measured, _words):
         form = kind(text, depth)
         if form is not None:
@@ -230,7 +243,8 @@ _CHOICE = re.compile(
 )
 
 
-def _choice(text: str, depth: int) -> Form | None:
+def _letter(text: str) -> tuple[str, str] | None:
+    """Return the letter of a choice that an answer begins with, and what follows it; None if it is another answer."""
     plain = _WITHOUT_TEXT.sub(r"\1", text).strip()
     found = _CHOICE.fullmatch(plain)
     if found is None:
@@ -242,7 +256,7 @@ def _choice(text: str, depth: int) -> Form | None:
         return None  # (a) + b
     if found[1] and found[1].islower() and rest:
         return None  # (a) b
-    return Choice((found[1] or found[2]).upper(), _whole(rest, depth - 1) if rest and depth > 1 else None)
+    return (found[1] or found[2]).upper(), rest
 
 
 _FENCES: Final = {"(": ")", "[": "]", r"\{": r"\}", "{": "}", r"\langle": r"\rangle", "|": "|"}
@@ -278,9 +292,9 @@ def _bracketed(text: str, depth: int) -> Form | None:
         return _item(parts[0], depth - 1) if opener == "(" and closer == ")" and _outer(parts[0]) else None
     forms = [_item(part, depth - 1) for part in parts]
     if len(parts) == 2 and "[" + "]" != opener + closer != "()" and {opener, closer} <= set("()[]"):
-        return Interval(forms[0], forms[1], (opener == "[", closer == "]"), "")
+        return Interval(forms[0], forms[1], (opener == "[", closer == "]"), "", "")
     if len(parts) == 2 and opener + closer == "[]":
-        return Interval(forms[0], forms[1], (True, True), "")
+        return Interval(forms[0], forms[1], (True, True), "", "")
     return _several("tuple", forms)
 
 
@@ -318,10 +332,11 @@ def _related(text: str, depth: int) -> Form | None:
         return Relation(text)
     if not sides[0].strip():
         # "= 5", "< 5": what is compared stands before the answer.
-        return _item(text[len(signs[0]) :], depth - 1) if signs[0] == "=" else Relation(text)
+        said = text[len(sides[0]) + len(signs[0]) :]
+        return _item(said, depth - 1) if _EQUAL.fullmatch(signs[0]) else Relation(text)
     if signs == [r"\in"]:
         return _item(sides[1], depth - 1)
-    if all(sign in ("=", r"\approx", r"\equiv", ":=", r"\sim", r"\simeq", r"\cong") for sign in signs):
+    if all(map(_EQUAL.fullmatch, signs)):
         return Equation(tuple(side.strip() for side in sides))
     return _inequality(sides, signs, depth) or Relation(text)
 
@@ -342,6 +357,7 @@ def _inequality(sides: list[str], signs: list[str], depth: int) -> Form | None:
     turned = [sign in _MORE for sign in signs]
     if any(turned) and not all(turned):
         return None
+    written = "".join(side + sign for side, sign in zip(sides, [*signs, ""], strict=True))
     sides = [side.strip() for side in sides]
     closed = [(_LESS.get(sign) or _MORE[sign])[0] for sign in signs]
     if turned[0]:
@@ -354,7 +370,7 @@ def _inequality(sides: list[str], signs: list[str], depth: int) -> Form | None:
     high = _item(sides[at + 1], depth - 1) if at + 1 < len(sides) else Formula(r"\infty")
     if len(sides) == 3 and at != 1:
         return None
-    return Interval(low, high, (bool(at) and closed[0], at + 1 < len(sides) and closed[-1]), sides[at])
+    return Interval(low, high, (bool(at) and closed[0], at + 1 < len(sides) and closed[-1]), sides[at], written)
 
 
 def _union(text: str, depth: int) -> Form | None:
@@ -364,8 +380,10 @@ def _union(text: str, depth: int) -> Form | None:
 
 _NUMBER = re.compile(
     r"""(?P<sign>[-+]?)\s*(?P<money>\\\$|[€£¥₹])?\s*(?P<inner>-?)
-    (?: (?P<whole>\d{1,3}(?:,\d{3})+|\d+)? \s* (?:\\frac\{\s*(?P<minus>-?)\s*(?P<over>\d+)\s*\}\{\s*(?P<under>-?\d+)\s*\})
-      | (?P<digits>\d{1,3}(?:,\d{3})+|\d+|(?=\.\d)) (?P<decimals>\.\d*)? (?:\\overline\{(?P<again>\d{1,50})\}|\\dot\{(?P<again_1>\d)\})?
+    (?: (?P<whole>\d{1,3}(?:[,\ ]\d{3})+|\d+)?
+        \s* (?:\\frac\{\s*(?P<minus>-?)\s*(?P<over>\d+)\s*\}\{\s*(?P<under>-?\d+)\s*\})
+      | (?P<digits>\d{1,3}(?:,\d{3})+|\d+|(?=\.\d)) (?P<decimals>\.\d*)?
+        (?:\\overline\{(?P<again>\d{1,50})\}|\\dot\{(?P<again_1>\d)\})?
         (?: \s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\{\s*(?P<power>[-+]?\d{1,3})\s*\} | [eE](?P<exponent>[-+]?\d{1,3}) )?
       | 10\^\{\s*(?P<ten>[-+]?\d{1,3})\s*\}
     )""",
@@ -386,11 +404,11 @@ def _number(text: str, _: int) -> Form | None:
         form = Number(sign * Fraction(10) ** int(found["ten"]), None, 1)
     elif found["over"] is not None:
         over, under = int(found["over"]), int(found["under"])
-        if found["whole"] and (found["minus"] or not 0 < over < under):
-            return Formula(text)  # neither a mixed number nor a product that anyone would write
+        if found["whole"] and (found["minus"] or not 0 <= over < under):
+            return Words((text,))  # neither a mixed number nor a product that anyone would write
         if under == 0:
             return Formula(text)
-        whole = int((found["whole"] or "0").replace(",", ""))
+        whole = int(re.sub("[, ]", "", found["whole"] or "0"))
         form = Number(sign * (whole + Fraction(-over if found["minus"] else over, under)), None, 1)
     else:
         form = _decimal(found, sign)
@@ -453,13 +471,15 @@ _PERCENT = re.compile(r"\s*(?:%|\\text\{\s*(?:percent|per cent|pct|percentage)\s
 
 def _percent(text: str, depth: int) -> Form | None:
     found = _PERCENT.search(text)
-    return Percent(_item(text[: found.start()], depth - 1)) if found and text[: found.start()].strip() else None
+    value = text[: found.start()].strip() if found else ""
+    return Percent(_item(value, depth - 1)) if value and not value.endswith("%") else None
 
 
 _MEASURE = re.compile(
-    r"\\text\{|\\degree|\\pmod|\\bmod|\\(?:mod)(?![A-Za-z])|(?<=[\d}!)\]] )[A-Za-zµ]+|(?<=\d)[A-Za-zµ]{2,}(?![A-Za-z(])|[米厘千公克元小分秒个岁人]"
+    r"\\text\{|\\degree|\\pmod|\\bmod|\\(?:mod)(?![A-Za-z])|(?<=[\d}!)\]] )[A-Za-zµ]+|(?<=\d)m(?=\^\{[23]\})"
+    r"|(?<=\d)[A-Za-zµ]{2,}(?![A-Za-z(])|[米厘千公克元小分秒个岁人]|\\\$|[€£¥₹]"
 )
-_UNITLIKE = re.compile(r"(?:\\text\{[^{}]*\}|\^\{?-?\d\}?|\\degree|\\cdot|[^\W\d_]|[/\s*.²³()'-])+")
+_UNITLIKE = re.compile(r"(?:\\\$|[€£¥₹]|\\text\{[^{}]*\}|\^\{?-?\d\}?|\\degree|\\cdot|[^\W\d_]|[/\s*.²³()'-])+")
 _MINUTES = re.compile(r"\\degree\s*(\d{1,2}(?:\.\d+)?)\s*'(?:\s*(\d{1,2}(?:\.\d+)?)\s*'')?\s*")
 
 
@@ -501,7 +521,12 @@ def _balanced(text: str) -> bool:
     return text.count("{") == text.count("}") and text.count("(") == text.count(")")
 
 
-_NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+# What makes another number of a numeral, or no statement of it.
+_OTHER_NUMERAL = re.compile(
+    r"\b(?:thirds?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|and|or|to|of|point|minus|plus|times|over|more|less"
+    r"|fewer|than|per|not)\b"
+)
+_ALL: Final = ("all real numbers", "all reals", "real numbers", "reals", "all real number")
 _NOTHING: Final = {
     **dict.fromkeys(
         ("none", "no solutions", "no real solution", "no real solutions", r"\emptyset", "empty set", "nosolution"),
@@ -526,8 +551,12 @@ def _words(text: str, _: int) -> Form | None:
         return None
     words = tuple(word for word in words if word not in ("the", "a", "an")) or words
     joined = " ".join(words)
-    if joined in _NUMERALS:
-        return Number(Fraction(_NUMERALS.index(joined)), None, 1)
+    spelled = words_value(plain.casefold().replace(",", " ").split())
+    if spelled is not None and not _OTHER_NUMERAL.search(joined.split(" ", spelled[1])[-1]):
+        number = Number(spelled[0], None, 1)
+        return number if spelled[1] == len(plain.split()) else Quantity(number, None, "")
+    if joined in _ALL:
+        return Interval(Formula(r"-\infty"), Formula(r"\infty"), (False, False), "", "")
     if len(joined) == 1:
         return Formula(plain.strip())
     return Words(_NOTHING.get(joined, words))

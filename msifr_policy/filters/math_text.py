@@ -7,80 +7,14 @@ evaluated, and the time is linear in the text.
 """
 
 import re
-import unicodedata
 from typing import Final
 
-_GREEK = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi omicron pi rho sigma "
-    "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell"
-).split()
-_FUNCTIONS = (
-    "arcsin arccos arctan sinh cosh tanh sin cos tan cot sec csc log ln lg exp max min gcd sqrt frac lceil lfloor angle "
-    "cdot times infty"
-).split()
-_OTHERS = (
-    "text mathrm mathbb begin end left right cup cap in notin setminus emptyset varnothing pm mp le ge leq geq lt gt ne "
-    "neq equiv approx sim to rightarrow Rightarrow implies iff land lor wedge vee forall exists subset subseteq mid "
-    "nmid parallel perp circ degree prime dagger star ast div bmod pmod mod binom over choose overline underline bar hat "
-    "vec dot ddot tilde widehat sum prod int oint lim sup inf limsup liminf det rank arg Re Im lcm operatorname rfloor "
-    "rceil langle rangle lvert rvert vert Vert lVert rVert lbrace rbrace lbrack rbrack dots ldots cdots quad qquad "
-    "partial nabla odot oplus otimes mho triangle square therefore because quad boxed fbox dfrac tfrac cfrac mod coth "
-    "sech csch arccot arcsec arccsc arsinh arcosh artanh backslash propto cong simeq lesssim gtrsim ll gg bigcup bigcap "
-    "complement aleph imath jmath Box checkmark displaystyle textstyle hline cot varrho varsigma"
-).split()
-_KNOWN: Final = frozenset((*_GREEK, *_FUNCTIONS, *_OTHERS))
-_HEADS: Final = tuple(sorted((*_GREEK, *_FUNCTIONS), key=len, reverse=True))
+from msifr_policy.filters.literals import words
+from msifr_policy.filters.math_symbols import COMMANDS, FUNCTIONS, HEADS, RENAMED, command
 
-_SIGNS: Final = {
-    **dict.fromkeys("−–—﹣－‐‑", "-"),
-    **dict.fromkeys("×✕✖⨯", r"\times "),
-    **dict.fromkeys("·⋅∙•・", r"\cdot "),
-    **dict.fromkeys("∕⁄", "/"),
-    **dict.fromkeys("∗＊", "*"),
-    **dict.fromkeys("。｡．", "."),
-    **dict.fromkeys("，、﹐", ","),
-    **dict.fromkeys("⟨〈", r"\langle "),
-    **dict.fromkeys("⟩〉", r"\rangle "),
-    **dict.fromkeys("′’", "'"),
-    **dict.fromkeys("″”", "''"),
-    **dict.fromkeys("\u2009\u200a\u202f", "\\,"),
-    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u200e\u200f\u00ad", ""),
-    **{
-        "÷": r"\div ",
-        "±": r"\pm ",
-        "∓": r"\mp ",
-        "∞": r"\infty ",
-        "°": r"\degree ",
-        "º": r"\degree ",
-        "˚": r"\degree ",
-    },
-    **{"∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∉": r"\notin ", "∅": r"\emptyset ", "∖": r"\setminus "},
-    **{"≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≦": r"\le ", "≧": r"\ge ", "≠": r"\ne "},
-    **{"≈": r"\approx ", "≡": r"\equiv ", "⇒": r"\Rightarrow ", "→": r"\to ", "∧": r"\land ", "∨": r"\lor "},
-    **{"√": r"\sqrt ", "∛": r"\sqrt[3]", "∠": r"\angle ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}"},
-    **{"ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "π": r"\pi ", "ℓ": r"\ell ", "ℏ": r"\hbar ", "…": r"\ldots "},
-    **{"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∑": r"\sum ", "∫": r"\int "},
-    **{"％": "%", "¢": r"\text{ cents}", "Å": r"\text{ Å}", "Å": r"\text{ Å}", "＄": "$", "￥": "¥", "ϕ": r"\phi "},
-}
 _RAISED: Final = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "0123456789+-=()ni", strict=True))
 _LOWERED: Final = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙ", "0123456789+-=()n", strict=True))
 _SCRIPTS = re.compile(rf"[{''.join(_RAISED)}]++|[{''.join(_LOWERED)}]++")
-
-
-def _letter(character: str) -> str:
-    """Return a character of Unicode in the spelling of LaTeX."""
-    known = _SIGNS.get(character)
-    if known is not None:
-        return known
-    greek = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)", unicodedata.name(character, ""))
-    if greek:
-        name = greek[2].lower().replace("lamda", "lambda")
-        name = name.capitalize() if greek[1] == "CAPITAL" else name
-        return f"\\{name} " if name in _KNOWN else character
-    if unicodedata.category(character) == "No":  # ½
-        upper, stroke, lower = unicodedata.normalize("NFKC", character).partition("⁄")
-        return rf"\frac{{{upper}}}{{{lower}}}" if stroke else character
-    return " " if character.isspace() else unicodedata.normalize("NFKC", character)
 
 
 def _ascii(text: str) -> str:
@@ -93,20 +27,22 @@ def _ascii(text: str) -> str:
         return f"{'^' if raised else '_'}{{{''.join(map(signs.__getitem__, run[0]))}}}"
 
     text = _SCRIPTS.sub(script, text)
-    return "".join(character if character.isascii() else _letter(character) for character in text)
+    return "".join(character if character.isascii() else command(character) for character in text)
 
 
-_THIN_GROUP = re.compile(r"(?<=\d)(?:\\[,;:!]|~|\{,\}|,\\!){1,2}(?=\d{3}(?!\d))")
-_DECIMAL_BRACE = re.compile(r"(?<=\d)\{,\}(?=\d)")
+_THIN_GROUP = re.compile(r"(?<=\d)(?:\\[,;:!]|~|\s?\{\s*,\s*\}\s?|,\\!\s?){1,2}(?=\d{3}(?!\d))")
+_DECIMAL_BRACE = re.compile(r"(?<=\d)\s?\{\s*,\s*\}\s?(?=\d)")
 _SPACES = re.compile(
-    r"(?P<row>\\\\(?!\s*\Z))|\\[,;:> ~]|\\(?:quad|qquad|thinspace|enspace|medspace|thickspace|null|displaystyle|textstyle|scriptstyle|limits"
-    r"|nolimits|hfill|par|newline|noindent|normalsize|large|Large|LARGE|huge|small|tiny|it|rm|bf|sf|tt|em)(?![A-Za-z])"
+    r"(?P<row>\\\\(?!\s*\Z))|\\[,;:> ~]"
+    r"|\\(?:quad|qquad|thinspace|enspace|medspace|thickspace|null|displaystyle|textstyle|scriptstyle|limits|nolimits"
+    r"|hfill|par|newline|noindent|normalsize|large|Large|LARGE|huge|small|tiny|it|rm|bf|sf|tt|em)(?![A-Za-z])"
     r"|\\[hv]space\*?\{[^{}]{0,20}\}|\\h?phantom\{[^{}]{0,99}\}|~|\\\\|[ \t\r\n]"
 )
 _NOTHING = re.compile(
-    r"(?P<row>\\\\)|\\!|\\(?:left|right|mleft|mright|middle)\s*\.|\\(?:left|right|mleft|mright|middle)(?![A-Za-z])"
-    r"|\\[bB]igg?[lrm]?(?![A-Za-z])|\\[()\[\]](?!\])|\\label\{[^{}]{0,99}\}"
+    r"(?P<row>\\\\)|\\!\s*|\\(?:left|right|mleft|mright|middle)\s*\.|\\(?:left|right|mleft|mright|middle)(?![A-Za-z])"
+    r"|\\[bB]igg?[lrm]?(?![A-Za-z])|\\[()\[\]]|\\label\{[^{}]{0,99}\}"
 )
+_COMPARED = re.compile(r"[<>]=|(?<![\d!)])!=")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
 _POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({\\-])")
 _MARKDOWN = re.compile(r"\*\*+|__+|`+")
@@ -115,37 +51,19 @@ _FONT = re.compile(
     r"|mathcal|mathscr|boldsymbol|bm|pmb|operatorname\*?|boxed|fbox|underline|ensuremath|mathop|mathord|displaystyle"
     r"|color|textcolor|bold|underbrace)\s*\{"
 )
-_WORDS = frozenset("text mbox hbox textrm textbf textit textsf texttt textnormal textsc emph bold".split())
-_RENAMED = {
-    **dict.fromkeys(("dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"), "frac"),
-    **{"leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge", "neq": "ne", "varnothing": "emptyset"},
-    **{
-        "lt": "<",
-        "gt": ">",
-        "lbrace": r"\{",
-        "rbrace": r"\}",
-        "lbrack": "[",
-        "rbrack": "]",
-        "lvert": "|",
-        "rvert": "|",
-    },
-    **{"vert": "|", "mid": "|", "colon": ":", "ast": "*", "star": "*", "degrees": "degree", "rightarrow": "to"},
-    **{"implies": "Rightarrow", "dbinom": "binom", "tbinom": "binom", "infin": "infty", "infinity": "infty"},
-    **{"wedge": "land", "vee": "lor", "dots": "ldots", "cdots": "ldots", "textdegree": "degree", "percent": "%"},
-    **{"lparen": "(", "rparen": ")", "AA": r"\text{ Å}", "textdollar": r"\$", "euro": "€", "pounds": "£"},
-    **{"arcctg": "arccot", "arctg": "arctan", "tg": "tan", "ctg": "cot", "sh": "sinh", "ch": "cosh", "imath": "i"},
-}
+_WORDS = frozenset(words("text mbox hbox textrm textbf textit textsf texttt textnormal textsc emph bold"))
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\^\s*o(?![A-Za-z])")
 _PRIME = re.compile(r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![A-Za-z])|(?<=[A-Za-z)}])('+)(?![A-Za-z])")
 _SLASHED = re.compile(r"(?<![\d.}_^A-Za-z)/])(\d{1,99})\s*/\s*(\d{1,99})(?![\d.!^/]|\s*/)")
 _SCRIPT = re.compile(r"([\^_])\s*([-+]?(?:\d+|[A-Za-z]|\\(?!frac|sqrt|degree|prime)[A-Za-z]+))")
-_TRAILING = " \t\n.,;:。"
+_TRAILING: Final = " .,;:"
 
 
 def canonical(text: str) -> str:
     """Return the answer in the canonical spelling; see the module."""
-    text = _dollars(_ascii(text))
+    text = _dollars(_ascii(text).replace("...", r"\ldots "))
+    text = _COMPARED.sub(lambda sign: {"!": r"\ne ", ">": r"\ge ", "<": r"\le "}[sign[0][0]], text)
     text = _MARKDOWN.sub("", _POWER.sub("^", text))
     text = _DECIMAL_BRACE.sub(".", _THIN_GROUP.sub("", text))
     text = _NOTHING.sub(lambda found: found["row"] or "", text)
@@ -157,7 +75,7 @@ def canonical(text: str) -> str:
     text = _PRIME.sub(lambda prime: "^{" + r"\prime" * max(1, prime[0].count("prime"), prime[0].count("'")) + "}", text)
     text = _SCRIPT.sub(r"\1{\2}", _arguments(text))
     text = _SLASHED.sub(r"\\frac{\1}{\2}", text)
-    return re.sub(r" {2,}", " ", text).strip(_TRAILING)
+    return re.sub(r" {2,}", " ", text).lstrip(_TRAILING.replace(".", "")).rstrip(_TRAILING)
 
 
 _ORDINAL = re.compile(r"(?<=\d)\s*\^\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])")
@@ -188,11 +106,10 @@ def _dollars(text: str) -> str:
 def _command(found: re.Match[str]) -> str:
     r"""Return a command by its usual name; `\pir` is `\pi r`, for what it stands in was without blanks."""
     name = found[1]
-    if name in _RENAMED:
-        new = _RENAMED[name]
-        return f"\\{new} " if new.isalpha() else new
-    if name not in _KNOWN:
-        for head in _HEADS:
+    if name in RENAMED:
+        return RENAMED[name]
+    if name not in COMMANDS:
+        for head in HEADS:
             if name.startswith(head):
                 return f"\\{head} {name[len(head) :]}"
     return found[0]
@@ -231,53 +148,92 @@ _PLAIN_WORDS = re.compile(r"[^\d=<>\\^_{}$%+*|]+")
 def _unwrapped(font: str, inside: str) -> str:
     if font in ("color", "textcolor"):
         return ""
-    words = _PLAIN_WORDS.fullmatch(inside) and any(map(str.isalpha, inside))
-    if words and (font in _WORDS or (font == "mathrm" and len(inside.strip()) > 1)):
+    if inside in FUNCTIONS:
+        return f"\\{inside} "
+    worded = _PLAIN_WORDS.fullmatch(inside) and any(map(str.isalpha, inside))
+    if worded and (font in _WORDS or (font == "mathrm" and len(inside.strip()) > 1)):
         return rf"\text{{{inside}}}"
     if font.startswith("operatorname"):
-        return f"\\{inside} " if inside in _KNOWN else rf"\operatorname{{{inside}}}"
+        return f"\\{inside} " if inside in COMMANDS else rf"\operatorname{{{inside}}}"
     if font in ("boxed", "fbox") or font in _WORDS or len(inside) == 1:
         return inside
     # `\text{…}` around a formula, `\mathrm{d}`, a unit with an exponent.
     return f" {inside} "
 
 
-_OPENER = re.compile(r"\\(frac|sqrt|binom)\s*|sqrt\s*(?=[({\d])")
+_PIECE = re.compile(r"\\[A-Za-z]+|\\.|sqrt(?=\s*[({\d])|.", re.DOTALL)
+_ARGUMENTS: Final = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1, "sqrt": 1}
+_LONGEST_INDEX: Final = 8  # pieces in the index of a root
+_Piece = str | list["_Piece"]
+"""A character, a command, or a group: a list that begins and ends with its brackets."""
 
 
 def _arguments(text: str) -> str:
     r"""Give every `\frac`, `\binom` and `\sqrt` its arguments in braces: `\frac12`, `\sqrt3`, `sqrt(2)`."""
-    # From the right, so that an argument is in order before it is taken.
-    for found in reversed(list(_OPENER.finditer(text))):
-        name = found[1] or "sqrt"
-        at, given = found.end(), ""
-        if name == "sqrt" and text.startswith("[", at) and (end := text.find("]", at)) > 0:
-            given, at = text[at : end + 1], end + 1
-        for _ in range(1 if name == "sqrt" else 2):
-            while text.startswith(" ", at):
-                at += 1
-            inside, at = _argument(text, at, rounded=name == "sqrt")
-            given += f"{{{inside}}}"
-        text = f"{text[: found.start()]}\\{name}{given}{text[at:]}"
-    return text
+    # From the right, so that an argument is one piece before it is taken. The next piece is the last.
+    pieces: list[_Piece] = []
+    ends: list[tuple[int, str]] = []  # where, and by what, groups are closed that nothing has opened yet
+    for piece in reversed(_PIECE.findall(text)):
+        if piece in ("}", ")"):
+            ends.append((len(pieces), piece))
+            pieces.append(piece)
+        elif piece in ("{", "(") and _closed_by(ends, piece):
+            at = ends.pop()[0]
+            pieces[at:] = [[piece, *reversed(pieces[at:])]]
+        elif piece in _ARGUMENTS:
+            root = piece.endswith("sqrt")
+            given = [_index_of_root(pieces)] if root else []
+            given.extend(["{", *_argument(pieces, root=root, ends=ends), "}"] for _ in range(_ARGUMENTS[piece]))
+            pieces.append(["\\" + piece.removeprefix("\\"), *given])
+        else:
+            pieces.append(piece)
+    return _joined(pieces)
 
 
-_ROOTED = re.compile(r"\d+(?:\.\d+)?|\\[A-Za-z]+|[A-Za-z]|")
+def _closed_by(ends: list[tuple[int, str]], opener: str) -> bool:
+    """Say whether the last end is that of this opener; a brace closes over round brackets that are open on one side."""
+    if opener == "{" and any(closer == "}" for _, closer in ends[-3:]):
+        while ends[-1][1] != "}":
+            ends.pop()
+    return bool(ends) and ends[-1][1] == {"{": "}", "(": ")"}[opener]
 
 
-def _argument(text: str, at: int, *, rounded: bool) -> tuple[str, int]:
-    """Return the argument that begins there, without its braces, and where it ends."""
-    if text.startswith(("{", "(") if rounded else "{", at):
-        end = closing(text, at)
-        return (text[at + 1 : end], end + 1) if end is not None else (text[at + 1 :], len(text))
-    if text.startswith("\\", at):
-        command = re.compile(r"\\[A-Za-z]+|\\.").match(text, at)
-        end = command.end() if command else at + 1
-        if command and command[0] in (r"\frac", r"\sqrt", r"\binom"):
-            for _ in range(1 if command[0] == r"\sqrt" else 2):
-                end = (closing(text, end) or len(text) - 1) + 1 if text.startswith("{", end) else end
-        return text[at:end], end
-    return text[at : at + 1], min(at + 1, len(text))
+def _index_of_root(pieces: list[_Piece]) -> list[_Piece]:
+    """Take `[3]` from before the argument of a root."""
+    nearest = pieces[-_LONGEST_INDEX:]
+    if not pieces or pieces[-1] != "[" or "]" not in nearest:
+        return []
+    size = nearest[::-1].index("]") + 1
+    taken = pieces[-size:][::-1]
+    del pieces[-size:]
+    return taken
+
+
+def _argument(pieces: list[_Piece], *, root: bool, ends: list[tuple[int, str]]) -> list[_Piece]:
+    """Take the next argument, without its brackets; a root takes a whole number and what is in round brackets."""
+    while pieces and pieces[-1] == " ":
+        pieces.pop()
+    if not pieces or (ends and ends[-1][0] == len(pieces) - 1):
+        return []
+    first = pieces.pop()
+    if isinstance(first, list):
+        bracketed = first[0] == "{" or (root and first[0] == "(")
+        return first[1:-1] if bracketed else [first]
+    taken: list[_Piece] = [first]
+    while root and first.isdigit() and pieces and isinstance(pieces[-1], str) and pieces[-1].isdigit():
+        taken.append(pieces.pop())
+    return taken
+
+
+def _joined(pieces: list[_Piece]) -> str:
+    text: list[str] = []
+    while pieces:
+        piece = pieces.pop()
+        if isinstance(piece, str):
+            text.append(piece)
+        else:
+            pieces.extend(reversed(piece))
+    return "".join(text)
 
 
 _BRACKET: Final = re.compile(

@@ -4,6 +4,8 @@ import re
 from fractions import Fraction
 from typing import Final, NamedTuple
 
+from msifr_policy.filters.literals import words
+
 
 class Unit(NamedTuple):
     """A unit: its dimensions, as sorted pairs of a base and its power, and how many of the bases it is."""
@@ -13,8 +15,10 @@ class Unit(NamedTuple):
 
 
 _PREFIXES: Final = {
-    **{"p": -12, "n": -9, "µ": -6, "μ": -6, "u": -6, "m": -3, "c": -2, "d": -1, "k": 3, "M": 6, "G": 9},
-    **{"pico": -12, "nano": -9, "micro": -6, "milli": -3, "centi": -2, "deci": -1, "kilo": 3, "mega": 6, "giga": 9},
+    **dict(zip("pnµμumcdkMG", (-12, -9, -6, -6, -6, -3, -2, -1, 3, 6, 9), strict=True)),
+    **dict(
+        zip(words("pico nano micro milli centi deci kilo mega giga"), (-12, -9, -6, -3, -2, -1, 3, 6, 9), strict=True)
+    ),
 }
 # Base or derived unit that takes prefixes: symbol, words, and what it counts as.
 _METRIC: Final = (
@@ -89,17 +93,18 @@ def _table() -> dict[str, Unit]:
         for form in (name, f"{name}s") if len(name) > 2 else (name,):
             table[form] = unit
 
-    for symbol, words, base in _METRIC:
+    for symbol, spelled, base in _METRIC:
         # A litre is a thousandth of a cubic metre.
         one = Fraction(1, 1000) if symbol == "L" else Fraction(1)
         for prefix, power in {"": 0, **_PREFIXES}.items():
-            names = words.split() if len(prefix) > 2 else [symbol] if prefix else [symbol, *words.split()]
-            for name in names:
+            forms = [] if len(prefix) > 2 else [symbol]
+            forms += words(spelled) if len(prefix) != 1 else []
+            for name in forms:
                 add(prefix + name, base or "volume", one * Fraction(10) ** power)
     for prefix, factor in (("", Fraction(1, 1000)), ("m", Fraction(1, 10**6))):
         add(f"{prefix}l", "volume", factor)
     for names, base, factor in _PLAIN:
-        for name in names.split():
+        for name in words(names):
             add(name, base, factor)
     return table
 
