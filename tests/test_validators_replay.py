@@ -33,7 +33,8 @@ from msifr_policy.validators import (
 )
 from msifr_policy.validators.blocks_plan import MOST_BLOCKS, BlocksPlan
 from msifr_policy.validators.brackets import Brackets
-from msifr_policy.validators.countdown import MOST_SEARCHES, Countdown
+from msifr_policy.validators.countdown import MOST_NUMBERS, MOST_SEARCHES, Countdown
+from msifr_policy.validators.readers.number_games import read_game
 from msifr_policy.validators.word_order import WordOrder
 
 SEEDS = st.integers(0, 2**32)
@@ -172,7 +173,10 @@ def test_hostile_text_takes_linear_time_and_little_memory(unit: str) -> None:
 
 def test_hostile_prompts_take_linear_time() -> None:
     """A prompt is read once."""
-    for unit in ("initial conditions", "the red block ", "equals 1", "Input: 1 ", "1 ", "[ ", "numbers: 1,", "goal"):
+    for unit in (
+        *("initial conditions", "the red block ", "equals 1", "Input: 1 ", "1 ", "[ ", "numbers: 1,", "goal"),
+        *("numbers are the of ", "make the target 2", "use 1 and ", "each number ", "game of 24 ", "some of "),
+    ):
         for validator in (BlocksPlan(), Countdown(), Brackets(), WordOrder()):
             start = time.process_time()
             validator.start("arithmetic operations initial conditions " + unit * 20_000)
@@ -511,19 +515,133 @@ def test_following_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", (0, 0, 4, 1, 0)),
         ("13 - 9 = 4 (left: 4 4 10)\n10 - 4 = 6 (left: 4 6)\n4 * 6 = 24 (left: 24)\n", (3, 0, 1, 1, 0)),
         ("4 + 9 = 13 (left: 10 13 13)\n", (1, 0, 3, 0, 1)),
-        ("4 + 9 = 13 (left: 10 13)\n", (1, 1, 4, 1, 1)),
+        ("4 + 9 = 13 (left: 9 10 13)\n", (1, 1, 4, 1, 1)),
+        ("4 + 9 = 13 (left: 10 13)\n", (1, 0, 3, 0, 1)),  # beside the result
         ("4 + 9 = 14\n4 + 4 = 8\n", (2, 2, 4, 1, 1)),
         ("4 / 9 = 0.44\n0.44 * 9 = 4\n", (2, 1, 3, 0, 1)),
         ("4 / 9 = 0.44\n0.44 * 13 = 5.78\n", (2, 0, 2, 0, 1)),
         ("10 - 4 = 6\n13 - 9 = 4\n6 * 4 = 24\nAnswer: (10 - 4) * (13 - 9) = 24\n", (3, 0, 1, 1, 0)),
         ("4 + 9 = 13\n13 + 13 = 26\n26 - 10 = 16\nTry again:\n13 - 9 = 4 (left: 4 4 10)\n", (1, 0, 3, 1, 1)),
         ("- **10 − 4 = 6**\n2. 13-9=4\nStep 3: 6 × 4 = 24", (2, 0, 2, 1, 0)),
-        ("so 10 - 4 = 6\n", (0, 0, 4, 1, 0)),
+        ("so 10 - 4 = 6\n", (1, 0, 3, 1, 0)),
         ("4 / 0 = 0\n", (1, 1, 4, 1, 1)),
+        ("(13 - 9) * (10 - 4) = 24\n", (1, 0, 1, 1, 0)),
+        ("10 + 9 + 4 = 23 (left: 13 23)\n", (1, 0, 2, 0, 1)),
+        ("13 - 9 = 4\n10 + 4 = 14\n10 - 4 = 6\n4 * 6 = 24\n", (3, 0, 1, 1, 1)),  # back to 4 4 10
     ],
 )
 def test_how_texts_count_down(text: str, expected: tuple[float, ...]) -> None:
     assert Countdown().start(GAME).feed(text).scores == expected
+
+
+SOLVED = [
+    "13 - 9 = 4 (left: 4, 4 and 10)\n10 - 4 = 6 (left: 4 and 6).\n4 * 6 = 24.\n",
+    "13 - 9 = 4 (remaining: 4, 4, and 10)\n10 - 4 = 6. Remaining numbers: 4, 6.\n4 × 6 = 24. Done!\n",
+    "Step 1: 13 − 9 = 4 (Left: 4 4 10).\nStep 2: 10 − 4 = 6 (Left: 4 6).\nStep 3: 4 · 6 = 24 (Left: 24).\n",
+    "Step one: 13 - 9 = 4\nStep two - 10 - 4 = 6\nOperation 3) 4 * 6 = 24\n",
+    "\\[13 - 9 = 4\\]\n\\(10 - 4 = 6\\)\n$4 \\times 6 = \\boxed{24}$\n",
+    "\\begin{align*}\n13 - 9 &= 4 \\\\\n10 - 4 &= 6 \\\\\n4 \\cdot 6 &= 24\n\\end{align*}\n",
+    "$13 - 9 = 4$, $10 - 4 = 6$, $4 \\times 6 = 24$.\n",
+    "First, 13 - 9 = 4. Then, 10 - 4 = 6. Finally, 4 * 6 = 24.\n",
+    "13 - 9 = 4 → 10 - 4 = 6 → 4 * 6 = 24\n",
+    "13 - 9 -> 4\n10 - 4 => 6\n4 x 6 → 24\n",
+    "a) 13-9=4\n(b) 10-4=6\n(3) 4*6=24\n",
+    "• 13 minus 9 = 4\n• 10 minus 4 equals 6\n✓ 4 times 6 is 24\n",
+    "- **13 - 9 = 4**\n- 10 - 4 = **6**\n- *4 * 6 = 24*\n",
+    "13 - 9 = 4, leaving 4, 4, and 10.\r\n10 - 4 = 6, leaving 4 and 6.\r\n4 * 6 = 24.\r\n",
+    '{"operation": "13 - 9 = 4", "numbers_left": [4, 4, 10]}\n{"operation": "10 - 4 = 6"}\n"4 * 6 = 24"\n',
+    "1. Subtract 9 from 13:\n   13 - 9 = 4\n2. Subtract 4 from 10 to get 6:\n   10 - 4 = 6\n3. Now:\n   6 × 4 = 24\n",
+    "We have to reach 24 with 4, 9, 10 and 13.\n13 - 9 = 4\n10 - 4 = 6\n4 * 6 = 24\nAnswer: (13 - 9) * (10 - 4) = 24\n",
+]
+
+
+@pytest.mark.parametrize("text", SOLVED)
+def test_steps_in_the_usual_wordings_are_read(text: str) -> None:
+    """Three right steps, whatever marks, signs and words go with them; with a wrong result, one of them is wrong."""
+    assert Countdown().start(GAME).feed(text).scores == (3, 0, 1, 1, 0)
+    false = text.replace("= 6", "= 7").replace("> 6", "> 7").replace("equals 6", "equals 7").replace("*6*", "*7*")
+    seen = scores(Countdown(), GAME, false.replace("= **6", "= **7").replace("&= 6", "&= 7").replace("-4=6", "-4=7"))
+    assert seen["wrong"] >= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Subtract 9 from 13 to get 4.\n10 - 4 = 6\n4 + 4 = 8\n",
+        "1. Subtract 9 from 13 to get 4.\n2. Subtract 4 from 10 to get 6.\n3. 6 * 4 = 24\n",
+        "If 13 - 9 = 4 then we need 6.\n4 * 4 = 16\n",
+        "10 - 4 = 6 = 24 / 4\n6 * 4 = 24\n",
+        "24 = 6 * 4\n6 + 4 = 10\n",
+        "13 - 9 = 4\n4 + 4 = 8 (too small)\n8 * 10 = 80\n",
+        "The difference of 13 and 9 is 4. " + "So it goes. " * 40 + "\n4 * 4 = 16\n",
+        "We add and subtract. " * 30 + "13 - 9 = 4\n4 * 4 = 16\n",
+    ],
+)
+def test_what_may_have_been_a_step_is_not_held_against_the_next(text: str) -> None:
+    """After arithmetic that was not read it is not known which numbers are left."""
+    evidence = Countdown(first_try_counts=True).start(GAME).feed(text)
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert evidence.scores[1] == 0
+    assert all(map(math.isnan, evidence.scores[2:4]))
+
+
+def test_numbers_are_known_again() -> None:
+    """Once a step shows them, or the text begins anew; a false equation is wrong whatever the numbers are."""
+    unread = "Subtract 9 from 13 to get 4.\n10 - 4 = 6"
+    assert math.isnan(scores(Countdown(), GAME, f"{unread}\n")["left"])
+    assert Countdown().start(GAME).feed(f"{unread} (left: 4 6)\n6 * 4 = 24\n").scores == (2, 0, 1, 1, 0)
+    assert Countdown().start(GAME).feed(f"{unread}\nLet's try again.\n13 + 9 = 22\n").scores == (1, 0, 3, 0, 1)
+    assert Countdown().start(GAME).feed(f"{unread}\n6 * 4 = 25\n").scores[:2] == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "numbers", "target"),
+    [
+        ("Using the numbers 2, 3, 5, and 12, make 24 with basic arithmetic operations.", "2 3 5 12", 24),
+        ("Use basic arithmetic operations to reach 24. Numbers: 3 5 6 9.", "3 5 6 9", 24),
+        ("Use the numbers 3, 5 and 7 and basic arithmetic operations to make 36.", "3 5 7", 36),
+        ("use 20,20,2,15 and basic arithmetic operations (+-*/) to obtain 24", "2 15 20 20", 24),
+        ("Solve this Game of 24: 7, 6, 2, 1.\n\nUse every number exactly once.", "1 2 6 7", 24),
+        ("Play the 24 game with 4, 7, 8 & 8.", "4 7 8 8", 24),
+        ("Find a way to make 139 using some or all of these numbers: 36, 29, 95, 32.", "29 32 36 95", 139),
+        ("Calculate 139 using the numbers 36, 29, 95. Each number may be used at most once.", "29 36 95", 139),
+        ("Using the numbers 36, 29, 95, create an expression that equals 139.", "29 36 95", 139),
+        ("Numbers: [3, 5, 7, 11]\nTarget number: **24**\nUse all numbers exactly once.", "3 5 7 11", 24),
+        ("Target = 24. Given numbers: {3, 5, 7, 11}. Find an expression that equals it.", "3 5 7 11", 24),
+        ("Combine 4, 9, 10 and 13 to get exactly 24. Each number must be used once.", "4 9 10 13", 24),
+        ("Make 24 from 4 9 10 13, using each number once.", "4 9 10 13", 24),
+        ("The numbers are 4, 9, 10, 13. The target is 24. All numbers must be used.", "4 9 10 13", 24),
+        ("Given 1,2,3,4 I get 24 with arithmetic operations: (1+2+3)*4 = 24\nNow get to 24 with 4, 6, 8, 1.",
+         "1 4 6 8", 24),
+        ("Countdown: with the cards 75, 50, 2, 3, 8, 7 reach 812. Take at most 5 steps, make 3 tries.",
+         "2 3 7 8 50 75", 812),
+    ],
+)  # fmt: skip
+def test_prompts_in_the_usual_wordings_are_read(prompt: str, numbers: str, target: int) -> None:
+    game = read_game(prompt, MOST_NUMBERS)
+    assert game is not None
+    assert (" ".join(map(str, game.numbers)), game.target) == (numbers, target)
+    assert game.some == any(word in prompt for word in ("some or", "at most once"))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Ann has 3, 5 and 7 apples. How many does she make?",
+        "What is the sum of the numbers 3, 5 and 7?",
+        "Numbers: 3, 5, 7.5. Use arithmetic operations to make 24.",
+        "Using the numbers 1, 2, 3, 4, 5, 6, 7, make 24 with arithmetic operations.",
+        "Use the numbers 3 + 5, make 24 with arithmetic operations.",
+    ],
+)
+def test_other_prompts_are_no_games(prompt: str) -> None:
+    assert read_game(prompt, MOST_NUMBERS) is None
+
+
+def test_a_prompt_may_say_that_some_numbers_are_enough() -> None:
+    some = "Find a way to make 24 using some or all of these numbers: 4, 6, 11."
+    assert scores(Countdown(), some, "")["reachable"] == 1
+    assert scores(Countdown(), some.replace("some or all", "all"), "")["reachable"] == 0
 
 
 def test_the_first_try_may_be_the_only_one() -> None:
