@@ -106,7 +106,16 @@ ACCIDENTAL = [
     "AB",
     "C/m",
 ]
-ACCIDENTAL += ["x = C m", "f(A)", "I am sure", "(B", "the best option a person has", "the answer I gave"]
+ACCIDENTAL += [
+    "x = C m",
+    "f(A)",
+    "I am sure",
+    "I for one think so",
+    "A while ago",
+    "(B",
+    "the best option a person has",
+    "the answer I gave",
+]
 
 
 @pytest.mark.parametrize("text", DENIED + ACCIDENTAL)

@@ -224,6 +224,11 @@ NONE = [
     "1.2.3",
     "1,2,3",
     "1,234,56",
+    "1,2,345",
+    "1234,567,890",
+    "0,123,456",
+    "12.345.67",
+    "1,234.567,8",
     "12 34",
     "(2,4)",
     "[1, 2]",
@@ -416,6 +421,14 @@ def applied(left: Fraction | None, operator: str, right: Fraction | None = Fract
             return left ** int(right)
         case _:
             return -left
+
+
+@given(st.lists(st.integers(1, 5), min_size=3, max_size=6), st.sampled_from([",", ".", "'", "{,}"]))
+def test_digits_in_groups_of_other_sizes_are_no_number(sizes: list[int], separator: str) -> None:
+    in_threes = sizes[0] <= 3 and set(sizes[1:]) == {3}
+    in_twos = separator in (",", "{,}") and sizes[0] <= 2 and set(sizes[1:-1]) == {2} and sizes[-1] == 3
+    text = separator.join("7" * size for size in sizes)
+    assert parse_number(text) == (int("7" * sum(sizes)) if in_threes or in_twos else None)
 
 
 @given(expressions)
