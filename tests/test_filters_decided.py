@@ -30,9 +30,9 @@ from msifr_policy.filters import (
     UnitTests,
     reader_of,
 )
-from msifr_policy.filters.blocks import BlockEnd, last_block
 from msifr_policy.filters.json_end import MAX_DEPTH, JsonEnd
 from msifr_policy.filters.mathematics import MathVerify
+from msifr_policy.filters.unit_tests import ProgramEnd
 
 pytest.importorskip("jsonschema")
 pytest.importorskip("math_verify")
@@ -46,7 +46,8 @@ MATH = MathVerify()
 MAKERS: dict[str, Callable[[], DecidedReader | None]] = {
     "object": lambda: JsonEnd(anywhere=True),
     "document": lambda: JsonEnd(anywhere=False),
-    "block": lambda: BlockEnd(frozenset({"json", "py"})),
+    "block": lambda: ProgramEnd(frozenset()),
+    "program": lambda: ProgramEnd(frozenset({"x"})),
     "numeric": lambda: NumericMatch().reader(prompt(asked="Is the answer is 3. or \\boxed{4}?")),
     "choice": lambda: ChoiceMatch().reader(prompt()),
     "exact": lambda: ExactMatch(answer="hash").reader(prompt()),
@@ -199,25 +200,11 @@ def test_a_broken_document_ends_with_what_breaks_it() -> None:
     assert not JsonEnd(anywhere=False).exact
 
 
-@given(st.lists(st.sampled_from(("```py", "```json", "```js", "```", "````", "x = 1", "", "  ", "`x`"))), st.booleans())
-def test_a_block_ends_with_the_first_fence_that_closes_it(lines: list[str], closed: bool) -> None:
-    text = "\n".join(lines) + "\n" * closed
-    languages = frozenset({"py"})
-    end = BlockEnd(languages).feed(text)
-    if end is None:
-        assert last_block(text, languages) is None or not text.endswith("\n")  # the fence may still be another one
-    else:
-        kept = text[:end]
-        assert text[end] == "\n"
-        assert last_block(kept, languages) is not None
-        assert last_block(kept.rpartition("\n")[0], languages) is None
-
-
-def test_a_long_line_of_prose_is_no_fence_and_a_long_fence_is_not_followed() -> None:
-    block = "```json\n{}\n```\n"
+def test_a_long_line_of_prose_is_no_fence_nor_is_one_that_begins_with_blanks_alone() -> None:
+    block = "```py\n{}\n```\n"
     assert end_of("block", "x" * 1000 + "\n" + block) == 1001 + len(block) - 1
-    assert end_of("block", " " * 1000 + block) == 1000 + len(block) - 1
-    assert end_of("block", "`" * 1000 + "\n" + block) is None
+    assert end_of("block", " " * 300 + block) == 300 + len(block) - 1
+    assert end_of("block", " " * 1000 + block) is None
 
 
 @pytest.mark.parametrize(
@@ -323,12 +310,12 @@ def test_where_a_boxed_answer_ends(text: str, kept: str | None) -> None:
 def test_the_first_program_is_the_one_that_is_run() -> None:
     accept = UnitTests(unconfined=True)
     asked = Prompt(prompt_id="p", prompt="Double it.", tests="assert f(2) == 4")
-    program, usage = "```python\ndef f(x): return 2 * x\n```", "```python\nprint(g(2))\n```"
-    text = f"Here:\n{program}\nExample:\n{usage}\n"
+    helper, program = "```python\ndef g(x): return 2 * x\n```", "```python\ndef f(x): return g(x)\n```"
+    text = f"First:\n{helper}\nThen:\n{program}\nAnother way:\n```python\ndef f(x): return 3 * x\n```\n"
     reader = accept.reader(asked)
     assert reader is not None
     end = reader.feed(text)
-    assert text[:end] == f"Here:\n{program}"
+    assert text[:end] == f"First:\n{helper}\nThen:\n{program}"
     assert accept(asked, text[:end]) is True
     assert accept(asked, text) is False
     assert UnitTests(find="whole", unconfined=True).reader(asked) is None
@@ -363,7 +350,7 @@ def test_filters_without_a_reader_have_none_and_functions_may_offer_one() -> Non
     assert reader_of(ExactMatch(), prompt("7")) is None
     with OBJECTS, JsonSchema({}, find="fence") as fenced:
         kinds = [type(reader_of(final, prompt("7"))).__name__ for final in (OBJECTS, fenced, NumericMatch(), MATH)]
-    assert kinds == ["JsonEnd", "BlockEnd", "AnswerEnd", "AnswerEnd"]
+    assert kinds == ["JsonEnd", "JsonBlockEnd", "AnswerEnd", "AnswerEnd"]
 
 
 UNITS = (

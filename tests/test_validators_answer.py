@@ -18,9 +18,15 @@ def scores(text: str, rule: AnswerMarker | None = None) -> dict[str, float]:
     "marker",
     [
         "#### 72\n",
+        "####\n72\n",
+        "<answer>72</answer>\n",
+        "**Final Answer**\n\n72\n",
+        "答案：72\n",
+        "Antwort: 72\n",
+        "A: 72\n",
         "\\boxed{72}",
         "\\boxed{\\frac{1}{2}}",
-        "The answer is (C)",
+        "The answer is (C).\n",
         "The answer is: 72.\n",
         "Answer: 72\n",
         "the final answer is $\\boxed{5}",
@@ -32,7 +38,7 @@ def scores(text: str, rule: AnswerMarker | None = None) -> dict[str, float]:
 )
 def test_a_marker_is_counted_once_complete(marker: str) -> None:
     """One answer, at its place, and not before its last character."""
-    before = "First some words. "
+    before = "First some words.\n"
     seen = scores(before + marker + " and more")
     assert (seen["markers"], seen["distinct"], seen["empty"]) == (1, 1, 0)
     assert len(before) <= seen["first_at"] <= len(before) + len("the final answer is $")
@@ -46,7 +52,7 @@ def test_nothing_yet() -> None:
     assert math.isnan(seen["first_at"])
 
 
-@pytest.mark.parametrize("marker", ["\\boxed{}", "\\boxed{ }", "#### \n", '"answer": ""'])
+@pytest.mark.parametrize("marker", ["\\boxed{}", "\\boxed{ }", "\\boxed{...}", '"answer": "" ', "<answer></answer>\n"])
 def test_an_empty_marker(marker: str) -> None:
     seen = scores(marker)
     assert (seen["markers"], seen["distinct"], seen["empty"]) == (1, 0, 1)
@@ -62,11 +68,53 @@ def test_answers_are_compared_without_decoration() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 72 dollars.\n#### 72\n",
+        "The answer is 0.5.\n\\boxed{\\frac{1}{2}}",
+        "The answer is (B).\nAnswer: B\n",
+        "The answer is (B) apples.\n\\boxed{\\text{B}}",
+        "#### 1,200\n答案是1200。\n",
+        '{"answer": "72"}\nThe answer is 72.\n',
+        "Answer: Paris\n<answer>paris</answer>\n",
+    ],
+)
+def test_one_answer_in_two_spellings_is_one(text: str) -> None:
+    assert (scores(text)["markers"], scores(text)["distinct"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#### Understanding\nWe add.\n#### Calculation\n6 + 7 = 13\n",
+        "#### Step 1\nWe add.\n#### Step 2: multiply\n",
+        "#### 1. Add the numbers\nfine\n",
+        "Is the answer 12?\nSo the answer is 12? No.\n",
+        "The answer is not 12. If the answer is 12, then it is even.\n",
+        "The answer is in the box below.\n",
+        "He wrote that his answer is 5. The wrong answer is 6.\n",
+        "# Answer the question\nAnswers matter.\n",
+    ],
+)
+def test_what_announces_no_answer_is_no_marker(text: str) -> None:
+    assert scores(text)["markers"] == 0
+
+
+def test_an_object_of_the_thinking_is_not_the_answer() -> None:
+    rule = AnswerMarker(json_only=True)
+    text = '<think>maybe {"a": 1} or so</think>\n{"answer": "1"}\n'
+    for end in range(len(text) + 1):
+        assert rule.start("").feed(text[:end]).verdict is not Verdict.DEAD
+    assert scores(text)["json"] == 2
+    assert rule.start("").feed('<think>x</think>{"a": 1}\n').verdict is Verdict.DEAD
+
+
 def test_values_are_bounded() -> None:
     """A value that never ends is cut off and counts."""
     assert scores("\\boxed{" + "1" * 1000)["markers"] == 1
-    assert scores("#### " + "1" * 1000)["markers"] == 1
     assert scores('"answer": "' + "1" * 1000)["markers"] == 1
+    assert scores("#### " + "1" * 1000)["markers"] == 0
 
 
 @pytest.mark.parametrize(
@@ -88,7 +136,7 @@ def test_verdicts() -> None:
     two = "#### 5\n#### 6\n"
     assert AnswerMarker().start("").feed(two).verdict is Verdict.UNKNOWN
     assert AnswerMarker(answers=2).start("").feed(two).verdict is Verdict.DEAD
-    assert AnswerMarker(answers=2, markers=("boxed",)).start("").feed(two).verdict is Verdict.UNKNOWN
+    assert AnswerMarker(answers=2, markers=("box",)).start("").feed(two).verdict is Verdict.UNKNOWN
     assert AnswerMarker(json_only=True).start("").feed('{"a": 1}').verdict is Verdict.DEAD
     assert AnswerMarker(json_only=True).start("").feed('{"answer": "1"}').verdict is Verdict.UNKNOWN
     assert AnswerMarker(json_only=True).start("").feed('{"answer": ""}').verdict is Verdict.DEAD

@@ -1,4 +1,4 @@
-r"""Filters that find the answer of a text and compare it with the prompt's `gold`: as numbers, choices, or letter by letter.
+"""Filters that find a text's answer and compare it with the prompt's `gold`: as numbers, choices, or letter by letter.
 
 They have two steps: where the answer is (`Extract`, the same for all, and for mathematics too), and whether it equals
 the gold answer. They evaluate bounded arithmetic at most, in time linear in the text.

@@ -50,10 +50,10 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 class Judgement(msgspec.Struct, frozen=True):
     """What a filter says when yes or no is not all; it is true where the text is accepted.
 
-    `score` is what a score was compared with its threshold; `found` is in what kind of place the answer was found, empty
-    if the text shows none, and None if the filter looks for none; `failure` is why the text could not be judged, in a few
-    words that do not depend on the text. Filters fail closed: what could not be judged is not accepted, and a run
-    counts and reports it. Raises ValueError for a failure that is accepted.
+    `score` is what a score was compared with its threshold. `found` is the kind of place in which the answer was found,
+    empty if the text shows none, and None if the filter looks for none. `failure` is why the text could not be judged,
+    in a few words that do not depend on the text: filters fail closed, so that it is not accepted, and a run counts and
+    reports it. Raises ValueError for a failure that is accepted.
     """
 
     accepted: bool

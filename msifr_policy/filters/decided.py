@@ -44,7 +44,7 @@ def reader_of(final: FinalFilter, prompt: Prompt) -> DecidedReader | None:
 
 
 class AnswerEnd:
-    """Ends after the first complete answer that a text announces outside its thinking; see `msifr_policy.filters.markers`.
+    """Ends after the first complete answer that a text announces outside its thinking, as `markers` reads it.
 
     An announcement is looked at when the line in which it ends is over.
 

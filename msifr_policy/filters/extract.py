@@ -5,6 +5,7 @@ announcement that gives no answer hides no earlier one; one that the text breaks
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, Self, get_args
@@ -238,10 +239,9 @@ _RESULT = re.compile(
 
 
 def _said_otherwise(part: str) -> Answer | None:
-    """Return an answer that is said without a marker: "72 is the answer", or at the end "Result: 72", "So it is 72."."""
-    last = None
-    for last in _IS_THE_ANSWER.finditer(part):
-        pass
+    """Return an answer said without a marker: "72 is the answer", or at the end "Result: 72" or "So it is 72."."""
+    found = deque(_IS_THE_ANSWER.finditer(part), maxlen=1)
+    last = found[0] if found else None
     if last is not None:
         begin = max(0, last.start() - _BEFORE_REACH)
         said = _BEFORE.search(part[begin : last.start()])
@@ -298,7 +298,7 @@ _INSTEAD = re.compile(
 
 
 def _kept(part: str, answer: Answer) -> Answer | None:
-    """Return the answer, or what the rest of the text says instead; None if the text takes it back, and says nothing."""
+    """Return the answer, or what the rest of the text says instead; None if the text only takes it back."""
     taken_back = _RETRACTS.search(part, answer.end)
     if taken_back is None:
         return answer
@@ -324,9 +324,8 @@ _NUMBER: Final = r"[-+−]?[$€£¥]?(?:\d[\d,.]*\d|\d)(?:\s?/\s?\d+|%)?"
 
 
 def _last_match(part: str, pattern: str, place: str) -> Answer | None:
-    match = None
-    for match in _pattern(pattern).finditer(part):
-        pass
+    found = deque(_pattern(pattern).finditer(part), maxlen=1)
+    match = found[0] if found else None
     if match is None:
         return None
     group = 1 if match.re.groups else 0

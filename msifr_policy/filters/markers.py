@@ -19,6 +19,9 @@ import re2
 Place = Literal["box", "hash", "phrase", "json", "tag"]
 """The kinds of markers."""
 
+LONGEST_MARKER: Final = 200
+"""Characters of the longest marker, with what stands before it and is looked at."""
+
 REACH: Final = 2000
 """Characters after a marker within which its answer must end."""
 
@@ -62,15 +65,21 @@ _SHORT = r"a|ans|答"
 _KEYS = r"(?:final[ _-]?)?answer"
 _TAGS = r"(?:final[_-]?)?answer"
 
-_ADJECTIVE = r"(?: (?:final|finale|finală|correct|correcte|correcta|corretta|correta|is correct|key|choice|option|letter|number|value))?"
+_ADJECTIVE = (
+    r"(?: (?:final|finale|finală|correct|correcte|correcta|corretta|correta|is correct|key|choice|option|letter|number"
+    r"|value))?"
+)
 _OF = r"(?: (?:to|for|of|in|de|der|des|del|della|du|da) [^\n:.?!]{1,60}?)?"  # what it is the answer to
 _SIGN = r"[*_\"'}\s]{0,4}[:：=＝]| [—–-](?=\s)"
-_LINKS = "|".join(
-    rf"(?:{noun}){_ADJECTIVE}(?:{_SIGN}|{_OF}[*_\s]{{0,4}}(?:{verbs})(?!\w)|(?P<heading{i}>[*_ \t]{{0,8}}(?=\n)))"
-    if noun[0].isascii() or noun[0] in "éα"
-    else rf"(?:{noun}){_ADJECTIVE}(?:{_SIGN}|{_OF}[*_\s]{{0,4}}(?:{verbs})|(?P<heading{i}>[*_ \t]{{0,8}}(?=\n)))"
-    for i, (noun, verbs) in enumerate(_PHRASES)
-)
+
+
+def _phrase(noun: str, verbs: str, *, heading: str) -> str:
+    ends = r"(?!\w)" if noun[0] < "\u0500" else ""  # beyond, words are not set apart everywhere
+    link = rf"{_SIGN}|{_OF}[*_\s]{{0,4}}(?:{verbs}){ends}"
+    return rf"(?:{noun}){_ADJECTIVE}(?:{link}|(?P<{heading}>[*_ \t]{{0,8}}(?=\n)))"
+
+
+_LINKS = "|".join(_phrase(noun, verbs, heading=f"heading{i}") for i, (noun, verbs) in enumerate(_PHRASES))
 # What begins a marker, found fast; then the whole marker, read where one may begin.
 _options = re2.Options()
 _options.case_sensitive = False
@@ -85,6 +94,9 @@ _MARKER: Final = re.compile(
     rf"""|(?P<short>[ \t>*_#-]{{0,8}}(?:{_SHORT})[.]?[*_]{{0,3}} ?[:：])|(?P<phrase>{_LINKS})""",
     re.IGNORECASE,
 )
+
+
+_HEADINGS: Final = [name for name in _MARKER.groupindex if name.startswith("heading")]
 
 
 class Marker(NamedTuple):
@@ -113,16 +125,17 @@ def _named(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def markers(text: str) -> Iterator[Marker]:
-    """Yield the markers of `text` in order; linear in the text."""
+def markers(text: str, begin: int = 0) -> Iterator[Marker]:
+    """Yield the markers of `text` from there on, in order; linear in the text."""
     end = 0
-    for begins in _BEGINS.finditer(text):
+    for begins in _BEGINS.finditer(text, begin):
         start: int = begins.start()
         match = _MARKER.match(text, start) if start >= end else None
         if match is None:
             continue
         place = next(place for place in ("box", "hash", "tag", "json", "short", "phrase") if match[place] is not None)
-        if place == "phrase" and not _announces(text, start, heading=(match.lastgroup or "").startswith("heading")):
+        heading = any(match[name] is not None for name in _HEADINGS)
+        if place == "phrase" and not _announces(text, start, heading=heading):
             continue
         end = match.end()
         yield Marker("phrase" if place == "short" else place, start, end, match["name"] or "")  # type: ignore[arg-type]
@@ -130,8 +143,9 @@ def markers(text: str) -> Iterator[Marker]:
 
 # Before the noun: an answer that the text does not give as its own, or not as the last word.
 _NOT_OWN = re.compile(
-    r"(?:\b(?:if|whether|unless|suppose|assume|assuming|wrong|incorrect|previous|earlier|initial|first|old|student's|his|her|their"
-    r"|your|no|another|different|multiple[ -]choice|check (?:if|that|whether))(?:\s+(?:the|an?|final|correct|that|my|our))*\s+|\w|[-_./])\Z",
+    r"(?:\b(?:if|whether|unless|suppose|assume|assuming|wrong|incorrect|previous|earlier|initial|first|old|student's|his"
+    r"|her|their|your|no|another|different|multiple[ -]choice|check (?:if|that|whether))"
+    r"(?:\s+(?:the|an?|final|correct|that|my|our))*\s+|\w|[-_./])\Z",
     re.IGNORECASE,
 )
 _HEADS = re.compile(r"(?:^|\n)[\s#>*_-]*(?:(?:the|my|our|die|la)\s+)?(?:(?:final|correct)\s+)?\Z", re.IGNORECASE)
@@ -158,10 +172,12 @@ class Announced(NamedTuple):
     end: int
 
 
-def read(marker: Marker, text: str) -> Announced:
-    """Return what `marker` announces in `text`; see `Announced`."""
-    reach = text[marker.at : marker.at + REACH]
+def read(marker: Marker, text: str, most: int = REACH) -> Announced:
+    """Return what `marker` announces in `text`; an answer of more than `most` characters is none."""
+    reach = text[marker.at : marker.at + most + 1]
     announced = _READERS[marker.place](marker, reach)
+    if announced.end > most or (announced.state == "open" and len(reach) > most):
+        return Announced("none", "", marker.at + most)
     return announced._replace(end=marker.at + announced.end)
 
 
@@ -179,8 +195,8 @@ def _box(_: Marker, reach: str) -> Announced:
 
 
 def _open(reach: str) -> Announced:
-    """Return what is announced but not closed: the text breaks off, or it is too long to be an answer."""
-    return Announced("none" if len(reach) == REACH else "open", "", len(reach))
+    """Return what is announced but not closed."""
+    return Announced("open", "", len(reach))
 
 
 def _tag(marker: Marker, reach: str) -> Announced:
@@ -237,16 +253,23 @@ def _unescape(raw: str) -> str:
 
 _SKIP = re.compile(r"[\s*_:：=＝>}\"“]*+")
 _LEAD = re.compile(
-    r"(?:(?:therefore|thus|then|hence|so|simply|just|indeed|equal to|given by|as follows|the following|also|found to be|still)\b[\s,:：*_]*)*+",
+    r"(?:(?:therefore|thus|then|hence|so|simply|just|indeed|definitely|equal to|given by|as follows|the following|also"
+    r"|found to be|still)\b[\s,:：*_]*)*+",
     re.IGNORECASE,
 )
-# What is said of an answer without saying it; a heading of a section; its number.
+# What is said of an answer without saying it.
 _NO_ANSWER = re.compile(
-    r"(?:not|n['’]t|never|unlikely|in(?:side| the)?|within|as (?:given|stated|shown|above|before)|given|above|below|see|correct|right|wrong|incorrect|unclear|reasonable|consistent"
-    r"|unknown|supposed|expected|rounded|obtained|found|based|asked|to be|不|没有|错)\b"
-    r"|(?:explanation|solution|step|part|case|question|problem|example|conclusion|verification|note|check|summary|reasoning|analysis|given|calculat\w+"
-    r"|final answer|answer|approach|method|breakdown|overview|introduction|understanding)\b[^\n]*"
-    r"|\d{1,2}[.)]\s+(?:\*\*)?[A-Z][a-z]+\s",
+    r"(?:not|never|unlikely|no longer|neither)\b|不|没有|错"
+    r"|(?:in(?:side)? (?:the|a|my|your|this|that)|within|as (?:given|stated|shown|above|before)|given|above|below|see"
+    r"|correct|right|wrong|incorrect|unclear|reasonable|consistent|unknown|supposed|expected|rounded|obtained|found|based"
+    r"|asked|to be)\b(?!\s*[\d$\\])",
+    re.IGNORECASE,
+)
+# A heading of a section, perhaps with its number.
+_HEADING = re.compile(
+    r"(?:explanation|solution|step|part|case|question|problem|example|conclusion|verification|note|check|summary"
+    r"|reasoning|analysis|given|calculat\w+|final answer|answer|approach|method|breakdown|overview|introduction"
+    r"|understanding)\b|\d{1,2}[.)]\s+(?:\*\*)?[A-Z][a-z]+\s",
     re.IGNORECASE,
 )
 _HASH_END = re.compile(r"\n")
@@ -270,21 +293,22 @@ def _line(marker: Marker, reach: str) -> Announced:
             return Announced(*_within(inside), end + len(closes))
     stop = (_SENTENCE_END if marker.place == "phrase" else _HASH_END).search(reach, start)
     end = stop.start() if stop else len(reach)
-    if stop is None and len(reach) == REACH:
-        return Announced("none", "", len(reach))
     value = reach[start:end].strip().strip("*_").strip()
     asked = stop is not None and marker.place == "phrase" and stop.group("asked") is not None
     if stop is not None and stop[0] in _PERIODS:
         end = stop.end()
-    given = not asked and not _is_placeholder(value) and not _NO_ANSWER.match(value)
+    no_answer = _NO_ANSWER.match(value) or (marker.place == "hash" and _HEADING.match(value))
+    given = not asked and not no_answer and not _is_placeholder(value)
     return Announced("given" if given else "none", value, end)
 
 
 _READERS: Final = {"box": _box, "hash": _line, "phrase": _line, "json": _json, "tag": _tag}
 
+_NOTHING = r"(?:[\s.,:;_…·?$*-]|\\[,;! ])*+"
 _PLACEHOLDER = re.compile(
-    r"(?:\W|_)*|(?:\W|_)*(?:(?:your|the|my|insert|put|write|final|correct|numeric(?:al)?)\s+)*(?:answer|result|value|number|expression|letter)"
-    r"(?:\s+(?:here|goes here))?(?:\W|_)*|(?:\W|_)*\\(?:phantom|quad|ldots|dots|cdots|text\{\s*\}).*",
+    rf"{_NOTHING}(?:\W*(?:(?:your|the|my|insert|put|write|final|correct|numeric(?:al)?)\s+)*"
+    r"(?:answer|result|value|number|expression|letter)(?:\s+(?:here|goes here))?\W*"
+    r"|\\(?:phantom|q?quad|[lc]?dots|text\{\s*\}).*)?",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -47,8 +47,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     `finish`: how it ended by itself ("end", "length", "stop", "decided" or a server's word), "" if it did not.
     `reason`: the evidence that spoke most against a discarded attempt; for an unaccepted one "filter", or
     "length" if it never came to an end; for a failed one what failed. `found`: in what kind of place the final filter
-    found the answer of a finished one, "" if it shows none, None if it looks for none. `failures` counts validator failures by
-    `name: error type`. `seconds` is the wall time of the run, over all its sessions, when the attempt ended;
+    found the answer of a finished one, "" if it shows none, None if it looks for none. `failures` counts those of
+    validators by `name: error type`. `seconds` is the wall time of the run, over all its sessions, when the attempt ended;
     `cpu_seconds` is the processor time of the process that ran it: a server's is not in it.
     """
 
@@ -124,8 +124,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     `tokens` are those of the attempts; `tokens_beside` were spent besides: by probes, broken tries, attempts in flight
     at an interrupt, and by a server that went on for a moment after streams were closed.
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
-    accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for, by
-    the kind of place where it was found, "" if nowhere.
+    accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for,
+    by the kind of place where it was found, "" if nowhere.
     """
 
     attempts: int

@@ -111,14 +111,14 @@ class RunFiles:
     top_p={"type": click.FloatRange(0, 1, min_open=True), "help": "Sample from this much probability."},
     final_filter={
         "flag": "--filter",
-        "help": f"What makes an attempt acceptable: {FILTERS}. The first four compare with the prompt's gold: as numbers, "
-        "choices, letter by letter, by math-verify; json-schema validates by FILE or the prompt's schema; tests runs the program with the "
-        "prompt's tests; your own functions are called with prompt and text.",
+        "help": f"What makes an attempt acceptable: {FILTERS}. The first four compare with the prompt's gold: as "
+        "numbers, choices, letter by letter, by math-verify; json-schema validates by FILE or the prompt's schema; "
+        "tests runs the program with the prompt's tests; your own functions are called with prompt and text.",
     },
     answer={
         "metavar": "PLACE",
-        "help": f"Where these four find the answer: {PLACES}. By default auto: where the prompt asks for it, else where "
-        "the text announces it; for exact the whole text.",
+        "help": f"Where these four find the answer: {PLACES}. By default auto: where the prompt asks for it, else "
+        "where the text announces it; for exact the whole text.",
     },
     stop={
         "multiple": True,
