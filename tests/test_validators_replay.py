@@ -391,6 +391,73 @@ def test_how_texts_tell_plans(text: str, expected: tuple[float, ...]) -> None:
     assert BlocksPlan().start(PLAIN).feed(text).scores == expected
 
 
+TWO_TOWERS = (
+    "As initial conditions I have that, the red block is clear, the blue block is clear, the hand is empty, the red "
+    "block is on top of the green block, the green block is on the table and the blue block is on the table.\n"
+    "My goal is to have that the green block is on top of the blue block.\n"
+)
+CARRIED_OUT = [
+    "Unstack the red block from the green block, then put down the red block.\n"
+    "Pick up the green block, then stack the green block on the blue block.\n",
+    "(unstack red green) (put-down red) (pick-up green) (stack green blue)\n",
+    "unstack(red, green), putdown(red), pickup(green), stack(green, blue)\n",
+    "['unstack red green', 'put-down red', 'pick-up green', 'stack green blue']\n",
+    "Action 1: unstack(red,green)\nAction 2: put_down(red)\nAction 3: pick_up(green)\nAction 4: stack(green,blue)\n",
+    "1. UNSTACK RED FROM GREEN\n2. PUT DOWN RED\n3. PICK UP GREEN\n4. STACK GREEN ON BLUE\n",
+    "1. Unstack red from green 2. Put down red 3. Pick up green 4. Stack green on blue\n",
+    "unstack red from green -> put red down -> pick green up -> stack green on blue\n",
+    "First, unstack the red block from on top of the green block. Next, put it down on the table. "
+    "Then pick up the green block. Finally, stack it on top of the blue block.\n",
+    "1) Take the red block off the green block\n2) Place the red block on the table\n3) Grab the green block\n"
+    "4) Place the green block on top of the blue block\n",
+    "Remove red from green.\nPut red on the table.\nLift green from the table.\nPut green on blue.\n",
+    "unstack block red from block green\nput down block red\npick up block green\nstack block green on block blue\n",
+    "- Unstack the red block (it is clear) from the green block and put down the red block.\n"
+    "- Then, pick up the green block; stack it on the blue block.\n",
+    "| 1 | unstack | red | green |\n| 2 | put-down | red | |\n| 3 | pick-up | green |\n| 4 | stack | green | blue |\n",
+    "<think>\n1. pick up green\nNo, green is not clear.\n</think>\n"
+    "Unstack red from green\nPut down red\nPick up green\nStack green on blue\n",
+]
+
+
+@pytest.mark.parametrize("text", CARRIED_OUT)
+def test_plans_in_the_usual_wordings_are_read(text: str) -> None:
+    """Four steps reach the goal, and nothing is left unread: a fifth that is not possible breaks the plan."""
+    state = BlocksPlan(first_plan_counts=True).start(TWO_TOWERS)
+    evidence = state.feed(text)
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert (evidence.scores[0], evidence.scores[1], evidence.scores[3]) == (4, 0, 1)
+    assert state.feed("pick up green\n").verdict is Verdict.DEAD
+
+
+def test_blocks_may_be_moved_in_one_step() -> None:
+    text = "Move the red block from the green block to the table.\nMove green onto blue.\n"
+    assert BlocksPlan().start(TWO_TOWERS).feed(text).scores == (2, 0, 0, 1, 1)
+    assert BlocksPlan().start(TWO_TOWERS).feed("Move green onto blue.\n").scores == (1, 1, 1, 0, 0)
+    assert BlocksPlan().start(TWO_TOWERS).feed("unstack red\nmove red onto blue\n").scores == (2, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We start by unstacking red.\nput down red\n",
+        "The hand takes red from green.\nput down red\n",
+        "Clear green by moving red to the table.\npick up green\n",
+        "Unstack the upper block and put it down.\npick up green\n",
+        "Take away what is on green and lay it aside.\npick up green\n",
+        "With the arm we can do much. " + "x " * 250 + "unstack red\nput down red\n",
+    ],
+)
+def test_a_deed_that_was_not_read_is_not_held_against_the_next(text: str) -> None:
+    """Then it is not known how things stand, until the plan begins again."""
+    evidence = BlocksPlan(first_plan_counts=True).start(TWO_TOWERS).feed(text)
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert evidence.scores[1:3] == (0, 0)
+    assert math.isnan(evidence.scores[3])
+    again = text + "Plan:\npick up green\n"
+    assert BlocksPlan(first_plan_counts=True).start(TWO_TOWERS).feed(again).verdict is Verdict.DEAD
+
+
 def test_the_first_plan_may_be_the_only_one() -> None:
     text = "pick up orange\n[PLAN]\nunstack blue\n"
     assert BlocksPlan().start(PLAIN).feed(text).verdict is Verdict.UNKNOWN

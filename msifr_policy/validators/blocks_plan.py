@@ -9,21 +9,26 @@ The world is blocks on a table and a hand that holds at most one. Two dialects s
 | put the block on the table | it is in the hand | put down | succumb |
 | put the block on another | it is in the hand, the other is clear | stack | overcome |
 
-A block is *clear* if it is not in the hand and nothing stands on it. A step is a line that begins, marks of lists
-and emphasis aside, with such words and a block of the problem. A step that is not possible *breaks* the plan; it
+A block is *clear* if it is not in the hand and nothing stands on it. A step begins a line, marks of lists and emphasis
+aside, or follows another one in it, with such words and a block of the problem; usual other words ("place red on the
+table", "take red off blue", "move red onto blue") stand for these. A step that is not possible *breaks* the plan; it
 is left out and the rest goes on. A step told twice in a row is one.
+
+What else is said of such deeds may have been a step. It changes nothing as long as the steps that follow are possible;
+from one that is not, where things stand is not known, and the plan is not called broken.
 
 Texts list a plan more than once. One begins again at a step numbered 1 or the first after a heading, unless that
 step is possible where the plan stands but not at the beginning; and at a step that is not possible once the goal
 is reached.
 """
 
+import math
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
-from msifr_policy.validators.readers.lines import cut_lines
+from msifr_policy.validators.readers.lines import LIMIT, cut_lines
 
 MOST_BLOCKS = 64
 """A problem with more blocks is none that is replayed: each step costs time in proportion to them."""
@@ -33,14 +38,16 @@ class BlocksPlan(Rule, frozen=True):
     """Replays plans for blocks-world problems.
 
     The verdict is UNKNOWN, since a text may list a better plan; with `first_plan_counts` it is DEAD from the first
-    broken plan on, for tasks that allow one plan.
+    broken plan on that is not told in thought, for tasks that allow one plan.
     """
 
     name = "blocks_plan"
+    version = "2"
     columns = ("steps", "broken", "broken_plans", "reached", "reached_ever")
     """`steps`: steps of the current plan; `broken`: 1 if one of them was not possible, else 0; `broken_plans`: plans
-    so far of which that holds; `reached`: 1 if the current plan is not broken and its goal holds now, else 0;
-    `reached_ever`: 1 if that was so after any step so far, else 0. All NaN if the prompt states no such problem.
+    so far of which that holds; `reached`: 1 if the current plan is not broken and its goal holds now, else 0, NaN if
+    it is not known how things stand; `reached_ever`: 1 if that was so after any step so far, else 0. All NaN if
+    the prompt states no such problem.
     """
     first_plan_counts: bool = False
 
@@ -61,17 +68,20 @@ class World(NamedTuple):
 
 
 class _BlocksProblem(NamedTuple):
-    """The world at first, and what must stand on what in the end."""
+    """The world at first, what must stand on what in the end, and whether it is told in mystery words."""
 
     world: World
     goal: tuple[tuple[str, str], ...]
+    mystery: bool
 
 
 class _PlanStep(NamedTuple):
-    """A deed in plain words, the block it moves and the other block it names, if any; `first` if numbered 1."""
+    """A deed in plain words, the block it moves, None for the one in the hand, and the other block it names, if any, or
+    the table; `first` if numbered 1.
+    """
 
-    deed: str
-    block: str
+    deed: Literal["pick", "unstack", "put", "stack", "move"]
+    block: str | None
     other: str | None
     first: bool
 
@@ -98,7 +108,7 @@ def _problem(prompt: str) -> _BlocksProblem | None:
         and len(set(standing)) == len(standing)  # and bears at most one
         and {*standing, *(block for pair in goal for block in pair)} <= below.keys()
     )
-    return _BlocksProblem(World(below), goal) if goal and possible else None
+    return _BlocksProblem(World(below), goal, " craves " in prompt[start:]) if goal and possible else None
 
 
 def _on(text: str) -> tuple[tuple[str, str], ...]:
@@ -106,19 +116,42 @@ def _on(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(((a + b).lower(), (c + d).lower()) for a, b, c, d in _ON.findall(text))
 
 
-_PLAIN_WORDS = {"attack": "pick", "feast": "unstack", "succumb": "put", "overcome": "stack"}
-_STEP = re.compile(
+_FLAGS = re.VERBOSE | re.IGNORECASE | re.ASCII
+_PLAIN_DEED = re.compile(
     r"""
-    [\W_]{0,16}+
-    (?: (?: step | action ) \b [\W_]{0,6}+ )?
-    (?: ([0-9]{1,3}) [\W_]{1,8}+ )?
-    (pick (?=[ -]?up\b) | put (?=[ -]?down\b) | unstack\b | stack\b | attack\b | feast\b | succumb\b | overcome\b )
+    \b (?: (pick (?:[ _-]?up\b | (?=[ ][\w ]{1,30}[ ]up\b)) | grab\b | lift\b)
+    | (unstack\b | remove\b | take\b)
+    | (put (?:[ _-]?down\b | \b) | place\b | set\b | lay\b | drop\b | lower\b | stack\b)
+    | (move\b) )
+    """,
+    _FLAGS,
+)
+"""Groups: takes a block, takes it off another, puts it down or on another, moves it."""
+_MYSTERY_DEED = re.compile(r"\b (?: (attack) | (feast) | (succumb | overcome) | (?!) () ) \b", _FLAGS)
+_PLAIN_TALK = re.compile(
+    r"""
+    \b (?: (?: pick | grab | lift | unstack | stack | put | drop | lower | set | lay ) (?: p?(?:ing|ed|s) )?
+    | (?: remov | tak | plac | mov ) (?: e[ds]? | en | ing ) ) (?![a-z])
+    """,
+    _FLAGS,
+)
+_MYSTERY_TALK = re.compile(r"\b (?: attack | feast | succumb | overcom )", _FLAGS)
+_STACKS = frozenset({"stack", "overcome"})
+_LEAD = re.compile(
+    r"""
+    [\W_]{0,16}+ (?: (?: step | action | move(?=\W{0,3}[0-9]) ) \b [\W_]{0,6}+ )?
+    (?: ([0-9]{1,3}) (?![0-9]) [\W_]{0,8}+ )?
+    (?: (?: step | action | first(?:ly)? | then | next | now | finally | last(?:ly)? | and | so | after[ ]that
+        | second(?:ly)? | third(?:ly)? ) \b [\W_]{0,8}+ ){0,3}+
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
+_ARGUMENTS = frozenset({
+    "the", "block", "object", "from", "on", "top", "of", "onto", "to", "off", "table", "down", "up", "it", "a",
+})  # fmt: skip
 _WORD = re.compile(r"\w+")
 _ASIDE = re.compile(r" \([^()]*\)")
-_DENIED = frozenset({"not", "cannot", "impossible", "invalid"})
+_DENIED = frozenset({"not", "cannot", "impossible", "invalid", "can", "t", "if", "unable"})
 _HEADINGS = frozenset({"plan", "steps", "actions", "sequence", "solution", "summary"})
 _EMPHASIS = " \t\r*_"
 
@@ -132,49 +165,131 @@ def _is_heading(line: str) -> bool:
     return not words.isdisjoint(_HEADINGS) and "end" not in words
 
 
-def _step(line: str, blocks: Mapping[str, str]) -> _PlanStep | None:
-    """Return the step that `line` is, if it is one."""
-    match = _STEP.match(line)
-    if match is None:
-        return None
-    words = _WORD.findall(_ASIDE.sub("", line[match.end() :]).lower())
-    named = [word for word in words if word in blocks]
+class _PlanLine(NamedTuple):
+    """The steps of a line, and whether it says more of deeds."""
+
+    steps: tuple[_PlanStep, ...] = ()
+    more: bool = False
+
+
+def _read_line(line: str, problem: _BlocksProblem) -> _PlanLine:
+    """Return what a line says of the blocks."""
+    blocks = problem.world.below
+    deed_words, talk = (_MYSTERY_DEED, _MYSTERY_TALK) if problem.mystery else (_PLAIN_DEED, _PLAIN_TALK)
+    if talk.search(line) is None:
+        return _PlanLine(more=len(line) >= LIMIT)
+    steps: list[_PlanStep] = []
+    at, more = 0, len(line) >= LIMIT
+    deeds = list(deed_words.finditer(line))
+    for deed, end in zip(deeds, [*(later.start() for later in deeds), len(line)][1:], strict=True):
+        lead = _LEAD.match(line, at)
+        if lead is None or lead.end() != deed.start():
+            break
+        first = lead[1] is not None and int(lead[1]) == 1
+        arguments, at = _arguments(line, deed.end(), end, blocks)
+        step = _step(deed, arguments, first, blocks)
+        if step is None:
+            more = True
+            break
+        steps.append(step)
+    rest = _WORD.findall(line[at:].lower())
     # "Stack a on b is not possible" talks of a step and takes none.
-    if not named or not _DENIED.isdisjoint(words):
+    if steps and not _DENIED.isdisjoint(rest):
+        steps.pop()
+    talks = talk.search(_ASIDE.sub("", line[at:])) is not None and _DENIED.isdisjoint(rest)
+    return _PlanLine(tuple(steps), more or talks)
+
+
+def _arguments(line: str, start: int, end: int, blocks: Mapping[str, str]) -> tuple[list[str], int]:
+    """Return the words that belong to a deed, asides left out, and where they end."""
+    words: list[str] = []
+    aside = 0
+    at = start
+    for match in _PIECE.finditer(line, start, end):
+        piece = match[0].lower()
+        if piece == "(" and words:
+            aside += 1
+        elif piece == ")":
+            aside = max(0, aside - 1)
+        elif piece in ".;:→":
+            break
+        elif not aside and piece != "(":
+            if piece not in blocks and piece not in _ARGUMENTS:
+                break
+            words.append(piece)
+        at = match.end()
+    return words, at
+
+
+_PIECE = re.compile(r"\w+|[().;:→]")
+
+
+def _step(deed: re.Match[str], words: list[str], first: bool, blocks: Mapping[str, str]) -> _PlanStep | None:
+    """Return the step that these words tell, None if they tell none."""
+    takes, takes_off, puts, _ = deed.groups()
+    named = [word for word in words if word in blocks]
+    block = None if "it" in words and (not named or words.index("it") < words.index(named[0])) else named[:1]
+    if block == []:
         return None
-    deed = match[2].lower()
-    deed = _PLAIN_WORDS.get(deed, deed)
-    other = named[1] if len(named) > 1 else None
-    if deed == "stack" and other is None and "table" in words:
-        deed = "put"
-    return _PlanStep(deed, named[0], other, match[1] is not None and int(match[1]) == 1)
+    other = next(iter(named[1:] if block else named), None)
+    moved = block[0] if block else None
+    if takes:
+        informal = other is not None and takes.lower() in ("grab", "lift")
+        return _PlanStep("unstack" if informal else "pick", moved, other, first)
+    if takes_off:
+        onto_table = other is None and "table" in words and deed[0].lower() != "unstack"
+        return _PlanStep("pick" if onto_table else "unstack", moved, other, first)
+    if puts:
+        stacks = other is not None or (puts.lower() in _STACKS and "table" not in words)
+        return _PlanStep("stack" if stacks else "put", moved, other, first)
+    return _PlanStep("move", moved, named[-1] if len(named) > 1 and "table" not in words else _TABLE, first)
 
 
 def _after(world: World, step: _PlanStep) -> World | None:
     """Return the world after a step, None if it is not possible."""
     below, hand = world
     deed, block, other, _ = step
-    if deed in ("put", "stack"):
-        onto = _TABLE if deed == "put" else other
-        free = onto == _TABLE or world.clear(onto)
-        return World({**below, block: onto}) if hand == block and onto is not None and free else None
-    under = below.get(block)
-    right = under == _TABLE if deed == "pick" else under != _TABLE and other in (None, under)
-    if hand is not None or not right or not world.clear(block):
+    if block is None:
+        block = hand
+    if block is None:
         return None
-    return World({b: u for b, u in below.items() if b != block}, block)
+    if deed == "move":
+        taken = world if hand == block else _taken(world, block, below.get(block))
+        return taken and _put(taken, block, other)
+    if deed in ("put", "stack"):
+        return _put(world, block, _TABLE if deed == "put" else other)
+    under = below.get(block)
+    return _taken(world, block, _TABLE if deed == "pick" else under if other is None and under else other)
+
+
+def _taken(world: World, block: str, under: str | None) -> World | None:
+    """Return the world with a block in the hand that stood on another, or on the table; None if it cannot be taken."""
+    if world.hand is not None or not world.clear(block) or world.below[block] != under:
+        return None
+    return World({b: u for b, u in world.below.items() if b != block}, block)
+
+
+def _put(world: World, block: str, onto: str | None) -> World | None:
+    """Return the world with the block in the hand put down; None if that is not possible."""
+    free = onto is not None and (onto == _TABLE or world.clear(onto))
+    return World({**world.below, block: onto}) if world.hand == block and onto is not None and free else None
 
 
 class _Plan(NamedTuple):
-    """How far a plan has come: its world, its steps, whether one of them was not possible, and the last of them."""
+    """How far a plan has come: its world, its steps, whether one of them was not possible, the last of them, whether
+    more was said of deeds, and whether its world is known.
+    """
 
     world: World
     steps: int = 0
     broken: bool = False
     last: _PlanStep | None = None
+    more: bool = False
+    known: bool = True
 
     def solves(self, problem: _BlocksProblem) -> bool:
-        return not self.broken and all(self.world.below.get(block) == other for block, other in problem.goal)
+        holds = all(self.world.below.get(block) == other for block, other in problem.goal)
+        return holds and self.known and not self.broken
 
 
 class _BlocksPlanState(TextState):
@@ -183,35 +298,52 @@ class _BlocksPlanState(TextState):
         self._problem = problem
         self._line = ""
         self._heading = False  # since the last step
+        self._thinks = False
         self._plan = _Plan(problem.world)
         self._broken_plans = 0
+        self._broken_answers = 0  # of these, not in thought
         self._reached_ever = False
 
     def _read(self, text: str) -> Evidence:
-        problem = self._problem
         lines, self._line = cut_lines(self._line, text)
         for line in lines:
-            if step := _step(line, problem.world.below):
-                self._plan = self._carry_out(self._plan, step)
-                self._reached_ever |= self._plan.solves(problem)
-                self._heading = False
-            elif _is_heading(line):
-                self._heading = True
-        _, steps, broken, _ = self._plan
-        reached = self._plan.solves(problem)
-        dead = self._rule.first_plan_counts and self._broken_plans > 0
+            self._take(line)
+        _, steps, broken, *_, known = self._plan
+        reached = self._plan.solves(self._problem) if known or broken else math.nan
+        dead = self._rule.first_plan_counts and self._broken_answers > 0
         return evidence(steps, broken, self._broken_plans, reached, self._reached_ever, dead=dead)
+
+    def _take(self, line: str) -> None:
+        problem = self._problem
+        if "think" in line and (mark := _THOUGHT.search(line)):
+            self._thinks = not mark[1]
+            self._plan = _Plan(problem.world)
+        said = _read_line(line, problem)
+        for step in said.steps:
+            self._plan = self._carry_out(self._plan, step)
+            self._reached_ever |= self._plan.solves(problem)
+            self._heading = False
+        if said.more:
+            self._plan = self._plan._replace(more=True)
+        if not said.steps and _is_heading(line):
+            self._heading = True
 
     def _carry_out(self, plan: _Plan, step: _PlanStep) -> _Plan:
         begins = self._heading or step.first
         if plan.last is not None and step[:3] == plan.last[:3] and not begins:
             return plan
-        world = _after(plan.world, step)
+        world = _after(plan.world, step) if plan.known else None
         if begins or (world is None and plan.solves(self._problem)):
             anew = _after(self._problem.world, step)
             if anew is not None or world is None:
                 plan, world = _Plan(self._problem.world), anew
-        if world is None:
-            self._broken_plans += not plan.broken
-            return _Plan(plan.world, plan.steps + 1, broken=True, last=step)
-        return _Plan(world, plan.steps + 1, plan.broken, step)
+        if world is not None:
+            return plan._replace(world=world, steps=plan.steps + 1, last=step)
+        if plan.more or not plan.known:
+            return plan._replace(steps=plan.steps + 1, last=step, known=False)
+        self._broken_plans += not plan.broken
+        self._broken_answers += not plan.broken and not self._thinks
+        return plan._replace(steps=plan.steps + 1, broken=True, last=step)
+
+
+_THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
