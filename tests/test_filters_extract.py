@@ -268,7 +268,7 @@ PIECES = (
         "\\[",
     ),
 )
-TEXTS = st.lists(st.sampled_from(PIECES), max_size=24).map("".join) | st.text(max_size=80)
+TEXTS = st.lists(st.sampled_from((*PIECES, "\ud800")), max_size=24).map("".join) | st.text(max_size=80)
 WHERES = ("auto", "box", "hash", "phrase", "json:answer", "tag:answer", "last", "whole", "regex:4(2)")
 
 

@@ -17,7 +17,7 @@ from typing import Final, Protocol, cast
 from msifr_policy.filters.base import FinalFilter, Prompt
 from msifr_policy.filters.json_end import JsonEnd
 from msifr_policy.filters.markers import REACH, Marker, read
-from msifr_policy.filters.thinking import MARK
+from msifr_policy.filters.thinking import marks
 
 
 class DecidedReader(Protocol):
@@ -91,7 +91,7 @@ class AnswerEnd:
 
     def _take(self, line: str, start: int) -> int | None:
         """Take a whole line that begins there; empty if it is too long to be read."""
-        *_, last = None, *MARK.finditer(line)
+        *_, last = None, *marks(line)
         if last is not None:
             self._thinking = last["open"] is not None
             start, line, self._lines = start + last.end(), line[last.end() :], ""

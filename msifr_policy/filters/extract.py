@@ -18,6 +18,7 @@ from msifr_policy.filters.base import Prompt
 from msifr_policy.filters.decided import AnswerEnd, DecidedReader
 from msifr_policy.filters.json_end import JsonEnd
 from msifr_policy.filters.markers import REACH, Marker, markers, members, read, tags
+from msifr_policy.filters.searching import as_utf8
 from msifr_policy.filters.thinking import answer_start
 
 Where = Literal["auto", "box", "hash", "phrase", "json", "tag", "regex", "last", "whole"]
@@ -324,7 +325,7 @@ _NUMBER: Final = r"[-+−]?[$€£¥]?(?:\d[\d,.]*\d|\d)(?:\s?/\s?\d+|%)?"
 
 
 def _last_match(part: str, pattern: str, place: str) -> Answer | None:
-    found = deque(_pattern(pattern).finditer(part), maxlen=1)
+    found = deque(_pattern(pattern).finditer(as_utf8(part)), maxlen=1)
     match = found[0] if found else None
     if match is None:
         return None

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
-import re2
+from msifr_policy.filters.searching import as_utf8, whatever_case
 
 Place = Literal["box", "hash", "phrase", "json", "tag"]
 """The kinds of markers."""
@@ -81,12 +81,9 @@ def _phrase(noun: str, verbs: str, *, heading: str) -> str:
 
 _LINKS = "|".join(_phrase(noun, verbs, heading=f"heading{i}") for i, (noun, verbs) in enumerate(_PHRASES))
 # What begins a marker, found fast; then the whole marker, read where one may begin.
-_options = re2.Options()
-_options.case_sensitive = False
-_BEGINS = re2.compile(
+_BEGINS = whatever_case(
     r"\\(?:boxed|fbox|framebox)|####|<(?:final[_-]?)?answer|[\"'](?:final[ _-]?)?answer[\"']"
-    rf"|(?m:^)[ \t>*_#-]{{0,8}}(?:{_SHORT})[.]?[*_]{{0,3}} ?[:：]|" + "|".join(noun for noun, _ in _PHRASES),
-    _options,
+    rf"|(?m:^)[ \t>*_#-]{{0,8}}(?:{_SHORT})[.]?[*_]{{0,3}} ?[:：]|" + "|".join(noun for noun, _ in _PHRASES)
 )
 _MARKER: Final = re.compile(
     rf"""(?P<box>\\(?:boxed|fbox|framebox)\s{{0,8}}\{{)|(?P<hash>####(?!#))"""
@@ -128,13 +125,13 @@ def _named(pattern: str) -> re.Pattern[str]:
 def markers(text: str, begin: int = 0) -> Iterator[Marker]:
     """Yield the markers of `text` from there on, in order; linear in the text."""
     end = 0
-    for begins in _BEGINS.finditer(text, begin):
+    for begins in _BEGINS.finditer(as_utf8(text), begin):
         start: int = begins.start()
         match = _MARKER.match(text, start) if start >= end else None
         if match is None:
             continue
         place = next(place for place in ("box", "hash", "tag", "json", "short", "phrase") if match[place] is not None)
-        heading = any(match[name] is not None for name in _HEADINGS)
+        heading = text.startswith("\n", match.end()) and any(match[name] is not None for name in _HEADINGS)
         if place == "phrase" and not _announces(text, start, heading=heading):
             continue
         end = match.end()

@@ -6,7 +6,10 @@ prompt, so a closing one alone counts too. Marks in quotation marks or backticks
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
+
+from msifr_policy.filters.searching import as_utf8, whatever_case
 
 _NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think", "scratchpad")
 _OPENING = (*(f"<{name}>" for name in _NAMES), "[think]", "◁think▷", "<|begin_of_thought|>", "<|channel|>analysis")
@@ -26,8 +29,18 @@ MARK: Final = re.compile(
 )
 """A mark that opens thinking, or closes it."""
 
+_MAY_BE_MARK = whatever_case("|".join(map(re.escape, MARKS)))
+
 LONGEST_MARK: Final = 32
 """Characters of the longest mark, with one on either side of it."""
+
+
+def marks(text: str) -> Iterator[re.Match[str]]:
+    """Yield the marks in `text`, as `MARK` matches them, in order: many times faster than by `MARK` alone."""
+    for may_be in _MAY_BE_MARK.finditer(as_utf8(text)):
+        mark = MARK.match(text, may_be.start())
+        if mark is not None:
+            yield mark
 
 
 def answer_start(text: str) -> int | None:
@@ -36,7 +49,7 @@ def answer_start(text: str) -> int | None:
     None if the text breaks off while thinking. Without marks the whole text is the answer part. Linear in the text.
     """
     start, thinking = 0, False
-    for mark in MARK.finditer(text):
+    for mark in marks(text):
         thinking = mark["open"] is not None
         if not thinking:
             start = mark.end()

@@ -12,7 +12,7 @@ from typing import Final, get_args
 from msifr_policy.filters.choices import choice_of
 from msifr_policy.filters.markers import LONGEST_MARKER, Announced, Place, markers, read
 from msifr_policy.filters.number import parse_number
-from msifr_policy.filters.thinking import LONGEST_MARK, MARK
+from msifr_policy.filters.thinking import LONGEST_MARK, marks
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
 LIMIT: Final = 200
@@ -147,7 +147,7 @@ class _AnswerMarkerState(TextState):
         tail, start = self._mark_tail, self._end
         joined = tail + text
         at = 0
-        for mark in MARK.finditer(joined):
+        for mark in marks(joined):
             # A mark is known by the character after it.
             if mark.end() < len(joined) and mark.end() >= len(tail):
                 self._thinking = mark["open"] is not None
