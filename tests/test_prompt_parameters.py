@@ -70,9 +70,9 @@ def test_one_set_of_validators_reads_prompts_with_different_parameters():
 
 
 def test_what_a_prompt_does_not_give_stays_as_it_is():
-    rule = JsonSchemaPrefix(SCHEMA, place="anywhere")
+    rule = JsonSchemaPrefix(SCHEMA, place="object")
     given = for_prompt(rule, {"json_schema": {"schema": {"type": "array"}}, "length": {"cap": 3}})
-    assert given == JsonSchemaPrefix({"type": "array"}, place="anywhere")
+    assert given == JsonSchemaPrefix({"type": "array"}, place="object")
     assert for_prompt(Length(), {"json_schema": {"schema": {}}}) == Length()
     for nothing in (NO_PARAMETERS, {}, {"length": {}}, {ANY: {}}, {ANY: {"schema": {}}}):
         length = Length()

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from msifr_policy.filters.json_syntax import MAX_DEPTH
 from msifr_policy.testing.validators import state_size
 from msifr_policy.validators import Evidence, JsonText, Verdict
-from msifr_policy.validators.json_text import MAX_DEPTH
 
 WHOLE = JsonText(place="whole")
 ENDS = [
@@ -118,38 +118,45 @@ def test_valid_documents_live(value: object, ascii_only: bool, indent: int | Non
     text = json.dumps([value], ensure_ascii=ascii_only, indent=indent)
     state = WHOLE.start("")
     seen = [state.feed(text[i : i + size]) for i in range(0, len(text), size)]
-    assert {evidence.verdict for evidence in seen} == {Verdict.ALIVE}
+    # What may still be the mark [THINK] is no document yet.
+    assert {evidence.verdict for evidence in seen[text[:size] == "[" :]} == {Verdict.ALIVE}
     assert seen[-1].scores[0] == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "state", "depth"),
+    ("text", "state", "depth", "verdict"),
     [
-        ("The answer is {x}. [1] says so.", 0, math.nan),
-        ("\\frac{1}{2}", 0, math.nan),
-        ("{x + y}", 0, math.nan),
-        ("[1] is a reference", 0, math.nan),
-        ('{"a"', 1, 1),
-        ('\n {\n  "a": [{', 1, 3),
-        ('[{"a"', 1, 2),
-        ('["a"', 1, 1),
-        ('{"a": 1}', 2, math.nan),
-        ('{"a": 1} and more', 2, math.nan),
-        ('{"a" 1', -1, math.nan),
-        ('Here it is:\n```json\n{"a": [1, 2', 1, 2),
-        ("```json\n[1, 2]\n```", 2, math.nan),
-        ('```json\n{"a": 1\n```', -1, math.nan),
-        ('```python\n{"a" 1', 0, math.nan),
-        ('prose {"a" 1', 0, math.nan),
+        ("The answer is {x}. [1] says so.", 0, math.nan, Verdict.UNKNOWN),
+        ("\\frac{1}{2}", 0, math.nan, Verdict.UNKNOWN),
+        ("{x + y}", 0, math.nan, Verdict.UNKNOWN),
+        ("[1] is a reference", 0, math.nan, Verdict.UNKNOWN),
+        ('{"a"', 1, 1, Verdict.ALIVE),
+        ('\n {\n  "a": [{', 1, 3, Verdict.ALIVE),
+        ('[{"a"', 1, 2, Verdict.ALIVE),
+        ('["a"', 1, 1, Verdict.ALIVE),
+        ('{"a": 1}', 2, math.nan, Verdict.ALIVE),
+        ('{"a": 1} and more', 2, math.nan, Verdict.ALIVE),
+        ('{"a" 1', -1, math.nan, Verdict.DEAD),
+        ('{"a": 1,}', -1, math.nan, Verdict.DEAD),
+        ('<think>{x}, "y".</think>\n{"a" 1', -1, math.nan, Verdict.DEAD),
+        ('Here it is:\n```json\n{"a": [1, 2', 1, 2, Verdict.ALIVE),
+        ("```json\n[1, 2]\n```", 2, math.nan, Verdict.ALIVE),
+        ('```\n{"a": 1}\n```', 2, math.nan, Verdict.ALIVE),
+        ('```json\n{"a": 1\n```', -1, math.nan, Verdict.UNKNOWN),  # a later block may replace it
+        ('<think>\n```json\n{"a": ...}\n```\n</think>\n```json\n{"a": 1}\n```\n', 2, math.nan, Verdict.ALIVE),
+        ('```json\n{"a": ...}\n```\nRather:\n```json\n{"a": 1', 1, 1, Verdict.ALIVE),
+        ('<think>\n```json\n{"a": 1}\n```\nSo', 0, math.nan, Verdict.UNKNOWN),
+        ('No mark opens it.\n```json\n{"a": 1}\n```\n</think>\nSo', 0, math.nan, Verdict.UNKNOWN),
+        ('```python\n{"a" 1', 0, math.nan, Verdict.UNKNOWN),
+        ('prose {"a" 1', 0, math.nan, Verdict.UNKNOWN),
     ],
 )
-def test_where_json_begins(text: str, state: int, depth: float) -> None:
+def test_where_json_begins(text: str, state: int, depth: float, verdict: Verdict) -> None:
     """Prose has no JSON, however many braces it has."""
     for evidence in (JsonText().start("").feed(text), bytewise(JsonText(), text)):
         assert evidence.scores[0] == state
         assert evidence.scores[1] == pytest.approx(depth, nan_ok=True)
-        expected = {0: Verdict.UNKNOWN, -1: Verdict.DEAD}.get(state, Verdict.ALIVE)
-        assert evidence.verdict is expected
+        assert evidence.verdict is verdict
 
 
 def bytewise(rule: JsonText, text: str) -> Evidence:
@@ -159,20 +166,39 @@ def bytewise(rule: JsonText, text: str) -> Evidence:
     return state.feed("")
 
 
-def test_anywhere_and_whole() -> None:
-    anywhere = JsonText(place="anywhere")
-    assert anywhere.start("").feed('so {x} is { "a" 1').verdict is Verdict.DEAD
-    assert anywhere.start("").feed('so {x} is { "a": 1').verdict is Verdict.ALIVE
-    assert WHOLE.start("").feed("so").verdict is Verdict.DEAD
-    assert WHOLE.start("").feed('{"a": 1}\n \t').verdict is Verdict.ALIVE
-    assert WHOLE.start("").feed('{"a": 1}.').verdict is Verdict.DEAD
+def test_a_text_that_is_one_document_is_judged_to_its_end() -> None:
+    for dead in ("so", '{"a": 1}.', '{"a": 1} {"a": 1}', "<thing>", "3 apples", '</think>{"a" 1', "<think></think>so"):
+        assert WHOLE.start("").feed(dead).verdict is Verdict.DEAD
+    for alive in ('{"a": 1}\n \t', "<thin", "<think>so", '<think>{"a" 1', "[THI", '</think>\n{"a": 1', "3", ' {"a"'):
+        assert WHOLE.start("").feed(alive).verdict is not Verdict.DEAD
+        assert bytewise(WHOLE, alive) == WHOLE.start("").feed(alive)
     assert JsonText().start("").feed('{"a": 1} so').scores[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ('so {x} is { "a" 1', (-1, 0, 1)),
+        ('so {x} is { "a": 1', (1, 0, 0)),
+        ('{"a": 1,} no: {"a": 1}.', (2, 1, 1)),
+        ('{"a" 1 {"a" 1 {"a" 1', (-1, 0, 3)),
+        ('{"a": 1} then {} and {b}', (2, 16, 0)),  # neither is a document
+        ('{"a" 1 </think>\n', (0, 0, 0)),
+        ('<think>{"a": 1}', (0, 0, 0)),
+    ],
+)
+def test_documents_among_prose(text: str, scores: tuple[int, int, int]) -> None:
+    rule = JsonText(place="object")
+    for evidence in (rule.start("").feed(text), bytewise(rule, text)):
+        state, _, since, broken = evidence.scores
+        assert (state, since, broken) == scores
+        assert evidence.verdict is (Verdict.ALIVE if state > 0 else Verdict.UNKNOWN)
 
 
 def test_deep_nesting_is_left_alone() -> None:
     """What parsers refuse for its depth alone is not called broken; what was broken before, is."""
     assert WHOLE.start("").feed("[" * MAX_DEPTH).verdict is Verdict.ALIVE
-    for evidence in (WHOLE.start("").feed("[" * (MAX_DEPTH + 1)), bytewise(WHOLE, "[" * 1000)):
+    for evidence in (WHOLE.start("").feed("[" * (MAX_DEPTH + 1)), bytewise(WHOLE, "[" * 2000)):
         assert evidence.verdict is Verdict.UNKNOWN
         assert math.isnan(evidence.scores[0])
     assert WHOLE.start("").feed("{" + "[" * 1000).verdict is Verdict.DEAD
@@ -190,6 +216,7 @@ def test_little_is_kept_of_a_long_document() -> None:
     for unit in ("a", "9", " ", "1, ", '"x", ', "\\u00e9", "{}, "):
         state = WHOLE.start("")
         state.feed('["' if unit in ("a", "\\u00e9") else "[")
+        state.feed(unit)
         small = state_size(state)
         for _ in range(50):
             assert state.feed(unit * 100).verdict is Verdict.ALIVE
