@@ -38,7 +38,11 @@ def digits_value(text: str) -> Fraction | None:
     parts = _SEPARATOR.split(text)
     groups, marks = parts[::2], [_SAME.get(mark, mark) for mark in parts[1::2]]
     decimals = ""
-    if marks and _last_is_decimal(groups, marks):
+    point = next((place for place, mark in enumerate(marks) if mark in ".,"), len(marks))
+    if set(marks[point + 1 :]) == {" "} and all(len(group) == 3 for group in groups[point + 1 :]):
+        decimals = "".join(groups[point + 1 :])  # 3.141 592
+        groups, marks = groups[: point + 1], marks[:point]
+    elif marks and _last_is_decimal(groups, marks):
         decimals = groups.pop()
         marks.pop()
     if marks and not _grouped(groups, marks):

@@ -32,6 +32,7 @@ from msifr_policy.filters.number_words import (
     GLUED_SCALES,
     JOINS,
     LEAD,
+    LINKS,
     OPERATIONS,
     REFUSALS,
     UNIT_LETTERS,
@@ -91,12 +92,20 @@ def same_number(gold: str, answer: str, *, sentence: bool = False) -> bool:
     wanted, shown = read_number(gold), read_number(answer, sentence=sentence)
     if wanted is None or shown is None:
         return False
-    if wanted.value in (shown.value, shown.exact):
-        return True
-    if wanted.percent != shown.percent:
-        plain, percent = (shown, wanted) if wanted.percent else (wanted, shown)
-        return plain.value * 100 == percent.value
-    return False
+    return wanted.value in (shown.value, shown.exact) or _same(wanted, shown)
+
+
+def _same(one: Number, other: Number) -> bool:
+    """Say whether two numbers have the same value; of percentages, that is a hundredth of what is shown."""
+    return one.value / (100 if one.percent else 1) == other.value / (100 if other.percent else 1)
+
+
+def _rounds(exact: Fraction, shown: Fraction, decimals: int | None) -> bool:
+    """Say whether a decimal with these decimals is an exact value, that needs more of them, up to its last digit."""
+    if decimals is None:
+        return False
+    places = Fraction(10) ** decimals
+    return (exact * places).denominator != 1 and abs(exact - shown) * places < 1
 
 
 _ENDS = frozenset((".", "line"))
@@ -104,6 +113,7 @@ _RELATIONS = frozenset(("=", "about", "other", "arrow"))
 _PARTS = frozenset((",", ":", "?", ".", "line", "dash"))
 """Marks that part one equation from what precedes it."""
 _MOST_WORDS = 24  # of a number in words
+_MOST_LINKS = 6  # words between two numbers of an expression
 _MOST_SCALED_BITS = 70_000
 _OPERATORS = frozenset(("+", "-", "–", "*", "/", "^", "!", "_"))
 
@@ -124,6 +134,7 @@ class _Statement:
         self._rounded = False  # whether the last relation is an approximate one
         self._unit = ""  # the word after the number
         self._claim_end = 0
+        self._decimals: int | None = None  # of the last number, if it is a decimal or whole number as it stands
         self._joined = False  # whether another statement may have begun after the number
         self._free = False  # whether words before the number may make it one of several of a sentence
 
@@ -189,9 +200,10 @@ class _Statement:
         if self._begins_expression():
             self._check_before(start)
             value = self._expression.evaluate(self._position)
+            self._decimals = _decimals(self._tokens[self._position : self._expression.position])
             self._position = self._expression.position
         elif (spelled := words_value(self._words())) is not None and self._counts(spelled[0]):
-            value = spelled[0]
+            value, self._decimals = spelled[0], None
             self._position += spelled[1]
         else:
             self._position = start
@@ -250,6 +262,8 @@ class _Statement:
             raise Refused
         if before.kind in _OPERATORS and not (before.kind == "_" and start == 1):
             raise Refused
+        if token.kind == "(" and before.kind == "word" and not token.spaced:
+            raise Refused  # abs(-5)
         if token.kind in ("+", "-", "–"):
             if before.kind in ("number", ")", "}", "%", "ordinal"):
                 raise Refused
@@ -315,22 +329,27 @@ class _Statement:
 
     def _rounded_from(self, value: Fraction) -> Fraction | None:
         """Return the exact value that stood before an approximate relation, if `value` is its rounding."""
-        if not self._rounded or self._side is None:
-            return None
-        shown = self._tokens[self._position - 1].text
-        decimals = len(shown.partition(".")[2]) if shown[:1].isdigit() or shown[:1] == "." else 0
-        return self._side.value if abs(self._side.value - value) * 10**decimals <= 1 else None
+        side = self._side if self._rounded else None
+        return side.value if side is not None and _rounds(side.value, value, self._decimals) else None
 
     def _claimed(self, number: Number) -> None:
         """Take note of a number; refuse it beside a different one."""
         unit = "" if leaves(self._word()) or self._word() in JOINS else self._word()
         if self._claim is None:
             self._claim, self._unit = number, unit
-        elif (self._claim.value, self._claim.percent) != (number.value, number.percent):
+        elif not self._restates(number):
             raise Refused
         elif not self._free and self._unit and unit and unit != self._unit:
             raise Refused  # 5 feet 5 inches
         self._claim_end = self._position
+
+    def _restates(self, number: Number) -> bool:
+        """Say whether a later number is the one read: its value, its percentage, or a decimal that it rounds to."""
+        claim = self._claim
+        if claim is None or _same(claim, number):
+            return claim is not None
+        rounded = claim.percent == number.percent and _rounds(claim.value, number.value, self._decimals)
+        return rounded and self._decimals != 0
 
     # Words and marks.
 
@@ -357,16 +376,24 @@ class _Statement:
                 raise Refused
             self._free = self._free or word not in LEAD
             return True
-        if word in ARITHMETIC or word in ("out", "up"):
-            linked = self._word() in ("by", "of", "to")
-            if self._begins_expression() or (linked and begins_operand(self._token(1))):
-                raise Refused
+        if self._links(word):
+            raise Refused
         if word in ("is", "are", "was", "were") and self._word() in REFUSALS:
             raise Refused
         if word.endswith("n't") or word == "cannot":
             raise Refused
         self._joined = self._joined or word in JOINS
-        return self._free or self._joined or not leaves(word)
+        remark = leaves(word) or (word == "rather" and self._word() == "than")
+        return self._free or self._joined or not remark
+
+    def _links(self, word: str) -> bool:
+        """Say whether words from this one on make an expression with a number: `times 3`, `to the power of 3`."""
+        arithmetic, ahead = word in ARITHMETIC, 0
+        while word in LINKS and self._word(ahead) in LINKS and ahead < _MOST_LINKS:
+            arithmetic = arithmetic or self._word(ahead) in ARITHMETIC
+            ahead += 1
+        signed = self._kind(ahead) in ("+", "-") and begins_operand(self._token(ahead + 1))
+        return arithmetic and (begins_operand(self._token(ahead)) or signed)
 
     def _pass_variable(self, token: Token) -> bool:
         if self._claim is not None:
@@ -398,8 +425,8 @@ class _Statement:
             value = self._expression.evaluate(start)
         except Refused:
             return False
-        claim = self._claim
-        return claim is not None and self._expression.position == end and value != claim.value
+        self._decimals = _decimals(self._tokens[start:end])
+        return self._expression.position == end and not self._restates(Number(value))
 
     def _pass_operator(self, token: Token) -> bool:
         before = self._tokens[self._position - 2] if self._position > 1 else None
@@ -477,6 +504,13 @@ def _unwrapped(tokens: list[Token]) -> list[Token]:
         return tokens[label + 2 :]
     wrapped = label and _closings(tokens)[0] == len(tokens) - 1
     return tokens[1:-1] if wrapped and any(token.kind in _RELATIONS for token in tokens) else tokens
+
+
+def _decimals(tokens: Sequence[Token]) -> int | None:
+    """Return the decimals of a number that these tokens are, its sign aside; None if they are an expression."""
+    number = tokens[-1]
+    alone = number.kind == "number" and all(token.kind in ("+", "-", "–") for token in tokens[:-1])
+    return len(number.text.partition(".")[2]) if alone else None
 
 
 def _counts(tokens: Sequence[Token], kind: str) -> list[int]:

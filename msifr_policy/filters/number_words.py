@@ -32,8 +32,16 @@ OPERATIONS: Final = frozenset(
 )
 """Words that, with `of` behind them, make an expression of the number that follows: `the square root of 16`."""
 
-ARITHMETIC: Final = frozenset(words("times plus minus over divided multiplied to by of through modulo mod remainder"))
+ARITHMETIC: Final = frozenset(
+    words(
+        "times plus minus over divided multiplied to by of than power through modulo mod remainder choose added "
+        "subtracted raised increased decreased reduced"
+    )
+)
 """Words between two numbers that make an expression of both: `5 times 3`, `3 of 5`, `3 to 5`."""
+
+LINKS: Final = ARITHMETIC | frozenset(words("the from out up more less fewer greater root square cube"))
+"""Words that stand in such an expression: `2 to the power of 3`, `5 less than 8`."""
 
 LEAVES: Final = frozenset(
     words(
