@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters import JsonSchema, Judgement, Prompt
-from msifr_policy.filters.blocks import last_block
 from msifr_policy.filters.json_schema import Find
 
 pytest.importorskip("jsonschema")
@@ -62,21 +61,98 @@ def filters() -> Iterator[dict[Find, JsonSchema]]:
         ("whole", '{"answer": 1e999}', False),
         ("whole", '{"answer": Infinity}', False),
         ("whole", '{"answer": ' + "9" * 5000 + "}", False),
+        ("whole", '{"answer": 1e-999}', False),
+        ("whole", '{"answer": 3, "why": "\\ud800"}', False),
+        ("whole", '{"answer": 3, "why": "\\ud83c\\udf78"}', True),
         ("fence", 'So:\n```json\n{"answer": 3}\n```\nDone.', True),
         ("fence", '```json\n{"answer": "x"}\n```\n```json\n{"answer": 3}\n```', True),
         ("fence", '```json\n{"answer": 3}\n```\n```json\n{"answer": "x"}\n```', False),  # the last counts
         ("fence", '```json\n{"answer": 3}\n```\n```python\nprint(3)\n```', True),  # of its kind
         ("fence", '```json\n{"answer": 3}\n', False),
-        ("fence", '```\n{"answer": 3}\n```', False),
         ("fence", '{"answer": 3}', False),
         ("object", 'Here it is: {"answer": 3}. Is {it} well?', True),
-        ("object", 'Here {it} is: {"answer": 3}', False),
         ("object", '[{"answer": 3}]', True),
         ("object", "none", False),
     ],
 )
 def test_what_is_accepted(filters: dict[Find, JsonSchema], find: Find, text: str, accepted: bool) -> None:
     assert filters[find](PROMPT, text) is accepted
+
+
+GOOD, DRAFT = '{"answer": 3}', '{"answer": "?"}'
+
+
+@pytest.mark.parametrize(
+    ("find", "text", "accepted"),
+    [
+        # Thinking holds no document, and a text cut off while thinking has none.
+        ("whole", f"<think>{DRAFT}</think>\n{GOOD}", True),
+        ("whole", f"<think>{GOOD}</think>\n{DRAFT}", False),
+        ("whole", f"<think>The set {{a, b}}.</think>\n\n{GOOD}\n", True),
+        ("whole", f"</think>\n{GOOD}", True),
+        ("whole", f"[THINK]so[/THINK]{GOOD}", True),
+        ("whole", f"<|channel|>analysis<|message|>so<|channel|>final<|message|>{GOOD}", True),
+        ("whole", f"<think>{GOOD}", False),
+        ("whole", f"Let me see.</think>{GOOD}", False),  # a text that begins so is none from its first letter on
+        ("whole", '{"answer": 3, "why": "a </think> b"}', True),
+        ("whole", '{"answer": 3, "why": "<think>"}', True),
+        ("object", f'<think>The set {{a, b}}, maybe {{"draft": 1}}.</think>\n{GOOD}', True),
+        ("object", f"Maybe {DRAFT}.</think>{GOOD}", True),  # the prompt opened the thinking
+        ("object", f"<think>{GOOD}</think> None.", False),
+        ("object", f"<think>{GOOD}", False),
+        ("object", f"{GOOD}\n<think>Or", False),
+        ("fence", f"<think>\n```json\n{DRAFT}\n```\n</think>\n```json\n{GOOD}\n```", True),
+        ("fence", f"<think>\n```json\n{DRAFT}\n</think>\n```json\n{GOOD}\n```", True),  # not even closed
+        ("fence", f"<think>\n```json\n{GOOD}\n```\n</think>\nNone.", False),
+        # The last document counts, what is no JSON hides none.
+        ("object", f"{DRAFT} No, wait: {GOOD}", True),
+        ("object", f"{GOOD} No, wait: {DRAFT}", False),
+        ("object", f"Here {{it}} is: {GOOD}", True),
+        ("object", f"{GOOD} and {{it}} and {{ and", True),
+        ("object", f'{{"answer": 3,}} Rather {GOOD}', True),
+        ("object", f'{{"answer": ..., "why": ...}} as in {GOOD}', True),
+        ("object", f'{{"answer\n{GOOD}', True),
+        ("object", f"{{{{{GOOD}}}}}", True),  # as templates write it
+        ("object", f"{GOOD} Use {{}} for nothing.", True),
+        ("object", f"{{}} is nothing, {GOOD} is", True),
+        ("object", f'{GOOD}\n```python\nshow({{"x": 1}})\n```', True),
+        ("object", f'```bash\ncurl -d \'{{"x": 1}}\'\n```\n{GOOD}', True),
+        ("object", f"```javascript\n{GOOD}\n```", True),  # no other
+        ("object", f"```json\n{GOOD}\n```", True),
+        ("object", '{"answer": 3} {"answer": 3, "answer": 4}', False),  # doubtful, but the last
+        ("object", f'[{DRAFT}, {GOOD}]', True),
+        ("fence", f"```json\n{DRAFT}\n```\nNo:\n```json\n{GOOD}\n```", True),
+        ("fence", f"```json\n{GOOD}\n```\n```json\n{{\n```", False),
+        ("fence", f"```json\n{GOOD}\n```\n```\n3\n```\n```\n{{a, b}}\n```\n```text\n{{}}\n```", True),
+        ("fence", f"```json\n{GOOD}\n```\n```json5\n{{a: 1}}\n```", True),
+        ("fence", f"```\n{GOOD}\n```", True),
+        ("fence", f"```JSON\n{GOOD}```", True),
+        ("fence", f"~~~json\n{GOOD}\n~~~", True),
+        ("fence", f"```python\n{GOOD}\n```", False),
+    ],
+)
+def test_which_document_counts(filters: dict[Find, JsonSchema], find: Find, text: str, accepted: bool) -> None:
+    assert filters[find](PROMPT, text) is accepted
+
+
+def test_arrays_are_found_for_a_schema_of_arrays() -> None:
+    with JsonSchema({"type": "array", "items": {"type": "integer"}}, find="object") as accept:
+        for text in ("So: [1, 2].", "[x] and [1, 2]", '["a"], rather [1]', "[1] and []"):
+            assert accept(PROMPT, text) is True
+        for text in ('[1], rather ["a"]', "none", '{"a": 1}'):
+            assert accept(PROMPT, text) is False
+
+
+UNITS = ("{", "[", '{"', '{"a":', "{}", '{"a":1}', '"', "`", "```\n", "```json\n{}\n```\n", "<think>", "</think>{", "\\", " ")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("find", get_args(Find))
+def test_finding_a_document_takes_linear_time(find: Find, unit: str) -> None:
+    started = time.process_time()
+    for bracket in "{[":
+        find_document(unit * (300_000 // len(unit)), find, bracket)
+    assert time.process_time() - started < 20  # a quadratic search would take hours
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 5000])
@@ -170,10 +246,7 @@ def test_nothing_is_fetched_from_the_network() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
         with JsonSchema({"$ref": f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"}) as accept:
-            verdict = accept(PROMPT, "{}")
-            assert isinstance(verdict, Judgement)
-            assert "Referencing" in verdict.failure
-        with pytest.raises(TimeoutError):
+XX        with pytest.raises(TimeoutError):
             server.accept()
 
 
@@ -219,37 +292,3 @@ def test_options_are_checked_and_named() -> None:
     ]  # fmt: skip
     assert len({one.name for one in variants}) == len(variants)
     assert JsonSchema(SCHEMA).name == JsonSchema(dict(SCHEMA)).name
-
-
-@pytest.mark.parametrize(
-    ("text", "block"),
-    [
-        ("```py\na\n```", "a\n"),
-        ("```py\na\n```\n```py\nb\n```", "b\n"),
-        ("```py\na\n```\n```sh\nb\n```", "a\n"),
-        ("```py\na\n```\n```py\nb\n", "a\n"),
-        ("````py\n```\na\n```\n````", "```\na\n```\n"),
-        ("  ```PY  \n  a\n  ```", "  a\n"),
-        ("```py\n```", ""),
-        ("```py a\nb\n```", None),
-        ("say ```py\na\n```", None),
-        ("```py```\na\n```", None),
-        ("``py\na\n``", None),
-        ("", None),
-    ],
-)
-def test_fenced_blocks(text: str, block: str | None) -> None:
-    assert last_block(text, frozenset({"py"})) == block
-
-
-@given(st.text(alphabet="`py\n a", max_size=60))
-def test_a_block_stands_in_the_text(text: str) -> None:
-    block = last_block(text, frozenset({"py"}))
-    assert block is None or block in text
-
-
-@pytest.mark.parametrize("unit", ["`", "```\n", "```py\n", "`\n", "```py\na\n```\n", "\n", "{"])
-def test_finding_a_block_takes_linear_time(unit: str) -> None:
-    started = time.process_time()
-    last_block(unit * (2_000_000 // len(unit)), frozenset({"py"}))
-    assert time.process_time() - started < 5

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from msifr_policy.filters.blocks import last_block
+from msifr_policy.filters.blocks import Block, blocks
+from msifr_policy.filters.programs import is_python
+from msifr_policy.filters.thinking import after_thinking
 from msifr_policy.testing import check_validator
 from msifr_policy.testing.validators import check_chunking, check_memory
 from msifr_policy.validators import Program, Verdict, program
@@ -24,6 +26,7 @@ FRAGMENTS = (
     "class reverse", "reverse = lambda text: text\n", "reverse == 3\n", "helper: int = 3\n", "    return text[::-1]\n",
     "  def inner():\n", "def helper(x):\n    return x\n", "Here is the function.\n", "\n", "\n\n", " ", "def ",
     "print(reverse('a'))\n", "x" * 450, "def " + "y" * 450 + "(\n", "\r\n", "\ud800",
+    "~~~py\n", "~~~\n", "<think>\n", "</think>\n", "</think>", "```<|im_end|>\n", "> ```py\n", "> def reverse(x): 1\n",
 )  # fmt: skip
 TEXTS = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=4)), max_size=25).map("".join)
 
@@ -55,7 +58,7 @@ NAN = math.nan
         ("```python\ndef reverse(text):\n    return text[::-1]\n```", (0, 0, 1)),
         (
             "```python\ndef reverse(text):\n    return text[::-1]\n```\nExample:\n```python\nreverse('a')\n```\n",
-            (0, 1, 2),
+            (0, 0, 2),
         ),
         ("```python\ndef helper(x):\n", (1, NAN, 0)),
         ("```python\ndef helper(x):\n    return x\n\nasync def reverse(text):\n", (0, NAN, 0)),
@@ -63,7 +66,13 @@ NAN = math.nan
         ("```python\nreverse = lambda text: text[::-1]\n```\n", (0, 0, 1)),
         ("```python\nreverse: Any = str.upper\n```\n", (0, 0, 1)),
         ("```python\nreverse == 3\n```\n", (NAN, 1, 1)),
-        ("```\ndef reverse(text):\n```\n", (0, NAN, 0)),
+        ("```\ndef reverse(text):\n```\n", (0, 0, 1)),
+        ("```\n'dlrow'\n```\n", (NAN, NAN, 0)),
+        ("~~~python\ndef reverse(text):\n~~~<|im_end|>", (0, 0, 1)),
+        ("<think>\n```python\ndef reverse(text):\n```\n", (NAN, NAN, 0)),
+        ("<think>\n```python\ndef reverse(text):\n</think>\nSo:\n", (NAN, NAN, 0)),
+        ("```python\ndef other(text):\n```\n</think>```python\ndef reverse(text):\n```", (0, 0, 1)),
+        ("1. So:\n   ```python\n   def reverse(text):\n   ```\n", (0, 0, 1)),
         ("```javascript\ndef other(text):\n```\n", (1, NAN, 0)),
         ("````py\ndef reverse(text):\n```\n````\n", (0, 0, 1)),
         ("define this\ndef\n", (NAN, NAN, 0)),
@@ -124,24 +133,33 @@ def test_chunking_does_not_matter(text: str, seed: int) -> None:
     check_chunking(Program(), text, prompt=ASKED, seed=seed)
 
 
-def blocks_are_the_filters(text: str) -> bool:
-    """Say whether the last closed block, as the final filter finds it, defines the name as the rule says."""
-    _, without, blocks = scores(text)
-    block = last_block(text, frozenset({"python", "py", "python3"}))
-    if block is None or not blocks:
-        return block is None and not blocks and math.isnan(without)
+def defines(block: Block) -> set[str] | None:
+    """Names that a block defines, by Python's own reader; None if it is no program."""
     try:
-        body = ast.parse(block).body
+        body = ast.parse(block.content).body
     except (SyntaxError, ValueError):
-        return True  # no program at all, so nothing to compare
+        return None
     targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
     targets += [node.target for node in body if isinstance(node, ast.AnnAssign) and node.value]
     names = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
-    names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return bool(without) == ("reverse" not in names)
+    return names | {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-LINES = [f for f in FRAGMENTS if f.endswith("\n") and f != "\r\n"]
+def blocks_are_the_filters(text: str) -> bool:
+    """Say whether the blocks in which the final filter looks define the name as the rule says."""
+    _, without, count = scores(text)
+    found = [block for block in blocks(after_thinking(text) or "") if block.closed]
+    said = [block for block in found if is_python(block.language)]
+    bare = [block for block in found if block.language == "" and "def " in block.content]
+    defined = list(map(defines, said + bare))
+    if None in defined:
+        return len(said) <= count  # what is no program cannot be compared
+    return len(defined) == count and (
+        not count or bool(without) == all("reverse" not in names for names in defined if names is not None)
+    )
+
+
+LINES = [f for f in FRAGMENTS if f.endswith("\n") and f != "\r\n" and "=" not in f and "class" not in f]
 LINES += ["def helper(x): return x\n", "def reverse(x): 1\n"]
 
 
@@ -157,7 +175,7 @@ def test_comparing_blocks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = Random(0)  # noqa: S311 (not for secrets)
     texts = ["".join(draw.choices(LINES, k=12)) for _ in range(2000)]
     assert all(map(blocks_are_the_filters, texts))
-    monkeypatch.setattr(program, "_LANGUAGES", frozenset({"python", "py", "python3", "text"}))
+    monkeypatch.setattr(program, "is_python", lambda _: True)
     assert not all(map(blocks_are_the_filters, texts))
 
 

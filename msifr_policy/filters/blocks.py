@@ -6,7 +6,7 @@ one is the block's language. The closing fence is at least as long, of the same 
 much indentation as its opening fence has. Beyond CommonMark, as texts of models need it:
 
 * an opening fence may be indented as far as it likes, and a closing one less than what it closes; one that is four or
-  more columns deeper closes nothing, since it stands in a docstring;
+  more columns deeper closes nothing, since it stands in a docstring; what begins without indentation keeps its own;
 * special tokens and tags (`<|im_end|>`, `</s>`, `</answer>`, `[DONE]`) may stand before an opening and after a closing
   fence;
 * a closing fence may stand at the end of the last line of what it closes, unless that is a comment or opens a string;
@@ -21,7 +21,7 @@ the first 400 and the last 200 say what it is.
 import re
 from collections.abc import Iterator
 from itertools import chain
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from msifr_policy.filters.thinking import LONGEST_MARK, MARK
 
@@ -95,12 +95,6 @@ def blocks(text: str) -> list[Block]:
             found.append(Block(opened.fence.language, content, opened.start, part.end, part.kind == "closes"))
             opened = None
     return found
-
-
-def last_block(text: str, languages: frozenset[str]) -> str | None:
-    """Return the content of the last closed block fenced as one of `languages` (lower case), or None."""
-    found = [block.content for block in blocks(text) if block.closed and block.language in languages]
-    return found[-1] if found else None
 
 
 class BlockReader:
@@ -206,31 +200,6 @@ class BlockReader:
             yield Part("closes", outside, last, "", fence)
 
 
-class BlockEnd:
-    """Ends with the fence that closes the first block fenced as one of `languages` (lower case), thinking aside.
-
-    A filter that reads the last closed block would read a later one; here the first is the answer. Where a prompt
-    opens thinking, unseen in the text, a block may stand in the thinking all the same.
-    """
-
-    exact: Final = False
-
-    def __init__(self, languages: frozenset[str]) -> None:
-        self._languages = languages
-        self._reader = BlockReader()
-        self._end: int | None = None
-
-    def feed(self, text: str) -> int | None:
-        """See `DecidedReader`."""
-        if self._end is None:
-            for part in self._reader.feed(text):
-                closes = part.kind == "closes" and part.fence and part.fence.language in self._languages
-                if closes and not self._reader.thinking:
-                    self._end = part.end
-                    break
-        return self._end
-
-
 def _offset(line: str, at: int, start: int, end: int) -> int:
     """Return where in the text the character `at` of a line stands that reaches from `start` to `end`."""
     return start + at if at <= _HEAD else end - (len(line) - at)
@@ -281,8 +250,9 @@ def _closing(line: str, fence: Fence) -> tuple[int, int] | None:
     if not before:
         return span if _columns(line[: span[0]]) <= _limit(fence.indent) else None
     code = before.lstrip()
-    says_so = fence.character * 3 in before or code.startswith(("#", "//")) or code.endswith(('"""', "'''"))
-    return None if says_so else span
+    if fence.character * 3 in before or code.startswith(("#", "//")) or code.endswith(('"""', "'''")):
+        return None
+    return None if _LEAD.fullmatch(before + " ") else span
 
 
 def _last_run(line: str, character: str) -> tuple[int, int] | None:
@@ -309,8 +279,10 @@ def _free(content: str, fence: Fence) -> str:
     """Return the content of a block without what its fence's indentation and quotation put before each line."""
     if not (fence.indent or fence.quotes):
         return content
-    lines = ((_unquoted(line, fence.quotes) or "", ending) for line, ending in _LINE.findall(content))
-    return "".join(_without_indent(line, fence.indent) + ending for line, ending in lines)
+    lines = [(_unquoted(line, fence.quotes) or "", ending) for line, ending in _LINE.findall(content)]
+    first = next((line for line, _ in lines if line.strip()), "")
+    indent = fence.indent * first.startswith((" ", "\t"))
+    return "".join(_without_indent(line, indent) + ending for line, ending in lines)
 
 
 def _unquoted(line: str, quotes: int) -> str | None:
