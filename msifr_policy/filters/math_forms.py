@@ -196,7 +196,7 @@ def _items(text: str, *, bracketed: bool = False) -> list[str]:
 
 
 _GROUP = re.compile(r"\d{3}(?![\d,]*\d{4})(?!\d)")
-_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})*\Z")
+_GROUPED = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})*\Z")
 
 
 def _item(text: str, depth: int) -> Form:
@@ -382,7 +382,7 @@ _NUMBER = re.compile(
     r"""(?P<sign>[-+]?)\s*(?P<money>\\\$|[€£¥₹])?\s*(?P<inner>-?)
     (?: (?P<whole>\d{1,3}(?:[,\ ]\d{3})+|\d+)?
         \s* (?:\\frac\{\s*(?P<minus>-?)\s*(?P<over>\d+)\s*\}\{\s*(?P<under>-?\d+)\s*\})
-      | (?P<digits>\d{1,3}(?:,\d{3})+|\d+|(?=\.\d)) (?P<decimals>\.\d*)?
+      | (?P<digits>[1-9]\d{0,2}(?:,\d{3})+|\d+|(?=\.\d)) (?P<decimals>\.\d*)?
         (?:\\overline\{(?P<again>\d{1,50})\}|\\dot\{(?P<again_1>\d)\})?
         (?: \s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\{\s*(?P<power>[-+]?\d{1,3})\s*\} | [eE](?P<exponent>[-+]?\d{1,3}) )?
       | 10\^\{\s*(?P<ten>[-+]?\d{1,3})\s*\}
@@ -477,8 +477,9 @@ def _percent(text: str, depth: int) -> Form | None:
 
 _MEASURE = re.compile(
     r"\\text\{|\\degree|\\pmod|\\bmod|\\(?:mod)(?![A-Za-z])|(?<=[\d}!)\]] )[A-Za-zµ]+|(?<=\d)m(?=\^\{[23]\})"
-    r"|(?<=\d)[A-Za-zµ]{2,}(?![A-Za-z(])|[米厘千公克元小分秒个岁人]|\\\$|[€£¥₹]"
+    r"|(?<=\d)[A-Za-zµ]{2,}(?![A-Za-z(])|(?<=[\d} ])[\u4e00-\u9fff]|\\\$|[€£¥₹]"
 )
+_ANGULAR = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _UNITLIKE = re.compile(r"(?:\\\$|[€£¥₹]|\\text\{[^{}]*\}|\^\{?-?\d\}?|\\degree|\\cdot|[^\W\d_]|[/\s*.²³()'-])+")
 _MINUTES = re.compile(r"\\degree\s*(\d{1,2}(?:\.\d+)?)\s*'(?:\s*(\d{1,2}(?:\.\d+)?)\s*'')?\s*")
 
@@ -502,6 +503,8 @@ def _measured(text: str, depth: int) -> Form | None:
             continue
         words = _WITHOUT_TEXT.sub(r" \1 ", rest)
         known = unit(words)
+        if "degree" in dict(known.dimensions if known else ()) and _ANGULAR.search(value):
+            continue
         form = _item(value, depth - 1)
         if isinstance(form, Words) or (
             isinstance(form, Formula) and known is None and not found[0].startswith("\\text")
@@ -514,7 +517,7 @@ def _measured(text: str, depth: int) -> Form | None:
 
 
 def _bare(text: str) -> str:
-    return re.sub(r"\\?[a-z]{3,4}(?=\{)|\\bmod|\\mod|[\s{}()]", "", text)
+    return re.sub(r"\\[pb]?mod(?![A-Za-z])|[\s{}()]", "", text)
 
 
 def _balanced(text: str) -> bool:

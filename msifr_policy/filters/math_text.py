@@ -55,7 +55,7 @@ _WORDS = frozenset(words("text mbox hbox textrm textbf textit textsf texttt text
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\^\s*o(?![A-Za-z])")
 _PRIME = re.compile(r"\^\s*\{\s*((?:\\prime\s*)+)\}|\^\s*\\prime(?![A-Za-z])|(?<=[A-Za-z)}])('+)(?![A-Za-z])")
-_SLASHED = re.compile(r"(?<![\d.}_^A-Za-z)/])(\d{1,99})\s*/\s*(\d{1,99})(?![\d.!^/]|\s*/)")
+_SLASHED = re.compile(r"(?<![\d.}_^A-Za-z)/])(\d{1,99})\s*/\s*(\d{1,99})(?!\d|\.\d|[!^]|\s*/)")
 _SCRIPT = re.compile(r"([\^_])\s*([-+]?(?:\d+|[A-Za-z]|\\(?!frac|sqrt|degree|prime)[A-Za-z]+))")
 _TRAILING: Final = " .,;:"
 
