@@ -76,7 +76,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "8B": LLAMA | {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
 }
 TINY = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
-TINY |= {"num_key_value_heads": 2, "max_position_embeddings": 512}
+TINY |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.2}
 TINY_SHAPES = {
     "1B": TINY | {"num_hidden_layers": 1, "tie_word_embeddings": True},
     "8B": TINY | {"num_hidden_layers": 2},
