@@ -269,6 +269,7 @@ NONE = [
     "5 or 6",
     "5, or rather 6",
     "5, so 6 remain",
+    "5 apples and for Mary 3",
     "5 or 5.1",
     "5 (6)",
     "1/3 (0.35)",

@@ -101,11 +101,8 @@ def _same(one: Number, other: Number) -> bool:
 
 
 def _rounds(exact: Fraction, shown: Fraction, decimals: int | None) -> bool:
-    """Say whether a decimal with these decimals is an exact value, that needs more of them, up to its last digit."""
-    if decimals is None:
-        return False
-    places = Fraction(10) ** decimals
-    return (exact * places).denominator != 1 and abs(exact - shown) * places < 1
+    """Say whether a number with these decimals is an exact value up to its last digit."""
+    return decimals is not None and abs(exact - shown) * Fraction(10) ** decimals < 1
 
 
 _ENDS = frozenset((".", "line"))
