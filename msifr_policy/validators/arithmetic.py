@@ -121,7 +121,8 @@ class _ArithmeticState(TextState):
 
     def _judge(self, text: str) -> list[JudgedEquation]:
         false = []
-        for equation in judge(text, self._systems):
+        lead = self._trail[-1].text if self._trail and self._trail[-1].mark == ":" else ""
+        for equation in judge(text, self._systems, lead):
             if equation.truth is Truth.HOLDS:
                 self._held += 1
             elif equation.truth is Truth.SKIPPED:

@@ -9,7 +9,7 @@ are read only where an equation is false, so their number costs nothing elsewher
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ _WRONG = (
     r"[✗✘❌]",
     r"\b(?:falsch|stimmt nicht|gilt nicht|nicht richtig|nicht wahr|fehler|irrtum)\b",
     r"\b(?:faux|fausse|inexact|erreur|incorrecte|n'est pas)\b",
-    r"\b(?:falso|falsa|incorrect[oa]|err[oó]ne[oa]|equivocad[oa]|no es (?:cierto|verdad|correcto)|un error)\b",
+    r"\b(?:falso|falsa|incorrect[oa]|err[oó]ne[oa]|equivocad[oa]|no es (?:cierto|verdad|correcto)|un error\b)",
     r"\b(?:sbagliat[oa]|scorrett[oa]|un errore|non è (?:vero|corretto|giusto))",
     r"\b(?:errad[oa]|incorret[oa]|um erro|não é (?:verdade|certo|correto))",
     r"\b(?:fout|onjuist|niet (?:waar|juist|correct|gelijk))\b",
@@ -67,7 +67,7 @@ _WORDS = PatternSets(
             r"|computed|made)\b)",
             r"\b(?:sagt|sagte|schreibt|schrieb|behauptet|behauptete|meint|glaubt|denkt)\b",
             r"\b(?:dit que|prétend|écrit|croit|pense que|affirme)",
-            r"\b(?:dice que|dijo que|escribió|escribe|cree que|afirma|piensa que)\b",
+            r"\b(?:dice que|dijo que|escribi(?:ó|eron)|escriben? |cree que|afirma|piensa que)",
             r"\b(?:dice che|ha scritto|scrive|crede che|sostiene|pensa che)\b",
             r"\b(?:diz que|disse que|escreveu|acha que|afirma que)\b",
             r"\b(?:zegt|schreef|schrijft|beweert|denkt|twierdzi|mówi|napisał)",
@@ -77,8 +77,8 @@ _WORDS = PatternSets(
         "supposed": (
             r"\b(?:if|whether|suppos(?:e|ing)|assum(?:e|ing|es)|imagine|pretend|what if|unless|as though|hypothetical(?:ly)?"
             r"|a world|say that|let's say|let us say)\b",
-            r"\b(?:wenn|falls|angenommen|ob)\b",
-            r"\b(?:si|sí|supposons|supongamos|supón|supondo|suponha|supponiamo|se|als|stel|jeśli|gdyby|załóżmy)\b",
+            r"\b(?:wenn|angenommen|ob es|supposons|supongamos|supón|supondo|suponha|supponiamo|stel dat|jeśli|gdyby|załóżmy)\b",
+            r"\b(?:si|se|als|ob) (?:[0-9]|on|le|la|les|el|los|las|un|il|lo|o|a|we|het|de|das|fuera|fosse|tenemos|abbiamo)\b",
             r"(?:если|допустим|предположим|пусть)",
             r"(?:如果|假如|假设|假設|もし|仮に)",
         ),
@@ -128,7 +128,7 @@ _LEFT = re.compile(r"[^A-Za-z=,;:\"]{3,80}$")
 _RIGHT = re.compile(r"=[^A-Za-z=,;:\"]{1,80}")
 _STRIKES = re.compile(r"~~|</?(?:del|s|strike)>")
 _ROUGH = 0.02  # relative error of what is rounded or estimated
-_OPERATOR = re.compile(r"[-+*/×÷^(=]\s*$")
+_CUT = ("+", "-", "*", "/", "×", "÷", "^", "(")  # at the end of a clause: its expression goes on
 
 
 class _Claim(NamedTuple):
@@ -169,7 +169,7 @@ class Claims:
         return bool(self._open or self._recent)
 
     def take(
-        self, clause: Clause, false: list[JudgedEquation], text: str, trail: Iterable[Clause], systems: Systems
+        self, clause: Clause, false: list[JudgedEquation], text: str, trail: Sequence[Clause], systems: Systems
     ) -> None:
         """Read a clause with its false equations, whose places are those in `text`.
 
@@ -181,8 +181,9 @@ class Claims:
             self._hear(clause.text + mark, systems)
         if false:
             said = _said_before(trail, clause.text)
+            cut = bool(trail) and trail[-1].text.rstrip().endswith(_CUT)
             for equation in false:
-                if self._claimed(said, text, equation):
+                if not (cut and "=" not in text[: equation.place]) and self._claimed(said, text, equation):
                     self._open.append(_Claim(equation, clause.end, stands=False))
                 else:
                     self.shown += 1

@@ -33,6 +33,7 @@ _STRUCTURE = _words(
     "this gives gave get gets got makes made will would need needs needed because since when while who "
     "therefore not equals equal than as from to his her their its at"
 )
+_NO_UNITS = _STRUCTURE | {words.split()[0] for words in _WORD_OPERATORS}
 _LEADING = _words(
     # words before a number that change its value
     "half twice thrice double triple third quarter of minus plus times by over squared cubed or to negative "
@@ -64,12 +65,15 @@ def _read_items(side: list[Atom], units: set[str], *, quantities: bool) -> list[
                 i += 3
                 continue
             following = side[i] if i < n else None
-            if quantities and isinstance(last, Number) and phrase and phrase[0].text not in _STRUCTURE:
+            if quantities and isinstance(last, Number) and phrase and phrase[0].text not in _NO_UNITS:
                 items[-1] = last._replace(unit=phrase[0].text)
                 if len(phrase) <= 2 and isinstance(following, Number) and i + 1 < n and isinstance(side[i + 1], Word):
                     items.append("+")
                     continue
-            items += _phrase(phrase, last, operand, following, units)
+            meaning = _phrase(phrase, last, operand, following, units)
+            items += meaning
+            if operand and not meaning:
+                i = _after_exponent(side, i)
             continue
         i += 1
         following = side[i] if i < n else None
@@ -100,6 +104,20 @@ def _read_items(side: list[Atom], units: set[str], *, quantities: bool) -> list[
         else:
             items.append(cast(Item, atom))
     return _free_parentheses(items)
+
+
+def _after_exponent(side: list[Atom], i: int) -> int:
+    """Return where the exponent of a unit that begins at atom `i` ends: cm^3 and s^{-1} are no powers of a number."""
+    match side[i : i + 5]:
+        case ["^", Number(), *_]:
+            return i + 2
+        case ["^", "-", Number(), *_]:
+            return i + 3
+        case ["^", "(" | "{", Number(), ")", *_]:
+            return i + 4
+        case ["^", "(" | "{", "-", Number(), ")"]:
+            return i + 5
+    return i
 
 
 def _remark(side: list[Atom], i: int) -> int:
@@ -170,6 +188,8 @@ def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None
             doubt = operator == "*" and not (isinstance(last, Number) and last.percent)
             return (Mark.DOUBT, operator) if doubt else (operator,)
         units.update(texts)
+        if texts[-2:] == ["to", "the"]:  # add 2 + 3 to the 4 + 5 that are there = 14
+            return (Mark.BREAK, Mark.DOUBT)
     elif isinstance(last, str):
         return (Mark.DOUBT,) if number_next else (Mark.GAP,)
     return (Mark.BREAK, Mark.DOUBT) if texts[-1] in _LEADING else (Mark.BREAK,)

@@ -51,6 +51,7 @@ _SKIPPED = JudgedEquation(Truth.SKIPPED)
 
 _DIGIT = re.compile("[0-9]")
 _RIGHT = re.compile(r"[\s$€£¥₹`&*({\[+\-−–]*+[0-9.\\]")
+_MATHEMATICS = re.compile(r"\\[A-Za-z(]|[0-9)}]\$(?![0-9])")
 _BLANKS = " \t\n$€£¥₹`&*"
 
 
@@ -70,19 +71,19 @@ def may_hold_equation(clause: str) -> bool:
     return "≈" in clause or "\\approx" in clause or "~" in clause
 
 
-def judge(clause: str, systems: Systems = DECIMAL) -> list[JudgedEquation]:
+def judge(clause: str, systems: Systems = DECIMAL, lead: str = "") -> list[JudgedEquation]:
     """Judge every relation of a clause whose two sides are numeric expressions, in order.
 
-    `systems` is what the text computes with beside decimal arithmetic.
+    `systems` is what the text computes with beside decimal arithmetic, `lead` what leads to the clause by a colon.
 
     A relation between two bare numbers, or with a side that is no numeric expression, gives nothing.
     Time is linear in the length of the clause.
     """
     if bullet := _BULLET.match(clause):
-        judged = _judge_clause(clause[bullet.end() :], systems)
+        judged = _judge_clause(clause[bullet.end() :], systems, lead)
         if all(equation.truth is not Truth.FALSE for equation in judged):
             return judged
-    return _judge_clause(clause, systems)
+    return _judge_clause(clause, systems, lead)
 
 
 _BULLET = re.compile(r"\s*[-*•–]\s+")
@@ -100,7 +101,7 @@ def _trim(clause: str) -> tuple[str, int]:
     return clause[start:end], start
 
 
-def _judge_clause(clause: str, systems: Systems) -> list[JudgedEquation]:
+def _judge_clause(clause: str, systems: Systems, lead: str) -> list[JudgedEquation]:
     text, start = _trim(clause)
     sides, relations, places = read_sides(text)
     if all(relation is Relation.OTHER for relation in relations):
@@ -122,24 +123,45 @@ def _judge_clause(clause: str, systems: Systems) -> list[JudgedEquation]:
             # In 3 + 4 = 7 * 2 = 14 the right side goes on computing from the value of the left.
             first = right.items[0] if k + 1 < len(relations) else None
             runs_on = isinstance(first, Number) and left.value(Reading()).value == first.value
-            money = any(sign in clause for sign in "$€£")
-            if label or runs_on or may_convert(units, money=money) or systems.allow(left, right):
+            if label or runs_on or may_convert(units, money=_shows_money(clause)) or systems.allow(left, right):
                 equation = _SKIPPED
             else:
-                others = others or _OtherReadings(text, sides, relations)
+                others = others or _OtherReadings(text, lead, sides, relations)
                 equation = others.allow(k) or equation._replace(place=start + places[k])
         judged.append(equation)
+    if (
+        len(judged) > 1
+        and any(equation.truth is Truth.FALSE for equation in judged)
+        and _comes_back(expressions, relations)
+    ):
+        return [_SKIPPED if equation.truth is Truth.FALSE else equation for equation in judged]
     return judged
+
+
+def _comes_back(expressions: list[tuple[Expression, Expression]], relations: list[Relation]) -> bool:
+    """Say whether a chain ends at the value it begins with: what is false in between did no harm."""
+    if Relation.OTHER in relations or any(first is not last for first, last in expressions[1:-1]):
+        return False
+    first, last = expressions[0][1], expressions[-1][0]
+    try:
+        return first.number is None and first.value(Reading()).value == last.value(Reading()).value
+    except UnreadableError:
+        return False
+
+
+def _shows_money(clause: str) -> bool:
+    """Say whether a clause shows a sum of money. Between dollar signs may also stand mathematics."""
+    return any(sign in clause for sign in "€£") or ("$" in clause and _MATHEMATICS.search(clause) is None)
 
 
 class _OtherReadings:
     """What else a clause with a false equation may mean, read once for all its equations."""
 
-    def __init__(self, clause: str, sides: list[list[Atom]], relations: list[Relation]) -> None:
+    def __init__(self, clause: str, lead: str, sides: list[list[Atom]], relations: list[Relation]) -> None:
         self._relations = relations
         self._quantities = [ends(side, set(), quantities=True) for side in sides]
         self._respelled: list[list[list[tuple[Expression, Expression]]]] = []
-        for texts in respelled(clause):
+        for texts in respelled(clause, lead):
             read = [read_sides(text) for text in texts]
             if all(others == relations for _, others, _ in read):
                 self._respelled.append([[ends(side, set()) for side in sides] for sides, _, _ in read])

@@ -15,7 +15,7 @@ _MIXED = re.compile(r"(?<![\d.,/])([0-9]{1,6})(?:[-–]|\ ?\()([0-9]{1,3})\ ?/\ 
 _CLOCK = re.compile(r"(?<![\d.,])([0-9]{1,2})\.([0-5][0-9])(?![\d.,])")
 _CLOCK_WORDS = re.compile(r"(?i)\b(?:uhr|hours?|hrs?|std|stunden?|time|am|pm|heures?|horas?|ore|h)\b|час|时|時")
 _LISTED = re.compile(r"(?<=\d),(?=\d)")
-_RATIO = re.compile(r"(?<![\d./])([0-9]{1,4})\ ?/\ ?([0-9]{1,4})(?![\d./])")
+_RATIO = re.compile(r"(?<![\d./])([0-9]{1,4})\ ?/\ ?([0-9]{1,4})(?![\d/]|\.\d)")
 _SCORE_WORDS = re.compile(
     r"(?i)\b(?:scor\w*|points?|marks?|goals?|games?|sets?|wins?|won|hits?|shots?|out of|quiz\w*|tests?|questions?)\b"
 )
@@ -23,8 +23,12 @@ _DATE_WORDS = re.compile(r"(?i)\b(?:days?|weeks?|months?|dates?|calendar)\b")
 _TUPLE = re.compile(r"[(\[{<]\s*([-+−]?)([0-9]{1,3}),([1-9][0-9]{2})\s*[)\]}>]")
 
 
-def respelled(clause: str) -> Iterator[tuple[str, ...]]:
-    """Yield other readings of a clause, each as texts whose equations must all hold for that of the clause to hold."""
+def respelled(clause: str, lead: str) -> Iterator[tuple[str, ...]]:
+    """Yield other readings of a clause, each as texts whose equations must all hold for that of the clause to hold.
+
+    `lead` is what leads to the clause: its words count too.
+    """
+    words = f"{lead} {clause}"
     dot, comma = "." in clause, "," in clause
     if dot or comma:
         if (european := _from_decimal_comma(clause)) is not None:
@@ -35,15 +39,15 @@ def respelled(clause: str) -> Iterator[tuple[str, ...]]:
                 yield _TUPLE.sub(r"(\1\2)", clause), _TUPLE.sub(r"(\3)", clause)
         if (repeating := _REPEATING.sub(_fraction, clause)) != clause:
             yield (repeating,)
-    if dot and _CLOCK_WORDS.search(clause) and not _DECIMAL_POINT.search(_CLOCK.sub("", clause)):
+    if dot and _CLOCK_WORDS.search(words) and not _DECIMAL_POINT.search(_CLOCK.sub("", clause)):
         yield (_CLOCK.sub(r"(\1*60+\2)", clause),)
     if "/" in clause:
         if (mixed := _MIXED.sub(_mixed, clause)) != clause:
             yield (mixed,)
-        if _DATE_WORDS.search(clause):
+        if _DATE_WORDS.search(words):
             yield (_RATIO.sub(r"\1", clause),)
             yield (_RATIO.sub(r"\2", clause),)
-        if _SCORE_WORDS.search(clause):
+        if _SCORE_WORDS.search(words):
             yield _RATIO.sub(r"\1", clause), _RATIO.sub(r"\2", clause)
 
 

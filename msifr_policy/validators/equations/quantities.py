@@ -13,19 +13,28 @@ from msifr_policy.validators.equations.atoms import Number
 from msifr_policy.validators.equations.expressions import Expression, Item, Reading, UnreadableError
 
 _QUANTITIES = {
-    "time": "second sec minute min hour hr day week month year quarter decade century weekend shift",
-    "length": "mm cm m km inch inches foot feet ft yard mile meter metre kilometer centimeter millimeter",
-    "weight": "mg g gram kg kilogram ounce oz pound lb lbs ton tonne",
-    "volume": "ml l liter litre milliliter gallon quart pint cup tablespoon teaspoon ounce",
-    "money": "dollar cent penny pennies nickel dime quarter",
+    "time": "second sec minute min hour hr day week month year quarter decade century weekend shift ms ns yr",
+    "length": """nm mm cm m km inch inches foot feet ft yard mile mi meter metre kilometer centimeter millimeter nanometer
+        kilometre centimetre millimetre micron micrometer angstrom pc kpc mpc ly""",
+    "area": "acre hectare ha",
+    "weight": "mcg mg g gram kg kilogram milligram ounce oz pound lb lbs lbm ton tonne slug stone",
+    "volume": """ml l liter litre milliliter millilitre gallon gal quart qt pint cup tablespoon teaspoon tbsp tsp ounce oz
+        cc barrel bushel""",
+    "money": "dollar cent penny pennies nickel dime quarter pound pence euro",
+    "pressure": "pa kpa mpa atm bar psi psf torr mmhg",
+    "energy": "kj joule cal kcal calorie ev kev mev gev btu kwh wh erg",
+    "power": "kw mw watt kilowatt hp horsepower",
+    "force": "kn newton dyne lbf",
+    "frequency": "hz khz mhz ghz rpm",
+    "amount": "mol mole mmol",
     "data": "kb mb gb tb byte bit",
     "clock": "am pm p.m a.m o'clock noon midnight remainder mod modulo base binary hex r uhr",
     # From here on: English, German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian, Chinese and Japanese.
     "count": """dozen thousand million billion trillion hundred tens ones score gross pair couple percent half halves
-        third fourths fifths sixths eighths tenths hundredths thousandths quarter crore lakh squared cubed percentage
+        third fourths fifths sixths eighths tenths hundredths thousandths quarter crore lakh squared cubed
         dutzend hundert tausend million millionen milliarde milliarden mio mrd tsd prozent zehner einer hälfte quadrat
         douzaine mille millier milliard dizaine moitié
-        docena cien cientos mil miles millón millones millardo decena cuadrado
+        docena cien cientos mil millón millones millardo decena cuadrado
         dozzina cento mila migliaia milione milioni miliardo miliardi decine metà
         dúzia milhar milhares milhão milhões bilhão bilhões dezena metade
         dozijn honderd duizend miljoen miljard helft
@@ -34,7 +43,10 @@ _QUANTITIES = {
         миллиарда миллиардов млрд десяток десятка десятков половина процент процента процентов
         百万 千万 十万 平方 立方""",
 }
-_CONVERTIBLE = {unit: kind for kind, units in _QUANTITIES.items() for unit in units.split()}
+_KINDS: dict[str, set[str]] = {}
+for _kind, _units in _QUANTITIES.items():
+    for _unit in _units.split():
+        _KINDS.setdefault(_unit, set()).add(_kind)
 
 _FACTORS = [7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 144, 365, 1440, 1760, 3600, 5280, 86400]
 _POWERS = [10**n for n in range(3, 13)]
@@ -45,11 +57,12 @@ _SAME = 4  # words that begin with as many equal letters are forms of one: ми�
 
 
 def may_convert(words: Iterable[str], *, money: bool) -> bool:
-    """Say whether known units may need converting: several of them, or one that counts something else."""
-    known = {word if word in _CONVERTIBLE else word.removesuffix("s") for word in words} & _CONVERTIBLE.keys()
-    if money:
-        known.add("dollar")
-    return len(known) > 1 or any(_CONVERTIBLE[word] in ("count", "clock") for word in known)
+    """Say whether known units may need converting: several of one kind, a price per unit, one that counts something."""
+    known = {word if word in _KINDS else word.removesuffix("s") for word in words} & _KINDS.keys()
+    if money and known - {"dollar"}:
+        return True
+    kinds = [kind for unit in known for kind in _KINDS[unit]]
+    return len(set(kinds)) < len(kinds) or "count" in kinds or "clock" in kinds
 
 
 def converts(left: Expression, right: Expression) -> bool:

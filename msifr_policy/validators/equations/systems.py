@@ -37,7 +37,7 @@ _MENTIONS = PatternSets(
         "8": (r"\bo[ck]tal|восьмеричн|八进制|八進|\bbase[ -]eight\b",),
         "9": (r"\bbase[ -]nine\b",),
         "12": (r"\bduodecimal|\bdozenal|\bbase[ -]twelve\b",),
-        "16": (r"\bhexa?dez?[ci]mal|\bhex\b|шестнадцатеричн|十六进制|十六進|\bbase[ -]sixteen\b",),
+        "16": (r"\bhexade[cz]im|\bhex\b|шестнадцатеричн|十六进制|十六進|\bbase[ -]sixteen\b",),
     },
     anchored=False,
 )
