@@ -244,7 +244,7 @@ NO_LEAKS = [
 What is 3 + 4? Put your final answer in \boxed{}.
 What is 3 + 4? Write the answer as \boxed{answer}.
 What is 3 + 4? The final answer goes into \boxed{}.
-What is half of 3? Write the fraction as \boxed{a/b}.
+What is half of 3? Put the result as \boxed{a/b}.
 The answer is 12 if x is which number?
 What is 3 + 4? The answer is an integer.
 What is 3 + 4? The answer is a 1-digit number.
