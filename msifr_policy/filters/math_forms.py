@@ -129,11 +129,12 @@ _AND = (
 _LIST = re.compile(rf",?\s*(?:{_AND})|[,;；]")
 _OR = re.compile(r"\\text\{\s*,?\s*(?:or|oder|ou|или)\s*\}|\bor\b|\\lor|或")
 _ASIDE = re.compile(r"\s*(?:\\text\{\s*)?(?:for|where|with|if|when|since|because|such that)\b")
-_IS = r"\\text\{[^{}]{0,200}\b(?:is|are|equals)\s*\}|\b(?:is|are|equals)\b(?=\s)"
+_IS = r"\\text\{[^{}]{0,200}\b(?:is|are|equals)\s*\}|\b(?:is|are|equals)\b"
 _SIGNS = re.compile(
-    r"\\(?:le|ge|ne|approx|equiv|in|sim|Rightarrow|to|iff|cong|simeq|propto)(?![A-Za-z])|[<>]=?|:=|!=|=|" + _IS
+    r"\\(?:le|ge|ne|approx|equiv|in|sim|Rightarrow|to|iff|cong|simeq|propto)(?![A-Za-z])|[<>]=?|:=|!=|="
+    rf"|{_IS}"
 )
-_EQUAL = re.compile(r"=|:=|\\(?:approx|equiv|sim|simeq|cong)|" + _IS)
+_EQUAL = re.compile(rf"=|:=|\\(?:approx|equiv|sim|simeq|cong)|{_IS}")
 _CUP = re.compile(r"\\cup(?![A-Za-z])")
 _COLON = re.compile(r":|\\text\{\s*to\s*\}|(?<=\d )to(?= \d)")
 _ROW = re.compile(r"\\\\")
