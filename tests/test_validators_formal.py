@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msifr_policy.errors import InputError
 from msifr_policy.validators import Grammar, Regular, Verdict
 from msifr_policy.validators.readers.completion import LIMIT
 
@@ -72,6 +73,75 @@ def test_a_grammar_agrees_with_a_parser_by_hand(text: str) -> None:
     evidence = Grammar(SUMS).start("").feed(text)
     assert evidence.verdict is (Verdict.ALIVE if alive else Verdict.DEAD)
     assert evidence.scores[0] == (alive and not open_ and not need)
+
+
+IGNORED = 'start: NAME "=" NUM\nNAME: /[a-z]+/\nNUM: /[0-9]+/\n%ignore /[ \\t\\n]+/\n'
+STEMS = 'start: STEM SUFFIX\nSTEM: "rat" | "rates"\nSUFFIX: "ed"\n'
+KEYWORDS = 'start: "if" NAME | NAME "!"\nNAME: /[a-z]+/\n%ignore " "\n'
+COMMON = r"""
+%import common.WS
+%import common (CNAME, SIGNED_NUMBER)
+%ignore WS
+%ignore /#[^\n]*/   // to the end of the line
+?start: pair+
+!pair: CNAME "=" value -> pair
+value: SIGNED_NUMBER
+    | "true"i
+    | list
+list: "[" [value ("," value)*] "]"
+"""
+SPELLED = r"""
+start: (LETTER | HEX | QUOTED)+
+LETTER: "a".."c" "x"~2..3
+HEX: /0x[0-9a-f]{1,2}(?:u|ul)?/i
+QUOTED: /"([^"\\]|\\.)*"/
+"""
+READ_AS_LARK = {
+    IGNORED: (["x=1", "x = 1\n", "\n x=1", " x\n=\t1  "], ["=", "x1", "x = y", "x = 1 2"]),
+    STEMS: (["rated", "ratesed"], ["ratsed", "rateed", "ratedd"]),
+    KEYWORDS: (["if x", "ifx", "if!", "ifx!", "if x "], ["!", "if 1", "a b"]),
+    COMMON: (["x = 1", " a=-1.5e3 b = [1, TRUE]\n", "# of x\nx = [] # nothing"], ["1", "x = [1 2]", "x = tru3"]),
+    SPELLED: (["axx", "cxxx", "0xFFul", '"a\\"b"', "axx0x1axx"], ["axa", "dxx", "0xg", "0x1ll"]),
+    'start: A | B\nA.2: "a"\nB.-1: /[a-z]+/': (["a", "abc"], ["A", "a1"]),
+    'start: A B\nA: /a+/\nB: "a"': (["aa", "aaa"], ["b", "aab"]),
+    "start: A B\nA: /[ab]+/\nB: /b+c/": (["abc", "bbbc"], ["c", "abca"]),
+    'start: A | B\nA: "é" /[à-ï]/\nB: /[^é]/': (["éé", "a", "字"], ["éa", "aé"]),
+}
+
+
+@pytest.mark.parametrize("lark", READ_AS_LARK)
+def test_a_grammar_is_read_as_lark_reads_it(lark: str) -> None:
+    """Terminals begin and end wherever that gives a parse, and what is ignored may be anywhere: the texts are those
+    that Lark's Earley parser takes, by hand.
+    """
+    texts, others = READ_AS_LARK[lark]
+    for text in texts:
+        state = Grammar(lark).start("")
+        for character in text:
+            evidence = state.feed(character)
+            assert evidence.verdict is Verdict.ALIVE, text
+        assert evidence.scores[0] == 1, text
+    for text in others:
+        assert Grammar(lark).start("").feed(text).verdict is Verdict.DEAD, text
+
+
+@pytest.mark.parametrize(
+    ("lark", "text"),
+    [
+        ('start: NAME "ed"\nNAME[lazy]: /[a-z]+/', "1"),
+        ('start: item{"a"}\nitem{x}: x', "b"),
+        ('start: %json {"type": "integer"} A\nA: "a"', "x"),
+        ("start: A\nA: /a&[a-z]/", "b"),
+    ],
+)
+def test_a_grammar_that_cannot_be_rewritten_makes_no_text_dead(lark: str, text: str) -> None:
+    try:
+        rule = Grammar(lark)
+    except InputError:  # not in llguidance's dialect either
+        return
+    evidence = rule.start("").feed(text)
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert all(map(math.isnan, evidence.scores))
 
 
 def test_an_ambiguous_grammar_gives_up_soon() -> None:
