@@ -336,7 +336,8 @@ def writable(path):
 assert os.getpid() == 1, 'no process but its own'
 assert os.getuid() != 0
 assert os.listdir('/tmp') == [] and os.getcwd() == '/tmp'
-assert set(os.listdir('/dev')) == {{'null', 'zero', 'random', 'urandom'}}
+assert set(os.listdir('/dev')) == {{'null', 'zero', 'random', 'urandom', 'shm'}}
+assert os.listdir('/dev/shm') == []
 assert not any(map(visible, ('/etc/passwd', '/proc/1', '/sys', '/run', '/usr/bin')))
 assert not any(map(visible, ({__file__!r}, {os.getcwd()!r}, '/old')))
 assert all(os.statvfs(path).f_flag & os.ST_RDONLY for path in ('/', '/usr/lib', os.path.dirname(os.__file__)))
@@ -396,13 +397,11 @@ def test_no_program_can_pose_as_a_system_that_cannot_confine(accept: UnitTests) 
     ("tests", "says"),
     [
         (None, "no tests"),
-        ("", "run none"),
-        ("# later", "run none"),
-        ("def check(candidate):\n    assert candidate(2) == 4", "run none"),
-        ("METADATA = {}\nimport math", "run none"),
-        ("class Helper:\n    def double(self): pass", "run none"),
+        ("", "cannot fail: line 1: nothing is asserted"),
+        ("def check(candidate):\n    assert candidate(2) == 4", "line 1: function 'check' is never called .call it"),
         ("assert f(2) ==", "not Python"),
         ("\x00", "not Python"),
+        ("return f(2) == 4", "not Python"),
         ("def test_two(double):\n    assert double(2) == 4", "'test_two' is asynchronous or has parameters"),
         ("async def test_two():\n    assert f(2) == 4", "'test_two' is asynchronous or has parameters"),
         ("class TestF:\n    def test_two(self):\n        assert f(2) == 4", "'TestF' has tests, but is no"),
@@ -422,11 +421,109 @@ def test_where_the_program_is(unconfined: UnitTests) -> None:
     asked = prompt("assert f(2) == 4")
     assert unconfined(asked, fenced(WRONG) + "\n" + fenced(DOUBLE)) is True
     assert unconfined(asked, fenced(DOUBLE) + "\n" + fenced(WRONG)) is False
-    assert unconfined(asked, fenced(DOUBLE).replace("```python", "```py")) is True
     assert unconfined(asked, DOUBLE) is False
+    for language in ("py", "Python3", "{.python}", "python:double.py", ""):
+        assert unconfined(asked, fenced(DOUBLE).replace("```python", f"```{language}")) is True
+    assert unconfined(asked, fenced(DOUBLE).replace("```python", "```ruby")) is False
     whole = UnitTests(find="whole", unconfined=True)
     assert whole(asked, DOUBLE) is True
     assert whole(asked, "\ud800 = 1\n" + DOUBLE) is False
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "print(f(2))",
+        "f(int(input()))",
+        "import sys\nsys.exit(0)",
+        "def test_f():\n    assert f(1) == 2\ntest_f()\nassert f(1) == 3",
+        "if __name__ == '__main__':\n    print(f(2))\n    raise SystemExit",
+        "from solution import f\nraise KeyboardInterrupt",
+        "f = f(3)\nwhile True: pass",
+        "def f(x): ...",
+        ">>> f(2)\n4",
+    ],
+)
+def test_what_shows_the_program_does_not_run(unconfined: UnitTests, shown: str) -> None:
+    asked = prompt("assert f(2) == 4")
+    for fence in ("```python", "~~~py", "```", "```output"):
+        text = f"{fenced(DOUBLE)}\n{fence}\n{shown}\n{fence[:3]}\n"
+        assert unconfined(asked, text) is True, text
+        assert unconfined(asked, text.replace(DOUBLE, WRONG)) is False
+
+
+def test_what_is_thought_is_not_the_program(unconfined: UnitTests) -> None:
+    asked = prompt("assert f(2) == 4")
+    for draft in (fenced(WRONG), "```python\ndef f(x):", "Perhaps `f`?"):
+        assert unconfined(asked, f"<think>{draft}\n</think>\n{fenced(DOUBLE)}") is True
+        assert unconfined(asked, f"{draft}</think>{fenced(DOUBLE)}<|im_end|>") is True
+    assert unconfined(asked, f"<think>\n{fenced(DOUBLE)}\n</think>\nSo it is.") is False
+    assert unconfined(asked, f"<think>\n{fenced(DOUBLE)}\n") is False
+
+
+def test_blocks_are_compiled_each_for_itself(unconfined: UnitTests) -> None:
+    """What a block imports from the future must stand first, and holds for that block."""
+    helper = "SIZE = 2"
+    program = "from __future__ import annotations\ndef f(x: Unknown): return SIZE * x"
+    assert unconfined(prompt("assert f(2) == 4"), fenced(helper) + fenced(program)) is True
+
+
+TWICE = "def g(x): return 2 * x\n"
+SEVERAL = {
+    "queue": "from multiprocessing import Process, Queue\ndef put(q, x): q.put(2 * x)\ndef f(x):\n    q = Queue()\n"
+    "    p = Process(target=put, args=(q, x))\n    p.start()\n    return q.get()",
+    "pool": TWICE + "from multiprocessing import Pool\ndef f(x):\n    with Pool(4) as p: return p.map(g, [x])[0]",
+    "manager": "from multiprocessing import Manager\ndef f(x):\n    with Manager() as m: return m.list([2 * x])[0]",
+    "semaphores": "from multiprocessing import Barrier, Lock, Semaphore, Value\ndef f(x):\n"
+    "    with Lock(), Semaphore(2): return Value('i', 2 * x).value",
+    "shared memory": "from multiprocessing.shared_memory import SharedMemory\ndef f(x):\n"
+    "    s = SharedMemory(create=True, size=9)\n    s.buf[0] = 2 * x\n    t = SharedMemory(s.name)\n"
+    "    y = t.buf[0]\n    t.close()\n    s.close()\n    s.unlink()\n    return y",
+    "executors": TWICE + "from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor\ndef f(x):\n"
+    "    with ProcessPoolExecutor(2) as p, ThreadPoolExecutor(2) as t:\n"
+    "        return (p.submit(g, x).result() + t.submit(g, x).result()) // 2",
+    "subprocess": "import subprocess, sys\ndef f(x):\n    program = [sys.executable, '-c', 'print(2 * int(input()))']\n"
+    "    return int(subprocess.run(program, input=str(x), text=True, capture_output=True, check=True).stdout)",
+    "spawn": "import math, multiprocessing\ndef f(x):\n"
+    "    with multiprocessing.get_context('spawn').Pool(1) as p: return p.map(math.floor, [2.5 * x - 1])[0]",
+}
+
+
+@pytest.mark.parametrize("how", SEVERAL)
+def test_programs_of_several_processes_run(how: str) -> None:
+    for unconfined in (False, True):
+        try:
+            accept = UnitTests(seconds=20.0, unconfined=unconfined)
+        except InputError:
+            continue
+        assert verdict(accept, SEVERAL[how]) is True
+
+
+def test_shared_memory_is_bounded_together_with_files(confined: UnitTests) -> None:
+    del confined
+    fill = """
+def f():
+    count = 0
+    for folder in ('/tmp', '/dev/shm'):
+        try:
+            for i in range(20):
+                open(f'{folder}/{i}', 'wb').write(bytes(1 << 20))
+                count += 1
+        except OSError:
+            continue
+    return count
+"""
+    assert verdict(UnitTests(disk=1 << 23), fill, "assert f() == 8") is True
+
+
+def test_the_tests_may_call_unittest_themselves(accept: UnitTests) -> None:
+    cases = "import unittest\nclass T(unittest.TestCase):\n    def test_two(self):\n        self.assertEqual(f(2), 4)\n"
+    calls = ["unittest.main()", "if __name__ == '__main__':\n    unittest.main()"]
+    calls += ["unittest.main(argv=[''], exit=False)"]
+    for call in (*calls, "assert unittest.main(exit=False).result.wasSuccessful()"):
+        assert verdict(accept, DOUBLE, cases + call) is True
+        assert verdict(accept, WRONG, cases + call) is False
+    assert verdict(accept, "def f(x): raise SystemExit(0)", cases + "unittest.main()") is False
 
 
 def test_options_are_checked_and_named() -> None:

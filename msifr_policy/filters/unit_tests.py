@@ -84,7 +84,7 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
         if os.name != "posix":
             raise InputError("programs can only be run on a POSIX system", where="tests filter")
         # Said before any token is spent: where even this program fails, none can be judged.
-        if not self._passes([(True, "answer = 6 * 7")], "assert answer == 42"):
+        if not self._passes([(True, "answer = bytes(1 << 21)")], "assert len(answer) == 1 << 21"):
             raise InputError("a trivial program fails its test", where="tests filter", remedy="are the limits too low?")
 
     @property
@@ -232,17 +232,17 @@ def _check_tests(tree: ast.Module, where: str) -> None:
     for case in cases:
         if not any(ast.unparse(base).endswith("TestCase") for base in case.bases):
             raise InputError(f"class {case.name!r} has tests, but is no unittest.TestCase", where=where)
-    methods = [node for case in cases for node in case.body if isinstance(node, _FUNCTION)]
-    found = vacuous.flaw(tree, methods=[*tests, *methods])
-    if found is not None:
-        what = f"the tests cannot fail: line {found.line}: {found.what}"
-        raise InputError(what, where=where, remedy=found.remedy)
     nodes = list(ast.walk(tree))
     imported = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
     imported += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
     for module in imported:
         if module.partition(".")[0] not in {*sys.stdlib_module_names, "solution"}:
             raise InputError(f"the tests import {module!r}", where=where, remedy="only the standard library is there")
+    methods = [node for case in cases for node in case.body if isinstance(node, _FUNCTION)]
+    found = vacuous.flaw(tree, methods=[*tests, *methods])
+    if found is not None:
+        what = f"the tests cannot fail: line {found.line}: {found.what}"
+        raise InputError(what, where=where, remedy=found.remedy)
 
 
 def _test_functions(body: list[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -39,16 +39,16 @@ def flaw(tree: ast.Module, *, methods: Iterable[ast.stmt] = ()) -> Flaw | None:
     methods: functions of the tests that are run besides its statements.
     """
     analysis = _Analysis(tree)
-    raised = analysis.raised(tree.body)
-    for method in methods:
-        raised |= analysis.raised_by(method)
-    if raised:
+    try:
+        if analysis.raised(tree.body).union(*map(analysis.raised_by, methods)):
+            return None
+        # The functions that are not reached tell most: what could fail stands there.
+        for function in analysis.functions:
+            if function not in analysis.entered and analysis.raised_by(function):
+                what = f"function {function.name!r} is never called"
+                return Flaw(function.lineno, what, f"call it: {function.name}(…)")
+    except RecursionError:
         return None
-    # The functions that are not reached tell most: what could fail stands there.
-    for function in analysis.functions:
-        if function not in analysis.entered and analysis.raised_by(function):
-            name, what = function.name, "function" if isinstance(function, _FUNCTION) else "class"
-            return Flaw(function.lineno, f"{what} {name!r} is never called", f"call it: {name}(…)")
     nothing = Flaw(1, "nothing is asserted", "add `assert` statements that are false if the program is wrong")
     return min(analysis.flaws, default=nothing)
 
