@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters import JsonSchema, Judgement, Prompt
-from msifr_policy.filters.json_schema import Find
+from msifr_policy.filters.json_find import Find, find_document
 
 pytest.importorskip("jsonschema")
+pytest.importorskip("regress")
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -116,11 +117,11 @@ GOOD, DRAFT = '{"answer": 3}', '{"answer": "?"}'
         ("object", f"{GOOD} Use {{}} for nothing.", True),
         ("object", f"{{}} is nothing, {GOOD} is", True),
         ("object", f'{GOOD}\n```python\nshow({{"x": 1}})\n```', True),
-        ("object", f'```bash\ncurl -d \'{{"x": 1}}\'\n```\n{GOOD}', True),
+        ("object", f"```bash\ncurl -d '{{\"x\": 1}}'\n```\n{GOOD}", True),
         ("object", f"```javascript\n{GOOD}\n```", True),  # no other
         ("object", f"```json\n{GOOD}\n```", True),
         ("object", '{"answer": 3} {"answer": 3, "answer": 4}', False),  # doubtful, but the last
-        ("object", f'[{DRAFT}, {GOOD}]', True),
+        ("object", f"[{DRAFT}, {GOOD}]", True),
         ("fence", f"```json\n{DRAFT}\n```\nNo:\n```json\n{GOOD}\n```", True),
         ("fence", f"```json\n{GOOD}\n```\n```json\n{{\n```", False),
         ("fence", f"```json\n{GOOD}\n```\n```\n3\n```\n```\n{{a, b}}\n```\n```text\n{{}}\n```", True),
@@ -143,7 +144,22 @@ def test_arrays_are_found_for_a_schema_of_arrays() -> None:
             assert accept(PROMPT, text) is False
 
 
-UNITS = ("{", "[", '{"', '{"a":', "{}", '{"a":1}', '"', "`", "```\n", "```json\n{}\n```\n", "<think>", "</think>{", "\\", " ")
+UNITS = (
+    "{",
+    "[",
+    '{"',
+    '{"a":',
+    "{}",
+    '{"a":1}',
+    '"',
+    "`",
+    "```\n",
+    "```json\n{}\n```\n",
+    "<think>",
+    "</think>{",
+    "\\",
+    " ",
+)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -151,8 +167,8 @@ UNITS = ("{", "[", '{"', '{"a":', "{}", '{"a":1}', '"', "`", "```\n", "```json\n
 def test_finding_a_document_takes_linear_time(find: Find, unit: str) -> None:
     started = time.process_time()
     for bracket in "{[":
-        find_document(unit * (300_000 // len(unit)), find, bracket)
-    assert time.process_time() - started < 20  # a quadratic search would take hours
+        find_document(unit * (60_000 // len(unit)), find, bracket)
+    assert time.process_time() - started < 10  # a quadratic search would take minutes
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 5000])
@@ -233,21 +249,176 @@ def test_a_pattern_that_any_engine_is_slow_at_in_keys_is_stopped_too() -> None:
 
 def test_memory_is_bounded() -> None:
     with JsonSchema({}, memory=256 << 20, seconds=60) as accept:
-        verdict = accept(PROMPT, "[" + "{}," * 10_000_000 + "{}]")
+        verdict = accept(PROMPT, json.dumps("a" * 100_000_000))
         assert verdict == Judgement(accepted=False, failure="MemoryError")
         assert accept(PROMPT, "[]") is True
 
 
 def test_nothing_is_fetched_from_the_network() -> None:
-    """Of the references only those to the draft itself and within the schema can be followed."""
+    """Of the references only those to the draft itself and within the schema can be followed; the rest is refused."""
     with JsonSchema({"$ref": "https://json-schema.org/draft/2020-12/schema"}) as accept:
         assert accept(PROMPT, '{"type": "object"}') is True
         assert accept(PROMPT, '{"type": "thing"}') is False
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
-        with JsonSchema({"$ref": f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"}) as accept:
-XX        with pytest.raises(TimeoutError):
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
+        with pytest.raises(InputError, match=rf"refers to '{address}', which is not there \(nothing is fetched"):
+            JsonSchema({"$ref": address})
+        with pytest.raises(TimeoutError):
             server.accept()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"$ref": "https://example.com/person.json"},
+        {"$ref": "person.json#/a"},
+        {"$ref": "file:///etc/hostname"},
+        {"$ref": "#/$defs/nobody"},
+        {"$ref": "#nobody"},
+        {"$dynamicRef": "#nobody"},
+        {"$id": "https://example.com/", "$ref": "other"},
+        {"$ref": "#/$defs/one", "$defs": {"one": {"not": {"$ref": "#/$defs/two"}}}},
+        {"$ref": "#/odd", "odd": {"items": {"$ref": "#/odder"}}},
+    ],
+)
+@pytest.mark.parametrize("deep", [False, True])
+def test_references_that_lead_nowhere_are_refused(part: dict[str, Any], deep: bool) -> None:
+    schema = {"properties": {"a": {"items": {"anyOf": [{"$id": "https://example.com/x/", **part}]}}}} if deep else part
+    with pytest.raises(InputError, match=r"the schema refers to '.*', which is not there"):
+        JsonSchema(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}},
+        {"$ref": "#a", "$defs": {"a": {"$anchor": "a", "type": "integer"}}},
+        {"$dynamicRef": "#a", "$defs": {"a": {"$dynamicAnchor": "a", "type": "integer"}}},
+        {"$id": "https://example.com/s", "$ref": "a", "$defs": {"a": {"$id": "a", "type": "integer"}}},
+        {"$id": "https://example.com/s", "$ref": "/s#/$defs/a", "$defs": {"a": {"type": "integer"}}},
+        {"$id": "urn:example:s", "$ref": "urn:example:s#/$defs/a", "$defs": {"a": {"type": "integer"}}},
+        {"$ref": "#/definitions/a~1b%25", "definitions": {"a/b%": {"type": "integer"}}},
+        {"$ref": "#/odd", "odd": {"type": "integer"}},
+        {"type": "integer", "const": 1, "default": {"$ref": "#/nobody"}, "examples": [{"$ref": "nobody"}]},
+        {"enum": [1, {"$ref": "nobody"}], "x-known-to-nobody": {"$ref": "nobody"}},
+        {"allOf": [{"properties": {"$ref": {"type": "string"}}}, {"type": "integer"}]},
+    ],
+)
+def test_references_within_the_schema_are_followed(schema: dict[str, Any]) -> None:
+    with JsonSchema(schema) as accept:
+        assert accept(PROMPT, "1") is True
+        assert accept(PROMPT, '"a"') is False
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches", "fails"),
+    [
+        (r"^\d+$", "0159", "\u0663"),
+        (r"^\d+$", "5", "5\n"),
+        (r"^\D$", "\u0663", "5"),
+        (r"^\w$", "_", "\u00e9"),
+        (r"^\W$", "\u00e9", "a"),
+        (r"^\s$", "\ufeff", "\u180e"),
+        (r"^\s$", "\u2028", "\x1c"),
+        (r"^\S$", "\x85", "\xa0"),
+        (r"^.$", "\x85", "\u2028"),
+        (r"^.$", "\U0001f600", "\r"),
+        (r"\bb", "\u00e9b", "ab"),
+        (r"^a$", "a", "b\na"),
+        (r"^[^]$", "\n", ""),
+        (r"^\p{L}$", "\u00e9", "1"),
+        (r"^\P{Lu}\p{Script=Greek}$", "a\u03b1", "A\u03b1"),
+        (r"^(?<year>[0-9]{4})-\k<year>$", "1999-1999", "1999-2000"),
+        (r"(?<=a)b(?!c)", "ab", "abc"),
+        (r"(?<!a+)b", "cb", "aab"),
+        (r"^\cJ\x41\u0042\u{1F600}\0$", "\nAB\U0001f600\0", "\nAB\U0001f600"),
+        (r"^\uD83D\uDE00$", "\U0001f600", "\U0001f601"),
+        (r"^[\b]$", "\b", "b"),
+        (r"^a\/b\-\@\_$", "a/b-@_", "a/b"),
+        (r"^[\w-.]+@[\d-]+$", "a-.@1-", "a,@1"),
+        (r"^{a}]$", "{a}]", "a"),
+        (r"^a{2}$", "aa", "a{2}"),
+        (r"^[[&&a]]$", "&]", "a"),
+    ],
+)
+def test_patterns_are_those_of_ecma_262(pattern: str, matches: str, fails: str) -> None:
+    by_keys = {"type": "object", "patternProperties": {pattern: {"const": 1}}, "additionalProperties": False}
+    unevaluated = {"patternProperties": {"^$": True, pattern: True}, "unevaluatedProperties": {"type": "string"}}
+    with JsonSchema({"pattern": pattern}) as values, JsonSchema(by_keys) as keys, JsonSchema(unevaluated) as left:
+        for text, right in ((matches, True), (fails, False)):
+            assert values(PROMPT, json.dumps(text)) is right
+            assert keys(PROMPT, json.dumps({text: 1})) is right
+            assert left(PROMPT, json.dumps({text: 1})) is (right or text == "")
+
+
+def test_patterns_do_not_share_their_groups() -> None:
+    """Keys match one pattern or another; joined to one they would count their groups on."""
+    schema = {"patternProperties": {r"^(?<n>a)\1$": {}, r"^(?<n>b)\1$": {}}, "additionalProperties": False}
+    with JsonSchema(schema) as accept:
+        assert accept(PROMPT, '{"aa": 1, "bb": 1}') is True
+        assert accept(PROMPT, '{"b": 1}') is False
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("(", ")", "[a", "*a", "a**", "a++", r"a\Z", r"\A", r"\a", r"\h", "(?i)a", "(?P<n>a)", "(?>a)", "(?#a)", "\\"),
+        *(r"\1", r"\k<n>", r"\p{nothing}", r"\u{110000}", r"\u12", "[z-a]", "a{2,1}", "a|" * 5000),
+    ],
+)
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    for schema in ({"pattern": pattern}, {"items": {"patternProperties": {pattern: {}}}}):
+        with pytest.raises(InputError, match=r"not a schema .*(?:regular expression of ECMA-262|too long)"):
+            JsonSchema(schema)
+    with JsonSchema({"const": {"pattern": pattern}, "properties": {"pattern": {"const": pattern}}}) as accept:
+        assert accept(PROMPT, json.dumps({"pattern": pattern})) is True
+
+
+BIG = 10**30
+
+
+@pytest.mark.parametrize(
+    ("schema", "valid", "invalid"),
+    [
+        ({"multipleOf": 0.1}, ["1.1", "0.3", "1e22", "-7.7", "0"], ["0.30000000000000004", "0.05"]),
+        ({"multipleOf": 0.01}, ["19.99", "4.35", "0.07", "1"], ["0.070000000000000000001"]),
+        ({"multipleOf": 1e-8}, ["12391239123", "0.00075", "1e300"], ["1e-9"]),
+        ({"multipleOf": 3}, [str(BIG - 1), "3e2", "3.0"], [str(BIG), "1e30"]),
+        ({"multipleOf": 1e308}, ["0", "1e308"], ["1e307", "5"]),
+        ({"const": BIG}, [str(BIG), "1e30", f"{BIG}.0"], [str(BIG + 1)]),
+        ({"const": 2**53 + 1}, [str(2**53 + 1)], [str(2**53), "9007199254740992.0"]),
+        ({"const": 0.1}, ["0.1", "1e-1", "0.10"], ["0.1000000000000000055511151231257827"]),
+        ({"maximum": BIG}, [str(BIG)], [str(BIG + 1)]),
+        ({"exclusiveMinimum": 0.1}, ["0.10000000000000000000001"], ["0.1"]),
+        (
+            {"type": "integer"},
+            ["1.0", "1e30", str(BIG), "10e-1", "-0.0"],
+            ["1.5", "1.0000000000000000000000001", "true"],
+        ),
+        ({"type": "number"}, ["1", "1.5"], ["true"]),
+        ({"enum": [1]}, ["1", "1.0"], ["true", "2"]),
+        ({"const": False}, ["false"], ["0", "0.0"]),
+        ({"const": [0]}, ["[0]", "[0.0]"], ["[false]"]),
+        ({"const": {"a": 1}}, ['{"a": 1.0}'], ['{"a": true}']),
+        ({"uniqueItems": True}, ["[1, true]", "[0, false]", "[[1], [true]]"], ["[1, 1.0]", '[{"a": 1}, {"a": 1.0}]']),
+        ({"uniqueItems": True}, [f"[{BIG}, {BIG + 1}]"], [f"[{BIG}, 1e30]"]),
+        ({"maxLength": 1.0}, ['"\U0001f600"', '"\\ud83d\\ude00"'], ['"ab"']),
+        ({"format": "email"}, ['"nobody"'], []),
+        ({"unknown": 3, "x-type": {"type": "thing"}}, ["1"], []),
+        ({"not": {}}, [], ["1", "{}"]),
+        ({"properties": {"a": False, "b": True}}, ['{"b": 1}'], ['{"a": 1}']),
+        (
+            {"anyOf": [{"properties": {"a": {}}, "required": ["a"]}, True], "unevaluatedProperties": False},
+            ['{"a": 1}', "{}"],
+            ['{"b": 1}', '{"a": 1, "b": 1}'],
+        ),
+    ],
+)
+def test_values_are_compared_as_the_draft_says(schema: dict[str, Any], valid: list[str], invalid: list[str]) -> None:
+    with JsonSchema(schema) as accept:
+        assert [text for text in valid if accept(PROMPT, text) is not True] == []
+        assert [text for text in invalid if accept(PROMPT, text) is not False] == []
 
 
 def test_each_prompt_may_have_its_own_schema() -> None:
@@ -275,7 +446,12 @@ def test_each_prompt_may_have_its_own_schema() -> None:
         ({"pattern": "("}, "not a schema"),
         ({"minimum": "x"}, "not a schema"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "written for .*draft-07"),
+        ({"$schema": 3}, "written for 3"),
+        ({"$schema": "https://json-schema.org/draft/2019-09/schema"}, "written for .*2019-09"),
         ({"const": {1, 2}, "enum": object()}, "not a schema"),
+        ({"const": float("nan")}, "not a schema"),
+        ({"properties": {"a": {"type": "thing"}}}, "not a schema"),
+        ({"$defs": {"a": {"required": "b"}}}, "not a schema"),
     ],
 )
 def test_what_is_no_schema_is_refused_at_once(schema: dict[str, Any], says: str) -> None:

@@ -140,7 +140,7 @@ class _Search:
         settled = _settled(around)
         around, self._held = around[:settled], around[settled:]
         # A mark counts once the character after it is known.
-        for mark in MARK.finditer(around):
+        for mark in MARK.finditer(around) if _LIKE_MARK.search(around) else ():
             if known <= mark.end() < len(around):
                 if not self._thinking:
                     yield from self._look(around[at : mark.end()], before + at - known)
@@ -214,6 +214,8 @@ class _Search:
 _CONTENT = re.compile(r"[^ \t\n\r]")
 _FIRST: Final = {"{": '"', "[": '"[{-0123456789tfn'}
 """What the first key or value in a bracket begins with."""
-_FENCE = re.compile(r"(?:```|~~~)[ \t]{0,8}+(?:json\w{0,8}+)?[ \t]{0,8}+\r?\n", re.IGNORECASE)
+# What every mark begins with; a set of characters at the beginning makes the search fast, here and below.
+_LIKE_MARK = re.compile(r"[<\[◁][/|]?[tTrRsSbBeEcC]")
+_FENCE = re.compile(r"[`~]{3}[ \t]{0,8}+(?:[jJ][sS][oO][nN]\w{0,8}+)?[ \t]{0,8}+\r?\n")
 _REACH = 64
 """More characters than a fence and its line can span."""

@@ -15,6 +15,7 @@ language. So the document is **the last one that counts**, and what is no JSON h
 What is JSON is said by RFC 8259. A document with doubtful parts, as a key that occurs twice, counts, and is refused.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, Literal
@@ -70,9 +71,9 @@ def _holds_json(block: Block) -> bool:
 
 def _outermost(text: str, bracket: str) -> Iterator[tuple[int, int]]:
     """Yield where the documents that `bracket` begins start and end, none within another."""
-    at = text.find(bracket)
-    while at >= 0:
-        document = JsonSyntax()
+    found = _BEGINS[bracket].search(text)
+    while found is not None:
+        at, document = found.start(), JsonSyntax()
         end = document.feed(text, at)
         if document.state == "whole":
             yield at, end
@@ -80,4 +81,7 @@ def _outermost(text: str, bracket: str) -> Iterator[tuple[int, int]]:
             return
         else:
             end -= 1  # what breaks a document may begin another
-        at = text.find(bracket, end)
+        found = _BEGINS[bracket].search(text, end)
+
+
+_BEGINS: Final = {"{": re.compile(r'\{(?=[ \t\n\r]*+["}])'), "[": re.compile(r'\[(?=[ \t\n\r]*+["{\[\]0-9tfn-])')}

@@ -36,11 +36,11 @@ class JsonSchema(AsksWorker):
 
     Schemas are of Draft 2020-12: `format` is an annotation, keywords that the draft does not know are ignored, patterns
     are of ECMA-262 (see `msifr_policy.filters.ecma`), and nothing is fetched from the network: references lead into the
-    schema or to the draft. A document is refused if readers of JSON may disagree about it: a key occurs twice in one
-    object, a number is NaN or beyond the range of floats, or a string has half of a surrogate pair; so is one that is
-    nested more than 900 levels deep, or has an integer of more than 4,300 digits. The document is found, read and
-    validated in a `Worker`, as a pattern of the schema can be driven to exponential time by a text: when the limits are
-    reached, the text is not accepted and counts as a failure.
+    schema or to the drafts themselves. A document is refused if readers of JSON may disagree about it: a key occurs
+    twice in one object, a number is NaN or beyond the range of floats, or a string has half of a surrogate pair; so is
+    one that is nested more than 900 levels deep, or has an integer of more than 4,300 digits. The document is found,
+    read and validated in a `Worker`, as a pattern of the schema can be driven to exponential time by a text: when the
+    limits are reached, the text is not accepted and counts as a failure.
 
     Raises `InputError` if jsonschema is not installed, the schema is none, or an option is out of range.
     """
@@ -127,7 +127,7 @@ def _is_pattern(value: object) -> bool:
 
 
 def _check_references(schema: dict[str, Any]) -> None:
-    """Raise Unresolvable for a reference that leads neither into the schema nor to the draft."""
+    """Raise Unresolvable for a reference that leads neither into the schema nor to a draft."""
     from jsonschema_specifications import REGISTRY
     from referencing.jsonschema import DRAFT202012
 
