@@ -790,6 +790,43 @@ def test_wrong_symbols_and_steps_too_many_are_wrong() -> None:
     assert Brackets(first_wrong_counts=True).start("( [").feed("( ; stack: (\n").verdict is Verdict.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{a} ; stack: {b}\n{c} ; stack: {d}\n{e} ; stack: {f}\n",
+        "1: {a} ; stack: {b}\n2: {c} ; stack: {d}\n3: {e} ; stack: {f}\n",
+        "0: {a} ; stack: {b}\n1: {c} ; stack: {d}\n2: {e} ; stack: {f}\n",
+        "Step 1: {a}, Stack: {b}.\nStep 2: {c}, Stack: {d}.\nStep 3: {e}, Stack: {f}.\n",
+        "- Read `{a}`; the stack is now {b}\n- Read `{c}`; the stack is now {d}\n- Read `{e}`; the stack is now {f}\n",
+        '1) Push "{a}" -> stack = {b}\n2) Push "{c}" -> stack = {d}\n3) Pop "{e}" -> stack = {f}\n',
+        "1. {a} | stack: {b}\n(2) {c} → stack: {d}\n3: {e} ; stack: {f}\n",
+    ],
+)
+@pytest.mark.parametrize("form", [" ".join, "".join, ", ".join, lambda stack: f"[{', '.join(map(repr, stack))}]"])
+def test_stacks_in_the_usual_wordings_are_read(text: str, form: Callable[[list[str]], str]) -> None:
+    told = {"a": "(", "b": form(["("]), "c": "[", "d": form(["(", "["]), "e": "]", "f": form(["("])}
+    assert Brackets().start("( [ ] )").feed(text.format(**told)).scores[::3] == (3, 1)
+    assert scores(Brackets(), "( [ ] )", text.format(**told))["wrong"] == 0
+    assert scores(Brackets(), "( [ ] )", text.format(**told | {"f": form(["["])}))["first_wrong"] == 3
+
+
+def test_a_line_that_was_not_read_is_not_held_against_the_next() -> None:
+    """Then the next symbol is not known until a step has a number."""
+    unread = "( ; stack: (\nAfter [ comes the stack ( [ as it should.\n"
+    evidence = Brackets(first_wrong_counts=True).start("( [ ] )").feed(unread + "] ; stack: (\n")
+    assert evidence.verdict is Verdict.UNKNOWN
+    assert (evidence.scores[:2], math.isnan(evidence.scores[3])) == ((2, 0), True)
+    state = Brackets(first_wrong_counts=True).start("( [ ] )")
+    assert state.feed(unread + "3: ] ; stack: (\n").scores[::3] == (2, 1)
+    assert state.feed("4: ) ; stack: (\n").verdict is Verdict.DEAD
+
+
+@pytest.mark.parametrize("empty", ["empty", "", "(empty)", "[]", "[ ]", "none", "Empty."])
+def test_an_empty_stack(empty: str) -> None:
+    assert Brackets().start("( )").feed(f"( ; stack: (\n) ; stack: {empty}\n").scores[:2] == (2, 0)
+    assert Brackets().start("( )").feed(f"( ; stack: {empty}\n").scores[:2] == (1, 1)
+
+
 @pytest.mark.parametrize("prompt", ["", "( ]", "close ( [", "(" * 1001, "Input:"])
 def test_prompts_without_a_sequence(prompt: str) -> None:
     assert all(map(math.isnan, Brackets().start(prompt).feed("( ; stack: (\n").scores))

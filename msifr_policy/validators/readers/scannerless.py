@@ -73,9 +73,9 @@ def _rewritten(lark: str) -> str:
             ignored.append(_expression(body, within_terminal=True))
         elif name == "%import":
             imported |= _imports(body)
-        elif name.startswith("%"):
+        elif name.startswith("%") and name != "%llguidance":  # options of the parser
             raise _UnreadableError(name)
-        else:
+        elif name != "%llguidance":
             rules[name] = body
     lines = [
         "start: ignored r_start",
