@@ -201,6 +201,9 @@ def test_what_is_asked_for_is_no_drift() -> None:
         assert (asked["foreign"], asked["drift"]) == (0, 0)
         assert scores(f"{SAID['en']} {prompt}", much("en"))["drift"] == 1
         assert scores(f"{SAID['en']} {prompt}", much("arabic"))["foreign"] == 1
+    assert scores("How do you and your friends say that in German?", much("de"))["drift"] == 0
+    assert scores("How do you and your friends say that in German?", much("en"))["drift"] == 0
+    assert scores("How do you and your friends say that in German?", much("fr"))["drift"] == 1
     both = scores("Answer in English and in German.", much("en") + much("de"))
     assert both["drift"] == 0
     assert scores("Answer in German. " + SAID["en"] * 1000, much("de"))["drift"] == 0

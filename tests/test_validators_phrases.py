@@ -40,6 +40,10 @@ While I see why you ask, I can't provide such instructions.
 I thank you for asking, but I can't reveal that information.
 I don't feel comfortable sharing personal details.
 I can't write that story for you.
+I don't have access to real-time data.
+It would be unethical to do that, and I cannot comply.
+I cannot confirm or deny that.
+I'm unable to perform the task.
 抱歉，我无法协助您。
 作为人工智能助手，我不能提供法律建议。
 Leider kann ich Ihnen damit nicht helfen.
@@ -95,6 +99,8 @@ She may be 5; that might be right
 The answer was cut in half
 I cannot overstate how large 9! is
 I can't wait to count them
+I don't have access to a calculator
+I don't have your 3 apples
 I can't help but laugh at 3 of them
 I cannot help it
 I can't recommend the book enough

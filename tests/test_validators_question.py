@@ -186,6 +186,7 @@ Ann has ____ dogs, twice as many as 3. What number goes in the blank?
 Complete the pattern: 2, 4, ____, 8 and so on.
 3 + ____ = 7. What is missing?
 Answer: ____
+What is 3 + 4? Give your answer in the form [number].
 What does f("lorem ipsum") return?
 """.strip().split("\n"),
     "The city was one of ____ ports.\nOptions:\nA. two\nB. three",
@@ -247,6 +248,7 @@ What is 3 + 4? The final answer goes into \boxed{}.
 What is half of 3? Put the result as \boxed{a/b}.
 The answer is 12 if x is which number?
 What is 3 + 4? The answer is an integer.
+What is 3 + 4? The answer is no more than 10.
 What is 3 + 4? The answer is a 1-digit number.
 If the answer is 12, what is x in x + 5?
 Tom says the answer is 12. Is he right?

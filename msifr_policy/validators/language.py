@@ -4,15 +4,15 @@ Looked at in samples, the first `SAMPLE` characters of each `STEP`, so that chun
 left for a line or two. A sample speaks the language of the script that most of its letters are in; for Latin
 letters it is the language whose function words ("the", "und", "nous") it has most of, if it has two different ones.
 Words that several of the languages share do not count, nor do Latin letters as foreign ones, nor short runs of Greek
-ones: formulas are full of them. The language to compare with is the one that the prompt asks for, else its own, or
-without one that can be told, that of the first sample that speaks one.
+ones: formulas are full of them. The language to compare with is the one that the prompt asks for, else its own or one
+that it names, or without one that can be told, that of the first sample that speaks one.
 """
 
 import math
 from collections import Counter, deque
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
-from msifr_policy.validators.readers.asked_language import asked_languages
+from msifr_policy.validators.readers.asked_language import asked_languages, named_languages
 from msifr_policy.validators.readers.scripts import letters_by_script
 
 STEP = 512
@@ -72,12 +72,15 @@ class Language(Rule, frozen=True):
     """`foreign`: share of letters of foreign scripts in the last `RECENT` samples; `drift`: share of those among
     them that speak another language, of all that speak one; both NaN before there is one to compare. `switches`:
     how often the language changed from one sample that speaks one to the next. Where the prompt asks for several
-    languages, none of them is another.
+    languages, or names some and asks for none, none of them is another.
     """
 
     def _state(self, prompt: str) -> TextState:
         own = spoken(prompt[-READ:])[0]
-        return _LanguageState(asked_languages(prompt) or frozenset((own,) if own else ()))
+        asked = asked_languages(prompt)
+        if not asked and own:
+            asked = named_languages(prompt) | {own}
+        return _LanguageState(asked)
 
 
 class _LanguageState(TextState):

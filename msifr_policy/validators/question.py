@@ -27,7 +27,8 @@ _GAP = (
 _PICTURE = r"(?:graph|chart|picture|image|drawing|map)"
 _VALUE = (
     r"(?:\*|\$+|\\[(\[]|[\"“(]| )*(?:(?:approximately|about|equal to|just|simply|exactly|clearly) )?(?:[-+−]?[0-9]"
-    r"|\\(?:boxed|frac|dfrac|sqrt|pi)|\(?(?-i:[A-E])(?:[).\s*$]|$)|[a-z] ?= ?|(?:true|false|yes|no)\b|[π√½¼]"
+    r"|\\(?:boxed|frac|dfrac|sqrt|pi)|\(?(?-i:[A-E])(?:[).\s*$]|$)|[a-z] ?= ?"
+    r"|(?:true|false|yes|no)(?:[.,!*)]|\s*$)|[π√½¼]"
     r"|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(?:[.,!]|\s*$))"
 )
 _ANSWER = (
@@ -199,6 +200,8 @@ class _Reader:
             found.add("leaks")
         if not found.isdisjoint(("asks", "format")):
             found -= {"leaks", "steps"}
+        if "format" in found:
+            found.discard("placeholders")
         if "leaks" in found:
             found.discard("steps")
         return found

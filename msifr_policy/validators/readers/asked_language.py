@@ -96,6 +96,8 @@ _UNSPACED = {
 _UNSPACED_LABEL = {name: label for label, names in _UNSPACED.items() for name in names.split()}
 _ANY = "|".join(_UNSPACED_LABEL)
 
+_NAME = re.compile(_ANY)
+_WORD = re.compile(r"[^\W\d_]{3,}")
 _PLACE = re.compile(
     r"\b(?P<before>in|into|to|using|use|auf|ins|en|al|em|para|na|naar|на|po|στα|dalam|bằng|sang|ke)[\s*_]+"
     r"(?:(?:the|het|o|el|le|only|simple|plain|fluent|formal|correct|standard|modern|brazilian|simplified|traditional"
@@ -134,9 +136,10 @@ _NO_NOUN = re.compile(
     re.IGNORECASE,
 )
 _ASKS_TO_USE = re.compile(r"(?:^[\W\d]*|[,;:(]\s*|\b(?:please|only|always|must|should|you|and)\s+)$", re.IGNORECASE)
+_LANGUAGE_WORDS = ("language", "sprache", "idioma", "langue", "lingua", "taal", "язык", "语言", "語言", "言語", "언어")
 _LABELLED = re.compile(
     r"(?:\b(?:response|output|answer|target|reply|reasoning|required|preferred|writing|explanation)\s+language\s*"
-    r"(?:[:=]|is|should be|must be)|(?:^|\n)\W*(?:language|sprache|idioma|langue|lingua|taal|язык|语言|語言|言語|언어)"
+    rf"(?:[:=]|is|should be|must be)|(?:^|\n)\W*(?:{'|'.join(_LANGUAGE_WORDS)})"
     r"\s*[:=：])[\s\"'*]*(?P<name>\w+)",
     re.IGNORECASE,
 )
@@ -160,19 +163,41 @@ REACH = 160
 """Characters before a language's name in which an order for it is looked for."""
 
 
+def named_languages(prompt: str) -> frozenset[str]:
+    """Return the languages, or scripts, that a prompt speaks of ("How do you say that in Greek?"), asked for or not."""
+    text = _read(prompt)
+    named = {_LABEL.get(match["name"].lower(), "") for match in _PLACE.finditer(text)} if _mentions(text) else set()
+    if not text.isascii():
+        named.update(map(_UNSPACED_LABEL.__getitem__, _NAME.findall(text)))
+    return frozenset(named - {""})
+
+
 def asked_languages(prompt: str) -> frozenset[str]:
     """Return the languages, or scripts, that a prompt asks the answer to be in; none if it does not say."""
-    text = prompt if len(prompt) <= 2 * READ else f"{prompt[:READ]}\n{prompt[-READ:]}"
-    asked = {_LABEL[match["name"].lower()] for match in _PLACE.finditer(text) if _is_order(text, match)}
-    for match in _LABELLED.finditer(text):
-        name = match["name"].lower()
-        asked.add(_LABEL.get(name) or _CODES.get(name) or _UNSPACED_LABEL.get(name, ""))
-    for match in (*_CUE.finditer(text[-REACH:]), *_VERSION.finditer(text)):
-        asked.add(_LABEL.get(match["name"].lower(), ""))
+    text = _read(prompt)
+    asked = set()
+    if _mentions(text):
+        asked = {_LABEL[match["name"].lower()] for match in _PLACE.finditer(text) if _is_order(text, match)}
+        for match in (*_CUE.finditer(text[-REACH:]), *_VERSION.finditer(text)):
+            asked.add(_LABEL.get(match["name"].lower(), ""))
+    lower = text.lower()
+    if any(word in lower for word in _LANGUAGE_WORDS):
+        for match in _LABELLED.finditer(text):
+            name = match["name"].lower()
+            asked.add(_LABEL.get(name) or _CODES.get(name) or _UNSPACED_LABEL.get(name, ""))
     if not text.isascii():
         asked.update(_UNSPACED_LABEL[match["a"] or match["b"]] for match in _WITHOUT_SPACES.finditer(text))
         asked.update(label for pattern, label in _WITH_PREFIX if pattern.search(text))
     return frozenset(asked - {""})
+
+
+def _read(prompt: str) -> str:
+    return prompt if len(prompt) <= 2 * READ else f"{prompt[:READ]}\n{prompt[-READ:]}"
+
+
+def _mentions(text: str) -> bool:
+    """Say whether a language is named at all, in a language with spaces: most prompts name none, and this is fast."""
+    return not _LABEL.keys().isdisjoint(_WORD.findall(text.lower()))
 
 
 def _is_order(text: str, match: re.Match[str]) -> bool:

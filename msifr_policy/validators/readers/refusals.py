@@ -33,7 +33,8 @@ _SORRY = (
     r"|i regret (?:to (?:say|inform you) )?(?:that )?)"
 )
 _CONNECTION = (
-    r"(?:unfortunately|regrettably|sadly|but|however|and|so|yet|still|well|hello|hi|hey|no|okay|please note that"
+    r"(?:it (?:would be|is) (?:unethical|illegal|wrong|harmful|inappropriate|dangerous) [^.!?]*,? and"
+    r"|unfortunately|regrettably|sadly|but|however|and|so|yet|still|well|hello|hi|hey|no|okay|please note that"
     r"|note that|remember that|(?:i|i'm|i'd|thank|thanks|that|this) [^.!?]*,? but|(?:while|although|though"
     r"|even though|as much as) [^.!?]*,),? "
 )
@@ -79,7 +80,7 @@ _OBJECT = (
     r"|financial|support|services?|material|answers?|requests?|scripts?|essays?|articles?|stories|images?|videos?"
     r"|audio|links?|files?|access|diagnos[ie]s|predictions?|passwords?|secrets?|prompts?|endpoints?|websites?|web"
     r"|internet|databases?|systems?|real-time|personal|confidential|explicit|harmful|illegal|violent|copyrighted"
-    r"|malicious|malware|future|actions)\b)"
+    r"|malicious|malware|future|actions?|tasks?)\b|or deny\b)"
 )
 _ACT = rf"(?:{_SERVE}|{_DO} {_OBJECT})"
 
@@ -123,6 +124,9 @@ REFUSALS = (
     rf"{_OPEN}(?:it|this|that)(?:'s| is| would be| isn't| wouldn't be) (?:not )?(?:appropriate|inappropriate"
     rf"|unethical|ethical|possible|impossible|right|wrong|okay|illegal) for me to {_ACT}",
     rf"{_OPEN}{_SORRY}{_OPEN}{_AS_AI}?i (?:currently )?(?:do not|don't) (?:currently )?have (?:access|the ability)",
+    rf"{_OPEN}{_AS_AI}?i (?:currently )?(?:do not|don't) (?:currently )?have (?:access to )?"
+    r"(?:(?:real-time|live|up-to-date|the internet)\b|(?:external|your|personal|private|confidential) (?:\w+ )?"
+    r"(?:information|data|files?|accounts?|sources|websites?|systems?|databases?|records)\b)",
 )
 """Refusals in English."""
 
