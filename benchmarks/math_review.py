@@ -19,7 +19,7 @@ _LIST = Path(__file__).parent / "results" / "filters_math_disagreements.json"
 
 
 class Review(msgspec.Struct, frozen=True):
-    """One attempt: the gold answer, what was read (None: no answer), the recorded outcome, and why the filter differs."""
+    """One attempt: the gold answer, what was read (None: no answer), the recorded outcome, why the filter differs."""
 
     gold: str
     found: str | None
