@@ -30,7 +30,9 @@ from msifr_policy.filters import (
     UnitTests,
     reader_of,
 )
-from msifr_policy.filters.json_end import MAX_DEPTH, JsonEnd
+from msifr_policy.filters.json_end import JsonBlockEnd, JsonEnd
+from msifr_policy.filters.json_find import find_document
+from msifr_policy.filters.json_syntax import MAX_DEPTH
 from msifr_policy.filters.mathematics import MathVerify
 from msifr_policy.filters.unit_tests import ProgramEnd
 
@@ -45,7 +47,9 @@ def prompt(gold: str | None = None, asked: str = "How many?") -> Prompt:
 MATH = MathVerify()
 MAKERS: dict[str, Callable[[], DecidedReader | None]] = {
     "object": lambda: JsonEnd(anywhere=True),
+    "array": lambda: JsonEnd(anywhere=True, bracket="["),
     "document": lambda: JsonEnd(anywhere=False),
+    "json block": JsonBlockEnd,
     "block": lambda: ProgramEnd(frozenset()),
     "program": lambda: ProgramEnd(frozenset({"x"})),
     "numeric": lambda: NumericMatch().reader(prompt(asked="Is the answer is 3. or \\boxed{4}?")),
@@ -101,7 +105,12 @@ def dumped(document: Any, indent: int | None) -> list[str]:
     return [json.dumps(document, indent=indent, ensure_ascii=escaped) for escaped in (True, False)]
 
 
-@given(st.dictionaries(st.text(), JSON), st.integers(0, 2) | st.none(), st.text(alphabet="ab 12\n[]\"'"), st.text())
+@given(
+    st.dictionaries(st.text(), JSON, min_size=1),
+    st.integers(0, 2) | st.none(),
+    st.text(alphabet="ab 12\n[]\"'"),
+    st.text(),
+)
 def test_an_object_ends_where_it_ends(document: dict[str, Any], indent: int | None, before: str, after: str) -> None:
     for text in dumped(document, indent):
         assert end_of("object", before + text + after) == len(before + text)
@@ -111,22 +120,29 @@ def test_an_object_ends_where_it_ends(document: dict[str, Any], indent: int | No
 
 
 @given(TEXTS, TEXTS)
-@example('{"a": 1, "a": 1}', "x")
-@example("{'answer': 3}", "")
-@example('{"a": 01}', "")
-@example('{"a": "\\ud800"}', "")
-@example('{"a": "\n"}', "")
-@example('{"a": NaN}', "")
-@example('{"a": 1e999}', "}")
-def test_no_continuation_changes_the_verdict_on_an_object(text: str, more: str) -> None:
-    end = end_of("object", "{" + text)
-    if end is not None:
-        kept = ("{" + text)[:end]
-        judged = OBJECTS(prompt(), kept)
-        assert OBJECTS(prompt(), kept + more) is judged
-        assert OBJECTS(prompt(), "{" + text + more) is judged
-    else:
-        assert OBJECTS(prompt(), "{" + text) is False
+@example('"a": 1, "a": 1}', "x")
+@example("'answer': 3}", "")
+@example('"a": 01} {"a": 1}', "")
+@example('"a": [1, {}]}', "")
+@example('"a": "\n"}', "")
+@example('"a": NaN, {"b": [1]}', "")
+@example("1, [2]", "]")
+def test_an_object_that_ends_is_the_document_of_what_is_kept(text: str, more: str) -> None:
+    """And where none ends, there is none, but for an empty one."""
+    for kind, bracket in (("object", "{"), ("array", "[")):
+        whole = bracket + text
+        end = end_of(kind, whole)
+        if end is not None:
+            document = find_document(whole[:end], "object", bracket)
+            assert document is not None
+            assert whole[:end].endswith(document)
+            assert end_of(kind, whole + more) == end
+        else:
+            found = find_document(whole, "object", bracket)
+            assert found is None or found[1:-1].strip() == ""
+        end = end_of("json block", text)
+        if end is not None:
+            assert find_document(text[:end], "fence") is not None or "```json" not in text
 
 
 @given(TEXTS, TEXTS)
@@ -181,23 +197,30 @@ def test_a_document_that_is_broken_stays_so_and_one_that_is_whole_is_the_answer(
         *('{"a": [,', '{"a": 1 "', '{"a": "b" "', '{"a": {}{', '{"a": \u00a0', '{"a": ٣'),
     ],
 )
-def test_what_breaks_a_document_is_seen_at_once(broken: str) -> None:
+def test_what_breaks_a_document_is_seen_at_once_and_hides_no_other(broken: str) -> None:
     for after in ("", " more}"):
-        assert end_of("object", "So " + broken + after) == 3 + len(broken)
         assert end_of("document", broken + after) == len(broken)
-    assert end_of("object", broken[:-1]) is None
+        assert end_of("object", "So " + broken + after) is None
+    end = end_of("object", f'So {broken[:-1]}\u00a0{{"b": [1]}} more')
+    assert end is not None or broken.count('"') % 2 == 1  # a string takes all that follows in its line
+    assert end_of("object", f'So {broken}\n{{"b": [1]}} more') == len(f'So {broken}\n{{"b": [1]}}')
 
 
-def test_a_broken_document_ends_with_what_breaks_it() -> None:
-    assert end_of("object", "We write {it} so") == len("We write {i")
-    assert end_of("object", '{"name": "x", "age": 3 years}') == len('{"name": "x", "age": 3 y')
-    assert end_of("object", '{"a": [1, 2}') == len('{"a": [1, 2}')
+def test_where_documents_end() -> None:
+    assert end_of("object", "We write {it} so") is None
+    assert end_of("object", '{} or {"name": "x"} or') == len('{} or {"name": "x"}')
+    assert end_of("object", '<think>{"a": 1}</think> {"a": 2} {"a": 3}') == len('<think>{"a": 1}</think> {"a": 2}')
+    assert end_of("object", '<think>{"a": 1}') is None
+    assert end_of("array", 'So [x] and [] and {"a": [1]}.') == len('So [x] and [] and {"a": [1]')
+    assert end_of("document", '<think>so</think>\n{"a": 1} x') == len('<think>so</think>\n{"a": 1}')
     assert end_of("document", "Here is the JSON:") == 1
     assert end_of("document", "12 apples") == len("12 a")
     assert end_of("document", "12.5e3 ") is None  # a number may go on until the text ends
-    assert end_of("object", "[" * 10 + '{"a":' + "[" * MAX_DEPTH + "x") is None  # nested too deep to be followed
-    assert JsonEnd(anywhere=True).exact
-    assert not JsonEnd(anywhere=False).exact
+    assert end_of("object", '{"a":' + "[" * MAX_DEPTH + "x") is None  # nested too deep to be followed
+    for text in ('```json\n{"a": 1}\n```', '```\n{"a": 1}```', "<think>\n```json\n1\n```\n</think>\n```json\n2\n```"):
+        assert end_of("json block", f"{text}\nmore") == len(text)
+    assert end_of("json block", "```\n3\n```\n```python\n{}\n```\n") is None
+    assert not any(JsonEnd(anywhere=anywhere).exact for anywhere in (True, False))
 
 
 def test_a_long_line_of_prose_is_no_fence_nor_is_one_that_begins_with_blanks_alone() -> None:

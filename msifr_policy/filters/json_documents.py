@@ -215,7 +215,7 @@ _CONTENT = re.compile(r"[^ \t\n\r]")
 _FIRST: Final = {"{": '"', "[": '"[{-0123456789tfn'}
 """What the first key or value in a bracket begins with."""
 # What every mark begins with; a set of characters at the beginning makes the search fast, here and below.
-_LIKE_MARK = re.compile(r"[<\[◁][/|]?[tTrRsSbBeEcC]")
+_LIKE_MARK = re.compile(r"[<\[◁][/|]?(?:[tT][hH]|[rR][eE]|[sS][eEcC]|[bB][eE]|[eE][nN]|[cC][hH])")
 _FENCE = re.compile(r"[`~]{3}[ \t]{0,8}+(?:[jJ][sS][oO][nN]\w{0,8}+)?[ \t]{0,8}+\r?\n")
 _REACH = 64
 """More characters than a fence and its line can span."""
