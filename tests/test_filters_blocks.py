@@ -148,6 +148,7 @@ def test_the_end_of_thinking_ends_a_draft(mark: str, then: str) -> None:
     assert found(text) == [("py", "a\n")]
     assert [block.closed for block in blocks(text)] == [False, True]
     assert found(f"```py\ndef f(x): # so{mark}{then}```py\na\n```\n") == [("py", "a\n")]
+    assert found(f"```py\ndef f(x):\n{mark}{then}```\na\n```\n") == [("", "a\n")]
     assert found(f"```py\ns = '{mark}'\n```\n") == [("py", f"s = '{mark}'\n")]  # in quotation marks it is none
 
 

@@ -61,6 +61,7 @@ F = "def f(x):\n    return 2 * x"
         (["def g(x): return f(x)\ndef f(x): return g(x)", "f(2)"], [0]),
         # Names that are built in.
         (["def sum(x): return x\ndef f(x): return sum(x)", "sum = 3\nprint(f(2))"], [0]),
+        (["def f(x): return list(x)", "list = [f(2)]"], [0]),
         (["def f(x): return max(x)", "def max(x): return x[-1]"], [0, 1]),
         # None defines it: the last.
         (["x = 1", "print(2)"], [1]),
@@ -114,6 +115,15 @@ def test_an_attempt_ends_with_its_first_program(text: str, kept: str | None) -> 
     reader = ProgramEnd(frozenset({"f", "len"}))
     ends = {reader.feed(character) for character in text} - {None}
     assert ends == (set() if kept is None else {text.rindex(kept) + len(kept)})
+
+
+def test_what_a_draft_defines_is_forgotten_when_the_thinking_ends() -> None:
+    """Its beginning may be in the prompt."""
+    reader = ProgramEnd(frozenset({"f", "g"}))
+    before = "```py\ndef g(): 1\n```\n</think>\n```py\ndef f(): 1\n```\n"
+    assert reader.feed(before) is None
+    text = "```py\ndef g(): 1\n```\n"
+    assert reader.feed(text) == len(before) + len(text) - 1
 
 
 def test_without_names_any_python_block_ends_an_attempt() -> None:

@@ -119,6 +119,8 @@ ABLE = [
     "class Checks:\n    def run(self):\n        assert f(2) == 4\nChecks().run()",
     "class Checks:\n    def __init__(self):\n        assert f(2) == 4\nChecks()",
     "def one(n):\n    if n:\n        two(n - 1)\n    assert f(n) == 2 * n\ndef two(n):\n    one(n)\ntwo(3)",
+    "def one(n):\n    if n:\n        two(n - 1)\n    assert f(n) == 2 * n\ndef two(n):\n    one(n)\n"
+    + "try:\n    one(2)\nexcept AssertionError:\n    pass\ntwo(3)",
     "import asyncio\nasync def main():\n    assert f(2) == 4\nasyncio.run(main())",
     "exec('assert f(2) == 4')",
     "check(f)",
