@@ -446,6 +446,7 @@ def test_blocks_may_be_moved_in_one_step() -> None:
         "Unstack the upper block and put it down.\npick up green\n",
         "Take away what is on green and lay it aside.\npick up green\n",
         "With the arm we can do much. " + "x " * 250 + "unstack red\nput down red\n",
+        "Unstack red from green. " + "Now see. " * 60 + "Put down red.\npick up green\n",
     ],
 )
 def test_a_deed_that_was_not_read_is_not_held_against_the_next(text: str) -> None:
@@ -642,6 +643,7 @@ def test_steps_in_the_usual_wordings_are_read(text: str) -> None:
         "13 - 9 = 4\n4 + 4 = 8 (too small)\n8 * 10 = 80\n",
         "The difference of 13 and 9 is 4. " + "So it goes. " * 40 + "\n4 * 4 = 16\n",
         "We add and subtract. " * 30 + "13 - 9 = 4\n4 * 4 = 16\n",
+        "There are 13 and 9. " + "So it goes. " * 40 + "13 - 9 = 4\n4 * 4 = 16\n",
     ],
 )
 def test_what_may_have_been_a_step_is_not_held_against_the_next(text: str) -> None:
