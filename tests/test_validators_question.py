@@ -207,6 +207,9 @@ The answer is $6$.
 So the final answer is \boxed{6}.
 Thus, the answer is (B).
 Hence the answer is six.
+So the answer is valid.
+The answer is (J).
+The correct answer is: (M) silver
 Answer: 6
 Answer:6
 **Answer:** B
@@ -248,6 +251,7 @@ What is 3 + 4? The final answer goes into \boxed{}.
 What is half of 3? Put the result as \boxed{a/b}.
 The answer is 12 if x is which number?
 What is 3 + 4? The answer is an integer.
+What is 3 + 4? The answer is unique.
 What is 3 + 4? The answer is no more than 10.
 What is 3 + 4? The answer is a 1-digit number.
 If the answer is 12, what is x in x + 5?

@@ -27,7 +27,7 @@ _GAP = (
 _PICTURE = r"(?:graph|chart|picture|image|drawing|map)"
 _VALUE = (
     r"(?:\*|\$+|\\[(\[]|[\"“(]| )*(?:(?:approximately|about|equal to|just|simply|exactly|clearly) )?(?:[-+−]?[0-9]"
-    r"|\\(?:boxed|frac|dfrac|sqrt|pi)|\(?(?-i:[A-E])(?:[).\s*$]|$)|[a-z] ?= ?"
+    r"|\\(?:boxed|frac|dfrac|sqrt|pi)|\(?(?-i:[A-Z])(?:[).\s*$]|$)|[a-z] ?= ?"
     r"|(?:true|false|yes|no)(?:[.,!*)]|\s*$)|[π√½¼]"
     r"|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(?:[.,!]|\s*$))"
 )
@@ -73,7 +73,7 @@ SIGNS: dict[str, tuple[str, ...]] = {
     "leaks": (
         rf"{LEAD}(?:the )?(?:correct |final |right )?answer\*?[:=][^\s_?\[(]",
         r"\\boxed\{\s*(?:[-+−.(\[$√π]*[0-9]|[a-z](?:[^a-z]|$)|[-+]?\\(?:d?frac|sqrt|pi|infty|left|[({])"
-        r"|\\text\{ ?\(?(?:[a-e][).}]|yes|no|true|false|[0-9]))",
+        r"|\\text\{ ?\(?(?:[a-j][).}]|yes|no|true|false|[0-9]))",
         r"^\s*####\s*[-+$€£]*[0-9](?:[0-9,./]*[0-9])?%?\s*$",
         r"答案(?:是|为|為|等于)\s*[$\\(（]*\s*"
         r"(?:[-+]?[0-9]|boxed|d?frac|sqrt|[A-D](?:[。，.]|$)|[二两三四五六七八九十])",
@@ -83,8 +83,8 @@ SIGNS: dict[str, tuple[str, ...]] = {
 _HINTS: dict[str, tuple[str, ...]] = {
     # The answer is said, in words that also explain a worked example.
     "stated": (
-        rf"(?:{LEAD}|[,;] (?:so|thus|hence|therefore|and|then|which means) )(?:(?:so|thus|hence|therefore),? )?"
-        rf"(?:that )?{_ANSWER}:? ?{_VALUE}",
+        rf"(?:{LEAD}|[,;] )(?:so|thus|hence|therefore|and so|which means),? (?:that )?{_ANSWER}:? ?[^\s:]",
+        rf"(?:{LEAD}|[,;] (?:and|then) )(?:that )?{_ANSWER}:? ?{_VALUE}",
         rf"{LEAD}{_ANSWER_ELSEWHERE}:? ?{_VALUE}",
     ),
     # A solution begins, if nothing is asked any more.
@@ -98,6 +98,7 @@ _HINTS: dict[str, tuple[str, ...]] = {
         rf"{LEAD}(?:the )?(?:correct |final |right |short |model )?(?:answer|solution|answer key|rationale"
         r"|antwort|lösung|réponse|respuesta|solución|risposta|soluzione|resposta|solução|ответ|решение|答案|参考答案"
         r"|解|解析|解答|答|답|정답|풀이|答え|الجواب|الحل)\*? ?[:：.][*_]*\s*$",
+        rf"{LEAD}(?:(?:so|thus|hence|therefore),? )?{_ANSWER}[:：][*_]*\s*$",
         r"^[\s*_#]*(?:solution|answer key)[*_]*\s*$",
     ),
     # The same, but for worked examples, which problems of programming come with.
