@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
+import re2
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from msifr_policy.errors import InputError
-from msifr_policy.validators import JsonSchemaPrefix, Verdict
+from msifr_policy.filters import JsonSchema, Prompt
+from msifr_policy.filters.json_find import Find
+from msifr_policy.validators import JsonSchemaPrefix, JsonText, Verdict
 from msifr_policy.validators.readers.completion import LIMIT
+from msifr_policy.validators.readers.relaxed_pattern import relaxed_pattern
 from msifr_policy.validators.readers.relaxed_schema import RelaxedSchema
+
+PROMPT = Prompt(prompt_id="p", prompt="Give JSON.")
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -235,3 +243,198 @@ def test_long_documents_are_left_alone() -> None:
     assert evidence.verdict is Verdict.UNKNOWN
     assert all(math.isnan(score) for score in evidence.scores)
     assert state.feed('"}').verdict is Verdict.UNKNOWN
+
+
+SMALL: dict[str, Any] = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "string", "pattern": r"^(?!x)[^\s\d]*$"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+GOOD = [
+    '{"a": 1}',
+    '{"b": "y", "a": 2.0}',
+    '{\n  "a": 1e2\n}',
+    '{"a": 1, "b": "</think>"}',
+    '{"a": -0, "b": "\\u0041\\/"}',
+]
+DRAFTS = [
+    '{"a": "?"}',
+    '{"a": 1,}',
+    '{"a": ..., "b": ...}',
+    '{"b": "y"}',
+    "{a, b}",
+    "{}",
+    "[1]",
+    '{"a": 1, "a": 2}',
+    '{"a',
+]
+LINES = [
+    "So.",
+    "Let me think.",
+    "The set {x}",
+    "",
+    "3",
+    "```",
+    "```json",
+    "~~~",
+    "```python",
+    "<think>",
+    "</think>",
+    "[/THINK]",
+]
+FENCED = [f"{fence}\n{document}\n```" for fence in ("```json", "```", "```text") for document in GOOD[:3] + DRAFTS[:5]]
+TEXTS = st.builds(
+    lambda head, parts, joint, tail: head + joint.join(parts) + tail,
+    st.sampled_from(["", "", " \n", "<think>Maybe\n", "<think>so</think>", "[THINK]{[/THINK]\n", "</think>\n\n"]),
+    st.lists(st.sampled_from([*GOOD, *DRAFTS, *LINES, *FENCED]), min_size=1, max_size=5),
+    st.sampled_from(["\n", "\n", " ", ""]),
+    st.sampled_from(["", "", "\n", " "]) | st.sampled_from(GOOD),
+)
+
+
+@pytest.fixture(scope="module")
+def filters() -> Iterator[dict[Find, JsonSchema]]:
+    pytest.importorskip("regress")
+    made: dict[Find, JsonSchema] = {find: JsonSchema(SMALL, find=find) for find in get_args(Find)}
+    yield made
+    for one in made.values():
+        one.close()
+
+
+ACCEPTED = Counter[str]()
+
+
+@given(text=TEXTS)
+@settings(max_examples=1000, deadline=None)
+def test_what_the_filter_accepts_was_never_dead_with_its_place(filters: dict[Find, JsonSchema], text: str) -> None:
+    """At no prefix, whatever thinking, drafts, fences and prose come before the document."""
+    for find, accept in filters.items():
+        accepted = accept(PROMPT, text) is True
+        states = [JsonText(place=find).start(""), JsonSchemaPrefix(SMALL, place=find).start("")]
+        dead = [state.feed(character).verdict is Verdict.DEAD for character in text for state in states]
+        assert not (accepted and any(dead))
+        if find != "whole":
+            assert not any(dead)
+        ACCEPTED[find] += accepted
+        ACCEPTED[f"{find} dead"] += any(dead)
+
+
+def test_the_property_saw_what_it_is_about() -> None:
+    assert min(ACCEPTED[find] for find in get_args(Find)) > 20
+    assert ACCEPTED["whole dead"] > 100
+
+
+@pytest.mark.parametrize(
+    ("part", "missing", "dead", "alive"),
+    [
+        ({"pattern": "^(?=a)b$"}, "#/properties/x/pattern: look-around", '{"x": "c', '{"x": "b'),
+        ({"pattern": "(?<!a)b"}, "#/properties/x/pattern: look-around", '{"y": "', '{"x": "c'),
+        ({"pattern": "^(a)\\1z$"}, "#/properties/x/pattern: back references", '{"x": "z', '{"x": "aqz'),
+        ({"pattern": "^\\bfoo\\b$"}, "#/properties/x/pattern: word boundaries", '{"x": "g', '{"x": "fo'),
+        ({"pattern": "^a$|b$"}, None, '{"x": "ab\n', '{"x": "aab'),
+        ({"pattern": "^x(a$|b)"}, "#/properties/x/pattern: anchors within", '{"x": "y', '{"x": "xac'),
+        ({"pattern": "^\\p{L}1$"}, "#/properties/x/pattern: properties of Unicode", '{"x": "é2', '{"x": "é1'),
+        ({"pattern": "^(?i:a)$"}, "#/properties/x/pattern: modifiers", '{"y": "', '{"x": "A'),
+        ({"pattern": "^a{5000}$"}, None, '{"x": "b', '{"x": "' + "a" * 2000),
+        ({"pattern": "^\\s\\cJ$"}, None, '{"x": "a', '{"x": "\ufeff'),
+        ({"pattern": "^" + "a?" * 3000 + "$"}, "#/properties/x/pattern: a long pattern", '{"y": "', '{"x": "b'),
+        ({"contains": {"type": "integer"}, "type": "array"}, "#/properties/x/contains", '{"x": {', '{"x": ["a"]'),
+        ({"not": {"type": "string"}}, "#/properties/x/not", '{"y": "', '{"x": "a'),
+        ({"type": "integer", "multipleOf": 2}, "#/properties/x/multipleOf", '{"x": "', '{"x": 3'),
+        ({"minItems": 10**9, "type": "array"}, "#/properties/x/minItems", '{"x": {', '{"x": [1'),
+        ({"enum": [1, "a"]}, "#/properties/x/enum: any number", '{"x": "b', '{"x": 2'),
+        ({"allOf": [{"type": "string"}, {"minLength": 3}]}, "#/properties/x/allOf/1", '{"x": 1', '{"x": "a"'),
+    ],
+)
+def test_one_constraint_that_cannot_be_judged_disables_no_other(
+    part: dict[str, Any], missing: str | None, dead: str, alive: str
+) -> None:
+    schema = {"properties": {"x": part, "y": {"type": "integer"}}, "required": ["y"], "additionalProperties": False}
+    rule = JsonSchemaPrefix(schema, place="whole")
+    assert verdict(dead, schema) is Verdict.DEAD
+    assert verdict(alive, schema) is Verdict.UNKNOWN
+    assert verdict('{"z', schema) is Verdict.DEAD
+    assert verdict("{}", schema) is Verdict.DEAD
+    assert missing in (*rule.relaxed, None)
+    assert all(place.startswith(("#/properties/x", "#/properties/y/type: ")) for place in rule.relaxed)
+
+
+def test_a_schema_that_allows_nothing_is_left_alone() -> None:
+    rule = JsonSchemaPrefix({"anyOf": []}, place="whole")
+    assert rule.start("").feed('{"a": 1}').verdict is Verdict.UNKNOWN
+    assert rule.relaxed[0].startswith("#: ")
+
+
+@pytest.mark.parametrize("pattern", ["(", "[a", "*a", "a++", "(?>a)", "(?P<n>a)", r"\Z", "\\", "[z-a]", r"\u{110000}"])
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(InputError, match="validator json_schema, parameter schema: no regular expression of ECMA-262"):
+        JsonSchemaPrefix({"items": {"pattern": pattern}})
+
+
+REGULAR = st.recursive(
+    st.sampled_from(
+        [
+            *(
+                "a",
+                "b",
+                "é",
+                r"\d",
+                r"\D",
+                r"\w",
+                r"\W",
+                r"\s",
+                r"\S",
+                ".",
+                "[ab]",
+                "[^ab]",
+                r"[^\s]",
+                r"[\w.-]",
+                r"\b",
+            ),
+            *(
+                "^",
+                "$",
+                r"\n",
+                r"\x41",
+                r"\u{1F600}",
+                r"\p{L}",
+                r"[^\p{L}]",
+                r"\-",
+                r"\cJ",
+                "[^]",
+                "[a-z&&]",
+                r"\B",
+                "{",
+            ),
+        ]
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map("".join),
+        st.builds("(?:{}|{})".format, inner, inner),
+        st.builds("({})".format, inner),
+        st.builds("(?{}{})".format, st.sampled_from(["=", "!", "<=", "<!"]), inner),
+        st.builds("(?:{}){}".format, inner, st.sampled_from(["*", "+", "?", "{2}", "{1,}", "*?"])),
+    ),
+    max_leaves=6,
+)
+
+
+@given(pattern=REGULAR, texts=st.lists(st.text(alphabet="abé1_ \n\r\u2028\ufeff\u0130A😀-{&", max_size=5), max_size=8))
+@settings(max_examples=600, deadline=None)
+def test_a_relaxed_pattern_matches_whatever_the_pattern_matches(pattern: str, texts: list[str]) -> None:
+    """And nothing else, where nothing is said to be missing."""
+    ecma = pytest.importorskip("msifr_policy.filters.ecma")
+    found, missing = relaxed_pattern(pattern)
+    for text in texts:
+        matches, matches_relaxed = ecma.search(pattern, text), re2.compile(found).fullmatch(text) is not None
+        assert matches_relaxed or not matches
+        assert missing or matches_relaxed == matches
+
+
+@given(pattern=REGULAR, text=st.text(alphabet="abé1_ \n\ufeffA😀-{&", max_size=5), ascii_only=st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_a_string_that_matches_is_never_dead(pattern: str, text: str, ascii_only: bool) -> None:
+    ecma = pytest.importorskip("msifr_policy.filters.ecma")
+    assume(ecma.search(pattern, text))
+    assert verdict(json.dumps(text, ensure_ascii=ascii_only), {"pattern": pattern}) is Verdict.UNKNOWN

@@ -117,10 +117,12 @@ class _Document:
         if completion is None:
             text = text.lstrip(WHITE)
             completion = self._completion = Completion(self._grammar)
-        if completion.state != "open" or not math.isnan(self._missing):
-            return
-        self._pieces.append(text)
-        completion.feed(text)
+        if completion.state == "open" and math.isnan(self._missing):
+            self._pieces.append(text)
+            completion.feed(text)
+            self._judge(completion, ended=ended)
+
+    def _judge(self, completion: Completion, *, ended: bool) -> None:
         if completion.state == "open" and not completion.final and not ended:
             return
         document = "".join(self._pieces)

@@ -69,10 +69,11 @@ _ESCAPE = r"""
         | c(?P<control>[A-Za-z]) | (?P<property>[pP]\{[^{}]*\}) | (?P<back>k<[^<>]*>|[1-9][0-9]*) | (?P<escaped>.) )"""
 _PIECE = re.compile(
     rf"""(?P<look>\(\?<?[=!]) | (?P<modified>\(\?[ims]*(?:-[ims]*)?:)(?<!\(\?:)
-      | (?P<group>\((?:\?(?::|<[^<>=!][^<>]*>))?+) | (?P<count>\{{[0-9]+(?:,[0-9]*)?\}}) | {_ESCAPE} | (?P<sign>.)""",
+      | (?P<group>\((?:\?(?::|<[^<>=!][^<>]*>))?+) | (?P<count>\{{[0-9]+(?:,[0-9]*)?\}})
+      | {_ESCAPE} | (?P<sign>[^\\])""",
     re.VERBOSE | re.DOTALL,
 )
-_IN_CLASS = re.compile(rf"{_ESCAPE} | (?P<sign>.)", re.VERBOSE | re.DOTALL)
+_IN_CLASS = re.compile(rf"{_ESCAPE} | (?P<sign>[^\\])", re.VERBOSE | re.DOTALL)
 
 
 class _Translation:
