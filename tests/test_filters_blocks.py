@@ -75,6 +75,7 @@ def test_special_tokens_may_stand_around_a_fence(token: str, after: str) -> None
     assert found(f"```py\na\n```{token}{after}") == [("py", "a\n")]
     assert found(f"{token}```py\na\n```{after}") == [("py", "a\n")]
     assert found(f"```json\n{{}}```{token}{after}") == [("json", "{}")]
+    assert found(f"```{token}\na\n```") == [("", "a\n")]
 
 
 def test_what_is_no_token_closes_nothing() -> None:

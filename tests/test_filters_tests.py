@@ -430,6 +430,21 @@ def test_where_the_program_is(unconfined: UnitTests) -> None:
     assert whole(asked, "\ud800 = 1\n" + DOUBLE) is False
 
 
+@pytest.mark.parametrize("end", ["", "\n", "<|im_end|>", "\n</s>\n"])
+def test_one_of_two_fences_is_enough(unconfined: UnitTests, end: str) -> None:
+    """The other one is in the prompt, or was a stop sequence."""
+    asked = prompt("assert f(2) == 4")
+    for program, right in ((DOUBLE, True), (WRONG, False), (DOUBLE[:-5], False)):
+        assert unconfined(asked, f"So:\n```python\n{program}{end}") is right
+        assert unconfined(asked, f"{program}\n```{end}") is right
+        assert unconfined(asked, f"{program}\n```\nTwice x.\nUse:\n```python\nf(input())\n```{end}") is right
+    # But what is closed comes before what is not.
+    assert unconfined(asked, fenced(DOUBLE) + f"\n```python\n{WRONG}{end}") is True
+    assert unconfined(asked, f"So:\n{DOUBLE}\n```{end}") is False
+    assert unconfined(asked, f"```ruby\n{DOUBLE}{end}") is False
+    assert unconfined(asked, f"<think>\n```python\n{DOUBLE}{end}") is False
+
+
 @pytest.mark.parametrize(
     "shown",
     [

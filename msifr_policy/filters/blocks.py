@@ -228,7 +228,7 @@ def _opening(line: str) -> tuple[Fence, int, tuple[int, int, int] | None] | None
     quotes = lead.count(">") - sum(token.count(">") for token in _TOKENS.findall(lead))
     indent = 0 if _TOKENS.search(lead) else _columns(lead.rpartition(">")[2].removeprefix(" " * (quotes > 0)))
     character, length, info = run[0][0], len(run[0]), line[run.end() :]
-    language = _matched(_LANGUAGE, info, 0, 1).lower()
+    language = "" if _TRAIL.match(info) else _matched(_LANGUAGE, info, 0, 1).lower()
     if character == "~" or "`" not in info:
         return Fence(character, length, indent, quotes, language), run.start(), None
     last = _last_run(info, character)

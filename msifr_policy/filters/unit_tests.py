@@ -5,6 +5,7 @@ import builtins
 import math
 import os
 import platform
+import re
 import secrets
 import socket
 import subprocess
@@ -29,6 +30,8 @@ FindProgram = Literal["fence", "whole"]
 """Where the program is: in fenced blocks, or the whole text."""
 
 _FUNCTION: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SPECIAL: Final = re.compile(r"(?:\s*+<(?:[|｜][^|｜<>]{1,64}+[|｜]|/s|eos|pad|end_of_turn)>)++\s*+\Z")
+"""Special tokens with which a text may end."""
 _GRACE_SECONDS: Final = 5.0  # for starting and ending the processes, on a busy machine
 
 
@@ -37,8 +40,10 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
 
     find: where the program is. "fence": in the closed fenced blocks (see `blocks`) of the answer part that are marked
         as Python or not marked. Those that define what the tests need are the program, in their order (see `programs`);
-        what shows its use, tests of the text's own, output and earlier versions do not run. A text that breaks off
-        while thinking has no program. "whole": the whole text is the program.
+        what shows its use, tests of the text's own, output and earlier versions do not run. Where only an opening or
+        only a closing fence is there, as where a prompt or a stop sequence has the other, the rest of the text is a
+        block if none else is marked. A text that breaks off while thinking has no program, nor has one without fences.
+        "whole": the whole text is the program.
     seconds: wall time of program and tests together, and (rounded up) CPU time of each process. A verdict is there
         within `seconds` + 5.
     memory: bytes of address space of each process. disk: bytes of all files together. processes: how many processes
@@ -122,12 +127,7 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
             return False
         if self.find == "whole":
             return self._passes([(True, text)], prompt.tests)
-        found = blocks(after_thinking(text) or "")
-        code = [
-            (programs.is_python(block.language), block.content)
-            for block in found
-            if block.closed and (block.language == "" or programs.is_python(block.language))
-        ]
+        code = _code(after_thinking(text) or "")
         return bool(code) and self._passes(code, prompt.tests)
 
     def _passes(self, code: list[tuple[bool, str]], tests: str) -> bool | Judgement:
@@ -210,6 +210,24 @@ class ProgramEnd:
                         self._end = part.end
                         break
         return self._end
+
+
+def _code(answer: str) -> list[tuple[bool, str]]:
+    """Return the blocks of an answer part that may be its program, and whether they are said to be Python."""
+    found = blocks(answer)
+    code = [
+        (programs.is_python(block.language), block.content)
+        for block in found
+        if block.closed and (block.language == "" or programs.is_python(block.language))
+    ]
+    if found and found[0].language == "":
+        # The prompt may have opened a fence, which the first one closes.
+        code.insert(0, (False, answer[: found[0].start]))
+    if found and not any(said for said, _ in code):
+        last = found[-1]
+        if not last.closed and last.end == len(answer) and programs.is_python(last.language):
+            code.append((True, _SPECIAL.sub("", last.content)))
+    return code
 
 
 @lru_cache(256)  # attempts at one prompt come together

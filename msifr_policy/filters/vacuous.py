@@ -293,6 +293,8 @@ def _comparison(node: ast.Compare) -> tuple[bool, bool]:
         same = other.value == "solution"  # the module of program and tests
         return same == equal, same != equal
     values = _value(node.left), _value(other)
+    if isinstance(node.left, ast.Call) and _name(node.left) == "len" and values[1] == 0:
+        return True, not isinstance(operation, ast.GtE)
     if _UNKNOWN not in values and isinstance(operation, (ast.Eq, ast.NotEq)):
         same = values[0] == values[1]
         return same == equal, same != equal
