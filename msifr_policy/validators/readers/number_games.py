@@ -13,6 +13,7 @@ that the line rejects, or operations told in words. It may be a step or not, so 
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from msifr_policy.validators.readers.lines import LIMIT
@@ -103,6 +104,7 @@ _SOME = re.compile(
 )
 
 
+@lru_cache(256)  # attempts at one prompt come together
 def read_game(prompt: str, most: int) -> Game | None:
     """Return the last game of a prompt, None if it states none, or one of more than `most` numbers."""
     if _GAME.search(prompt) is None:
@@ -119,32 +121,47 @@ def read_game(prompt: str, most: int) -> Game | None:
 
 _PLAIN = str.maketrans({**dict.fromkeys("×·⋅∗✕✖", "*"), "÷": "/", **dict.fromkeys("−–", "-"), "≈": "=", "＝": "="})
 _FRACTION = re.compile(r"\\[dt]?frac\{([^{}]{1,40})\}\{([^{}]{1,40})\}")
-_RESPELLED = (
+_LATEX = (
     (re.compile(r"\\(?:times|cdot|ast)\b ?"), "*"),
     (re.compile(r"\\div\b ?"), "/"),
     (re.compile(r"\\approx\b ?"), "="),
-    (re.compile(r"[-=]{1,2}>|[→⇒⟶⟹➜]|\\(?:right|Right|longright)arrow\b|\\(?:to|implies)\b"), "→"),
+    (re.compile(r"\\(?:right|Right|longright)arrow\b|\\(?:to|implies)\b"), "→"),
     (re.compile(r"\\\\"), ";"),
-    (
-        re.compile(r"\\[()\[\]]|\\(?:left|right|quad|qquad|displaystyle)(?![a-z])|\\[,;!: ]|[$&]|\\[a-z]{2,12}\{|[{}]"),
-        " ",
-    ),
+    (re.compile(r"\\[()\[\],;!: ]|\\(?:left|right|q?quad|displaystyle)(?![a-z])|\\[a-z]{2,12}\{"), " "),
+)
+_SIGNS = (
+    (re.compile(r"[-=]{1,2}>|[⇒⟶⟹➜]"), "→"),
+    (re.compile(r"[${}&]"), " "),
     (re.compile(r"(?<![0-9)])\*\*|\*\*(?![0-9(])|__|[`\"]"), ""),
+)
+_WORDED = re.compile(r"[0-9)] ?(?:[xX]|times|multiplied|divided|plus|minus|equals|is|gives|makes|yields)\b")
+_WORDS = (
     (re.compile(r"(?<=[0-9)])(?: ?[xX] ?| times | multiplied by )(?=[(0-9])"), "*"),
     (re.compile(r"(?<=[0-9)]) plus (?=[(0-9])"), " + "),
     (re.compile(r"(?<=[0-9)]) minus (?=[(0-9])"), " - "),
     (re.compile(r"(?<=[0-9)]) divided by (?=[(0-9])"), " / "),
     (re.compile(r"(?<=[0-9)]) (?:equals|is|gives|makes|yields) (?=-?[0-9])"), " = "),
 )
+_MAY_SIGN = re.compile(r"[>⇒⟶⟹➜${}&*_`\"]")
+_TIMES = re.compile(r"[0-9)][xX][(0-9]")
 
 
 def _plain(line: str) -> str:
     """Return a line with plain signs."""
-    line = line.translate(_PLAIN)
+    if not line.isascii():
+        line = line.translate(_PLAIN)
+    patterns: list[tuple[re.Pattern[str], str]] = []
     if "\\" in line:
         line = _FRACTION.sub(r"(\1)/(\2)", line)
-    for pattern, plain in _RESPELLED:
+        patterns += _LATEX
+    if _MAY_SIGN.search(line):
+        patterns += _SIGNS
+    for pattern, plain in patterns:
         line = pattern.sub(plain, line)
+    # Signs may have stood between a number and a word.
+    if _WORDED.search(line) or _TIMES.search(line):
+        for pattern, plain in _WORDS:
+            line = pattern.sub(plain, line)
     return line
 
 
@@ -237,7 +254,8 @@ _TOKEN_OR_FRACTION = re.compile(rf"[0-9]{{1,9}}/[0-9]{{1,9}}(?![.0-9])|{_TOKEN.p
 
 def _readings(expression: str) -> tuple[Postfix, ...]:
     """Return the readings of an expression of two numbers or more, empty if it is none."""
-    read = dict.fromkeys((_postfix(_TOKEN_OR_FRACTION.findall(expression)), _postfix(_TOKEN.findall(expression))))
+    tokens = (_TOKEN_OR_FRACTION, _TOKEN) if "/" in expression else (_TOKEN,)
+    read = dict.fromkeys(_postfix(token.findall(expression)) for token in tokens)
     return tuple(postfix for postfix in read if postfix is not None and len(postfix) > 1)
 
 
