@@ -220,11 +220,12 @@ def products(terms: list[tuple[int, str]]) -> list[tuple[int, Fraction]]:
 
 
 def test_an_equation_is_judged_once_it_is_complete() -> None:
-    """Not before its last number is certain, and without waiting for the line to end."""
+    """Not before its last number is certain and its sentence has ended, and without waiting for the line to end."""
     state = Arithmetic().start("")
     assert state.feed("She has 3 + 4 = 8").verdict is Verdict.UNKNOWN
     assert state.feed(" apples").verdict is Verdict.UNKNOWN
-    assert state.feed(", ").verdict is Verdict.DEAD
+    assert state.feed(", ").verdict is Verdict.UNKNOWN
+    assert state.feed("all of them red. ").verdict is Verdict.DEAD
     state = Arithmetic().start("")
     for piece in ("3 + 4 = 7", "0 - 6", "3", ". "):
         evidence = state.feed(piece)

@@ -1,9 +1,9 @@
 """Whether a text claims the equations it shows.
 
-It does not if it asks, supposes, denies or strikes them, quotes them as a mistake or as what somebody else says, or takes
-them back in what follows. The words that show this stand before the equation in its sentence (or in the
-line above, if that ends in a colon), after it in its sentence, or at the beginning of the next one. They
-are read only where an equation is false, so their number costs nothing elsewhere.
+It does not if it asks, supposes, denies or strikes them, quotes them as a mistake or as what somebody else says, or
+takes them back in what follows. The words that show this stand before the equation in its sentence (or in the line
+above, if that ends in a colon), after it in its sentence, or at the beginning of the next one. They are read only where
+an equation is false, so their number costs nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -27,17 +27,22 @@ KEPT = 12
 _ENDS = (".", "?", "!", '"')
 
 _WRONG = (
-    r"\b(?:wrong|incorrect|false|untrue|invalid|impossible|absurd|nonsens\w*|erroneous|mistake[ns]?|slips?|typos?|fallac\w+"
-    r"|misconception|contradict\w*|bogus|misread|misstated?)\b",
-    r"\bin error\b|\b(?:common|typical|frequent|classic|careless|usual|arithmetic|calculation|student|sign) errors?\b",
-    r"\b(?:not|n't|cannot|never) (?:be |even |quite |a |an |actually |necessarily |yet |in fact |give |make )?(?:true|correct"
-    r"|right|valid|possible|hold|holds|equal|work|works|the case|satisf\w*|match\w*|sense|add up|so\b|consistent|what|allowed"
+    r"\b(?:wrong|incorrect|false|untrue|invalid|impossible|absurd|nonsens\w*|erroneous|mistake[ns]?|slips?|typos?"
+    r"|fallac\w+"
+    r"|misconception|contradict\w*|bogus|misread|misstated?|lies?)\b",
+    r"\b(?:in|an|my|this|the) error\b|\b(?:common|typical|frequent|classic|careless|usual|arithmetic|calculation"
+    r"|student|sign) errors?\b",
+    r"\b(?:not|n't|cannot|never) (?:be |even |quite |a |an |actually |necessarily |yet |in fact |give "
+    r"|make )?(?:true|correct"
+    r"|right|valid|possible|hold|holds|equal|work|works|the case|satisf\w*|match\w*|sense|add up|so\b|consistent"
+    r"|what|allowed"
     r"|mean|means|be\b|solution)",
     r"\bn't (?:true|correct|right|valid|hold|equal|work|so\b|satisf|match|make|add up|the case)",
     r"[✗✘❌]",
     r"\b(?:falsch|stimmt nicht|gilt nicht|nicht richtig|nicht wahr|fehler|irrtum)\b",
     r"\b(?:faux|fausse|inexact|erreur|incorrecte|n'est pas)\b",
-    r"\b(?:falso|falsa|incorrect[oa]|err[oó]ne[oa]|equivocad[oa]|no es (?:cierto|verdad|correcto)|un error\b)",
+    r"\b(?:falso|falsa|incorrect[oa]|err[oó]ne[oa]|equivocad[oa]|no es (?:cierto|verdad|correcto)|un error\b"
+    r"|error com[uú]n)",
     r"\b(?:sbagliat[oa]|scorrett[oa]|un errore|non è (?:vero|corretto|giusto))",
     r"\b(?:errad[oa]|incorret[oa]|um erro|não é (?:verdade|certo|correto))",
     r"\b(?:fout|onjuist|niet (?:waar|juist|correct|gelijk))\b",
@@ -50,35 +55,46 @@ _WORDS = PatternSets(
         "wrong": _WRONG,
         "denied": (
             r"\bnot (?:that|because|say|write|claim|imply|as|conclude)\b|\bnot [^a-z]{3,}$",
-            r"\b(?:does|do|did|is|was|would|should|could|can)(?: not|n't) (?:say|write|claim|imply|conclude|that|think|believe)",
+            r"\b(?:does|do|did|is|was|would|should|could|can)(?: not|n't) (?:say|write|claim|imply|conclude|that"
+            r"|think|believe)",
             r"\b(?:don't|never|nobody|no one) (?:say|write|claim|think|conclude|assume|believe|put)",
+            r"\b(?:can't|cannot|mustn't|must not|shouldn't|may not) (?:say|write|claim|conclude|put)",
+            r"\b(?:someone|somebody|anyone|one|you|they|we) (?:might|may|could) (?:be tempted|\w*ly )?(?:write|think"
+            r"|say|guess|put|believe"
+            r"| to)",
+            r"\b(?:forg[oe]ts?|forgetting|fails? to|failing to|neglects?) ",
             r"\b(?:den(?:y|ies|ied)|refut\w+|disprov\w+|disput\w+|doubt(?:s|ed)?|disagree\w*)\b",
             r"\b(?:rather than|instead of|as opposed to)\b",
             r"\b(?:wrongly|incorrectly|mistakenly|falsely|erroneously|naive(?:ly)?|tempting|distractor|pitfall|trap)\b",
         ),
         "said": (
-            r"\b(?:says|said|claims|claimed|thinks|believes|believed|wrote|writes|argue[sd]|insist(?:s|ed)|assert(?:s|ed)"
+            r"\b(?:says|said|claims|claimed|thinks|believes|believed|wrote|writes|argue[sd]|insist(?:s|ed)"
+            r"|assert(?:s|ed)"
             r"|guess(?:es|ed)|answered|told|tells|replie[sd]|jokes?|joked|proposes?|proposed)\b",
             r"\b(?:thought|state[sd]?) that\b",
             r"\baccording to (?:him|her|them|some|my|his|her|this student|the student)\b",
             r"\b(?:students|pupils|children|kids|beginners|people|learners) (?:\w+ )?(?:often|might|sometimes|commonly"
             r"|usually|frequently|tend|think|say|write|wrote)\b",
-            r"\b(?:student|pupil|classmate)(?:'s (?:work|answer|solution|attempt)\b| (?:\w+ )?(?:adds|added|got|computes"
+            r"\b(?:student|pupil|classmate)(?:'s (?:work|answer|solution|attempt)\b| (?:\w+ )?(?:adds|added|got"
+            r"|computes"
             r"|computed|made)\b)",
             r"\b(?:sagt|sagte|schreibt|schrieb|behauptet|behauptete|meint|glaubt|denkt)\b",
-            r"\b(?:dit que|prétend|écrit|croit|pense que|affirme)",
+            r"(?:dit que|prétend|écrit|croit|pense que|affirme) ",
             r"\b(?:dice que|dijo que|escribi(?:ó|eron)|escriben? |cree que|afirma|piensa que)",
             r"\b(?:dice che|ha scritto|scrive|crede che|sostiene|pensa che)\b",
             r"\b(?:diz que|disse que|escreveu|acha que|afirma que)\b",
             r"\b(?:zegt|schreef|schrijft|beweert|denkt|twierdzi|mówi|napisał)",
             r"(?:говорит|сказал|утвержда|написал|считает|думает)",
-            r"(?:他说|她说|认为|写成|写道|声称|と言|と書|と思)",
+            r"(?:[他她人]说|认为|写成|写道|声称|と言|と書|と思)",
         ),
         "supposed": (
-            r"\b(?:if|whether|suppos(?:e|ing)|assum(?:e|ing|es)|imagine|pretend|what if|unless|as though|hypothetical(?:ly)?"
+            r"\b(?:if|whether|suppos(?:e|ing)|assum(?:e|ing|es)|imagine|pretend|what if|unless|as though"
+            r"|hypothetical(?:ly)?"
             r"|a world|say that|let's say|let us say)\b",
-            r"\b(?:wenn|angenommen|ob es|supposons|supongamos|supón|supondo|suponha|supponiamo|stel dat|jeśli|gdyby|załóżmy)\b",
-            r"\b(?:si|se|als|ob) (?:[0-9]|on|le|la|les|el|los|las|un|il|lo|o|a|we|het|de|das|fuera|fosse|tenemos|abbiamo)\b",
+            r"\b(?:wenn|angenommen|ob es|supposons|supongamos|supón|supondo|suponha|supponiamo|stel dat|jeśli|gdyby"
+            r"|załóżmy)\b",
+            r"\b(?:si|se|als|ob) (?:[0-9]|on|le|la|les|el|los|las|un|il|lo|o|a|we|het|de|das|fuera|fosse|tenemos"
+            r"|abbiamo)\b",
             r"(?:если|допустим|предположим|пусть)",
             r"(?:如果|假如|假设|假設|もし|仮に)",
         ),
@@ -93,18 +109,23 @@ _WORDS = PatternSets(
 _ANSWERS = PatternSets(
     {
         "no": (
-            r"(?:no|nope|nah|nein|non|nie|nee|nej|não|нет|不是?|いいえ|아니요?)(?:\s*[.,!;:—–。，！]|\s*$| (?:it|that|this|you)\b)",
-            r"(?:wrong|incorrect|false|untrue|impossible|absurd|nonsense|(?:a )?contradiction|correction|corrected|oops|sorry"
+            r"(?:no|nope|nah|nein|non|nie|nee|nej|não|нет|不是?|いいえ|아니요?)(?:\s*[.,!;:—–。，！]|\s*$"
+            r"| (?:it|that|this|you)\b)",
+            r"(?:wrong|incorrect|false|untrue|impossible|absurd|nonsense|(?:a )?contradiction|correction|corrected"
+            r"|oops|sorry"
             r"|not (?:quite|true|correct|right|so|equal))\b|✗|✘|❌",
             r"(?:falsch|faux|falso|sbagliato|errado|fout|błąd|неверно|неправильно|错|不对|違)",
         ),
         "it": (
-            r"(?:(?:but|however|yet|and|well|clearly|obviously|of course)\W+)?(?:that|this|it|which|these|both|the (?:above|last"
+            r"(?:(?:but|however|yet|and|well|clearly|obviously|of course)\W+)?(?:that|this|it|which|these|both"
+            r"|the (?:above|last"
             r"|previous) \w+|the (?:equation|statement|claim|sum|result|answer|left side)|these two|his|her|their)\b",
+            r"i (?:made|was|mis\w+)\b|my bad",
             r"(?:das|dies|cela|c'est|ce|eso|esto|questo|isso|isto|dat|dit|to|это|но это|这|那|これ|それ)",
         ),
         "right": (
-            r"(?:the|a|his|her|their|its|my|our|in fact|in reality|really|actually|it|that|this|so|right|correct)\b.{0,60}"
+            r"(?:the|a|his|her|their|its|my|our|in fact|in reality|really|actually|it|that|this|so|right"
+            r"|correct)\b.{0,60}"
             r"\b(?:correct|right|actual|actually|true|proper|really|should|sum|difference|product|quotient|total)",
             r"(?:correct|right|actual|actually|richtig|correcto|corretto|correto|правильн|正确|正しく)",
         ),
@@ -180,13 +201,12 @@ class Claims:
         if clause.text and not clause.text.isspace():
             self._hear(clause.text + mark, systems)
         if false:
-            said = _said_before(trail, clause.text)
-            cut = bool(trail) and trail[-1].text.rstrip().endswith(_CUT)
-            for equation in false:
-                if not (cut and "=" not in text[: equation.place]) and self._claimed(said, text, equation):
-                    self._open.append(_Claim(equation, clause.end, stands=False))
-                else:
-                    self.shown += 1
+            cut = bool(trail) and trail[-1].text.rstrip().endswith(_CUT) and "=" not in text[: false[0].place]
+            # All equations of a clause share its words: they are read once.
+            if not cut and self._claimed(_said_before(trail, clause.text), text, false):
+                self._open += [_Claim(equation, clause.end, stands=False) for equation in false]
+            else:
+                self.shown += len(false)
         if self._open:
             ended = mark not in (",", ";", ":", "")
             self._open = [c._replace(stands=ended or c.stands or clause.end - c.end > LIMIT) for c in self._open]
@@ -228,16 +248,16 @@ class Claims:
             back = False
         left = []
         for claim in claims:
-            repaired = "right" in answers and claim.equation.value in _numbers(text)
+            repaired = "right" in answers and any(claim.equation.value == number for number in _numbers(text))
             if back or repaired or _in_systems(claim.equation, systems):
                 self.shown += 1
             else:
                 left.append(claim)
         return left
 
-    def _claimed(self, said: tuple[str, str], text: str, equation: JudgedEquation) -> bool:
-        """Say whether a sentence claims the equation, given what was said in it before its clause."""
-        clause, rest = text[: equation.place][-_WIDTH:], text[equation.place :][:_WIDTH]
+    def _claimed(self, said: tuple[str, str], text: str, false: list[JudgedEquation]) -> bool:
+        """Say whether a sentence claims the equations of its clause `text`, given what was said in it before that."""
+        clause, rest = text[: false[0].place][-_WIDTH:], text[false[-1].place :][:_WIDTH]
         if _ASKED.match(rest) or (_OPENS.search(clause) and _CLOSES.match(rest)) or self._is_given(clause, rest):
             return False
         sentence, led = said
@@ -251,7 +271,7 @@ class Claims:
             return False
         turn = _TURNS.search(rest)
         after = _WORDS.found(rest[: turn.start()] if turn else rest)
-        return "wrong" not in after and not ("rounded" in {*words, *after} and _is_rough(equation))
+        return "wrong" not in after and not ("rounded" in {*words, *after} and all(map(_is_rough, false)))
 
     def _is_given(self, clause: str, rest: str) -> bool:
         """Say whether the prompt shows the equation."""
@@ -283,7 +303,9 @@ def _said_before(trail: Iterable[Clause], text: str) -> tuple[str, str]:
             elif item and _is_item(shown):
                 continue
             break
-    led = sentence[-1].text if sentence and (sentence[-1].mark == ":" or not line) else ""
+    # "Suppose, 3 = 4" leads to it too.
+    leads = bool(sentence) and (sentence[-1].mark == ":" or not line or len(sentence[-1].text.split()) <= 2)
+    led = sentence[-1].text if leads else ""
     return " ".join(clause.text for clause in sentence), led
 
 

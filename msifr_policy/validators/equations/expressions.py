@@ -40,6 +40,11 @@ _LEADING = _words(
     "day days week weeks month year hour step page number per root point "
     "base less dozen hundred thousand million billion from"
 )
+_MULTIPLES = _words(
+    # the same in German, French, Spanish, Italian, Portuguese, Dutch, Polish and Russian
+    "doppelte doppelten doppelt double dreifache dreifachen hälfte drittel moitié tiers doble mitad tercio doppio metà "
+    "dobro metade dubbele helft derde podwojona połowa удвоенное удвоенная половина треть"
+)
 _FUNCTIONS = _words("root log ln sin cos tan sec csc cot arcsin arccos arctan exp sqrt gcd lcm max min det choose pi")
 
 
@@ -192,7 +197,8 @@ def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None
             return (Mark.BREAK, Mark.DOUBT)
     elif isinstance(last, str):
         return (Mark.DOUBT,) if number_next else (Mark.GAP,)
-    return (Mark.BREAK, Mark.DOUBT) if texts[-1] in _LEADING else (Mark.BREAK,)
+    changes = texts[-1] in _LEADING or not _MULTIPLES.isdisjoint(texts)
+    return (Mark.BREAK, Mark.DOUBT) if changes else (Mark.BREAK,)
 
 
 def _free_parentheses(items: list[Item]) -> list[Item]:

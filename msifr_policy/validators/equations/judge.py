@@ -96,7 +96,9 @@ def _trim(clause: str) -> tuple[str, int]:
     Return what is left and where it begins.
     """
     start = len(clause) - len(clause.lstrip(_PROSE))
-    start = clause.rfind(" ", 0, max(0, clause.rfind(" ", 0, start))) + 1
+    for _ in range(3):
+        start = max(0, clause.rfind(" ", 0, start))
+    start += start > 0
     end = len(clause.rstrip(_PROSE)) + 60
     return clause[start:end], start
 
@@ -151,7 +153,7 @@ def _comes_back(expressions: list[tuple[Expression, Expression]], relations: lis
 
 def _shows_money(clause: str) -> bool:
     """Say whether a clause shows a sum of money. Between dollar signs may also stand mathematics."""
-    return any(sign in clause for sign in "€£") or ("$" in clause and _MATHEMATICS.search(clause) is None)
+    return any(sign in clause for sign in "€£¥₹") or ("$" in clause and _MATHEMATICS.search(clause) is None)
 
 
 class _OtherReadings:
@@ -159,6 +161,7 @@ class _OtherReadings:
 
     def __init__(self, clause: str, lead: str, sides: list[list[Atom]], relations: list[Relation]) -> None:
         self._relations = relations
+        self._money = _shows_money(clause)
         self._quantities = [ends(side, set(), quantities=True) for side in sides]
         self._respelled: list[list[list[tuple[Expression, Expression]]]] = []
         for texts in respelled(clause, lead):
@@ -169,7 +172,7 @@ class _OtherReadings:
     def allow(self, k: int) -> JudgedEquation | None:
         """Return what relation `k` is if another reading than the usual one explains it, else None."""
         left, right = self._quantities[k][1], self._quantities[k + 1][0]
-        if converts(left, right):
+        if converts(left, right, money=self._money):
             return _SKIPPED
         return _HOLDS if any(all(self._holds(text, k) for text in texts) for texts in self._respelled) else None
 
@@ -240,7 +243,7 @@ def half_place(number: Number | None) -> int:
     if number is None or number.value % 10 or not number.value:
         return 0
     shown = str(number.value)
-    return 10 ** (len(shown) - len(shown.rstrip("0"))) // 2
+    return int("1" + "0" * (len(shown) - len(shown.rstrip("0")))) // 2
 
 
 def _tolerance(value: Value, number: Number | None, other: Value) -> Fraction:

@@ -14,12 +14,12 @@ from msifr_policy.validators.equations.expressions import Expression, Item, Read
 
 _QUANTITIES = {
     "time": "second sec minute min hour hr day week month year quarter decade century weekend shift ms ns yr",
-    "length": """nm mm cm m km inch inches foot feet ft yard mile mi meter metre kilometer centimeter millimeter nanometer
-        kilometre centimetre millimetre micron micrometer angstrom pc kpc mpc ly""",
+    "length": """nm mm cm m km inch inches foot feet ft yard mile mi meter metre kilometer centimeter millimeter
+        nanometer kilometre centimetre millimetre micron micrometer angstrom pc kpc mpc ly""",
     "area": "acre hectare ha",
     "weight": "mcg mg g gram kg kilogram milligram ounce oz pound lb lbs lbm ton tonne slug stone",
-    "volume": """ml l liter litre milliliter millilitre gallon gal quart qt pint cup tablespoon teaspoon tbsp tsp ounce oz
-        cc barrel bushel""",
+    "volume": """ml l liter litre milliliter millilitre gallon gal quart qt pint cup tablespoon teaspoon tbsp tsp ounce
+        oz cc barrel bushel""",
     "money": "dollar cent penny pennies nickel dime quarter pound pence euro",
     "pressure": "pa kpa mpa atm bar psi psf torr mmhg",
     "energy": "kj joule cal kcal calorie ev kev mev gev btu kwh wh erg",
@@ -48,7 +48,7 @@ for _kind, _units in _QUANTITIES.items():
     for _unit in _units.split():
         _KINDS.setdefault(_unit, set()).add(_kind)
 
-_FACTORS = [7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 144, 365, 1440, 1760, 3600, 5280, 86400]
+_FACTORS = [7, 10, 12, 16, 20, 24, 36, 52, 60, 100, 144, 365, 500, 1440, 1760, 3600, 5280, 86400]
 _POWERS = [10**n for n in range(3, 13)]
 _USUAL = sorted({Fraction(n) for n in (*_FACTORS, *_POWERS)} | {Fraction(1, n) for n in (*_FACTORS, *_POWERS)})
 _FIRST = [*map(Fraction, (1, 7, 12, 24, 60, 100, 365, 1000, 3600, 86400)), Fraction(1, 24), Fraction(1, 60)]
@@ -65,15 +65,17 @@ def may_convert(words: Iterable[str], *, money: bool) -> bool:
     return len(set(kinds)) < len(kinds) or "count" in kinds or "clock" in kinds
 
 
-def converts(left: Expression, right: Expression) -> bool:
+def converts(left: Expression, right: Expression, *, money: bool) -> bool:
     """Say whether usual factors between the units of the numbers would make both sides equal.
 
     The numbers are those of a reading that keeps units. All units are converted to that of the result, or else
-    to that of the last number. More than two others are taken to convert.
+    to that of the last number. More than two others are taken to convert. Numbers without a unit are sums of `money`
+    where there are some.
     """
     numbers = [item for item in (*left.items, *right.items) if isinstance(item, Number)]
     result = right.number or left.number or numbers[-1]
-    others = sorted({number.unit[:_SAME] for number in numbers} - {result.unit[:_SAME], ""})
+    plain = set() if money else {""}
+    others = sorted({number.unit[:_SAME] for number in numbers} - {result.unit[:_SAME]} - plain)
     if not 1 <= len(others) <= 2:
         return len(others) > 2
     choices = [{others[0]: factor} for factor in _FIRST] if len(others) > 1 else [{}]

@@ -1,7 +1,7 @@
 """Other number systems and operations: text that says so computes with them, and its equations are read so.
 
-`mentioned` reads what a text says of them; `Systems.allow` tells whether an equation that is false in decimal arithmetic
-may be true in them. Residues alone are not computed: what is false may hold in them.
+`mentioned` reads what a text says of them; `Systems.allow` tells whether an equation that is false in decimal
+arithmetic may be true in them. Residues alone are not computed: what is false may hold in them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MENTIONS = PatternSets(
         "joined": (r"concat|konkat|\bstrings?\b",),
         "defined": (r"\bdefine|\boperation|\boperator|[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\b",),
         "base": (r"\bbas(?:e|is)[ _-]|进制|進法",),
-        "2": (r"\bbinary|\bbin[aä]r|\bbinaire|\bdwójkow|двоичн|二进制|二進|\bbase[ -]two\b|\bbits?\b",),
+        "2": (r"\bbinary|\bbin[aä]r|\bbinaire|\bdwójkow|двоичн|二进制|二進|\bbase[ -]two\b|\bbits?\b|\bboolean",),
         "3": (r"\bternary|三进制|\bbase[ -]three\b",),
         "4": (r"\bbase[ -]four\b",),
         "5": (r"\bbase[ -]five\b",),
@@ -44,8 +44,9 @@ _MENTIONS = PatternSets(
 HINTS = (
     "mod", "≡", "equiv", "remainder", r"mathbb\{Z\}", "余数", "остат", "вычет", "xor", "⊕", "oplus", "bitwise", "nim-",
     "exclusive or", "clock", "concat", "konkat", "string", "define", "operation", "operator", "base[ _-]", "basis[ _-]",
-    "进制", "進法", "binar", "binär", "binaire", "dwójkow", "двоичн", "二進", "bits?", "ternary", "octal", "oktal", "восьмеричн",
-    "八進", "duodecimal", "dozenal", "hex", "шестнадцатеричн", "十六進", r"[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\s?[=:ib]",
+    "进制", "進法", "binar", "binär", "binaire", "dwójkow", "двоичн", "二進", "bits?", "boolean", "ternary", "octal",
+    "oktal", "восьмеричн", "八進", "duodecimal", "dozenal", "hex", "шестнадцатеричн", "十六進",
+    r"[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\s?[=:ib]",
 )  # fmt: skip
 """Patterns without which no text mentions another system, in any case: what to look for first."""
 _BASE = re.compile(
