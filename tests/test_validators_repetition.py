@@ -88,6 +88,9 @@ EQUAL = {
     "JSON": '{"x": 0, "y": 0},\n',
     "LaTeX": "a & 0 & \\alpha \\\\ \\hline\n",
     "SQL": "(0, 'none', NULL),\n",
+    "a matrix in a line": "[0, 0, 0, 0], ",
+    "records in a line": '{"name": "", "value": null}, ',
+    "placeholders": "(?, ?), ",
     "code": "    row.append(0)\n",
     "YAML": "  - not\n",
 }
@@ -105,8 +108,6 @@ CELLS = {
     "bytes": "00 FF ",
     "tags": "<td>0</td>",
     "tagged words": "<td>not known</td>",
-    "JSON": '{"name": "", "value": null}, ',
-    "placeholders": "(?, ?), ",
     "sum": "1 + ",
     "emoji": "⬜⬛",
     "cards": "K♠ Q♠ ",

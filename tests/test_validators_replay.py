@@ -698,6 +698,7 @@ def test_prompts_in_the_usual_wordings_are_read(prompt: str, numbers: str, targe
     [
         "Ann has 3, 5 and 7 apples. How many does she make?",
         "What is the sum of the numbers 3, 5 and 7?",
+        "Make the permutation, which holds each number exactly once, sorted.\nInput: nums = [2, 1, 4], target = 3",
         "Numbers: 3, 5, 7.5. Use arithmetic operations to make 24.",
         "Using the numbers 1, 2, 3, 4, 5, 6, 7, make 24 with arithmetic operations.",
         "Use the numbers 3 + 5, make 24 with arithmetic operations.",

@@ -17,7 +17,7 @@ of one of six kinds, by its period (`loop_kind`):
   `_ROWS` different lines;
 * *verse*: such words in short lines that seldom end a sentence, as a refrain has;
 * *formula*: anything else that holds a formula: equal terms may be summed;
-* *rows*: anything else with a line break: rows of a table, equal lines of data;
+* *rows*: anything else with a line break or a list in a list: rows of a table or of a matrix, equal records;
 * *cells*: anything else within a line: numbers, list items, rules, codes (DNA, hexadecimal), one character;
 * *blank*: white space alone.
 
@@ -134,6 +134,7 @@ _IN_A_ROW = re.compile(
 _MUCH = 0.4
 _MUCH_BESIDE_FORMULAS = 0.2
 _FORMULA = re.compile(r"\\[A-Za-z]{2}|[\w)\]}$] (?:[=<>+*/^-]|[≈≤≥×·÷−→⇒]) ?[\w(\[{$\\-]|[\^_][{(]|\w\^\w")
+_NESTED = re.compile(r"[])}],")
 _HEXADECIMAL = re.compile("[0-9a-f]{1,16}")
 _TABLE_TAG = re.compile(r"</?(?:td|th|tr|li|row|cell|option)\b", re.IGNORECASE)
 _CELL_END = re.compile(r"[|\t;]|(?<!\d),(?=\S)|(?<=\d),(?=[^\s\d])")
@@ -147,9 +148,9 @@ def loop_kind(period: str) -> Kind:
     """Return the kind of a loop by its period, which may begin anywhere in it; see the module."""
     if period.isspace():
         return "blank"
-    other: Kind = "rows" if "\n" in period else "cells"
     sample = period[-_SAMPLE:]
     again = sample * (1 + max(1, 80 // len(sample)))
+    other: Kind = "rows" if "\n" in period or _NESTED.search(again) else "cells"
     codes = (sample.isupper() and sample.isascii()) or all(map(_HEXADECIMAL.fullmatch, again.split()))
     if len(set(_LETTER.findall(sample))) < 2 or codes or _TABLE_TAG.search(sample):
         return other

@@ -90,10 +90,10 @@ _NUMBERS = re.compile(
 _GAME = re.compile(
     r"""
     arithmetic[ ]operat | \bgame[ ]of[ ][0-9] | \b[0-9]+[ -](?:point[ ])?(?:game|puzzle) | \bcountdown\b
-    | \b(?:expression|equation|way)\b [^.\n]{0,40} \b(?:equals?|make|reach|obtain|get|target|evaluates?)\b
+    | \b(?:expression|equation|find[ ]a[ ]way)\b [^.\n]{0,40} \b(?:equals?|make|reach|obtain|get|target|evaluates?)\b
     | \b(?:each|every|all)[ ] (?:of[ ]the[ ]|the[ ]|four[ ]|five[ ]|six[ ]|given[ ]|these[ ]){0,3} numbers?\b
-        [^.\n]{0,40} \b(?:once|used?)\b
-    | \buse[ ](?:each|every|all)\b | [+][ ,]{0,2}-[ ,]{0,2}[*×x][ ,]{0,2}[/÷]
+        (?: [ ]once | [^.\n]{0,40} \b(?:used?|may|must|can|only)\b )
+    | \b(?:use|using)[ ](?:each|every|all)\b | [+][ ,]{0,2}-[ ,]{0,2}[*×x][ ,]{0,2}[/÷]
     """,
     re.VERBOSE | re.IGNORECASE,
 )
