@@ -270,3 +270,37 @@ def test_what_is_not_claimed_or_may_be_true_is_not_false(text: str) -> None:
 @pytest.mark.parametrize("text", rows(ALWAYS))
 def test_what_is_claimed_is_still_false(text: str) -> None:
     assert verdict(text) is Verdict.DEAD
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("Numbers are in base 6.", "So 4 + 5 = 13."),
+        ("The operation a * b means a + 2b. What is 3 * 4?", "We get 3 * 4 = 11."),
+        ("If 1 + 4 = 5 and 2 + 5 = 12, what is 3 + 6?", "We know that 2 + 5 = 12."),
+    ],
+)
+def test_what_the_prompt_says_counts(prompt: str, text: str) -> None:
+    """Its systems and its own equations; what it says of remainders does not change how one gets there."""
+    assert verdict(text, prompt) is Verdict.UNKNOWN
+    assert verdict(text) is Verdict.DEAD
+    assert verdict(text, "What is the remainder?") is Verdict.DEAD
+
+
+@pytest.mark.parametrize("text", rows(NEVER + ALWAYS))
+def test_claims_do_not_depend_on_chunks(text: str) -> None:
+    """One character at a time gives the scores of the whole text, and equations are never lost."""
+    state = Arithmetic().start("")
+    for character in f"{text}\n":
+        evidence = state.feed(character)
+    assert str(evidence) == str(Arithmetic().start("").feed(f"{text}\n"))
+
+
+def test_a_claim_that_is_taken_back_is_skipped() -> None:
+    """It counts until then, and the first that stands is the first."""
+    state = Arithmetic().start("")
+    assert state.feed("So 7 + 8 = 16. ").verdict is Verdict.DEAD
+    assert state.feed("That is wrong. ").scores[:4] == pytest.approx((0, 0, float("nan"), 1), nan_ok=True)
+    scores = state.feed("But 2 + 2 = 5. ").scores
+    assert scores[1] == 1
+    assert scores[4] == 1  # the blank after its sentence

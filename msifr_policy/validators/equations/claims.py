@@ -29,7 +29,7 @@ _ENDS = (".", "?", "!", '"')
 _WRONG = (
     r"\b(?:wrong|incorrect|false|untrue|invalid|impossible|absurd|nonsens\w*|erroneous|mistake[ns]?|slips?|typos?"
     r"|fallac\w+"
-    r"|misconception|contradict\w*|bogus|misread|misstated?|lies?)\b",
+    r"|misconception|contradict\w*|bogus|misread|misstated?|a lie)\b",
     r"\b(?:in|an|my|this|the) error\b|\b(?:common|typical|frequent|classic|careless|usual|arithmetic|calculation"
     r"|student|sign) errors?\b",
     r"\b(?:not|n't|cannot|never) (?:be |even |quite |a |an |actually |necessarily |yet |in fact |give "
@@ -149,6 +149,7 @@ _LEFT = re.compile(r"[^A-Za-z=,;:\"]{3,80}$")
 _RIGHT = re.compile(r"=[^A-Za-z=,;:\"]{1,80}")
 _STRIKES = re.compile(r"~~|</?(?:del|s|strike)>")
 _ROUGH = 0.02  # relative error of what is rounded or estimated
+_FEW = 3  # numbers of a sentence that says what is right instead
 _CUT = ("+", "-", "*", "/", "×", "÷", "^", "(")  # at the end of a clause: its expression goes on
 
 
@@ -246,9 +247,11 @@ class Claims:
             back = "wrong" in _WORDS.found(text)
         else:
             back = False
+        numbers = list(_numbers(text)) if "right" in answers else []
+        repairs = numbers if len(numbers) <= _FEW else []
         left = []
         for claim in claims:
-            repaired = "right" in answers and any(claim.equation.value == number for number in _numbers(text))
+            repaired = claim.equation.value in repairs
             if back or repaired or _in_systems(claim.equation, systems):
                 self.shown += 1
             else:
