@@ -92,6 +92,7 @@ EQUAL = {
     "records in a line": '{"name": "", "value": null}, ',
     "placeholders": "(?, ?), ",
     "code": "    row.append(0)\n",
+    "statements": "INSERT INTO t VALUES (0, 'not known');\n",
     "YAML": "  - not\n",
 }
 CELLS = {

@@ -170,8 +170,10 @@ def loop_kind(period: str) -> Kind:
 
 
 def _is_row(line: str) -> bool:
-    """Say whether a line of words is one of a table."""
-    return line.startswith("|") or len(_CELL_END.findall(line)) * 20 > len(line)
+    """Say whether a line of words is one of a table, or a statement."""
+    return (
+        line.startswith("|") or line.endswith((";", "],", "),", "},")) or len(_CELL_END.findall(line)) * 20 > len(line)
+    )
 
 
 class _Seen:
