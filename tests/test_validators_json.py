@@ -138,6 +138,12 @@ def test_valid_documents_live(value: object, ascii_only: bool, indent: int | Non
         ('{"a": 1} and more', 2, math.nan, Verdict.ALIVE),
         ('{"a" 1', -1, math.nan, Verdict.DEAD),
         ('{"a": 1,}', -1, math.nan, Verdict.DEAD),
+        ('{"a": [{"b": 1,}, {"c": 2}],\n "d": {"e": 3}}', -1, math.nan, Verdict.DEAD),  # parts of it are no others
+        ('{"a": 1,}\nRather:\n{"a"', 1, 1, Verdict.ALIVE),
+        ('{"a": 1,}\n```json\n{"a": 1}\n```', 2, math.nan, Verdict.ALIVE),
+        ('{"a": 1,}\n```json\n{"a" 1', -1, math.nan, Verdict.UNKNOWN),
+        ('{"a": 1}\n\n{"b": [1', 1, 2, Verdict.ALIVE),
+        ('{"a": 1,}</think>\nSo', 0, math.nan, Verdict.UNKNOWN),
         ('<think>{x}, "y".</think>\n{"a" 1', -1, math.nan, Verdict.DEAD),
         ('Here it is:\n```json\n{"a": [1, 2', 1, 2, Verdict.ALIVE),
         ("```json\n[1, 2]\n```", 2, math.nan, Verdict.ALIVE),

@@ -5,14 +5,16 @@ arrives, in time linear in it and with bounded memory.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final, Literal, NamedTuple
 
 from msifr_policy.filters.json_syntax import STOPS, WHITE, JsonSyntax
 from msifr_policy.filters.thinking import LONGEST_MARK, MARK, MARKS
 
 Place = Literal["auto", "whole", "fence", "object"]
-"""Where documents are: as `Find` has it, or "auto": the whole text if it begins with JSON, else fenced blocks."""
+"""Where documents are: as `Find` has it, or "auto": if the text begins with JSON, that is one, and later ones are
+objects that begin a line; else they are in fenced blocks.
+"""
 
 
 class Part(NamedTuple):
@@ -36,11 +38,12 @@ class Documents:
 
     def __init__(self, place: Place, bracket: str = "{") -> None:
         self.sole = place == "whole"
-        """Whether the text is one document from its beginning, so that no later one counts; "auto" finds that out."""
+        """Whether the text is one document from its beginning; with "auto" as long as no later one has begun."""
         self.followed = False
         """Whether something other than white space comes after the sole document."""
         self._head = None if place in ("fence", "object") else AfterHead()
         self._auto = place == "auto"
+        self._undecided = self._auto
         self._pending = ""  # what may begin the sole document
         self._document: JsonSyntax | None = None  # the sole one
         self._search = _Search(bracket if place == "object" else "")
@@ -52,20 +55,30 @@ class Documents:
         if self._head is not None:
             text = self._pending + self._head.feed(text)
             self._pending = ""
-        if self._auto and text:
+        if self._undecided and text:
             if _MAY_BEGIN.fullmatch(text):
                 self._pending = text
                 return
-            self._auto, self.sole = False, _BEGINNING.match(text) is not None
-        if not self.sole:
-            yield from self._search.feed(text, self._read - len(text))
-        elif text:
-            begins = self._document is None
-            document = self._document = self._document or JsonSyntax()
+            self._undecided, self.sole = False, _BEGINNING.match(text) is not None
+            if self.sole:
+                self._search = _Search("{", lines=True)
+        if self.sole and text:
+            text = yield from self._continue(text)
+        if not self.sole or (self._auto and text):
+            for part in self._search.feed(text, self._read - len(text)):
+                self.sole = False
+                yield part
+
+    def _continue(self, text: str) -> Generator[Part, None, str]:
+        """Yield what the text adds to the sole document; return what comes after it, or breaks it."""
+        begins = self._document is None
+        document = self._document = self._document or JsonSyntax()
+        if document.state not in STOPS:
             end = document.feed(text)
-            self.followed = self.followed or (document.state == "whole" and text[end:].strip(WHITE) != "")
-            if end > 0:
-                yield Part(text[:end], begins, document, self._read - len(text) + end)
+            yield Part(text[:end], begins, document, self._read - len(text) + end)
+            text = text[end - (document.state in STOPS and document.state != "whole") :]
+        self.followed = self.followed or (document.state == "whole" and text.strip(WHITE) != "")
+        return text
 
 
 _MAX_BLANKS = 64
@@ -117,10 +130,15 @@ def _settled(text: str) -> int:
 
 
 class _Search:
-    """Follows the documents of an answer part: what `bracket` opens, or without one, what fenced blocks begin with."""
+    """Follows the documents of an answer part: what `bracket` opens, or without one, what fenced blocks begin with.
 
-    def __init__(self, bracket: str) -> None:
+    lines: whether a bracket must begin a line.
+    """
+
+    def __init__(self, bracket: str, *, lines: bool = False) -> None:
         self._bracket = bracket
+        self._lines = lines
+        self._newline = False  # whether a line, or the answer part, begins
         self._tail = ""  # what may be the beginning of a mark
         self._held = ""  # what is not settled
         self._thinking = False
@@ -146,10 +164,11 @@ class _Search:
                     yield from self._look(around[at : mark.end()], before + at - known)
                 at = mark.end()
                 yield Part("", True, None, before + at - known)
-                self._thinking = mark["open"] is not None
+                self._thinking, self._newline = mark["open"] is not None, True
                 self._forget()
         if not self._thinking:
             yield from self._look(around[at:], before + at - known)
+        self._newline = around.endswith("\n") if at < len(around) else self._newline
         self._tail = around[-LONGEST_MARK:]
 
     def _look(self, text: str, before: int) -> Iterator[Part]:
@@ -186,13 +205,19 @@ class _Search:
                 self._fenced = False
                 at += self._opened != ""
             elif self._bracket:
-                found = text.find(self._bracket, at)
+                found = self._line_with_bracket(text, at) if self._lines else text.find(self._bracket, at)
                 if found < 0:
                     break
                 self._opened, at = self._bracket, found + 1
             else:
                 at = self._after_fence(text, at)
         return None
+
+    def _line_with_bracket(self, text: str, at: int) -> int:
+        """Return where the next line begins with the bracket, or -1."""
+        if at == 0 and self._newline and text.startswith(self._bracket):
+            return 0
+        return text.find(f"\n{self._bracket}", max(0, at - 1)) + 1 or -1
 
     def _after_fence(self, text: str, at: int) -> int:
         """Return where the next fence of a block that may be JSON ends, else the end of the text."""
@@ -215,7 +240,7 @@ _CONTENT = re.compile(r"[^ \t\n\r]")
 _FIRST: Final = {"{": '"', "[": '"[{-0123456789tfn'}
 """What the first key or value in a bracket begins with."""
 # What every mark begins with; a set of characters at the beginning makes the search fast, here and below.
-_LIKE_MARK = re.compile(r"[<\[◁][/|]?(?:[tT][hH]|[rR][eE]|[sS][eEcC]|[bB][eE]|[eE][nN]|[cC][hH])")
+_LIKE_MARK = re.compile(r"[<\[◁][/|]{0,2}(?:th|re|s[ect]|be|en|ch|mm|lo|in|un)", re.IGNORECASE)
 _FENCE = re.compile(r"[`~]{3}[ \t]{0,8}+(?:[jJ][sS][oO][nN]\w{0,8}+)?[ \t]{0,8}+\r?\n")
 _REACH = 64
 """More characters than a fence and its line can span."""

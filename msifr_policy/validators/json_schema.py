@@ -30,9 +30,10 @@ class JsonSchemaPrefix(Rule, frozen=True):
     there is none either, the verdict is UNKNOWN. place: where documents are, as for `JsonText`.
 
     The verdict is DEAD once no completion of the document is valid JSON under the relaxed schema, or once it is closed
-    without a key its top level requires: where the text is one document from its beginning. Where a later document may
-    replace it, and in all other cases, it is UNKNOWN. Documents longer than `completion.LIMIT` bytes are left alone.
-    Raises `InputError` for a schema with a pattern that is none. What of a schema is not judged by, `relaxed` says.
+    without a key its top level requires: where the text is one document from its beginning (see `JsonText`). Where
+    a later document may replace it, and in all other cases, it is UNKNOWN. Documents longer than `completion.LIMIT`
+    bytes are left alone. Raises `InputError` for a schema with a pattern that is none. What of a schema is not judged
+    by, `relaxed` says.
     """
 
     name = "json_schema"

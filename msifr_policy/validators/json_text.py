@@ -15,17 +15,17 @@ class JsonText(Rule, frozen=True):
     """Follows the JSON documents of the text, outside thinking.
 
     place: where they are. "whole", "fence" and "object" are those of the final filter `json-schema`; see
-        `msifr_policy.filters.json_find`. "auto" takes a text that begins with JSON for one document, and any other for
-        one with documents in fenced blocks.
+        `msifr_policy.filters.json_find`. "auto" takes a text that begins with JSON for one document, until an object
+        begins a later line, and any other text for one with documents in fenced blocks.
 
     The verdict is DEAD once no continuation makes the text a document: where it is one from its beginning. With "whole"
     that is also so once anything but white space follows the document; with "auto" what follows it is not judged.
-    With "fence" and "object", and "auto" in other texts, a later document may replace a broken one, so nothing is
-    DEAD. The verdict is ALIVE in and after a document that is not broken, else UNKNOWN, as it is for a document nested
-    deeper than `json_syntax.MAX_DEPTH`.
+    Where a later document may replace a broken one, as with "fence" and "object", nothing is DEAD. The verdict is ALIVE
+    in and after a document that is not broken, else UNKNOWN, as it is for a document nested deeper than
+    `json_syntax.MAX_DEPTH`.
 
-    A text that begins with JSON and is broken is DEAD with "auto", though a filter that searches for documents may find
-    a later one: give the validator the place of such a filter.
+    So "auto" calls DEAD, until a later line takes it back, what a filter that searches for documents may accept in the
+    end: give the validator the place of such a filter.
     """
 
     name = "json_text"
