@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from msifr_policy.testing.validators import same_evidence
 from msifr_policy.validators import Arithmetic, Verdict
 
 SHOWN = r"""
@@ -99,6 +100,7 @@ He has 12 pens + 9 pens = 22 pens.
 There are 12 red pens + 9 blue pens = 22 pens.
 The car needs 30 miles/hour * 2 hours = 70 miles.
 Il faut 2 heures + 45 minutes = 160 minutes.
+Il faut 10 heures + 5 minutes = 606 minutes.
 The area left is 1400 cm^2 - 400 cm^2 = 900 cm^2 in the end.
 Всего 20 яблок + 25 яблок = 55 яблок.
 Das kostet 4 Euro + 5 Euro = 10 Euro.
@@ -176,6 +178,7 @@ So 0.1(6) * 6 = 1.
 So 0,(6) * 3 = 2.
 So 0.[6] * 3 = 2.
 The shift is (120,250) + (130,150) = (250,400).
+The shift is (200,400) - (500,150) = (-300,250).
 The point (300,500) - (100,200) = (200,300) is next.
 The numbers 15,120=100+20 are listed.
 The board is 2-1/2 * 2 = 5 feet.
@@ -289,11 +292,13 @@ def test_what_the_prompt_says_counts(prompt: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", rows(NEVER + ALWAYS))
 def test_claims_do_not_depend_on_chunks(text: str) -> None:
-    """One character at a time gives the scores of the whole text, and equations are never lost."""
-    state = Arithmetic().start("")
-    for character in f"{text}\n":
-        evidence = state.feed(character)
-    assert str(evidence) == str(Arithmetic().start("").feed(f"{text}\n"))
+    """Pieces of any size give the scores of the whole text, wherever the words that matter are cut."""
+    text = f"Now. {text}\n"
+    whole = Arithmetic().start("").feed(text)
+    for size in (1, 4, 9, 10):
+        state = Arithmetic().start("")
+        pieces = [state.feed(text[i : i + size]) for i in range(0, len(text), size)]
+        assert same_evidence(pieces[-1], whole)
 
 
 def test_a_claim_that_is_taken_back_is_skipped() -> None:

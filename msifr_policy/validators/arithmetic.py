@@ -1,12 +1,15 @@
 """Equations that do not hold: the oldest sign that a derivation has gone wrong.
 
 Running text is cut into clauses (`clauses`), and each equation of a clause is judged exactly as soon as the
-clause is complete (`equations`): holds, false, or skipped where anything was not understood. An
+clause is complete (`equations.judge`): holds, false, or skipped where anything was not understood. An
 equation at the very end of the text is not judged before something ends its clause.
 
-Text that corrects itself ("Wait, …", "Let me double-check") states false equations and repairs them, and
-text that computes with residues writes congruences as equations. The first is counted, and keeps the
-verdict UNKNOWN; in the second a false equation counts as skipped.
+A false equation counts only if the text claims it (`equations.claims`): when its sentence has ended, and until the
+next sentence takes it back. Otherwise it is skipped, as is one that may be true in another number system that the text
+or its prompt mentions (`equations.systems`).
+
+Text that corrects itself ("Wait, …", "Let me double-check") states false equations and repairs them. This is
+counted, and keeps the verdict UNKNOWN.
 """
 
 from __future__ import annotations

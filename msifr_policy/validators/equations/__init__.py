@@ -1,1 +1,2 @@
-"""Equations in running text, in three steps: `atoms` of its characters, `expressions` and their values, `judge`."""
+"""Equations in running text: `atoms` of its characters, `expressions` and their values, `judge`; then whether the text
+claims them (`claims`). What else they may mean: `quantities`, `notations`, `systems`."""

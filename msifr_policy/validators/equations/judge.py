@@ -6,6 +6,9 @@ fails and nothing in or around it was left unexplained; else it is **skipped**. 
 `2/3 = 0.67` and `$5 \times 20\% = 1$` hold, `3 + 4 = 8` is false, and `x + 4 = 8`, `5! = 121`,
 `2 hours + 5 minutes = 125 minutes` and `14 + 2 = 4 (mod 12)` are skipped or not seen at all.
 
+Other readings are tried only where the usual one is false: conversions between units (`quantities`), other ways to
+write numbers (`notations`), and other systems that the text mentions (`systems`).
+
 Rounding follows the digits shown: a result may be rounded or cut off at its last decimal, and a number
 that looks rounded (0.33) stands for all it may have been rounded from. A whole number in the place of a
 fraction is skipped.
