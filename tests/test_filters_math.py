@@ -100,6 +100,8 @@ EQUAL = {
         12  ~  \text{Total} = 12
         12  ~  \text{The sum is } 12
         12  ~  3 \cdot 4 = 12
+        12  ~  \text{Answer: } 12
+        2n+1, n \in \mathbb{Z}  ~  2n+1
     """,
     "lists": r"""
         -4, 9  ~  9, -4
@@ -129,6 +131,8 @@ EQUAL = {
         \{x \mid x \ge 4\}  ~  [4,\infty)
         \mathbb{R}  ~  (-\infty,\infty)
         \text{all real numbers}  ~  \mathbb{R}
+        \mathbb{R} \setminus \{2, -1\}  ~  (-\infty,-1)\cup(-1,2)\cup(2,\infty)
+        x \ne 2  ~  (-\infty,2)\cup(2,\infty)
     """,
     "matrices": r"""
         \begin{pmatrix} 1 & \frac12 \\ 0 & 5 \end{pmatrix}  ~  \begin{bmatrix} 1 & 0.5 \\ 0 & 5 \end{bmatrix}
@@ -158,6 +162,7 @@ EQUAL = {
         0.35  ~  35 percent
         \frac{5}{7} \mathrm{~m}  ~  \frac{5}{7}m
         19  ~  19 平方米
+        19  ~  19个
         5 \pmod{9}  ~  x \equiv 5 \pmod 9
     """,
     "times and ratios": r"""
@@ -176,6 +181,8 @@ EQUAL = {
     "words": r"""
         \text{Tuesday}  ~  tuesday
         Marcus  ~  \text{Marcus}
+        May 9  ~  9 May
+        August 3rd, 2011  ~  3 Aug 2011
         \text{no solution}  ~  \emptyset
         \text{undefined}  ~  \text{does not exist}
         twelve  ~  12
@@ -287,6 +294,7 @@ DIFFERENT = {
         a+5z=0  ~  0
         7 = 2a+c  ~  2a+c
         f(x) = x  ~  f(x) = -x
+        5  ~  5 = 6
         n=3, 4, 5  ~  n=2, 3, 4
         D = (0, 2)  ~  D = (0, 2.5)
     """,
@@ -327,6 +335,8 @@ DIFFERENT = {
         [1,6]  ~  (1,6)
         (0,1)\cup(2,3)  ~  (0,1)\cup(2,3]
         (0,1)\cup(2,3)  ~  (0,1)
+        \mathbb{R} \setminus \{2\}  ~  \mathbb{R}
+        x \ne 2  ~  x = 2
         1 < x < 6  ~  1 \le x < 6
     """,
     "matrices": r"""
@@ -364,6 +374,7 @@ DIFFERENT = {
         \text{pots}  ~  \text{stop}
         Marcus  ~  Martha
         April 9  ~  May 9
+        9 June  ~  9 July
         2019-03-07  ~  2019-07-03
         \text{two thirds}  ~  2
         \text{one or two}  ~  1

@@ -65,7 +65,7 @@ def same(gold: str, answer: str) -> bool:
     right, said = read(gold), read(answer)
     if right is None or said is None:
         return False
-    return _plain(canonical(gold)) == _plain(canonical(answer)) or _same(right, said)
+    return _plain(canonical(gold)) == _plain(canonical(answer)) or bool(_guarded(_same)(right, said))
 
 
 def readable(gold: str) -> bool:
@@ -161,8 +161,15 @@ def _values(equation: Equation, *, named: bool) -> list[Form]:
     """Return what an equation says that something is: its sides, but for the one that names it."""
     values = [read_canonical(side) for side in equation.sides[1:]]
     if named and not isinstance(first := read_canonical(equation.sides[0]), Words) and not _letters(first):
-        values.append(first)  # 1/2 = 0.5
+        # 1/2 = 0.5, but not 5 = 6.
+        values = [*values, first] if _roughly(first, values[-1]) else []
     return values
+
+
+def _roughly(first: Form, second: Form) -> bool:
+    """Say whether two values may be said to be equal, one of them perhaps rounded."""
+    exact, rounded = _constant(_latex(first)), _constant(_latex(second))
+    return exact is not None and rounded is not None and bool(abs(exact - rounded) <= abs(exact) / 100)
 
 
 def _letters(form: Form) -> bool:
@@ -193,7 +200,7 @@ def _same_equation(gold: Form, said: Form) -> bool:
     name, values = _name(said), _values(said, named=True)
     if name is None and said.sides[0][:1].isdigit() and _letters(read_canonical(said.sides[0])):
         return False  # 2x = 10 is not 10
-    zero = isinstance(values[0], Number) and values[0].value == 0
+    zero = bool(values) and isinstance(values[0], Number) and values[0].value == 0
     return not (name is None and zero) and any(_same(gold, value) for value in values)
 
 

@@ -7,6 +7,7 @@ Nothing is evaluated here but decimals and fractions as they are written.
 
 import re
 from fractions import Fraction
+from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
 from msifr_policy.filters.literals import words_value
@@ -128,7 +129,9 @@ _AND = (
 )
 _LIST = re.compile(rf",?\s*(?:{_AND})|[,;；]")
 _OR = re.compile(r"\\text\{\s*,?\s*(?:or|oder|ou|или)\s*\}|\bor\b|\\lor|或")
-_ASIDE = re.compile(r"\s*(?:\\text\{\s*)?(?:for|where|with|if|when|since|because|such that)\b")
+_ASIDE = re.compile(
+    r"\s*(?:\\text\{\s*)?(?:for|where|with|if|when|since|because|such that)\b|\s*[A-Za-z]\s*\\in\s*\\mathbb"
+)
 _IS = r"\\text\{[^{}]{0,200}\b(?:is|are|equals)\s*\}|\b(?:is|are|equals)\b"
 _SIGNS = re.compile(
     r"\\(?:le|ge|ne|approx|equiv|in|sim|Rightarrow|to|iff|cong|simeq|propto)(?![A-Za-z])|[<>]=?|:=|!=|="
@@ -154,6 +157,9 @@ def read_canonical(text: str) -> Form:
 
 def _whole(text: str, depth: int) -> Form:
     text = text.lstrip(" ,;:").rstrip(" .,;:")
+    dated = _date(text, depth)  # which may hold a comma
+    if dated is not None:
+        return dated
     parts = _items(text)
     letters = [_letter(part) for part in parts] if len(parts) > 1 else []
     if letters and all(letter is not None and not letter[1] for letter in letters):
@@ -217,7 +223,8 @@ def _item(text: str, depth: int) -> Form:
 
 
 _ABOUT = re.compile(
-    r"\A(?:(?:\\text\{\s*)?(?:approximately|approx\.?|about|roughly|exactly)\s*\}?\s*|\\approx\s*|\\sim\s*|\\therefore\s*)+"
+    r"\A(?:(?:\\text\{\s*)?(?:approximately|approx\.?|about|roughly|exactly)\s*\}?\s*|\\approx\s*|\\sim\s*|\\therefore\s*"
+    r"|(?:\\text\{\s*)?(?:[Tt]he\s+)?(?:[Ff]inal\s+)?(?:[Aa]nswer|[Ss]olution|[Rr]esult)\s*:\s*\}?\s*)+"
 )
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
 _SIGN = re.compile(r"(?P<first>\A\s*|(?<=[=(,\[{<>])\s*)?\\(?P<which>[pm]{2})(?![A-Za-z])\s*")
@@ -234,8 +241,22 @@ def _signed(text: str, upper: str, lower: str) -> str:
 _DATE = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d{2})")
 
 
+_MONTH = re.compile(
+    r"(?<![^\W\d_])(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)(?:uary|ruary|ch|il|e|y|ust|ember|ober)?(?![^\W\d_])",
+    re.IGNORECASE,
+)
+
+
 def _date(text: str, _: int) -> Form | None:
-    return Words((re.sub(r"[-/.]0?", "-", text),)) if _DATE.fullmatch(text) else None
+    """Return a date as words, with the month's first three letters, in whatever order they stand."""
+    if _DATE.fullmatch(text):
+        return Words((re.sub(r"[-/.]0?", "-", text),))
+    plain = _WITHOUT_TEXT.sub(r" \1 ", text)
+    month = _MONTH.search(plain)
+    rest = _MONTH.sub(" ", plain)
+    if month is None or len(_MONTH.findall(plain)) > 1 or not re.search(r"\d", rest) or re.search(r"[^\d\s,.]", rest):
+        return None
+    return Words((month[0][:3].casefold(), *sorted(re.findall(r"\d+", rest))))
 
 
 _WITHOUT_TEXT = re.compile(r"\\text\{([^{}]*)\}")
@@ -335,6 +356,8 @@ def _related(text: str, depth: int) -> Form | None:
         # "= 5", "< 5": what is compared stands before the answer.
         said = text[len(sides[0]) + len(signs[0]) :]
         return _item(said, depth - 1) if _EQUAL.fullmatch(signs[0]) else Relation(text)
+    if signs == [r"\ne"] and _NAME.fullmatch(sides[0].strip()):
+        return _without([_item(sides[1], depth - 1)], sides[0].strip()) or Relation(text)
     if signs == [r"\in"]:
         return _item(sides[1], depth - 1)
     if all(map(_EQUAL.fullmatch, signs)):
@@ -374,7 +397,23 @@ def _inequality(sides: list[str], signs: list[str], depth: int) -> Form | None:
     return Interval(low, high, (bool(at) and closed[0], at + 1 < len(sides) and closed[-1]), sides[at], written)
 
 
+_EXCLUDED = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?\s*(?:\\setminus|\\backslash|-|\\)\s*(\\\{.*\\\})", re.DOTALL)
+
+
+def _without(forms: list[Form], name: str) -> Form | None:
+    """Return the real numbers without these, or None if they are not numbers."""
+    numbers = sorted({form.value for form in forms if isinstance(form, Number)})
+    if not forms or len(numbers) < len(forms):
+        return None
+    ends: list[Form] = [Formula(r"-\infty"), *(Number(number, None, 1) for number in numbers), Formula(r"\infty")]
+    return Union(tuple(Interval(low, high, (False, False), name, "") for low, high in pairwise(ends)))
+
+
 def _union(text: str, depth: int) -> Form | None:
+    excluded = _EXCLUDED.fullmatch(text)
+    if excluded:
+        inner = _item(excluded[1], depth - 1)
+        return _without(list(inner.items), "") if isinstance(inner, Several) else None
     parts, cups = split(text, _CUP)
     return Union(tuple(_item(part, depth - 1) for part in parts)) if cups and all(map(str.strip, parts)) else None
 
@@ -511,7 +550,7 @@ def _measured(text: str, depth: int) -> Form | None:
             isinstance(form, Formula) and known is None and not found[0].startswith("\\text")
         ):
             continue
-        if known is None and not any(len(word) > 1 for word in re.findall(r"[^\W\d_]+", words)):
+        if known is None and not any(len(word) > 1 or not word.isascii() for word in re.findall(r"[^\W\d_]+", words)):
             continue
         return Quantity(form, known, f"{value} {words}")
     return None

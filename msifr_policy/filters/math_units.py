@@ -66,7 +66,7 @@ _PLAIN: Final = (
     ("£", "sterling", Fraction(1)),
     ("₹ rupee Rs", "rupee", Fraction(1)),
     ("¥ yen yuan 元", "yen", Fraction(1)),
-    ("degree deg °", "degree", Fraction(1)),
+    ("degree deg ° 度", "degree", Fraction(1)),
     ("arcminute arcmin", "degree", Fraction(1, 60)),
     ("arcsecond arcsec", "degree", Fraction(1, 3600)),
     ("atm atmosphere", "atmosphere", Fraction(1)),
