@@ -58,6 +58,7 @@ class Arithmetic(Rule, frozen=True):
 
 _CORRECTIONS = re.compile(r"[Ww]ait\b|[Hh]mm|[Dd]ouble-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)")
 _CORRECTION_HINTS = ("wait", "hmm", "double-check", "mistake", "oops", "actually", "let me (?:check|verify|re)")
+_CORRECTION_BEGINNINGS = tuple(hint.split("(")[0] for hint in _CORRECTION_HINTS)
 _GOES_ON = re.compile(r"[\s&]*(?:=|≈|\\{1,2}approx)")
 
 
@@ -74,7 +75,8 @@ class _ArithmeticState(TextState):
         self._cutter = ClauseCutter()
         self._window = ""  # the text since the last clause
         self._end = 0  # characters fed
-        self._systems = given(prompt)
+        self._prompt = prompt  # until an equation seems false: only then it matters what it says
+        self._systems = DECIMAL
         self._claims = Claims(prompt)
         self._trail: deque[Clause] = deque(maxlen=KEPT)
         self._held = self._skipped = self._corrections = 0
@@ -100,13 +102,16 @@ class _ArithmeticState(TextState):
         window = self._window
         # One pass for all clauses: patterns over every clause would cost more than all the rest.
         hints = {match[0].decode() for match in _hints().finditer(window.encode("utf-8", "replace"))}
+        corrections = {hint for hint in hints if hint.lower().startswith(_CORRECTION_BEGINNINGS)}
+        systems = hints - corrections
         for clause in clauses:
             text, _, line, _ = clause
             new = DECIMAL
-            if hints and any(hint in text for hint in hints):
+            if corrections and any(hint in text for hint in corrections):
                 self._corrections += len(_CORRECTIONS.findall(text))
-                if (new := mentioned(text)) != DECIMAL:
-                    self._systems = self._systems.also(new)
+            if systems and any(hint in text for hint in systems):
+                new = mentioned(text)
+                self._systems = self._systems.also(new)
             false: list[JudgedEquation] = []
             if "=" in text or "≈" in text or "approx" in text:
                 if self._before and _GOES_ON.match(text):
@@ -125,7 +130,12 @@ class _ArithmeticState(TextState):
     def _judge(self, text: str) -> list[JudgedEquation]:
         false = []
         lead = self._trail[-1].text if self._trail and self._trail[-1].mark == ":" else ""
-        for equation in judge(text, self._systems, lead):
+        judged = judge(text, self._systems, lead)
+        if self._prompt and any(equation.truth is Truth.FALSE for equation in judged):
+            self._systems = self._systems.also(given(self._prompt))
+            self._prompt = ""
+            judged = judge(text, self._systems, lead)
+        for equation in judged:
             if equation.truth is Truth.HOLDS:
                 self._held += 1
             elif equation.truth is Truth.SKIPPED:
