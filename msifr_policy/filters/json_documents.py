@@ -239,8 +239,9 @@ class _Search:
 _CONTENT = re.compile(r"[^ \t\n\r]")
 _FIRST: Final = {"{": '"', "[": '"[{-0123456789tfn'}
 """What the first key or value in a bracket begins with."""
-# What every mark begins with; a set of characters at the beginning makes the search fast, here and below.
-_LIKE_MARK = re.compile(r"[<\[◁][/|]{0,2}(?:th|re|s[ect]|be|en|ch|mm|lo|in|un)", re.IGNORECASE)
+_BEGINNINGS = ["".join(sorted({mark[i] for mark in MARKS})) for i in range(3)]
+# What every mark begins with; sets of characters make the search fast, here and below.
+_LIKE_MARK = re.compile("".join(f"[{re.escape(''.join(sorted({*c, *c.upper()})))}]" for c in _BEGINNINGS))
 _FENCE = re.compile(r"[`~]{3}[ \t]{0,8}+(?:[jJ][sS][oO][nN]\w{0,8}+)?[ \t]{0,8}+\r?\n")
 _REACH = 64
 """More characters than a fence and its line can span."""

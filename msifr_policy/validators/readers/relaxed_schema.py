@@ -30,7 +30,7 @@ _SAYS_NOTHING: Final = frozenset(
     }
 )
 """Keywords that no value is refused for."""
-_REFERENCE = re.compile(r"#(?:/(?:\$defs|definitions)/[A-Za-z0-9_.-]+)?")
+_REFERENCE = re.compile(r"#(?:/(?P<part>\$defs|definitions)/(?P<name>[A-Za-z0-9_.-]+))?")
 _NOTHING: Final[dict[str, Any]] = {"anyOf": []}
 _ANYTHING: Final[dict[str, Any]] = {"anyOf": [{}]}
 
@@ -39,16 +39,18 @@ class RelaxedSchema:
     """What is left of `schema`, and what is not; without `patterns` these are left out.
 
     `missing` has the place of each keyword that is left out, or judged by in part only, and why if it says so. Raises
-    `InputError` for a pattern that is none.
+    `InputError` for a pattern that is none, a definition that is not there, and no choices at all.
     """
 
     def __init__(self, schema: dict[str, Any], *, patterns: bool = True) -> None:
         self.missing: list[str] = []
         self._patterns = patterns
+        self._definitions = {
+            part: schema[part] for part in ("$defs", "definitions") if isinstance(schema.get(part), dict)
+        }
         definitions = {
             part: {key: self._any(value, f"#/{part}/{key}") for key, value in schema[part].items()}
-            for part in ("$defs", "definitions")
-            if isinstance(schema.get(part), dict)
+            for part in self._definitions
         }
         self.schema = {**self._any(schema, "#"), **definitions}
 
@@ -62,6 +64,9 @@ class RelaxedSchema:
             return _NOTHING
         if not isinstance(schema, dict):
             return _ANYTHING
+        for keyword in ("anyOf", "oneOf", "allOf"):
+            if schema.get(keyword) == []:
+                raise InputError(f"{at}/{keyword} is empty")
         for keyword in ("const", "enum"):
             if keyword in schema:
                 values = [schema[keyword]] if keyword == "const" else schema[keyword]
@@ -70,6 +75,8 @@ class RelaxedSchema:
         if "$ref" in schema:
             reference = schema["$ref"]
             known = isinstance(reference, str) and _REFERENCE.fullmatch(reference)
+            if known and known["part"] and known["name"] not in self._definitions.get(known["part"], ()):
+                raise InputError(f"the schema refers to {reference!r}, which is not there")
             self._miss(schema, ["$ref"] if known else [], at)
             return {"$ref": reference} if known else _ANYTHING
         if "type" not in schema and "properties" not in schema:
