@@ -23,14 +23,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from benchmarks._records import Record, environment, print_records, save_records
 from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.evidence.table import build_evidence
-from msifr_policy.filters import ChoiceMatch, ExactMatch, Extract, FinalFilter, MathVerify, NumericMatch, Prompt
+from msifr_policy.filters import (
+    ChoiceMatch,
+    ExactMatch,
+    Extract,
+    FinalFilter,
+    JsonSchema,
+    MathVerify,
+    NumericMatch,
+    Prompt,
+)
 from msifr_policy.filters.answers import gold_answer
 from msifr_policy.filters.base import Judgement
+from msifr_policy.filters.json_find import Find
 from msifr_policy.filters.thinking import answer_start
 from msifr_policy.records.traces import find_trace_files, read_traces
 from msifr_policy.validators import built_in_validators
@@ -136,7 +146,20 @@ def count_dead(path: Path, accepted: dict[str, bool]) -> dict[bool, Counter[str]
         rows = dead[table.accepted == right]
         counts[right] = Counter(dict(zip(names, rows.sum(axis=0).tolist(), strict=True)))
         counts[right] += Counter({"": len(rows), ANY: int(rows.any(axis=1).sum())})
+    texts = {trace.id: trace.text for trace in traces}
+    broken = dead[:, names.index("json_text")] & table.accepted
+    counts[True][AS_JSON] = sum(_is_json(texts[table.attempt_ids[i]]) for i in broken.nonzero()[0])
     return counts
+
+
+def _is_json(text: str) -> bool:
+    """Say whether the filter of JSON accepts a text, wherever it looks for the document."""
+    return any(accept(_NO_SCHEMA, text) for accept in _AS_JSON)
+
+
+_NO_SCHEMA = Prompt(prompt_id="p", prompt="p")
+_AS_JSON = [JsonSchema({}, find=find) for find in get_args(Find)]
+AS_JSON = "json_text, and accepted by the filter of JSON"
 
 
 ANY = "any of them"
@@ -181,7 +204,7 @@ def deaths(all_judged: Sequence[Judged], control: Counter[str] | None) -> Iterat
     """Yield how many texts each validator calls DEAD: of those accepted, of human solutions, and of wrong ones."""
     right, wrong = (sum((judged.dead[each] for judged in all_judged), Counter[str]()) for each in (True, False))
     names = [rule.name for rule in built_in_validators()]
-    for name in (*(name for name in names if right[name] or wrong[name]), ANY):
+    for name in (*(name for name in names if right[name] or wrong[name]), AS_JSON, ANY):
         yield Record(
             f"DEAD though accepted: {name}", right[name], f"of {right['']}", peer=f"{wrong[name]} of {wrong['']} wrong"
         )
