@@ -136,7 +136,8 @@ def parse_filter(text: str, answer: str = "") -> FinalFilter:
         if kind in ("numeric", "choice", "exact") and not words:
             return usual_filter(kind, answer)
         if kind == "math" and len(words) <= 1:
-            return MathVerify(answer=answer or "auto", **({"seconds": float(words[0])} if words else {}))
+            place = answer or "auto"
+            return MathVerify(answer=place, seconds=float(words[0])) if words else MathVerify(answer=place)
         if answer:
             return usual_filter(text, answer)  # which refuses it
         if kind == "json-schema":
