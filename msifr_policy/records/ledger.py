@@ -48,8 +48,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     `reason`: the evidence that spoke most against a discarded attempt; for an unaccepted one "filter", or
     "length" if it never came to an end; for a failed one what failed. `found`: in what kind of place the final filter
     found the answer of a finished one, "" if it shows none, None if it looks for none. `failures` counts those of
-    validators by `name: error type`. `seconds` is the wall time of the run, over all its sessions, when the attempt ended;
-    `cpu_seconds` is the processor time of the process that ran it: a server's is not in it.
+    validators by `name: error type`. `seconds` is the wall time of the run, over all its sessions, when the attempt
+    ended; `cpu_seconds` is the processor time of the process that ran it: a server's is not in it.
     """
 
     id: str
