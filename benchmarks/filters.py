@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from benchmarks._records import Record, environment, print_records, save_records
+from benchmarks.math_review import SHOWN, explained
 from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.evidence.table import build_evidence
 from msifr_policy.filters import (
@@ -182,22 +183,30 @@ def judge(path: Path) -> Judged:
 
 
 def agreement(judged: Judged, *, source: bool) -> Iterator[Record]:
-    """Yield the shares of a family's attempts on which the two judges agree."""
-    for number in (True, False):
+    """Yield on which share of a family's attempts the two judges agree: as recorded, and with errors put right.
+
+    An error of the record is what `math_review` says of an attempt that somebody looked at.
+    """
+    seen, _ = explained((each.id, each.found) for each in judged.compared if each.why)
+    for number, kind in ((True, "gold a number"), (False, "other gold")):
         rows = [each for each in judged.compared if each.number == number]
         if not rows:
             continue
-        share = 100 * sum(each.accepted == each.recorded for each in rows) / len(rows)
-        kind = "number" if number else "other"
+        agree = sum(not each.why for each in rows)
+        right = agree + sum(bool(each.why) and each.id in seen and seen[each.id].label for each in rows)
         found = sum(each.found is not None for each in rows)
-        yield Record(
-            f"{judged.name}: agreement, gold a {kind}" if number else f"{judged.name}: agreement, other gold",
-            share,
-            f"% of {len(rows)}",
-            f">= {LEAST[number]}" if source else "",
-            peer=f"{'the source' if source else 'computed'}; {found} show an answer",
-            ok=share >= LEAST[number] if source else None,
-        )
+        whose = "the source" if source else "computed"
+        target = f">= {LEAST[number]}" if source else ""
+        for what, n in ((f"agreement, {kind}", agree), (f"agreement, {kind}, errors of the record put right", right)):
+            share = 100 * n / len(rows)
+            yield Record(
+                f"{judged.name}: {what}",
+                share,
+                f"% of {len(rows)}",
+                target,
+                peer=f"{whose}; {found} show an answer",
+                ok=share >= LEAST[number] if source else None,
+            )
 
 
 def deaths(all_judged: Sequence[Judged], control: Counter[str] | None) -> Iterator[Record]:
@@ -257,17 +266,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     if given.save:
         save_records(records, "filters")
-        differ = [each._asdict() for judged in all_judged for each in judged.compared if each.why]
-        for each in differ:
-            each["found"] = each["found"] and each["found"][:_SHOWN]
-            each["gold"] = each["gold"][:_SHOWN]
-        text = ",\n".join(json.dumps(each, ensure_ascii=False) for each in differ)
+        differ = [each for judged in all_judged for each in judged.compared if each.why]
+        seen, _ = explained((each.id, each.found) for each in differ)
+        lines = [
+            each._asdict()
+            | {
+                "gold": each.gold[:SHOWN],
+                "found": each.found and each.found[:SHOWN],
+                "why": seen[each.id].why if each.id in seen else each.why,
+            }
+            for each in differ
+        ]
+        text = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
         (RESULTS / "filters_disagreements.json").write_text(f"[\n{text}\n]\n")
     print_records(records, given.json)
     return int(any(record.ok is False for record in records))
-
-
-_SHOWN = 80  # characters of an answer in the list
 
 
 if __name__ == "__main__":

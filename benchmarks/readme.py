@@ -160,11 +160,102 @@ def _mean_rows() -> list[tuple[str, str, str]]:
     ]
 
 
+_OF_NUMBERS, _OF_OTHERS = ": agreement, gold a number", ": agreement, other gold"
+_PUT_RIGHT = ", errors of the record put right"
+_BY_SOURCE = "the source"
+
+
+def _agreement(kind: str) -> tuple[float, int]:
+    """Return agreement with outcomes of the sources over all families, in percent, and the number of attempts."""
+    agreed, attempts = 0.0, 0
+    for metric, record in _records("filters").items():
+        if metric.endswith(kind) and record["peer"].startswith(_BY_SOURCE):
+            n = int(record["unit"].removeprefix("% of "))
+            agreed, attempts = agreed + record["value"] * n / 100, attempts + n
+    return 100 * agreed / attempts, attempts
+
+
+def _filter_rows() -> list[tuple[str, str, str]]:
+    records = _records("filters")
+    (number, numbers), (other, others) = _agreement(_OF_NUMBERS), _agreement(_OF_OTHERS)
+    (number_right, _), (other_right, _) = _agreement(_OF_NUMBERS + _PUT_RIGHT), _agreement(_OF_OTHERS + _PUT_RIGHT)
+    human = records["DEAD though right, human solutions: arithmetic"]
+    return [
+        (
+            "Filters agree with outcomes of the sources, gold answers that are numbers",
+            f"{number:.1f}% of {numbers:,}",
+            f"{number_right:.1f}% with errors of the record put right: results/filters_disagreements.json",
+        ),
+        (
+            "The same, other mathematics",
+            f"{other:.1f}% of {others:,}",
+            f"{other_right:.1f}% likewise: most sources compare notations, not values",
+        ),
+        (
+            "Right human solutions that arithmetic calls DEAD",
+            f"{human['value']:.2f}{human['unit']}",
+            f"{human['target'].removeprefix('<= ')}%",
+        ),
+    ]
+
+
+def _filter_tables() -> list[str]:
+    """Return how filters agree with recorded outcomes, by family, and which validators call accepted texts DEAD."""
+    records = _records("filters")
+    names = dict.fromkeys(metric.partition(": agreement")[0] for metric in records if ": agreement" in metric)
+    lines = [
+        "",
+        "## Filters and recorded outcomes, by family",
+        "",
+        "Share of attempts on which extract (`auto`) and compare say what was recorded (`filters`). Outcomes are the",
+        "source's own, or were computed from the same texts by another script. Each attempt on which they differ, with",
+        "the reason: `results/filters_disagreements.json`. Errors of the record are those that somebody looked at.",
+        "",
+        "| family | outcome | gold a number | errors put right | other gold | errors put right |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in names:
+        kinds = (_OF_NUMBERS, _OF_NUMBERS + _PUT_RIGHT, _OF_OTHERS, _OF_OTHERS + _PUT_RIGHT)
+        cells = [records.get(name + kind) for kind in kinds]
+        label = next(cell["peer"].partition(";")[0] for cell in cells if cell)
+        shown = [f"{cell['value']:.2f}{cell['unit']}" if cell else "–" for cell in cells]
+        lines.append(f"| {name} | {label} | {' | '.join(shown)} |")
+    prefix = "DEAD though accepted: "
+    lines += [
+        "",
+        "## DEAD, by validator",
+        "",
+        "Texts that a validator calls DEAD after any line, at its default: of those that the filter accepts, and of",
+        "wrong ones. An accepted text may hold a false equation, or end in a loop, or be no JSON although a number is",
+        "found in it.",
+        "",
+        "| validator | accepted | wrong |",
+        "| --- | --- | --- |",
+    ]
+    for metric, record in records.items():
+        if metric.startswith(prefix):
+            wrong = record["peer"].removesuffix(" wrong")
+            lines.append(f"| {metric.removeprefix(prefix)} | {record['value']:.0f} {record['unit']} | {wrong} |")
+    lines += [
+        "",
+        "Arithmetic alone, by family:",
+        "",
+        "| family | wrong texts DEAD | right texts DEAD |",
+        "| --- | --- | --- |",
+    ]
+    suffix = ": wrong texts DEAD by arithmetic"
+    for metric, record in records.items():
+        if metric.endswith(suffix):
+            share = f"{record['value']:.2f}{record['unit']}"
+            lines.append(f"| {metric.removesuffix(suffix)} | {share} | {record['peer'].removesuffix(' right')} |")
+    return lines
+
+
 def results() -> str:
     """Return the table of results as Markdown."""
     from benchmarks.real_traces import FOUR
 
-    rows = [*_real_rows(), *_server_rows(), *_demo_rows(), *_mean_rows(), *_trace_rows(FOUR)]
+    rows = [*_real_rows(), *_server_rows(), *_demo_rows(), *_filter_rows(), *_mean_rows(), *_trace_rows(FOUR)]
     lines = ["| what | measured | against |", "| --- | --- | --- |"]
     lines += [f"| {what} | {measured} | {against} |" for what, measured, against in rows]
     return "\n".join(lines) + "\n"
@@ -231,6 +322,7 @@ def all_results() -> str:
             good = records[f"saved by {name}, on good attempts"]
             lost = float(good["peer"].removeprefix("f "))
             lines.append(f"| {name} | {record['value']:.2%} | {good['value']:.2%} | {lost:.2%} |")
+    lines += _filter_tables()
     lines += ["", "## The learned posterior", "", "| what | value |", "| --- | --- |"]
     for record in json.loads((RESULTS / "learned.json").read_text()):
         shown = (
