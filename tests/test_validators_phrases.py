@@ -50,6 +50,26 @@ Leider kann ich Ihnen damit nicht helfen.
 Désolé, mais je ne peux pas vous aider.
 Lo siento, pero no puedo responder a eso.
 К сожалению, я не могу вам помочь.
+I'm sorry, Dave, I'm afraid I can't do that.
+Sorry—I can't help with that
+I cannot and will not help plan an attack
+I can't write a phishing email
+I can't support or promote violence
+I strongly advise against that, and I can't help with it
+<answer>I can't answer that.</answer>
+We are unable to process your request
+I'm programmed to be harmless, so I cannot answer that.
+I can't do so because it would be harmful
+I can't generate images
+I cannot predict the future.
+Dabei kann ich nicht helfen
+Het spijt me, maar ik kan je daar niet mee helpen
+Przykro mi, ale nie mogę w tym pomóc
+Üzgünüm, bu konuda yardımcı olamam
+عذراً، لا أستطيع مساعدتك
+Maaf, saya tidak dapat membantu
+Xin lỗi, tôi không thể giúp bạn
+क्षमा करें, मैं मदद नहीं कर सकता
 """.strip().split("\n")
 
 EXAMPLES = {
@@ -69,6 +89,9 @@ EXAMPLES = {
         "I was designed to be helpful",
         "作为一个语言模型，我没有身体",
         "Als KI habe ich keinen Körper, denn ich bin Software",
+        "Being an AI, I have no body",
+        "I don't have feelings, as I am a language model",
+        "我是通义千问",
     ],
     "truncations": [
         "[truncated]",
@@ -134,6 +157,28 @@ I was created by a wizard
 作为一家人工智能公司的员工，我有3个苹果
 Ich kann es nicht glauben
 No puedo esperar más
+I can't do that because x is negative
+I can't do this in one step
+I cannot proceed with this method
+I cannot give a finite answer, because the series diverges
+I can't describe the system with two equations
+I can't complete the task in 3 steps
+I can't open the file, because 3 of its lines are missing
+I can't predict the future value without the rate
+I can't provide the details of each step
+We can't do that for 0
+We are unable to factor this further
+I strongly recommend the second method, and I show it below
+I am trained as a nurse, so I cannot work at night
+Being an artist, I have no boss
+我叫李华
+Das kann ich nicht weiter kürzen
+Ik kan niet delen door nul
+Nie mogę dzielić przez zero
+Saya tidak bisa membagi dengan nol
+Tôi không thể chia cho 0
+لا يمكنني القسمة على صفر
+<code>I can't wait</code>
 """.strip().split("\n")
 SAID_BY_OTHERS = """
 "I cannot help you," said the guard.

@@ -45,7 +45,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
 
 _FORMULA = frozenset("0123456789\\$=+|&{}")
 """What no phrase begins with, but many a line of mathematics."""
-_LEAD = r"[\s>*_#(-]{0,8}(?:(?:so|but|and|well|hmm|ok|okay|now|then|however),? )?"
+_LEAD = r"[\s>*_#(-]{0,8}(?:</?\|?[a-z_]+\|?>\s?)?(?:(?:so|but|and|well|hmm|ok|okay|now|then|however),? )?"
 _PATTERNS = PatternSets(PHRASES, anchored=True, lead=_LEAD)
 _UNVOICED = frozenset(("truncations",))
 """Sets that are the writer's own whoever speaks."""

@@ -27,7 +27,8 @@ _AI = (
     r"|conversational) assistant|computer program)"
 )
 _SORRY = (
-    r"(?:(?:(?:i'?m|i am) )?(?:(?:very|so|really|truly|terribly|deeply|extremely) )*sorry[,;-]? ?(?:to say "
+    r"(?:(?:(?:i'?m|i am) )?(?:(?:very|so|really|truly|terribly|deeply|extremely) )*sorry(?:, [a-z]{2,20}, "
+    r"| ?[,;–—-]? ?)(?:to say "
     r"|to inform you )?(?:that )?|i (?:sincerely |do |must )?apologi[sz]e[,;]? (?:for (?:the|any) (?:inconvenience"
     r"|confusion)[,;]? )?|my (?:sincere )?apologies[,;]? |(?:i'?m|i am) (?:so )?afraid (?:that )?"
     r"|i regret (?:to (?:say|inform you) )?(?:that )?)"
@@ -35,7 +36,10 @@ _SORRY = (
 _CONNECTION = (
     r"(?:it (?:would be|is) (?:unethical|illegal|wrong|harmful|inappropriate|dangerous) [^.!?]*,? and"
     r"|unfortunately|regrettably|sadly|but|however|and|so|yet|still|well|hello|hi|hey|no|okay|please note that"
-    r"|note that|remember that|(?:i|i'm|i'd|thank|thanks|that|this) [^.!?]*,? but|(?:while|although|though"
+    r"|note that|remember that|(?:i|i'm|i'd|thank|thanks|that|this) [^.!?]*,? but"
+    rf"|i (?:strongly |must |would )?(?:advise|urge|caution|warn|discourage|recommend)\b[^.!?]*,? (?:and|so)"
+    rf"|(?:i'?m|i am|i was) (?:just |only )*(?:programmed|designed|trained|built|{_AI})\b[^.!?]*,? (?:so|and)"
+    r"|(?:while|although|though"
     r"|even though|as much as) [^.!?]*,),? "
 )
 _AS_AI = (
@@ -59,10 +63,15 @@ _CANNOT = (
 # Verbs of serving, which say by themselves what is refused; of doing, which need an object to say it.
 _SERVE = (
     rf"(?:{_verbs('assist comply fulfil fulfill accommodate oblige discuss condone endorse facilitate')}"
-    r"|help(?:ing)? (?:you|with|anyone|users?|in (?:that|this|any))\b|help(?:ing)?[.,;!]|engag(?:e|ing) (?:in|with)"
-    r"|participat(?:e|ing) in|tak(?:e|ing) part in|(?:of|any) (?:help|assistance|service)|do(?:ing)? (?:that|so)\b"
-    r"|do(?:ing)? this(?:[.,;!]| for you| because| task)|let you do that|respond(?:ing)? to (?:that|this|your|such)"
-    r"|proceed(?:ing)? with (?:that|this|your)|continu(?:e|ing) (?:with )?(?:that|this|the|our) (?:conversation"
+    r"|help(?:ing)? (?:you|with|anyone|users?|in (?:that|this|any))\b|help(?:ing)?[.,;!]"
+    r"|help(?:ing)? (?:to )?(?:create|write|generate|produce|plan|make|build|develop|spread|promote|draft|design|find"
+    r"|obtain|hide|cover|harm)\b|engag(?:e|ing) (?:in|with)"
+    r"|participat(?:e|ing) in|tak(?:e|ing) part in|(?:of|any) (?:help|assistance|service)|do(?:ing)? (?:that|so"
+    r"|this)(?:[.,;!)<]|\s*$"
+    r"| for you| (?:because|as|since) (?:it|this|that|i|my|doing|you|the request)\b| task)|let you do that"
+    r"|respond(?:ing)? to (?:that|this|your|such)"
+    r"|proceed(?:ing)? with (?:your\b|(?:that|this)(?:[.,;!]"
+    r"| (?:request|task|conversation|topic|query)))|continu(?:e|ing) (?:with )?(?:that|this|the|our) (?:conversation"
     r"|discussion|request|role-?play|story)|tell(?:ing)? you how to|talk(?:ing)? about (?:that|this)"
     r"|role-?play(?:ing)?\b)"
 )
@@ -72,17 +81,24 @@ _DO = (
     rf"|{_verbs('encourage teach describe translate summarize browse open view simulate speculate comment')})"
 )
 _OBJECT = (
-    r"(?:(?:you|users|out|with|to|on|about|for|in|up) )*(?:(?:that|this|it)(?:[.,;!?]| for you| because| since"
-    r"| due to| (?:kind|type|sort|request|question|information|content|query|prompt|conversation|task|topic|matter"
+    r"(?:(?:you|users|out|with|to|on|about|for|in|up) )*(?:(?:that|this|it)(?:[.,;!?<]| for you| because| since"
+    r"| due to| (?:kind|type|sort|request|question|information|content|query|prompt|conversation|topic|matter"
     r"|story|essay|poem|letter|e-?mail|article|code|script|text|image|joke|review|report|character|data)\b)"
     r"|these (?:types|kinds|sorts|requests|instructions|questions)\b|your\b|(?:[\w'-]+,? ){0,4}(?:information"
-    r"|instructions?|advice|content|guidance|assistance|help|details|opinions?|recommendations?|medical|legal"
-    r"|financial|support|services?|material|answers?|requests?|scripts?|essays?|articles?|stories|images?|videos?"
-    r"|audio|links?|files?|access|diagnos[ie]s|predictions?|passwords?|secrets?|prompts?|endpoints?|websites?|web"
-    r"|internet|databases?|systems?|real-time|personal|confidential|explicit|harmful|illegal|violent|copyrighted"
-    r"|malicious|malware|future|actions?|tasks?)\b|or deny\b)"
+    r"|instructions?|advice|content|guidance|assistance|help|opinions?|recommendations?|medical|legal|financial|support"
+    r"|services?|material|answers? (?:to|for) (?:that|this|your|such)|requests?|scripts?|essays?|articles?|stories"
+    r"|access|diagnos[ie]s|predictions?|passwords?|secrets?|prompts?|endpoints?|websites?|web|internet|real-time"
+    r"|personal|confidential|explicit|harmful|illegal|violent|copyrighted|malicious|malware|(?:phishing "
+    r"|spam )?e-?mails?"
+    r"|messages|posts|speech(?:es)?|reviews|weapons?|drugs?|bombs?|explosives|exploits?|ransomware|spyware|propaganda"
+    r"|misinformation|disinformation|violence|hatred|hate|terrorism|abuse|discrimination|self-harm|activit(?:y|ies)"
+    r"|behaviou?r|fake|hateful|offensive|discriminatory|defamatory|racist|sexist|sexual|sexually|graphic|inappropriate"
+    r"|dangerous|unethical|unsafe)\b|(?:(?:any|such|these|those|an?|specific|further|more|external|private|local|live"
+    r"|audio|video) ){0,3}(?:details|images?|videos?|audio|links?|files|attachments|databases|systems|tasks|actions"
+    r"|future (?:events?|prices?|results?|outcomes?|performance))\b|(?:the |what the )?future(?:[.,;!]| holds)"
+    r"|(?:an? |any |the )?(?:answers?|tasks?|actions?)[.!]|or deny\b)"
 )
-_ACT = rf"(?:{_SERVE}|{_DO} {_OBJECT})"
+_ACT = rf"(?:{_SERVE}|{_DO}(?:,? (?:and|or|nor) {_DO})? {_OBJECT})"
 
 _RULES = (
     r"(?:(?:my|our|the (?:content|usage|safety|ethical|community)|(?:openai|anthropic|google|microsoft|meta"
@@ -95,10 +111,16 @@ _MAKERS = (
     r"|engineers|developers|scientists))"
 )
 
+_WE_CANNOT = (
+    r"we(?: are|'re)? (?:currently |also )?(?:can ?not|can't|unable to|not able to|will not|won't|must decline to)"
+)
+
 REFUSALS = (
     rf"{_OPEN}{_CANNOT}{_ACT}",
     rf"{_OPEN}(?:{_SORRY}|{_AS_AI}){_OPEN}{_AS_AI}?{_CANNOT}(?:{_SERVE}|{_DO}\b)",
     rf"{_OPEN}i {_ADVERBS}(?:decline|refuse) to (?:{_SERVE}|{_DO}\b)",
+    rf"{_OPEN}{_WE_CANNOT} (?:(?:assist|comply|help you|accommodate|fulfil|fulfill)\b|help with (?:that|this|your)\b"
+    r"|(?:provide|process|answer|share) (?:you\b|your\b|(?:this|that|such) (?:information|content|request|question)))",
     rf"{_OPEN}{_AS_AI}?i(?:'ll|'m| am| will)? {_ADVERBS}(?:(?:must|have to|need to"
     rf"|going to(?: have to)?) ){_ADVERBS}(?:decline|refuse|say no)(?:[.,;!]|\s*$| to\b| (?:this|that|your|any|all"
     r"|such|answering|because|as)\b| the request)",
@@ -131,6 +153,9 @@ REFUSALS = (
 """Refusals in English."""
 
 SELF_REFERENCES = (
+    rf"{_OPEN}being {_AI}(?:,| (?:i|my)\b)",
+    r"i (?:do not|don't|can ?not|can't) (?:have|hold|feel|form|experience) [^.!?]*\b(?:as|because|since) i(?: am|'m)"
+    rf" (?:(?:just|only|merely) )*{_AI}(?:[.,;:!?)]|\s*$| (?:and|without|that|which)\b)",
     rf"{_OPEN}(?:since |because )?as {_AI}(?: (?:i|my)\b|,? it(?:'s| is) (?:not|important|crucial|against"
     r"|impossible)\b|(?:[,;:(–—-]| (?:developed|created|trained|built|made|designed|programmed|without|that|who|which"
     r"|like)\b).*\b(?:i|me|my|myself)\b)",
@@ -166,7 +191,9 @@ REFUSALS_ELSEWHERE = (
     r"(?:提供|回答|帮|幫|协助|協助|满足|滿足|完成|给出|创作|写|回复|做|这样做|处理|處理"
     r"|生成|执行|讨论|討論|访问)",
     r"(?:(?:es )?tut mir (?:sehr |wirklich )?leid,? |entschuldigung,? |leider |aber |als (?:ki"
-    r"|sprachmodell)[^.!?]*,? )*(?:ich (?:kann|darf|werde|bin)|(?:kann|darf|werde|bin) ich) (?:[^.!?]* )?(?:(?:nicht"
+    r"|sprachmodell)[^.!?]*,? )*(?:ich (?:kann|darf|werde|bin)"
+    r"|(?:(?:dabei|damit|hierbei|dazu|hierzu|darauf|das|dies|da|bei [^.!?,]*) )?(?:kann|darf|werde"
+    r"|bin) ich) (?:[^.!?]* )?(?:(?:nicht"
     r"|keine[nrsm]?)\b[^.!?]*(?:helfen|unterstützen|beantworten|bereitstellen|hilfe leisten|informationen (?:geben"
     r"|liefern)|(?:ratschläge|auskunft|auskünfte|anleitung(?:en)?|empfehlungen) (?:geben|anbieten|erteilen))"
     r"|(?:anfrage|bitte|frage) (?:leider )?nicht (?:erfüllen|nachkommen|bearbeiten))",
@@ -183,13 +210,32 @@ REFUSALS_ELSEWHERE = (
     r"|sou capaz de) (?:ajudar|fornecer|responder|atender|auxiliar)",
     r"(?:(?:извините|простите|к сожалению|мне (?:очень )?жаль|но|как [^.!?]*),? )*я не (?:могу"
     r"|в состоянии) (?:вам )?(?:помочь|предоставить|выполнить (?:этот|эту|ваш)|ответить на (?:этот|ваш)|обсуждать)",
+    r"(?:het spijt me,? |sorry,? |helaas,? |maar )*(?:ik (?:kan|mag|zal)|(?:kan|mag|zal) ik) (?:[^.!?]* )?(?:niet"
+    r"|geen)\b"
+    r"[^.!?]*\b(?:helpen|verstrekken|beantwoorden|voldoen|assisteren|ondersteunen)",
+    r"(?:(?:przykro mi|przepraszam|niestety|ale),? )*nie (?:mogę|jestem w stanie|będę)[^.!?]* (?:pomóc|pomagać"
+    r"|udzielić|spełnić|odpowiedzieć na (?:to|twoje|to pytanie)|dostarczyć)",
+    r"(?:(?:üzgünüm|maalesef|özür dilerim|ancak|ama|fakat),? )*(?:bu|size|sana|böyle|isteğini) [^.!?]*(?:yardımcı"
+    r"|yardım|yerine|cevap|yanıt)[^.!?]*(?:olamam|edemem|getiremem|veremem|olamıyorum|edemiyorum|veremiyorum)",
+    r"(?:(?:عذرا|عذرًا|عذراً|آسف|أعتذر|للأسف|لكن|ولكن|لكنني)[،,]? ?)*(?:أنا )?(?:لا (?:أستطيع|يمكنني|أقدر)|لن أتمكن من)"
+    r" (?:أن )?(?:أ?مساعدت|تقديم|تلبية|الإجابة|المساعدة|أساعد)",
+    r"(?:(?:maaf|mohon maaf|sayangnya|tetapi|namun|tapi),? )*saya tidak (?:dapat|bisa|mampu)[^.!?]* (?:membantu"
+    r"|memenuhi|memberikan (?:informasi|bantuan|saran)|menjawab pertanyaan (?:itu|ini))",
+    r"(?:(?:(?:tôi )?(?:rất )?(?:xin lỗi|tiếc)|nhưng|rất tiếc),? )*tôi không thể[^.!?]* (?:giúp|hỗ trợ"
+    r"|cung cấp (?:thông"
+    r" tin|hướng dẫn)|đáp ứng|trả lời câu hỏi (?:này|đó))",
+    r"(?:(?:क्षमा करें|माफ़ करें|माफ करें|खेद है)[,।]? )+[^.!?।]*(?:नहीं कर सकत|नहीं दे सकत|असमर्थ)",
     r"(?:申し訳(?:ありません|ございません)|すみません|ごめんなさい)[^。！？]*(?:できません|できかねます|お答えできません|いたしかねます)",
     r"(?:죄송|미안)[^.!?]*(?:수 없|수가 없|어렵습니다|못합니다)",
 )
-"""Refusals in Chinese, German, French, Spanish, Italian, Portuguese, Russian, Japanese and Korean."""
+"""Refusals in Chinese, German, French, Spanish, Italian, Portuguese, Russian, Dutch, Polish, Turkish, Arabic,
+Indonesian, Vietnamese, Hindi, Japanese and Korean.
+"""
 
 SELF_REFERENCES_ELSEWHERE = (
     rf"{_ZH_SORRY}?作为{_ZH_AI}(?:[，,、 ].*)?我",
+    r"我(?:的名字)?(?:是|叫)(?:通义千问|千问|文心一言|豆包|元宝|混元|智谱清言|讯飞星火|腾讯元宝|deepseek|kimi|qwen|chatgpt|chatglm|claude"
+    r"|gemini)",
     rf"{_ZH_SORRY}?我(?:只)?是{_ZH_AI}(?:[，,。；;！!、 \n]|$)",
     r"(?:leider |es tut mir leid,? )?als (?:eine? )?(?:ki|künstliche intelligenz|(?:großes )?sprachmodell)\b.*\bich\b",
     r"en tant qu(?:e |'une? |')(?:ia|intelligence artificielle|modèle de langage|assistant (?:virtuel|ia))\b.*\b(?:je"
