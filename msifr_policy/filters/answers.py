@@ -105,6 +105,8 @@ class NumericMatch(AnswerFilter, frozen=True):
 
     def complete(self, answer: str) -> bool:
         """See `AnswerFilter.complete`: a number alone, or with a unit."""
+        if answer.rstrip().endswith(","):
+            return False
         letters = sum(map(len, _WORD.findall(_FORMULA.sub(" ", answer))))
         return letters <= _MOST_LETTERS and parse_number(answer) is not None
 

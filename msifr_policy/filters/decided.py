@@ -16,7 +16,7 @@ from typing import Final, Protocol, cast
 
 from msifr_policy.filters.base import FinalFilter, Prompt
 from msifr_policy.filters.json_end import JsonEnd
-from msifr_policy.filters.markers import REACH, Marker, read
+from msifr_policy.filters.markers import REACH, Marker, asks, read
 from msifr_policy.filters.thinking import marks
 
 
@@ -126,12 +126,19 @@ class AnswerEnd:
             return None
         if marker.place != "hash" and lines[marker.start : announced.end] in self._asked:
             return None
+        if marker.place == "phrase" and _PERHAPS.search(lines[max(0, marker.start - _NEAR) : marker.start]):
+            return None
+        if marker.place == "box" and asks(lines, announced.end):
+            return None
         if marker.place != "box":
             return announced.end
         end = box_end(lines[marker.at :])
         return None if end is None else marker.at + end
 
 
+# Before an announcement: it is a guess, which more text may confirm or not.
+_PERHAPS: Final = re.compile(r"\b(?:perhaps|maybe|possibly|probably|might|could)\b[^.\n]*\Z", re.IGNORECASE)
+_NEAR: Final = 48
 _LONGEST_LINE: Final = 4000  # characters of a line that is read
 _DOCUMENT: Final = ("{", "```json")
 

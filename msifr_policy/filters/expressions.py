@@ -21,7 +21,7 @@ class Token(NamedTuple):
     """A number, sign, word or mark of an answer.
 
     `kind` is one of `number`, `word`, `variable`, `ordinal`, an operator (`+ - * / ^ !`), a bracket, a macro that is
-    evaluated (`frac sqrt binom`), a relation (`= about other arrow`), or a mark (`, . : ? % _ dash`).
+    evaluated (`frac sqrt binom over`), a relation (`= about other arrow`), or a mark (`, . : ? % _ dash`).
     """
 
     kind: str
@@ -35,10 +35,11 @@ _TOKEN = re.compile(
     rf"""
     (?P<blank> (?:
         \s | ~ | __ | [`"] | \\?[$&\#] | \\{{1,2}}[,;:!\ ()\[\]] | \\(?:left|right)(?!\s?\||[A-Za-z])
-      | \\(?:quad|qquad|[bB]igg?[lr]?|displaystyle|limits|dollar)(?![A-Za-z])
+      | \\(?:quad|qquad|[bB]igg?[lr]?|displaystyle|limits|dollar|[lL]arge|LARGE|[hH]uge|small|normalsize)(?![A-Za-z])
+      | \\(?:begin|end)\{{(?:aligned|align\*?|equation\*?|gathered|gather\*?|split|center)\}}
       | \\(?:checkmark|(?:black)?square|Box|qed)(?![A-Za-z]) | \\n(?![a-z])
       | \\(?:text)?color\s?\{{[A-Za-z]{{1,20}}\}}
-      | </?[A-Za-z][A-Za-z0-9]{{0,15}}\s?/?> | <\|[A-Za-z_]{{1,30}}\|>
+      | </?[A-Za-z][A-Za-z0-9]{{0,15}}(?:\s[a-z-]{{1,20}}=[^<>]{{0,80}})?\s?/?> | <\|[A-Za-z_\ ]{{1,40}}\|>
       | (?<![^\W_])(?: (?:US|AU|CA|NZ|HK|NT|[ACRS])\\?\$ | Rs\. )
     )++ )
   | \\{{1,2}}[cdt]?frac\s*+ (?P<numerator>[0-9]) \s*+ (?P<denominator>[0-9])
@@ -71,6 +72,8 @@ _EVALUATED = {
     "nicefrac": "frac",
     "sfrac": "frac",
     "sqrt": "sqrt",
+    "over": "over",
+    "choose": "over",
 } | dict.fromkeys(("binom", "dbinom", "tbinom"), "binom")
 _MACROS = {
     **_EVALUATED,
@@ -234,6 +237,7 @@ def is_bar(token: Token) -> bool:
     return token.text != "|" or not token.blank_after
 
 
+_DECIMAL_COMMA = re.compile(r"[0-9],(?![0-9]{3}(?:[^0-9]|\Z))")
 _MOST_BITS = int(MOST_EXPONENT * math.log2(10)) + 1
 _MOST_WORK = 40 * _MOST_BITS  # bits of all intermediate values together
 _MOST_ROOT_BITS = 4096
@@ -265,7 +269,26 @@ class Expression:
         self.position = position
         self._start = position + (self.tokens[position].kind in ("+", "-", "–"))
         self._depth = 0
-        return self._sum()
+        return self._over(self._sum())
+
+    def _over(self, above: Fraction) -> Fraction:
+        r"""Return the value of what began with this operand, if `\over` or `\choose` parts it from another."""
+        token = self._token()
+        if token is None or token.kind != "over":
+            return above
+        self.position += 1
+        below = self._sum()
+        return self._divided(above, below) if token.text == "over" else self._chosen(above, below)
+
+    def _divided(self, above: Fraction, below: Fraction) -> Fraction:
+        if below == 0:
+            raise Refused
+        return self._bounded(above / below)
+
+    def _chosen(self, above: Fraction, below: Fraction) -> Fraction:
+        if above.denominator != 1 or below.denominator != 1 or not 0 <= below <= above <= 3000:
+            raise Refused
+        return self._bounded(Fraction(math.comb(int(above), int(below))))
 
     def _token(self, ahead: int = 0) -> Token | None:
         position = self.position + ahead
@@ -411,25 +434,19 @@ class Expression:
         if token.kind == "|" and is_bar(token):
             return abs(self._inside("|"))
         if token.kind == "frac":
-            above, below = self._argument(), self._argument()
-            if below == 0:
-                raise Refused
-            return self._bounded(above / below)
+            return self._divided(self._argument(), self._argument())
         if token.kind == "sqrt":
             return self._square_root()
         if token.kind == "binom":
-            above, below = self._argument(), self._argument()
-            if above.denominator != 1 or below.denominator != 1 or not 0 <= below <= above <= 3000:
-                raise Refused
-            return self._bounded(Fraction(math.comb(int(above), int(below))))
+            return self._chosen(self._argument(), self._argument())
         raise Refused
 
     def _inside(self, closing: str) -> Fraction:
         first = self.position
-        value = self._sum()
+        value = self._over(self._sum())
         if not self._next_is(closing):
             raise Refused
-        if self.position == first + 1 and "," in self.tokens[first].text and value.denominator > 1:
+        if self.position == first + 1 and _DECIMAL_COMMA.search(self.tokens[first].text):
             raise Refused  # (1,2): a pair
         self.position += 1
         return value

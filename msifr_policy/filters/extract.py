@@ -17,7 +17,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Prompt
 from msifr_policy.filters.decided import AnswerEnd, DecidedReader
 from msifr_policy.filters.json_end import JsonEnd
-from msifr_policy.filters.markers import REACH, Marker, markers, members, read, tags
+from msifr_policy.filters.markers import REACH, Announced, Marker, asks, markers, members, read, tags
 from msifr_policy.filters.searching import as_utf8
 from msifr_policy.filters.thinking import answer_start
 
@@ -130,7 +130,10 @@ class Extract(msgspec.Struct, frozen=True):
             return _last_match(part, self.which, "regex")
         answer, open_ended = _last_given(part, self._announcements(part), reads)
         if answer is None and not open_ended and self.where in ("auto", "phrase"):
-            answer = _said_otherwise(part)
+            begins = _DOCUMENT.match(part)
+            closed = _object_end(part, begins.end() - 1) if begins else 0
+            # Blank lines stand in no document: what is no JSON, though it begins like it, is prose.
+            answer = _said_otherwise(part, max(closed, 0)) if closed >= 0 or "\n\n" in part.strip() else None
         return answer and _kept(part, answer)
 
     def _announcements(self, part: str) -> list[Marker]:
@@ -194,15 +197,30 @@ def _last_given(part: str, found: list[Marker], reads: Callable[[str], bool] | N
     for i in reversed(range(len(found))):
         announced = read(found[i], part)
         if announced.state == "open":
+            if i and read(found[i - 1], part).end > found[i].start:
+                continue  # within one that is closed
             return None, True
-        in_prose = found[i].place in ("phrase", "hash") and not _DIGIT.search(announced.text)
-        if announced.state == "given" and not (in_prose and reads is not None and not reads(announced.text)):
+        in_prose = found[i].place in ("phrase", "hash") and not _SAYS.search(announced.text)
+        passing = in_prose and reads is not None and not reads(announced.text)
+        if announced.state == "given" and not passing and not _supposed(found[i], announced, part):
             answer = Answer(announced.text, found[i].place, found[i].start, announced.end)
             return _side_by_side(part, found[:i], answer) if answer.place == "box" else answer, False
     return None, False
 
 
-_DIGIT = re.compile(r"\d")
+# What answers whatever is asked: a digit, or that there is no answer.
+_SAYS = re.compile(
+    r"\d|\b(?:undefined|impossible|infinit\w+|(?:cannot|can['’]t|can not) be|not (?:possible|enough)|insufficient"
+    r"|does(?:n['’]t| not) exist|no (?:such|(?:real )?solutions?|answer))\b",
+    re.IGNORECASE,
+)
+
+
+def _supposed(marker: Marker, announced: Announced, part: str) -> bool:
+    """Say whether an answer is only asked for, in a box, or said of another case: `would be 5 if`."""
+    if marker.place == "box":
+        return asks(part, announced.end)
+    return marker.place == "phrase" and "would" in part[marker.start : marker.at] and " if " in announced.text
 
 
 _BETWEEN_BOXES = re.compile(
@@ -233,21 +251,25 @@ _IS_THE_ANSWER = re.compile(
 _BEFORE = re.compile(r"(?:^|\s)(\S*\d\S*(?:\s\w{1,20})?|\S*[\\$*(]\S{1,40}|[A-Z])\Z")
 _BEFORE_REACH: Final = 80  # characters
 _RESULT = re.compile(
-    r"(?<!\w)(?:result|solution|value|total|ergebnis|lösung|résultat|resultado|risultato|結果|结果)[*_]*"
+    r"(?<!\w)(?:result|solution|value|total|(?:end)?ergebnis|lösung|résultat|resultado|solución|solução|risultato"
+    r"|soluzione|результат|итого|wynik|resultaat|sonuç|結果|结果|결과)[*_]*"
     r"\s?(?:is\b|ist\b|est\b|es\b|è\b|é\b|[:：=]|是|为)\s*[*_]*([^\n]+)$",
     re.IGNORECASE,
 )
 
 
-def _said_otherwise(part: str) -> Answer | None:
-    """Return an answer said without a marker: "72 is the answer", or at the end "Result: 72" or "So it is 72."."""
-    found = deque(_IS_THE_ANSWER.finditer(part), maxlen=1)
+def _said_otherwise(part: str, start: int) -> Answer | None:
+    """Return an answer said without a marker, from there on.
+
+    That is "72 is the answer", or at the end "Result: 72" or "So it is 72.".
+    """
+    found = deque(_IS_THE_ANSWER.finditer(part, start), maxlen=1)
     last = found[0] if found else None
     if last is not None:
         begin = max(0, last.start() - _BEFORE_REACH)
         said = _BEFORE.search(part[begin : last.start()])
         return said and Answer(said[1].strip("*_.,; "), "phrase", begin + said.start(1), last.end())
-    return _conclusion(part)
+    return _conclusion(part, start)
 
 
 # A last statement that begins as a conclusion and has one number, as a sentence that is over.
@@ -256,28 +278,31 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _LINK = re.compile(r"\b(?:is|are|be|was|ist|est|es)\s|=|是|为")
+_INFERS = re.compile(r"[\s*_>$\\(-]*(?:therefore\b|hence\b|thus\b|∴|因此|所以)", re.IGNORECASE)
 _NUMERAL = re.compile(r"(?<![\w.])[-−]?[$€£¥]?\d[\d,.]*(?<=\d)%?")
+_EQUALS_LAST = re.compile(r"=\s*[-−]?\\?[$€£¥]?\d[\d,.]*(?<=\d)%?(?:[\s$*]|\\[)\]])*\Z")
 _LAST_LINES: Final = 3  # those that are not blank
 
 
-def _conclusion(part: str) -> Answer | None:
+def _conclusion(part: str, start: int) -> Answer | None:
     stripped = part.rstrip()
     end = len(stripped)
     for _ in range(_LAST_LINES):
-        begin = stripped.rfind("\n", 0, end) + 1
+        begin = max(stripped.rfind("\n", 0, end) + 1, start)
         line = stripped[begin:end]
         if len(line) > REACH:
             return None
         result = _RESULT.search(line)
         if result is not None:
             return Answer(result[1].strip("*_.,; "), "phrase", begin + result.start(), end)
-        if line.endswith((".", "!", "。", ".**")) and _CONCLUDES.match(line):
+        over = line.endswith((".", "!", "。", ".**")) and _CONCLUDES.match(line)
+        if over or (_INFERS.match(line) and _EQUALS_LAST.search(line)):
             *_, said = 0, *(link.end() for link in _LINK.finditer(line))
             numerals = {numeral[0] for numeral in _NUMERAL.finditer(line, said)}
             if len(numerals) == 1:
                 return Answer(numerals.pop(), "phrase", begin, end)
         end = len(stripped[:begin].rstrip())
-        if not end:
+        if end <= start:
             return None
     return None
 
@@ -288,7 +313,7 @@ _RETRACTS = re.compile(
     r"\s(?:wrong|incorrect|not\s(?:right|correct|possible)|a\smistake|an\serror|impossible)\b"
     r"|\bI\s(?:have\s|must\shave\s)?(?:made\san?\s(?:\w+\s)?(?:mistake|error)|miscalculated|miscounted|misread)\b"
     r"|\b(?:scratch|strike)\sthat\b|\bcorrection\s?:"
-    r"|\b(?:wait|no|oops|hmm|sorry)\b[\s,.!…—-]{1,4}(?:no\b|actually\b|it\s(?:is|should)\b|it['’]s\b|that['’]?s?\s(?:not|isn['’]t|wrong)|I\smeant\b)",
+    r"|\b(?:wait|no|oops|hmm|sorry)\b[\s,.!…—-]{1,4}(?:no\b|actually\b|it\s(?:is|should)\b(?!\snot)|it['’]s\b(?!\snot)|that['’]?s?\s(?:not|isn['’]t|wrong)|I\smeant\b)",
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(
@@ -300,7 +325,11 @@ _INSTEAD = re.compile(
 
 def _kept(part: str, answer: Answer) -> Answer | None:
     """Return the answer, or what the rest of the text says instead; None if the text only takes it back."""
-    taken_back = _RETRACTS.search(part, answer.end)
+    # What follows a question answers it: "Is it 5? No, that is wrong."
+    told = _RETRACTS.finditer(part, answer.end)
+    taken_back = next(
+        (found for found in told if not part[max(0, found.start() - 8) : found.start()].rstrip().endswith("?")), None
+    )
     if taken_back is None:
         return answer
     instead = _INSTEAD.search(part[: taken_back.start() + REACH], taken_back.start())
@@ -309,8 +338,12 @@ def _kept(part: str, answer: Answer) -> Answer | None:
 
 # What a model writes when it goes on to another question, or to another turn, by itself.
 _NEXT = re.compile(
-    r"\n[ \t>#*]{0,8}(?:Q|Question|Problem|Exercise|Human|User|Instruction|Input)\s?\d{0,4}[*]{0,2}\s?[:：]"
-    r"|<\|(?:im_start|im_end|eot_id|endoftext|end_of_text|end|eom_id|user|start_header_id)\|>|</s>|<eos>|<end_of_turn>"
+    r"\n[ \t>#*]{0,8}(?:(?:next |another |follow-?up |new )?(?:Q|Question|Problem|Exercise|Example)|Human|User|Input"
+    r"|Instruction|Frage|Aufgabe|Pregunta|Pergunta|Domanda|Вопрос|Задача|问题|問題|题目|題目|質問|질문|문제)\s?\d{0,4}[*]{0,2}\s?[:：]"
+    r"|\n[ \t>#*]{0,8}(?:Question|Problem|Exercise|Example) \d{1,4}[*]{0,2}[ \t]*\n"
+    r"|\[INST\]|<start_of_turn>|<\|(?:im_start|im_end|eot_id|endoftext|end_of_text|end|eom_id|user|start_header_id)\|>"
+    r"|<[|｜](?:end▁of▁sentence|User|return)[|｜]>|</s>|<eos>|<end_of_turn>",
+    re.IGNORECASE,
 )
 
 

@@ -190,7 +190,7 @@ def _part_alone(words: Sequence[str]) -> tuple[Fraction, int] | None:
 
 
 _SIGNS = {
-    **dict.fromkeys("−‒﹣⁃➖", "-"),
+    **dict.fromkeys("−‒﹣⁃➖‐‑", "-"),
     **dict.fromkeys("×✕⨯✖", "\\times "),
     **dict.fromkeys("·⋅∙∗", "\\cdot "),
     **dict.fromkeys("÷∕⁄➗", "/"),
@@ -213,6 +213,8 @@ _SIGNS = {
     "、": ", ",
     "，": ",",
     "∎": " ",
+    "।": ". ",
+    "\u0338": "\\ne ",  # a stroke through what stands before
     "…": "...",
     "⋯": "...",
 }
@@ -220,11 +222,40 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄�
 _RAISED = re.compile(r"(?P<power>[⁺⁻]?[⁰¹²³⁴-⁹]++)|(?P<index>[₀-₉]++)|(?P<minus>⁻)")
 
 
+# Signs, separators and numbers in other spellings of LaTeX.
+_SPELLING = re.compile(
+    r"""
+    \{\s?(?P<sign> \\, | [.−-])\s?\}
+  | (?P<comma> \\(?:mathord|mathpunct|text)\s?\{\s?,\s?\})
+  | (?P<thin> \\(?:thinspace|medspace|thickspace|enspace)(?![A-Za-z])\s? | \\[hm]space\*?\s?\{[^{}]{1,12}\})
+  | (?<![0-9])\\num\s?\{(?P<number>[^{}]{1,60})\}
+  | \\(?:SI|qty)\s?\{(?P<quantity>[^{}]{1,60})\}\s?\{(?P<unit>[^{}]{0,60})\}
+  | (?P<currency> \\(?:pounds|euro|yen|(?:text|math)(?:dollar|euro|sterling|yen))(?![A-Za-z])\s?)
+  | (?P<minus> \\(?:text)?minus(?![A-Za-z])\s?)
+  | (?<=[0-9])\s?\\(?:text|mathrm)\s?\{[eE]\}\s?\{?(?P<exponent>[+-]?[0-9]{1,5})\}?
+  | (?P<underscore> (?<=[0-9])\\_(?=[0-9]{3}))
+    """,
+    re.VERBOSE,
+)
+_SPELLED: Final = {"comma": "{,}", "thin": "\\,", "currency": "$", "minus": "-", "underscore": "_"}
+
+
+def _spelled(match: re.Match[str]) -> str:
+    """Return the usual spelling of what `_SPELLING` found."""
+    kind = match.lastgroup or ""
+    if kind == "unit":
+        unit = match["unit"].replace("\\", " ")
+        return f"{match['quantity']}\\text{{ {unit}}}"
+    return _SPELLED.get(kind) or ("e" if kind == "exponent" else "") + match[kind]
+
+
 def plain(text: str) -> str:
     """Return the text with every digit, sign and blank of Unicode in its ASCII or LaTeX spelling; letters stay."""
     # A JSON string takes the backslash and first letter of \frac, \text, \times and \boxed for one character.
     text = text.replace("\x0crac", "\\frac").replace("\x09imes", "\\times").replace("\x09ext{", "\\text{")
     text = text.replace("\x08oxed", "\\boxed").replace("\x08inom", "\\binom")
+    if "\\" in text or "{" in text:
+        text = _SPELLING.sub(_spelled, text)
     if text.isascii():
         return text
     text = _RAISED.sub(
@@ -246,8 +277,10 @@ def _plain_character(char: str) -> str:
         return " "
     if category == "Sc":
         return "$"
-    if category in ("So", "Sk", "Mn") and char != "\u0305":
-        return " "  # emoji and accents
+    if category in ("Mn", "Mc", "Me"):
+        return char if char == "\u0305" else ""  # accents, vowel signs, the frames of keycaps
+    if category in ("So", "Sk"):
+        return " "  # emoji
     wide = unicodedata.normalize("NFKC", char)
     if category == "No" and "⁄" in wide:
         return "\\frac{" + wide.replace("⁄", "}{") + "}"

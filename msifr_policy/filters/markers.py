@@ -25,12 +25,16 @@ LONGEST_MARKER: Final = 200
 REACH: Final = 2000
 """Characters after a marker within which its answer must end."""
 
-# Noun, and verbs that link it to the answer. Upper and lower case are alike.
+# Noun, and verbs that link it to the answer; upper and lower case are alike. Empty: a number may follow at once.
 _PHRASES: Final = (
     # English; German, Dutch, the Scandinavian languages
-    (r"answers?", r"is|are|was|equals|(?:will|would|should|must|has to|comes out to) be|comes to"),
+    (
+        r"answers?",
+        r"is|are|was|equals|(?:will|would|should|must|has to|comes out to|came out to|turns out to|turned out to) be"
+        r"|comes (?:out )?(?:to|as)",
+    ),
     (r"(?:correct|right|best|final) (?:option|choice|one)", r"is|would be|should be"),
-    (r"antwort", r"ist|lautet|beträgt|wäre"),
+    (r"(?:schluss|end)?antwort", r"ist|lautet|beträgt|wäre"),
     (r"antwoord", r"is|luidt"),
     (r"svaret|svar", r"är|er|blir|lyder"),
     # Spanish, French, Italian, Portuguese, Romanian
@@ -39,56 +43,81 @@ _PHRASES: Final = (
     (r"risposta", r"è|sarebbe"),
     (r"resposta", r"é|seria|será"),
     (r"răspunsul|răspuns", r"este|e"),
-    # Russian, Ukrainian, Polish, Czech, Greek, Turkish, Finnish, Hungarian
+    # Russian, Ukrainian, Bulgarian, Serbian and Croatian, Polish, Czech, Kazakh, Greek, Turkish, Finnish, Hungarian
     (r"ответом|ответ", r"равен|составляет|является|будет"),
     (r"відповідь", r"є|дорівнює"),
+    (r"отговорът|отговор|одговор|odgovor", r"е|је|je"),
     (r"odpowied[źz]", r"to|brzmi|wynosi"),
-    (r"odpověď", r"je|zní"),
+    (r"odpověď|odpoveď", r"je|zní|znie"),
+    (r"жауабы|жауап", r""),
     (r"απάντηση", r"είναι"),
-    (r"cevap|vastaus|válasz", r"on"),
+    (r"cevap|vastaus|válasz", r"on|"),
     # Chinese, Japanese, Korean
-    (r"答案", r"应该是|應該是|应为|應為|就是|等于|等於|是|为|為"),
-    (r"答え|解答|回答", r"は"),
-    (r"정답|답", r"은|는"),
-    # Arabic, Hindi, Bengali, Telugu, Thai, Swahili, Vietnamese, Indonesian
-    (r"إجابة|الجواب", r"هي|هو"),
-    (r"उत्तर", r"है"),
-    (r"উত্তর", r"হল|হলো"),
-    (r"సమాధానం", r"అవుతుంది"),
-    (r"คำตอบ", r"สุดท้ายคือ|คือ"),
-    (r"jibu", r"ni"),
-    (r"đáp án|câu trả lời", r"đúng là|cuối cùng là|là"),
-    (r"jawabannya|jawaban", r"adalah"),
+    (r"答案|答复|答曰", r"应该是|應該是|应为|應為|就是|等于|等於|是|为|為"),
+    (r"答え|解答|回答|正解", r"は"),
+    (r"정답|답변|답", r"은|는"),
+    # Arabic, Persian, Urdu, Hebrew
+    (r"(?:ال)?[إا]جابة(?: النهائية| الصحيحة)?|(?:ال)?جواب(?: النهائي| الصحيح)?|پاسخ(?: نهایی)?", r"هي|هو|ہے|"),
+    (r"ה?תשובה(?: הסופית| הנכונה)?", r"היא|"),
+    # Hindi and Marathi, Bengali, Telugu, Tamil, Malayalam, Kannada, Gujarati, Punjabi, Thai
+    (r"उत्तर", r"है|"),
+    (r"উত্তর(?=ঃ)|উত্তর", r"হল|হলো|"),
+    (r"సమాధానం", r"అవుతుంది|"),
+    (r"பதில்|விடை|ഉത്തരം|ಉತ್ತರ|જવાબ|ਉੱਤਰ|ਜਵਾਬ", r""),
+    (r"คำตอบ(?:ที่ถูกต้อง|สุดท้าย)?", r"คือ"),
+    # Swahili, Yoruba, Vietnamese, Indonesian, Filipino
+    (r"jibu(?: la mwisho| sahihi)?", r"ni"),
+    (r"idahun|ìdáhùn|idáhùn|àdáhùn", r"ni|jẹ́"),
+    (r"đáp án|đáp số|câu trả lời", r"đúng là|cuối cùng là|là"),
+    (r"jawabannya|jawaban(?: akhir| yang benar)?", r"adalah"),
+    (r"sagot|tugon", r"ay"),
 )
 # At the beginning of a line these announce an answer by a colon.
-_SHORT = r"a|ans|答"
-_KEYS = r"(?:final[ _-]?)?answer"
-_TAGS = r"(?:final[_-]?)?answer"
+_SHORT = r"a|ans|答|final"
+_KEYS = (
+    r"(?:(?:final|correct|numeric|numerical)[ _-]?)?answer|answer[_-](?:value|number)"
+    r"|final[ _-]?(?:result|value|number)"
+)
+_TAGS = r"(?:final[ _-]?)?answer|ans|final|solution|result"
+_BRACKETED = r"(?:final[ _-]?)?answer"
+_SHORT_TAGS = ("ans", "final", "solution", "result")  # may hold a whole text
 
 _ADJECTIVE = (
     r"(?: (?:final|finale|finală|correct|correcte|correcta|corretta|correta|is correct|key|choice|option|letter|number"
     r"|value))?"
 )
-_OF = r"(?: (?:to|for|of|in|de|der|des|del|della|du|da) [^\n:.?!]{1,60}?)?"  # what it is the answer to
-_SIGN = r"[*_\"'}\s]{0,4}[:：=＝]| [—–-](?=\s)"
+# What it is the answer to, or in which unit; who found it; a particle.
+_OF = (
+    r"(?: (?:to|for|of|in|de|der|des|del|della|du|da) (?:(?!answer)[^\n:：.?!=]){1,60}?| \([^()\n]{1,40}\)"
+    r"| (?:(?:that|which) )?(?:I|we|you) (?:get|got|find|found|obtain|obtained|need|want|seek|reach|arrive at)"
+    r"|,? (?:then|therefore|thus|so|hence|indeed),?)?"
+)
+_BLANK = r"[\s\u200b-\u200d\u2060\ufeff]"
+_SIGN = rf"[*_\"'}}]{{0,4}}{_BLANK}{{0,4}}[*_\"'}}]{{0,4}}(?:[:：﹕=＝ঃ]|(?:[-=]{{1,2}}>|[→⇒➜➔⟶⟹]))| [—–-](?=\s)"
+_NUMBER_AHEAD = r"\s(?=[*_\"\\$(]{0,4}[-−+]?\d)"
 
 
 def _phrase(noun: str, verbs: str, *, heading: str) -> str:
     ends = r"(?!\w)" if noun[0] < "\u0500" else ""  # beyond, words are not set apart everywhere
-    link = rf"{_SIGN}|{_OF}[*_\s]{{0,4}}(?:{verbs}){ends}"
-    return rf"(?:{noun}){_ADJECTIVE}(?:{link}|(?P<{heading}>[*_ \t]{{0,8}}(?=\n)))"
+    said = "|".join(verb for verb in verbs.split("|") if verb) or "(?!)"
+    link = rf"{_SIGN}|{_OF}[*_]{{0,4}}\s?[:：]|{_OF}[*_\s]{{0,4}}(?:{said}){ends}"
+    link += rf"|[*_]{{0,4}}{_NUMBER_AHEAD}" if verbs.endswith("|") or not verbs else ""
+    return rf"(?:{noun}){_ADJECTIVE}(?:{link}|(?P<{heading}>[*_ \t]{{0,8}}(?=\r?\n)))"
 
 
 _LINKS = "|".join(_phrase(noun, verbs, heading=f"heading{i}") for i, (noun, verbs) in enumerate(_PHRASES))
 # What begins a marker, found fast; then the whole marker, read where one may begin.
 _BEGINS = whatever_case(
-    r"\\(?:boxed|fbox|framebox)|####|<(?:final[_-]?)?answer|[\"'](?:final[ _-]?)?answer[\"']"
-    rf"|(?m:^)[ \t>*_#-]{{0,8}}(?:{_SHORT})[.]?[*_]{{0,3}} ?[:：]|" + "|".join(noun for noun, _ in _PHRASES)
+    rf"\\(?:boxed|fbox|framebox)|<\|begin_of_box\|>|####|< ?(?:{_TAGS})|\[(?:{_BRACKETED})\]|[\"'](?:{_KEYS})[\"']"
+    rf"|(?m:^)[ \t>*_#-]{{0,8}}(?:{_SHORT})[.]?[*_]{{0,3}}[.]? ?[:：]|(?m:^)[ \t>*_#-]{{0,8}}ans(?:\.| ?=) "
+    r"|" + "|".join(noun.replace("(?=ঃ)", "") for noun, _ in _PHRASES)
 )
 _MARKER: Final = re.compile(
-    rf"""(?P<box>\\(?:boxed|fbox|framebox)\s{{0,8}}\{{)|(?P<hash>####(?!#))"""
-    rf"""|(?P<tag><(?P<name>{_TAGS})(?:\s[^<>]{{0,100}})?>)|(?P<json>(?P<quote>["']){_KEYS}(?P=quote)\s{{0,8}}:\s{{0,8}})"""
-    rf"""|(?P<short>[ \t>*_#-]{{0,8}}(?:{_SHORT})[.]?[*_]{{0,3}} ?[:：])|(?P<phrase>{_LINKS})""",
+    rf"""(?P<box>\\(?:boxed|fbox|framebox)(?:\s{{0,8}}\{{|\s{{0,2}}(?=[-−]?\d))|<\|begin_of_box\|>)|(?P<hash>####(?!#))"""
+    rf"""|(?P<tag><\s?(?P<name>{_TAGS})\s?(?:\s[^<>]{{0,100}})?>|\[(?P<bracketed>{_BRACKETED})\])"""
+    rf"""|(?P<json>(?P<quote>["'])(?:{_KEYS})(?P=quote)\s{{0,8}}:\s{{0,8}})"""
+    rf"""|(?P<short>[ \t>*_#-]{{0,8}}(?:(?:{_SHORT})[.]?[*_]{{0,3}}[.]? ?[:：]|ans(?:\.| ?=) ))"""
+    rf"""|(?P<phrase>{_LINKS}|(?P<direct>answer(?: of)?{_NUMBER_AHEAD})|(?P<cell>answers?[*_]{{0,3}} ?\|))""",
     re.IGNORECASE,
 )
 
@@ -128,33 +157,65 @@ def markers(text: str, begin: int = 0) -> Iterator[Marker]:
     for begins in _BEGINS.finditer(as_utf8(text), begin):
         start: int = begins.start()
         match = _MARKER.match(text, start) if start >= end else None
-        if match is None:
-            continue
-        place = next(place for place in ("box", "hash", "tag", "json", "short", "phrase") if match[place] is not None)
-        heading = text.startswith("\n", match.end()) and any(match[name] is not None for name in _HEADINGS)
-        if place == "phrase" and not _announces(text, start, heading=heading):
+        if match is None or not _announces(text, match):
             continue
         end = match.end()
-        yield Marker("phrase" if place == "short" else place, start, end, match["name"] or "")  # type: ignore[arg-type]
+        place = next(place for place in ("box", "hash", "tag", "json", "short", "phrase") if match[place] is not None)
+        name = match["name"] or match["bracketed"] or ""
+        if place == "box" and not match[0].endswith("{"):
+            name = "token" if match[0][0] == "<" else "digits"
+        yield Marker("phrase" if place == "short" else place, start, end, name)  # type: ignore[arg-type]
 
 
 # Before the noun: an answer that the text does not give as its own, or not as the last word.
 _NOT_OWN = re.compile(
-    r"(?:\b(?:if|whether|unless|suppose|assume|assuming|wrong|incorrect|previous|earlier|initial|first|old|student's|his"
-    r"|her|their|your|no|another|different|multiple[ -]choice|check (?:if|that|whether))"
-    r"(?:\s+(?:the|an?|final|correct|that|my|our))*\s+|\w|[-_./])\Z",
+    r"(?:\b(?:if|whether|unless|suppose|assume|assuming|wrong|incorrect|mistaken|previous|earlier|initial|first|next|old"
+    r"|naive|intuitive|tempting|common|possible|his|her|their|your|no|another|different|multiple[ -]choice"
+    r"|(?:double[ -]?)?check(?:ing)?|verify(?:ing)?|confirm(?:ing)?|(?<!\bI )(?:might|may|could|would)"
+    r"|(?!(?:let|here|it|that|today|(?:question|problem|exercise|task)e?)['’])[^\W\d_]{1,30}['’]s?)"
+    r"(?:\s+(?:if|that|whether|the|an?|final|correct|my|our))*\s+|[^\W_]|\w_|[-./])\Z",
+    re.IGNORECASE,
+)
+# Somebody may say so.
+_OTHERS_SAY = re.compile(
+    r"\b(?:one|some|someone|people|many|most|students?|you|they|it)\b(?:\s+\w{1,12}){0,3}?\s+"
+    r"(?:think|thinks|say|says|seems?|believes?|guess|conclude|assume|expect)\s+(?:that\s+)?(?:the\s+)?\Z",
     re.IGNORECASE,
 )
 _HEADS = re.compile(r"(?:^|\n)[\s#>*_-]*(?:(?:the|my|our|die|la)\s+)?(?:(?:final|correct)\s+)?\Z", re.IGNORECASE)
+_BEGINS_ROW = re.compile(r"(?:^|\n)[ \t]*\|[ \t*_]*(?:(?:final|correct)\s)?\Z", re.IGNORECASE)
+_GIVES = re.compile(
+    r"\b(?:get|gets|got|getting|gives?|giving|obtain|obtained|obtaining|yields?|yielding|reach|arrives? at|have|find)"
+    r"\s(?:(?:the|an|a|us|our|final|correct)\s)+\Z",
+    re.IGNORECASE,
+)
+# Before a box: what is in it is supposed, or denied.
+_SUPPOSED = re.compile(
+    r"(?:\b(?:if|suppose|assume|assuming|whether)(?:\sthat)?\s(?:(?:the|our|my|final|correct)\s)*(?:answer|result|value|it)"
+    r"\s(?:is|was|were|be|equals)|\b(?:not|isn['’]t|wasn['’]t|never))[\s:$*({\\]*\Z",
+    re.IGNORECASE,
+)
+_QUOTES = "`\"'“”‘’"
 
 
-def _announces(text: str, start: int, *, heading: bool) -> bool:
-    """Say whether the noun that begins there announces an answer, by what stands before it."""
+def _announces(text: str, marker: re.Match[str]) -> bool:
+    """Say whether what looks like a marker announces an answer, by what stands before it."""
+    start = marker.start()
     before = text[max(0, start - 48) : start]
-    if heading:
+    if marker["box"] is not None:
+        return _SUPPOSED.search(before) is None
+    if marker["tag"] is not None:
+        return not (before[-1:] and before[-1] in _QUOTES and text[marker.end() : marker.end() + 1] == before[-1])
+    if marker["phrase"] is None:
+        return True
+    if marker["cell"] is not None:
+        return _BEGINS_ROW.search(before) is not None
+    if marker["direct"] is not None:
+        return _GIVES.search(before) is not None
+    if any(marker[name] is not None for name in _HEADINGS):
         return _HEADS.search(before) is not None
     ideograph = text[start] > "\u2e80"  # no blanks between words
-    return ideograph or _NOT_OWN.search(before) is None
+    return ideograph or (_NOT_OWN.search(before) or _OTHERS_SAY.search(before)) is None
 
 
 State = Literal["given", "none", "open"]
@@ -178,10 +239,25 @@ def read(marker: Marker, text: str, most: int = REACH) -> Announced:
     return announced._replace(end=marker.at + announced.end)
 
 
+_ASKED = re.compile(r"(?:[ \t$*}]|\\[)\]]){0,6}[?？]")
+
+
+def asks(text: str, end: int) -> bool:
+    r"""Say whether an answer in a box that is announced up to there is asked for: `Is it \boxed{5}?`."""
+    return _ASKED.match(text, end) is not None
+
+
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_DIGITS = re.compile(r"[-−]?\d(?:[\d.,]*\d)?")
 
 
-def _box(_: Marker, reach: str) -> Announced:
+def _box(marker: Marker, reach: str) -> Announced:
+    if marker.name == "digits":  # \boxed 42
+        end = _DIGITS.match(reach).end()  # type: ignore[union-attr]
+        return Announced("given", reach[:end], end)
+    if marker.name == "token":
+        end = reach.find("<|end_of_box|>")
+        return _open(reach) if end < 0 else Announced(*_within(reach[:end]), end)
     depth = 1
     for token in _BRACE.finditer(reach):
         depth += {"{": 1, "}": -1}.get(token[0], 0)
@@ -197,10 +273,18 @@ def _open(reach: str) -> Announced:
 
 
 def _tag(marker: Marker, reach: str) -> Announced:
-    end = reach.lower().find(f"</{marker.name.lower()}>")
-    if end < 0:
+    if marker.name.lower() in _SHORT_TAGS:
+        end = _ONE_LINE.match(reach).end()  # type: ignore[union-attr]
+        if end + 1 < len(reach) and not reach.startswith("</", end):
+            return Announced("none", "", end)
+    name = re.escape(marker.name)
+    closing = _named(rf"(?i:</\s?{name}\s?>|\[/{name}\])").search(reach)
+    if closing is None:
         return _open(reach)
-    return Announced(*_within(reach[:end]), end + len(marker.name) + 3)
+    return Announced(*_within(reach[: closing.start()]), closing.end())
+
+
+_ONE_LINE = re.compile(r"\s*+[^\n<]*+\s*+")
 
 
 def _within(value: str) -> tuple[State, str]:
@@ -224,7 +308,8 @@ def _json(_: Marker, reach: str) -> Announced:
             value, end = _decoder.raw_decode(reach)
         except (ValueError, RecursionError):
             return _open(reach)
-        single: Any = value[0] if isinstance(value, list) and len(value) == 1 else None
+        members: list[Any] = list(value.values()) if isinstance(value, dict) else value
+        single = members[0] if len(members) == 1 else None
         written = str(single) if isinstance(single, str | int | float) else reach[:end]
         return Announced("given" if value else "none", written, end)
     if reach[:1] in ('"', "'"):
@@ -235,7 +320,9 @@ def _json(_: Marker, reach: str) -> Announced:
         return Announced(*_within(_unescape(raw)), match.end())
     match = _BARE.match(reach)
     value = match[0].strip() if match else ""
-    return Announced("given" if value else "open", value, match.end() if match else 0)
+    if match is None or not value or match.end() == len(reach):
+        return _open(reach)
+    return Announced("none" if value in ("null", "None") else "given", value, match.end())
 
 
 def _unescape(raw: str) -> str:
@@ -248,7 +335,9 @@ def _unescape(raw: str) -> str:
         return raw
 
 
-_SKIP = re.compile(r"[\s*_:：=＝>}\"“]*+")
+_SKIP = re.compile(rf"(?:{_BLANK}|[*_:：=＝>}}\"“|]|-{{3,}}+|={{3,}}+)*+")
+# The only item of a list.
+_ITEM = re.compile(r"(?:[-•+]|1[.)])[ \t]+(?=\S)(?![^\n]*\n\s{0,8}(?:[-•+*]|2[.)])[ \t])")
 _LEAD = re.compile(
     r"(?:(?:therefore|thus|then|hence|so|simply|just|indeed|definitely|equal to|given by|as follows|the following|also"
     r"|found to be|still)\b[\s,:：*_]*)*+",
@@ -256,31 +345,50 @@ _LEAD = re.compile(
 )
 # What is said of an answer without saying it.
 _NO_ANSWER = re.compile(
-    r"(?:not|never|unlikely|no longer|neither)\b|不|没有|错"
+    r"(?:not|never|unlikely|no longer|neither|nicht|kein\w{0,2}|pas|не)\b|不|没有|错"
+    r"|an? (?:\w+ ){0,2}(?:integer|number|fraction|decimal|percentage|multiple)\b(?!\s*[\d$\\])"
+    r"|(?:less|greater|more|bigger|smaller|larger|fewer|higher|lower) than\b|the same (?:as|in|for|with)\b"
+    r"|what (?:was|is|we|you|the)\b"
     r"|(?:in(?:side)? (?:the|a|my|your|this|that)|within|as (?:given|stated|shown|above|before)|given|above|below|see"
     r"|correct|right|wrong|incorrect|unclear|reasonable|consistent|unknown|supposed|expected|rounded|obtained|found|based"
-    r"|asked|to be)\b(?!\s*[\d$\\])",
+    r"|asked|to be|divisible|expressed|supported|derived|shown|confirmed|verified|checked|explained|already"
+    r"|positive (?:since|because|as|and))\b(?!\s*[\d$\\])",
     re.IGNORECASE,
 )
+_DENIED = re.compile(r"(?:で|じゃ)(?:は)?(?:ない|ありません)|(?:이|가)? ?(?:아니|아닙|아닌)")
 # A heading of a section, perhaps with its number.
 _HEADING = re.compile(
     r"(?:explanation|solution|step|part|case|question|problem|example|conclusion|verification|note|check|summary"
     r"|reasoning|analysis|given|calculat\w+|final answer|answer|approach|method|breakdown|overview|introduction"
-    r"|understanding)\b|\d{1,2}[.)]\s+(?:\*\*)?[A-Z][a-z]+\s",
+    r"|understanding|alternative|another|common|key|why|how|what|when|python|code|additional|references?|double|final"
+    r"|important|background|discussion|interpretation|tips?|remarks?|details?|phase|stage|section|scenario|option \d"
+    r"|using|let|first|second|next|finally)\b|\d{1,2}[.)]\s+(?:\*\*)?[A-Z][a-z]+\b"
+    r"|\d{1,4}(?:st|nd|rd|th)\s+[a-z]",
     re.IGNORECASE,
 )
-_HASH_END = re.compile(r"\n")
+# Tokens that models end with.
+_SPECIAL = r"<[|｜][A-Za-z_▁ ]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>|\[(?:EOS|/?INST)\]"
+_HASH_END = re.compile(rf"\n|{_SPECIAL}")
 _SENTENCE_END = re.compile(
-    r"\n|(?<![\d.])[!](?=\s|$)|[.;](?=[\s*\"”)]|$)|[。；！]|(?P<asked>[?？])|####|\\boxed|(?<=\S)\s+<\|"
+    rf"\n|{_SPECIAL}|(?<![\d.])[!](?=\s|$)|(?<!\bapprox)(?<!\bRs)(?<!\bFr)(?<!\bca)(?<!\bNo)[.;](?=[\s*\"”)]|$)"
+    r"(?!(?<=\b[A-J]\.) [\d$\\-])|[。；！।]|(?P<asked>[?？])|####|\\boxed|,? (?=\(?(?:i\.e|e\.g)\.)"
 )
-_PERIODS: Final = (".", "!", ";", "。", "！", "；")
+_PERIODS: Final = (".", "!", ";", "。", "！", "；", "।")
 _DISPLAY = {"\\[": "\\]", "$$": "$$", "```": "```"}
+_ENVIRONMENT = re.compile(r"\\begin\{((?:equation|align|gather|displaymath|center)\*?)\}")
+_TRAILS_OFF = re.compile(r"(?<![\d.,])(\d++)(?:\.{2,}|…)\Z")
+_ANGLES = re.compile(r"[<⟨]([^<>⟨⟩]*)[>⟩]")
 
 
 def _line(marker: Marker, reach: str) -> Announced:
     start = _SKIP.match(reach).end()  # type: ignore[union-attr]
+    if "\n" in reach[:start] and (item := _ITEM.match(reach, start)):
+        start = item.end()
     start = _LEAD.match(reach, start).end()  # type: ignore[union-attr]
-    for opens, closes in _DISPLAY.items():
+    displays = dict(_DISPLAY)
+    if environment := _ENVIRONMENT.match(reach, start):
+        displays[environment[0]] = f"\\end{{{environment[1]}}}"
+    for opens, closes in displays.items():
         if reach.startswith(opens, start):
             end = reach.find(closes, start + len(opens))
             if end < 0:
@@ -290,13 +398,22 @@ def _line(marker: Marker, reach: str) -> Announced:
             return Announced(*_within(inside), end + len(closes))
     stop = (_SENTENCE_END if marker.place == "phrase" else _HASH_END).search(reach, start)
     end = stop.start() if stop else len(reach)
-    value = reach[start:end].strip().strip("*_").strip()
+    if stop is None and reach.rfind("\\(", start) > reach.rfind("\\)", start):
+        return _open(reach)
+    value = _bare(reach[start:end])
     asked = stop is not None and marker.place == "phrase" and stop.group("asked") is not None
     if stop is not None and stop[0] in _PERIODS:
         end = stop.end()
-    no_answer = _NO_ANSWER.match(value) or (marker.place == "hash" and _HEADING.match(value))
-    given = not asked and not no_answer and not _is_placeholder(value)
-    return Announced("given" if given else "none", value, end)
+    heading = marker.place == "hash" and _HEADING.match(value)
+    none = asked or heading or _NO_ANSWER.match(value) or _DENIED.search(value) or _is_placeholder(value)
+    return Announced("none" if none else "given", value, end)
+
+
+def _bare(value: str) -> str:
+    """Return an answer of a line without bold type around it, brackets of a placeholder, and dots after it."""
+    value = value.strip().strip("*_\u200b\ufeff").strip()
+    inside = _ANGLES.fullmatch(value)
+    return _TRAILS_OFF.sub(r"\1", inside[1] if inside else value)
 
 
 _READERS: Final = {"box": _box, "hash": _line, "phrase": _line, "json": _json, "tag": _tag}
@@ -305,7 +422,8 @@ _NOTHING = r"(?:[\s.,:;_…·?$*-]|\\[,;! ])*+"
 _PLACEHOLDER = re.compile(
     rf"{_NOTHING}(?:\W*(?:(?:your|the|my|insert|put|write|final|correct|numeric(?:al)?)\s+)*"
     r"(?:answer|result|value|number|expression|letter)(?:\s+(?:here|goes here))?\W*"
-    r"|\\(?:phantom|q?quad|[lc]?dots|text\{\s*\}).*)?",
+    r"|\\(?:phantom|q?quad|[lc]?dots|text\{\s*\}).*|\\(?:square|[bB]ox|checkmark|blacksquare|qed)"
+    r"|and|or|tags?|done\W?|q\.?e\.?d\.?)?",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -30,9 +30,11 @@ from msifr_policy.filters.number_words import (
     DENIALS,
     GLUED_LETTERS,
     GLUED_SCALES,
+    HUNDREDTHS,
     JOINS,
     LEAD,
     LINKS,
+    MONEY,
     OPERATIONS,
     REFUSALS,
     UNIT_LETTERS,
@@ -205,7 +207,7 @@ class _Statement:
         else:
             self._position = start
             return None
-        value = self._scaled(sign * value)
+        value = self._with_cents(self._scaled(sign * value))
         percent = self._is_percent()
         self._check_after()
         return Number(value, percent, self._rounded_from(value))
@@ -274,6 +276,7 @@ class _Statement:
         if self._word() == "and" and self._is_article(1) and self._word(2) in ("half", "third", "quarter"):
             value += Fraction(1 if value >= 0 else -1, ordinal_part(self._word(2)) or 1)
             self._position += 3
+        value = self._with_fraction(value)
         token = self._token()
         if token is not None and not token.spaced and token.text in GLUED_SCALES and self._kind(1) not in ("^", "("):
             self._position += 1
@@ -292,6 +295,28 @@ class _Statement:
             self._position += 1
             scale = scale_of(self._word())
         return value
+
+    def _with_fraction(self, value: Fraction) -> Fraction:
+        """Return the value with a proper fraction that is joined to it: `3 and 1/2`."""
+        slash, above, below = self._kind(2), self._token(1), self._token(3)
+        if self._word() != "and" or slash != "/" or above is None or below is None or value.denominator != 1:
+            return value
+        if not (above.text.isdigit() and below.text.isdigit() and 0 < int(above.text[:9]) < int(below.text[:9])):
+            return value
+        self._position += 4
+        part = Fraction(int(above.text[:9]), int(below.text[:9]))
+        return value + part if value >= 0 else value - part
+
+    def _with_cents(self, value: Fraction) -> Fraction:
+        """Return the value of money with its hundredths: `5 dollars and 50 cents`, `$5 and 50 cents`."""
+        ahead = 1 if self._word() in MONEY else 0
+        cents = self._token(ahead + 1)
+        if cents is None or not cents.text.isdigit() or len(cents.text) > 2 or self._word(ahead + 2) not in HUNDREDTHS:
+            return value
+        if self._word(ahead) != "and" or value.denominator != 1:
+            return value
+        self._position += ahead + 3
+        return value + Fraction(int(cents.text), 100) * (1 if value >= 0 else -1)
 
     def _is_percent(self) -> bool:
         if self._kind() == "%" or self._word() in ("percent", "percentage", "pct"):
@@ -379,6 +404,8 @@ class _Statement:
             raise Refused
         if word.endswith("n't") or word == "cannot":
             raise Refused
+        if (word == "or" and self._token() is None) or (word == "below" and self._word() == "zero"):
+            raise Refused  # unfinished; negative
         self._joined = self._joined or word in JOINS
         remark = leaves(word) or (word == "rather" and self._word() == "than")
         return self._free or self._joined or not remark
@@ -411,10 +438,21 @@ class _Statement:
         closing = self._closings[start]
         if closing == len(self._tokens):
             return self._claim is None
+        if self._claim is not None and self._tokens[self._position].text in ("mod", "modulo", "base"):
+            raise Refused
+        if self._claim is not None and self._is_footnote(start, closing):
+            self._position = closing + 1
+            return True
         if self._claim is not None and closing > start + 1 and self._differs(start + 1, closing):
             raise Refused
         self._position = closing + 1
         return True
+
+    def _is_footnote(self, start: int, closing: int) -> bool:
+        inside = self._tokens[start + 1]
+        return (
+            self._tokens[start].text == "[" and closing == start + 2 and inside.text.isdigit() and len(inside.text) < 3
+        )
 
     def _differs(self, start: int, end: int) -> bool:
         """Say whether these tokens are one expression with another value than the number read."""
@@ -495,6 +533,8 @@ class _Statement:
 
 def _unwrapped(tokens: list[Token]) -> list[Token]:
     """Return the tokens without a parenthesis around all of an equation, and without the letter of a choice."""
+    if len(tokens) > 2 and tokens[0].text.lower() in ("option", "choice") and tokens[1].text in tuple("ABCDEFGHIJ"):
+        tokens = tokens[2 + (tokens[2].kind in (":", ".", "=", ",")) :]
     label = 1 if tokens and tokens[0].kind == "(" else 0
     closing = ")" if label else (")", ".", ":")
     if len(tokens) > label + 2 and tokens[label].text in tuple("ABCDEFGHIJ") and tokens[label + 1].kind in closing:

@@ -64,8 +64,14 @@ CONNECTIVES: Final = frozenset(words("because since where if when which while as
 REFUSALS: Final = frozenset(words("not no incorrect wrong false impossible invalid too"))
 """Words that, with `is` before them, take back the number before."""
 
-ABBREVIATIONS: Final = frozenset(words("rs approx ca est i.e no"))
+ABBREVIATIONS: Final = frozenset(words("rs fr approx ca est i.e no"))
 """Words before a number that end in a point."""
+
+MONEY: Final = frozenset(words("dollar dollars euro euros pound pounds usd eur gbp rupees"))
+"""Currencies of which a hundredth has a name in `HUNDREDTHS`."""
+
+HUNDREDTHS: Final = frozenset(words("cent cents pence penny paise"))
+"""Hundredths of currencies."""
 
 UNIT_LETTERS: Final = frozenset("mgshLlWJNVACFΩ")
 """Letters that are units behind a blank; other letters are variables."""

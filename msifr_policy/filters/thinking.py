@@ -1,8 +1,9 @@
 r"""What of a text is the answer, and what only leads there: models that think aloud mark where they stop thinking.
 
 Known are the marks of the families in use: `<think>…</think>` and its like, `[THINK]…[/THINK]`, `◁think▷…◁/think▷`,
-`<|begin_of_thought|>…<|end_of_thought|>`, and the channels `analysis` and `final`. The opening mark is often in the
-prompt, so a closing one alone counts too. Marks in quotation marks or backticks are spoken of, not used.
+`<|begin_of_thought|>…<|end_of_thought|>`, `<|START_THINKING|>…<|END_THINKING|>`, `<unused94>thought…<unused95>`, and
+the channels `analysis` (or `thought`) and `final`. The opening mark is often in the prompt, so a closing one alone
+counts too. Marks in quotation marks or backticks are spoken of, not used.
 """
 
 import re
@@ -11,10 +12,18 @@ from typing import Final
 
 from msifr_policy.filters.searching import as_utf8, whatever_case
 
-_NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think", "scratchpad")
-_OPENING = (*(f"<{name}>" for name in _NAMES), "[think]", "◁think▷", "<|begin_of_thought|>", "<|channel|>analysis")
+_NAMES = (
+    "think", "thinking", "thought", "thoughts", "reasoning", "seed:think", "mm:think", "longcat_think", "scratchpad",
+    "reflection", "inner_thoughts", "inner_monologue",
+)  # fmt: skip
+_OPENING = (
+    *(f"<{name}{end}" for name in _NAMES for end in (">", " >")), "[think]", "◁think▷", "<|think|>", "<|thinking|>",
+    "<|begin_of_thought|>", "<|start_thinking|>", "<unused94>thought", "<|channel|>analysis", "<|channel>thought",
+)  # fmt: skip
 _CLOSING = (
-    *(f"</{name}>" for name in _NAMES), "[/think]", "◁/think▷", "<|end_of_thought|>", "<|channel|>final<|message|>",
+    *(f"</{name}{end}" for name in _NAMES for end in (">", " >")), "[/think]", "◁/think▷", "<|/think|>",
+    "<|/thinking|>", "<|end_of_thought|>", "<|end_thinking|>", "<unused95>", "<|channel|>final<|message|>",
+    "<channel|>",
 )  # fmt: skip
 _QUOTES = "`\"'“”‘’"
 
@@ -22,8 +31,9 @@ MARKS: Final = (*_OPENING, *_CLOSING)
 """The marks, in lower case."""
 
 MARK: Final = re.compile(
-    rf"(?<![{_QUOTES}])(?:"
-    rf"(?P<open>(?<!\w)(?:{'|'.join(map(re.escape, _OPENING))}))|(?P<close>{'|'.join(map(re.escape, _CLOSING))})"
+    rf"(?=[<\[◁])(?<![{_QUOTES}])(?:"
+    rf"(?P<open>(?:(?<!\w)|(?=<\|))(?:{'|'.join(map(re.escape, _OPENING))}))"
+    rf"|(?P<close>{'|'.join(map(re.escape, _CLOSING))})"
     rf")(?!(?!```)[{_QUOTES}])",  # a fence may follow at once
     re.IGNORECASE,
 )
