@@ -382,7 +382,7 @@ def test_the_properties_of_plans_can_fail(monkeypatch: pytest.MonkeyPatch) -> No
         ("unstack blue\nput down blue\npick up orange\n" + "stack orange on blue\n" * 2, (4, 0, 0, 1, 1)),
         ("pick up orange is not possible\nunstack blue\n", (1, 0, 0, 0, 0)),
         ("unstack blue (with red on the table) from orange\n", (1, 0, 0, 0, 0)),
-        ("We pick up orange.\nIt stacks blocks.\nPut down nothing.\n", (0, 0, 0, 0, 0)),
+        ("They pick up orange.\nIt stacks blocks.\nPut down nothing.\n", (0, 0, 0, 0, 0)),
         ("pick up orange\npick up blue\n", (2, 1, 1, 0, 0)),
         ("pick up the red block and stack it", (0, 0, 0, 0, 0)),  # unfinished
     ],
@@ -404,6 +404,11 @@ CARRIED_OUT = [
     "['unstack red green', 'put-down red', 'pick-up green', 'stack green blue']\n",
     "Action 1: unstack(red,green)\nAction 2: put_down(red)\nAction 3: pick_up(green)\nAction 4: stack(green,blue)\n",
     "1. UNSTACK RED FROM GREEN\n2. PUT DOWN RED\n3. PICK UP GREEN\n4. STACK GREEN ON BLUE\n",
+    "UNSTACK red green\nPUTDOWN red\nPICKUP green\nSTACK green blue\n",
+    "(unstack red_block green_block)\n(put-down red_block)\n(pick-up block_green)\n(stack green_block blue_block)\n",
+    "0.000: (unstack red green) [1]\n1.000: (put-down red)\n2.000: (pick-up green)\n3.000: (stack green blue)\n",
+    "I unstack the red block from the green block.\nThen we put it down.\n"
+    "Next, we pick up green.\nWe will stack it on blue.\n",
     "1. Unstack red from green 2. Put down red 3. Pick up green 4. Stack green on blue\n",
     "unstack red from green -> put red down -> pick green up -> stack green on blue\n",
     "First, unstack the red block from on top of the green block. Next, put it down on the table. "
@@ -435,6 +440,32 @@ def test_blocks_may_be_moved_in_one_step() -> None:
     assert BlocksPlan().start(TWO_TOWERS).feed(text).scores == (2, 0, 0, 1, 1)
     assert BlocksPlan().start(TWO_TOWERS).feed("Move green onto blue.\n").scores == (1, 1, 1, 0, 0)
     assert BlocksPlan().start(TWO_TOWERS).feed("unstack red\nmove red onto blue\n").scores == (2, 0, 0, 0, 0)
+    text = "Move the red block from the green block to the table.\nMove the green block from the table onto blue.\n"
+    assert BlocksPlan().start(TWO_TOWERS).feed(text).scores == (2, 0, 0, 1, 1)
+
+
+def test_what_we_do_tells_the_steps_of_a_list_again() -> None:
+    """Told after or before the orders, it is no plan of its own; a text without orders is judged by it."""
+    plan = "unstack red from green\nput down red\npick up green\nstack green on blue\n"
+    why = "1. We begin with red.\n2. We pick up the green block.\n3. We stack it on the blue block.\n"
+    story = "We unstack red from green.\nWe put down red.\n"
+    for text in (plan + why, story + plan, story + plan + why):
+        evidence = BlocksPlan(first_plan_counts=True).start(TWO_TOWERS).feed(text)
+        assert evidence.verdict is Verdict.UNKNOWN
+        assert evidence.scores == (4, 0, 0, 1, 1)
+    evidence = BlocksPlan(first_plan_counts=True).start(TWO_TOWERS).feed("We pick up the green block.\n")
+    assert evidence.verdict is Verdict.DEAD
+
+
+def test_a_problem_may_be_told_in_pddl() -> None:
+    prompt = (
+        "(define (problem two) (:domain blocksworld) (:objects red green blue)\n(:init (handempty) (on red green)"
+        " (ontable green) (on-table blue) (clear red) (clear blue))\n(:goal (and (on green blue))))\nPlan:"
+    )
+    plan = "(unstack red green)\n(put-down red)\n(pick-up green)\n(stack green blue)\n"
+    assert BlocksPlan().start(prompt).feed(plan).scores == (4, 0, 0, 1, 1)
+    assert BlocksPlan().start(prompt).feed("(pick-up green)\n").scores == (1, 1, 1, 0, 0)
+    assert math.isnan(scores(BlocksPlan(), prompt.replace("(ontable green)", ""), plan)["steps"])
 
 
 @pytest.mark.parametrize(
@@ -620,6 +651,7 @@ SOLVED = [
     '{"operation": "13 - 9 = 4", "numbers_left": [4, 4, 10]}\n{"operation": "10 - 4 = 6"}\n"4 * 6 = 24"\n',
     "1. Subtract 9 from 13:\n   13 - 9 = 4\n2. Subtract 4 from 10 to get 6:\n   10 - 4 = 6\n3. Now:\n   6 × 4 = 24\n",
     "We have to reach 24 with 4, 9, 10 and 13.\n13 - 9 = 4\n10 - 4 = 6\n4 * 6 = 24\nAnswer: (13 - 9) * (10 - 4) = 24\n",
+    "13 * 4 = 52, 52 - 10 = 42, 42 - 9 = 33, no.\n13 - 9 = 4 (left: 4, 4, 10)\n10 - 4 = 6\n4 * 6 = 24\n",
 ]
 
 
@@ -679,6 +711,16 @@ def test_numbers_are_known_again() -> None:
         ("Target = 24. Given numbers: {3, 5, 7, 11}. Find an expression that equals it.", "3 5 7 11", 24),
         ("Combine 4, 9, 10 and 13 to get exactly 24. Each number must be used once.", "4 9 10 13", 24),
         ("Make 24 from 4 9 10 13, using each number once.", "4 9 10 13", 24),
+        ("Use these numbers exactly once: 4, 6, 8, 8. The result should be 24.", "4 6 8 8", 24),
+        ("Use $4$, $6$, $8$ and $8$ to make $24$. Each number must be used once.", "4 6 8 8", 24),
+        ("Can you use 4, 6, 8, and 8, each exactly once, to make 24?", "4 6 8 8", 24),
+        ("Use these cards: 4, 6, 8, 8. The result must equal 24 and each card is used once.", "4 6 8 8", 24),
+        ("用4、6、8、8四个数字通过加减乘除算出24，每个数字只能用一次。", "4 6 8 8", 24),
+        ("给定四个数字：3，3，8，8。请使用四则运算使结果等于24。", "3 3 8 8", 24),
+        ("用数字3、3、8、8算24点。", "3 3 8 8", 24),
+        ("Benutze die Zahlen 4, 6, 8 und 8 genau einmal, um 24 zu erhalten.", "4 6 8 8", 24),
+        ("Utilise les nombres 4, 6, 8 et 8 une seule fois pour obtenir 24.", "4 6 8 8", 24),
+        ("Usa los números 4, 6, 8 y 8 una sola vez para obtener 24.", "4 6 8 8", 24),
         ("The numbers are 4, 9, 10, 13. The target is 24. All numbers must be used.", "4 9 10 13", 24),
         ("Given 1,2,3,4 I get 24 with arithmetic operations: (1+2+3)*4 = 24\nNow get to 24 with 4, 6, 8, 1.",
          "1 4 6 8", 24),
@@ -702,6 +744,9 @@ def test_prompts_in_the_usual_wordings_are_read(prompt: str, numbers: str, targe
         "Numbers: 3, 5, 7.5. Use arithmetic operations to make 24.",
         "Using the numbers 1, 2, 3, 4, 5, 6, 7, make 24 with arithmetic operations.",
         "Use the numbers 3 + 5, make 24 with arithmetic operations.",
+        "小明有4、6、8、8四个盒子，一共24个苹果，等于多少？",
+        "计算4、6、8、8的平均数，并用四则运算写出过程。",
+        "Die Zahlen 4, 6, 8 und 8 ergeben 26. Wie groß ist der Mittelwert?",
     ],
 )
 def test_other_prompts_are_no_games(prompt: str) -> None:
@@ -803,6 +848,11 @@ def test_wrong_symbols_and_steps_too_many_are_wrong() -> None:
         "- Read `{a}`; the stack is now {b}\n- Read `{c}`; the stack is now {d}\n- Read `{e}`; the stack is now {f}\n",
         '1) Push "{a}" -> stack = {b}\n2) Push "{c}" -> stack = {d}\n3) Pop "{e}" -> stack = {f}\n',
         "1. {a} | stack: {b}\n(2) {c} → stack: {d}\n3: {e} ; stack: {f}\n",
+        "- **1**: `{a}` → stack: `{b}`\n- **2**: `{c}` → stack: `{d}`\n- **3**: `{e}` → stack: `{f}`\n",
+        "1. {a} - stack: {b}\n2. {c} — stack: {d}\n3. {e} – stack: {f}\n",
+        "| 1 | {a} | stack: {b} |\n| 2 | {c} | stack: {d} |\n| 3 | {e} | stack: {f} |\n",
+        "After reading {a}, the stack is {b}.\nAfter reading {c}, the stack is {d}.\nAfter {e}, the stack is {f}.\n",
+        "Read '{a}', push. Stack: {b}\nRead '{c}', push it. Stack: {d}\nRead '{e}', pop '['. Stack: {f}\n",
     ],
 )
 @pytest.mark.parametrize("form", [" ".join, "".join, ", ".join, lambda stack: f"[{', '.join(map(repr, stack))}]"])
@@ -876,6 +926,8 @@ def test_judging_can_fail() -> None:
     ("text", "expected"),
     [
         ('"cow" < "bat"', (1, 1)),
+        ("“cow” < “bat”", (1, 1)),
+        ("`bat` < `cow` < `ant`", (2, 1)),
         ('"cow": "c" (3). "bat"', (0, 0)),
         ('"cow". < "bat"', (0, 0)),
         ('"cow" < "zebra" < "bat"', (0, 0)),

@@ -17,6 +17,8 @@ is left out and the rest goes on. A step told twice in a row is one.
 What else is said of such deeds may have been a step. It changes nothing as long as the steps that follow are possible;
 from one that is not, where things stand is not known, and the plan is not called broken.
 
+Where steps are orders, what "we" or "I" do tells them again; a text without orders tells its plan so.
+
 Texts list a plan more than once. One begins again at a step numbered 1 or the first after a heading, unless that
 step is possible where the plan stands but not at the beginning; and at a step that is not possible once the goal
 is reached.
@@ -90,17 +92,36 @@ _TABLE = ""
 _BLOCK = r"(?:the (\w{1,32}) block|(?:block|object) (\w{1,32}))"
 _ON = re.compile(rf"{_BLOCK} (?:is on top of|craves) {_BLOCK}")
 _ON_TABLE = re.compile(rf"{_BLOCK} is on the table|planet object (\w{{1,32}})")
+_PDDL_ON = re.compile(r"\(on (\w{1,32}) (\w{1,32})\)")
+_PDDL_ON_TABLE = re.compile(r"\(on-?table (\w{1,32})\)")
 
 
 def _problem(prompt: str) -> _BlocksProblem | None:
     """Return the last problem of a prompt, or None if it states none or one that cannot be."""
     start = prompt.rfind("initial conditions")
+    pddl = prompt.rfind("(:init")
+    if start < pddl:
+        return _possible(*_pddl(prompt[pddl:]), mystery=False)
     middle = prompt.find("goal", start)
     if start < 0 or middle < 0:
         return None
     given = _on(prompt[start:middle])
     goal = _on(prompt[middle:].split("\n", 1)[0])
     tabled = ["".join(names).lower() for names in _ON_TABLE.findall(prompt, start, middle)]
+    return _possible(given, goal, tabled, mystery=" craves " in prompt[start:])
+
+
+def _pddl(text: str) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...], list[str]]:
+    """Return what stands on what at first, what must in the end, and the blocks on the table, of a problem in PDDL."""
+    given, _, goal = text.lower().partition("(:goal")
+    pairs = [tuple((a, b) for a, b in _PDDL_ON.findall(part)) for part in (given, goal)]
+    return pairs[0], pairs[1], _PDDL_ON_TABLE.findall(given)
+
+
+def _possible(
+    given: tuple[tuple[str, str], ...], goal: tuple[tuple[str, str], ...], tabled: list[str], *, mystery: bool
+) -> _BlocksProblem | None:
+    """Return the problem, None if it asks for nothing or cannot be."""
     below = dict(given) | dict.fromkeys(tabled, _TABLE)
     standing = [other for other in below.values() if other]
     possible = (
@@ -108,7 +129,7 @@ def _problem(prompt: str) -> _BlocksProblem | None:
         and len(set(standing)) == len(standing)  # and bears at most one
         and {*standing, *(block for pair in goal for block in pair)} <= below.keys()
     )
-    return _BlocksProblem(World(below), goal, " craves " in prompt[start:]) if goal and possible else None
+    return _BlocksProblem(World(below), goal, mystery) if goal and possible else None
 
 
 def _on(text: str) -> tuple[tuple[str, str], ...]:
@@ -130,7 +151,7 @@ _PLAIN_DEED = re.compile(
 _MYSTERY_DEED = re.compile(r"\b (?: (attack) | (feast) | (succumb | overcome) | (?!) () ) \b", _FLAGS)
 _PLAIN_TALK = re.compile(
     r"""
-    \b (?: (?: pick | grab | lift | unstack | stack | put | drop | lower | set | lay ) (?: p?(?:ing|ed|s) )?
+    \b (?: (?: pick | grab | lift | unstack | stack | put | drop | lower | set | lay ) (?: p?(?:ing|ed|s) | up | down )?
     | (?: remov | tak | plac | mov ) (?: e[ds]? | en | ing ) ) (?![a-z])
     """,
     _FLAGS,
@@ -140,9 +161,10 @@ _STACKS = frozenset({"stack", "overcome"})
 _LEAD = re.compile(
     r"""
     [\W_]{0,16}+ (?: (?: step | action | move(?=\W{0,3}[0-9]) ) \b [\W_]{0,6}+ )?
-    (?: ([0-9]{1,3}) (?![0-9]) [\W_]{0,8}+ )?
+    (?: ([0-9]{1,3}) (?: \.[0-9]{1,6} (?=:) )? (?![0-9]) [\W_]{0,8}+ )?
     (?: (?: step | action | first(?:ly)? | then | next | now | finally | last(?:ly)? | and | so | after[ ]that
         | second(?:ly)? | third(?:ly)? ) \b [\W_]{0,8}+ ){0,3}+
+    (?: (i | we) [ ] (?: (?: will | then | first | next | now ) [ ] )? )?+
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
@@ -166,10 +188,11 @@ def _is_heading(line: str) -> bool:
 
 
 class _PlanLine(NamedTuple):
-    """The steps of a line, and whether it says more of deeds."""
+    """The steps of a line, whether it says more of deeds, and whether someone is said to take them ("we pick up")."""
 
     steps: tuple[_PlanStep, ...] = ()
     more: bool = False
+    told: bool = False
 
 
 def _read_line(line: str, problem: _BlocksProblem) -> _PlanLine:
@@ -179,13 +202,14 @@ def _read_line(line: str, problem: _BlocksProblem) -> _PlanLine:
     if talk.search(line) is None:
         return _PlanLine(more=len(line) >= LIMIT)
     steps: list[_PlanStep] = []
-    at, more = 0, len(line) >= LIMIT
+    at, more, told = 0, len(line) >= LIMIT, False
     deeds = list(deed_words.finditer(line))
     for deed, end in zip(deeds, [*(later.start() for later in deeds), len(line)][1:], strict=True):
         lead = _LEAD.match(line, at)
         if lead is None or lead.end() != deed.start():
             break
         first = lead[1] is not None and int(lead[1]) == 1
+        told |= lead[2] is not None
         arguments, at = _arguments(line, deed.end(), end, blocks)
         step = _step(deed, arguments, first, blocks)
         if step is None:
@@ -197,7 +221,7 @@ def _read_line(line: str, problem: _BlocksProblem) -> _PlanLine:
     if steps and not _DENIED.isdisjoint(rest):
         steps.pop()
     talks = talk.search(_ASIDE.sub("", line[at:])) is not None and _DENIED.isdisjoint(rest)
-    return _PlanLine(tuple(steps), more or talks)
+    return _PlanLine(tuple(steps), more or talks, told)
 
 
 def _arguments(line: str, start: int, end: int, blocks: Mapping[str, str]) -> tuple[list[str], int]:
@@ -206,7 +230,7 @@ def _arguments(line: str, start: int, end: int, blocks: Mapping[str, str]) -> tu
     aside = 0
     at = start
     for match in _PIECE.finditer(line, start, end):
-        piece = match[0].lower()
+        piece = match[0].lower().removesuffix("_block").removeprefix("block_")
         if piece == "(" and words:
             aside += 1
         elif piece == ")":
@@ -242,7 +266,15 @@ def _step(deed: re.Match[str], words: list[str], first: bool, blocks: Mapping[st
     if puts:
         stacks = other is not None or (puts.lower() in _STACKS and "table" not in words)
         return _PlanStep("stack" if stacks else "put", moved, other, first)
-    return _PlanStep("move", moved, named[-1] if len(named) > 1 and "table" not in words else _TABLE, first)
+    return _PlanStep("move", moved, _destination(words, blocks), first)
+
+
+def _destination(words: list[str], blocks: Mapping[str, str]) -> str:
+    """Return where a block is moved: the last place named after "to" or "onto", if these are said, else after it."""
+    ways = [i for i, word in enumerate(words) if word in ("to", "onto")]
+    places = [word for word in words[ways[-1] if ways else 1 :] if word in blocks or word == "table"]
+    on_table = not places or "table" in places or (not ways and sum(word in blocks for word in words) == 1)
+    return _TABLE if on_table else places[-1]
 
 
 def _after(world: World, step: _PlanStep) -> World | None:
@@ -299,6 +331,7 @@ class _BlocksPlanState(TextState):
         self._line = ""
         self._heading = False  # since the last step
         self._thinks = False
+        self._ordered = False  # steps are told as orders: what "we" do is only talk of them
         self._plan = _Plan(problem.world)
         self._broken_plans = 0
         self._broken_answers = 0  # of these, not in thought
@@ -319,6 +352,10 @@ class _BlocksPlanState(TextState):
             self._thinks = not mark[1]
             self._plan = _Plan(problem.world)
         said = _read_line(line, problem)
+        if said.told and self._ordered:
+            said = _PlanLine(more=True)
+        elif said.steps and not said.told and not self._ordered:
+            self._ordered, self._heading = True, self._heading or self._plan.steps > 0
         for step in said.steps:
             self._plan = self._carry_out(self._plan, step)
             self._reached_ever |= self._plan.solves(problem)

@@ -42,13 +42,14 @@ _SYMBOLS = frozenset("()[]{}<>")
 _SIGNS = r"()\[\]{}<>"
 _STEP = re.compile(
     rf"""
-    \s* (?: [-*•] \s )? (?: step \b \s* )? (?: \(? ([0-9]{{1,4}}) [:.)]{{0,2}} \s* )? (?: - \s )?
-    (?: (?: read | process | push | pop | open | close | input | symbol | next | see ) (?:s|es|ing|ping)? \b
+    \s* (?: [-*•|] \s )? (?: step \b \s* )? (?: \(? ([0-9]{{1,4}}) [:.)]{{0,2}} \s* )? (?: [-|] \s )?
+    (?: (?: after | read | process | push | pop | open | close | input | symbol | next | see ) (?:s|es|ing|ping)? \b
         \s? :? \s? ){{0,2}}
-    ["'`]? ([{_SIGNS}]) ["'`]? \s* (?: [;,:|] | -> | → | => )? \s*
+    ["'`]? ([{_SIGNS}]) ["'`]? \s* (?: [;,:|–—-] | -> | → | => )? \s*
+    (?: (?: so \s )? (?: push | pop ) (?: \s it )? (?: \s ["'`]? [{_SIGNS}] ["'`]? )? \s? [.;,] \s+ )?
     (?: (?: the | so | and | now | new | current ) \s ){{0,3}}
     stack (?: \s (?: is | becomes | now | then ) \b ){{0,2}} \s* [:=]? \s*
-    ( (?: [{_SIGNS}"'`,] | \s ){{0,400}}+ | \(? (?: empty | nothing | none ) \)? ) \s* \.? \s* $
+    ( (?: [{_SIGNS}"'`,] | \s ){{0,400}}+ | \(? (?: empty | nothing | none | ∅ ) \)? ) \s* [.|]? \s* $
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -60,9 +61,9 @@ def _shown(stack: str) -> str:
     """Return the symbols of a stack as a step shows it."""
     if not _SYMBOLS.intersection(stack) or stack.strip("() ").isalpha():
         return ""
-    if quoted := _QUOTED.findall(stack):
+    if quoted := _QUOTED.findall(stack.strip("` ")):
         return "".join(quoted)
-    symbols = "".join(stack.replace(",", " ").split())
+    symbols = "".join(filter(_SYMBOLS.__contains__, stack))
     return "" if symbols in ("[]", "()", "{}") else symbols  # an empty list: a stack holds nothing that closes
 
 
@@ -99,7 +100,7 @@ class _BracketsState(TextState):
         lines, self._line = cut_lines(self._line, text)
         for line in lines:
             if "stack" in line.lower():
-                match = _STEP.match(line)
+                match = _STEP.match(line.replace("**", ""))
                 if match is not None:
                     self._take(match[1], match[2], _shown(match[3]))
                 elif _SHOWS_STACK.search(line):

@@ -31,8 +31,8 @@ class WordOrder(Rule, frozen=True):
 
 
 _WORD = re.compile("[a-z]{1,40}")
-_TOKEN = re.compile(r'"([^"\s]{1,40})"|[<?.;:\n]')
-_UNFINISHED = re.compile(r'"[^"\s]{0,40}')
+_TOKEN = re.compile(r'["“”`]([^"“”`\s]{1,40})["“”`]|[<?.;:\n]')
+_UNFINISHED = re.compile(r'["“”`][^"“”`\s]{0,40}\Z')
 
 
 def _words(prompt: str) -> frozenset[str]:
@@ -44,8 +44,8 @@ def _words(prompt: str) -> frozenset[str]:
 
 def unfinished_word(text: str, at: int) -> str:
     """Return the quotation mark and the letters of a word, after `at`, that may go on."""
-    mark = text.rfind('"', at)
-    return text[mark:] if mark >= 0 and _UNFINISHED.fullmatch(text, mark) else ""
+    match = _UNFINISHED.search(text, max(at, len(text) - 41))
+    return match[0] if match else ""
 
 
 class _WordOrderState(TextState):

@@ -60,28 +60,35 @@ class GameLine(NamedTuple):
 
 
 _WHOLE = "-?[0-9]{1,6}"
-_COMMA = r"(?: [ ]? [,;] (?:[ ]?(?:and|&))? [ ]? | [ ] (?:and|&) [ ] | [ ]{1,4} )"
+_AND = "(?:and|und|et|y|&)"
+_COMMA = rf"(?: [ ]? [,;、，和] (?:[ ]?{_AND})? [ ]? | [ ] {_AND} [ ] | [ ]{{1,4}} )"
 _TARGET = re.compile(
     rf"""
     \b (?: obtain | reach | make s? | making | get s? (?:[ ]to)? | form | produce | create
     | equal (?: s | ing )? (?:[ ]to)? | evaluates?[ ]to | results?[ ]in | calculate | compute
     | (?:target|goal) (?:[ ](?:number|value))? (?:[ ](?:of|is))?
     | total (?: s | ing | [ ]of )? | achieve | arrive[ ]at | derive | hit | (?: come | add | sum ) s?[ ](?:up[ ])?to
-    | game[ ]of ) \b
+    | game[ ]of | (?:result|answer|value|outcome)[ ](?:should|must|has[ ]to|is[ ]to)[ ](?:be|equal) ) \b
     (?: [ ](?:exactly|the[ ](?:target|number|value|result)(?:[ ](?:number|value|of))?) ){{0,2}}
     [ :=*_`"'$(\[]{{1,4}} ({_WHOLE}) \b (?! [./]?[0-9] | [ ]*[-+*/×÷=,][ ]*[0-9]
         | [ ](?: steps? | tries | try | attempts? | points? | numbers | digits | operations? | lines? | times
             | more | words | expressions? | equations? | different | possible ) \b )
     | \b (?<![-./]) ([0-9]{{1,4}}) [ -](?:point[ ])?(?:game|puzzle) \b
+    | (?: (?: 得[到出] | 算出? | 凑[成出] | 组成 | 等于 | (?:结果|目标)数?字?[为是：:] ) [ ]?
+        | \b (?: ergeben | ergibt | erreichen | erhalten | obtenir | atteindre | obtener | alcanzar | sumar ) [ ] )
+        ({_WHOLE}) (?! [./]?[0-9] )
+    | \b ({_WHOLE}) [ ] zu [ ] (?: erhalten | erreichen | bilden ) \b
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _NUMBERS = re.compile(
     rf"""
-    \b (?: inputs? | numbers? | digits | integers | nums | values | cards | using | use | with | from | given | combine
+    (?: \b (?: inputs? | numbers? | digits | integers | nums | values | cards | using | use | with | from | given
+        | combine | Zahlen | nombres | números
         | (?: game | puzzle )[ ]of[ ][0-9]{{1,4}} | [0-9]{{1,4}}[ -]game ) \b
     (?: [ ](?: are | is | the | of | only | all | each | these | those | following | four | five | six | three | two
-        | given | input | available | numbers? | digits | integers | values | cards | this | list | set ) \b ){{0,6}}
+        | given | input | available | numbers? | digits | integers | values | cards | this | list | set | exactly | once
+        | each ) \b ){{0,6}} | (?: 数字 | 整数 | 数 | [用给将] | 给定 | 给出 | 使用 ) [：:是为]{{0,2}} )
     ["'`*_]{{0,3}} [ ]? [:=]? [ ]? \n? [ "'`*_$]{{0,3}} [\[({{]{{0,2}} [ ]?
     (?> ({_WHOLE} (?: {_COMMA} {_WHOLE} ){{1,15}}+ ) ) (?! [0-9] | [./][0-9] | [ ]*[-+*/×÷=][ ]*[(0-9] )
     """,
@@ -93,7 +100,11 @@ _GAME = re.compile(
     | \b(?:expression|equation|find[ ]a[ ]way)\b [^.\n]{0,40} \b(?:equals?|make|reach|obtain|get|target|evaluates?)\b
     | \b(?:each|every|all)[ ] (?:of[ ]the[ ]|the[ ]|four[ ]|five[ ]|six[ ]|given[ ]|these[ ]){0,3} numbers?\b
         (?: [ ]once | [^.\n]{0,40} \b(?:used?|may|must|can|only)\b )
-    | \b(?:use|using)[ ](?:each|every|all)\b | [+][ ,]{0,2}-[ ,]{0,2}[*×x][ ,]{0,2}[/÷]
+    | \b(?:use|using)[ ](?:each|every|all)\b | \beach[ ](?:exactly[ ]|only[ ])?once\b
+    | \b(?:each|every)[ ]\w+[ ](?:is|are|(?:must|may|can|should)[ ](?:only[ ])?be)[ ]used\b
+    | \buse[ ](?:these|those|the)[ ]numbers[ ](?:exactly[ ]|only[ ])?once\b
+    | 加减乘除 | 四则运算 | [0-9]点 | 每个数字?[^。\n]{0,8}一次 | \bgenau[ ]einmal\b | \bjede[ ]Zahl\b
+    | \bune[ ]seule[ ]fois\b | \buna[ ](?:sola[ ])?vez\b | [+][ ,]{0,2}-[ ,]{0,2}[*×x][ ,]{0,2}[/÷]
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -104,12 +115,16 @@ _SOME = re.compile(
 )
 
 
+_MARKS = re.compile(r"[$`]|(?<!\*)\*\*(?!\*)|\\[()]")
+
+
 @lru_cache(256)  # attempts at one prompt come together
 def read_game(prompt: str, most: int) -> Game | None:
     """Return the last game of a prompt, None if it states none, or one of more than `most` numbers."""
+    prompt = _MARKS.sub("", prompt)
     if _GAME.search(prompt) is None:
         return None
-    targets = [a or b for a, b in _TARGET.findall(prompt)]
+    targets = ["".join(found) for found in _TARGET.findall(prompt)]
     lists = _NUMBERS.findall(prompt)
     if not targets or not lists:
         return None
@@ -226,12 +241,21 @@ def read_line(line: str) -> GameLine:
     at = lead.end() if lead else 0
     matches = list(_EQUATION.finditer(line, at))
     ends = [*(match.start() for match in matches), len(line)][1:]
+    sentence = begun = 0
     for match, following in zip(matches, ends, strict=True):
         rest = line[match.end() : following]
         between = line[at : match.start()]
         readings = _readings(match[1])
-        if _LEAD.fullmatch(between) is None or not readings or _REJECTED.search(rest):
+        if _LEAD.fullmatch(between) is None or not readings:
             break
+        if _REJECTED.search(rest):
+            # "12 + 6 = 18, 18 + 4 = 22, no" rejects both.
+            if steps and "." not in between:
+                del steps[sentence:]
+                at = begun
+            break
+        if not steps or "." in between:
+            sentence, begun = len(steps), match.start()
         left = _LEFT.search(rest)
         steps.append(
             GameStep(readings, match[2].replace(",", ""), tuple(re.findall(_SHOWN, left[1])) if left else None)
