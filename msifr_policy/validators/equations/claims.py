@@ -26,18 +26,22 @@ KEPT = 12
 """Clauses before an equation in which what leads to it is looked for."""
 _ENDS = (".", "?", "!", '"')
 
+_NOT_TO = r"(?:$|[^ ]| (?:$|[^tf]|t(?:$|[^o]|o[a-z])|f(?:$|[^o])))"  # not "to" or "for" next
 _WRONG = (
-    r"\b(?:wrong|incorrect|false|untrue|invalid|impossible|absurd|nonsens\w*|erroneous|mistake[ns]?|slips?|typos?"
+    r"\b(?:wrong|incorrect|false|untrue|invalid|absurd|nonsens\w*|erroneous|mistake[ns]?|slips?|typos?"
     r"|fallac\w+"
     r"|misconception|contradict\w*|bogus|misread|misstated?|a lie)\b",
     r"\b(?:in|an|my|this|the) error\b|\b(?:common|typical|frequent|classic|careless|usual|arithmetic|calculation"
     r"|student|sign) errors?\b",
     r"\b(?:not|n't|cannot|never) (?:be |even |quite |a |an |actually |necessarily |yet |in fact |give "
     r"|make )?(?:true|correct"
-    r"|right|valid|possible|hold|holds|equal|work|works|the case|satisf\w*|match\w*|sense|add up|so\b|consistent"
+    r"|right|valid|hold|holds|equal|work|works|the case|satisf\w*|sense|add up|so\b|consistent"
     r"|what|allowed"
     r"|mean|means|be\b|solution)",
-    r"\bn't (?:true|correct|right|valid|hold|equal|work|so\b|satisf|match|make|add up|the case)",
+    # What is impossible to do, and values that do not match each other, are no judgements of an equation.
+    rf"\b(?:impossible|(?:not|never) (?:be |even |quite |actually )?possible){_NOT_TO}",
+    r"\b(?:does|did|is|it)(?: not|n't) (?:a )?match|\bsides (?:do|are)(?: not|n't) (?:match|equal|the same|agree)",
+    r"\bn't (?:true|correct|right|valid|hold|equal|work|so\b|satisf|make|add up|the case)",
     r"[✗✘❌]",
     r"\b(?:falsch|stimmt nicht|gilt nicht|nicht richtig|nicht wahr|fehler|irrtum)\b",
     r"\b(?:faux|fausse|inexact|erreur|incorrecte|n'est pas)\b",
@@ -49,6 +53,14 @@ _WRONG = (
     r"(?:błąd|błędn|fałsz|nieprawd|nie jest)",
     r"(?:неверн|неправильн|ошибк|ошибочн|не равно|неправда)",
     r"(?:错误|錯誤|不正确|不對|不对|不等于|不成立|間違|誤り|正しくない|틀렸|틀린|오류)",
+)
+_MISTAKES = (
+    r"(?:forg[oe]t\w*|mis(?:read|count|calculat|add|tak|plac|heard|appl|underst|remember|cop)[a-z]*|careless\w*"
+    r"|confused|broken|faulty|defective)"
+)
+_GOT = (
+    r"(?:got|gets?|gives?|gave|shows?|showed|obtain(?:s|ed)|wrote|writes|(?:ended|ends|came|comes) up with|calculated"
+    r"|computed|puts?|answered)"
 )
 _WORDS = PatternSets(
     {
@@ -65,7 +77,12 @@ _WORDS = PatternSets(
             r"\b(?:forg[oe]ts?|forgetting|fails? to|failing to|neglects?) ",
             r"\b(?:den(?:y|ies|ied)|refut\w+|disprov\w+|disput\w+|doubt(?:s|ed)?|disagree\w*)\b",
             r"\b(?:rather than|instead of|as opposed to)\b",
+            r"\b(?:impossible|not possible) (?:to|for \w+ to) (?:have|get|write|say|make|claim|obtain) [^a-z]*$",
             r"\b(?:wrongly|incorrectly|mistakenly|falsely|erroneously|naive(?:ly)?|tempting|distractor|pitfall|trap)\b",
+        ),
+        "erred": (
+            rf"\b(?:{_MISTAKES}|neglect\w*|fail(?:s|ed|ing)? to|skip(?:s|ped)|ignore[sd])\b.{{0,90}} {_GOT}[^a-z]*$",
+            rf"\b(?:because|since|as) (?:\w+ ){{1,4}}?(?:{_MISTAKES}|wrong\w*|buggy|made an? (?:\w+ )?(?:error|slip))",
         ),
         "said": (
             r"\b(?:says|said|claims|claimed|thinks|believes|believed|wrote|writes|argue[sd]|insist(?:s|ed)"
@@ -106,20 +123,26 @@ _WORDS = PatternSets(
     },
     anchored=False,
 )
+_OF_IT = (
+    r"(?:again|as|because|since|so|but|it|this|that|the|a|an|and|here|step|sum|product|difference|result|equation"
+    r"|calculation|computation|arithmetic|addition|subtraction|multiplication|division|answer|value|total|math)\b"
+)
 _ANSWERS = PatternSets(
     {
         "no": (
             r"(?:no|nope|nah|nein|non|nie|nee|nej|não|нет|不是?|いいえ|아니요?)(?:\s*[.,!;:—–。，！]|\s*$"
             r"| (?:it|that|this|you)\b)",
-            r"(?:wrong|incorrect|false|untrue|impossible|absurd|nonsense|(?:a )?contradiction|correction|corrected"
-            r"|oops|sorry"
+            # "Incorrect input" is said of something else.
+            rf"(?:wrong|incorrect|false|invalid)(?:[^a-z ]|$| (?:$|[^a-z]|{_OF_IT}))",
+            rf"(?:impossible){_NOT_TO}",
+            r"(?:untrue|absurd|nonsense|(?:a )?contradiction|correction|corrected|oops|sorry"
             r"|not (?:quite|true|correct|right|so|equal))\b|✗|✘|❌",
             r"(?:falsch|faux|falso|sbagliato|errado|fout|błąd|неверно|неправильно|错|不对|違)",
         ),
         "it": (
             r"(?:(?:but|however|yet|and|well|clearly|obviously|of course)\W+)?(?:that|this|it|which|these|both"
-            r"|the (?:above|last"
-            r"|previous) \w+|the (?:equation|statement|claim|sum|result|answer|left side)|these two|his|her|their)\b",
+            r"|the (?:above|last|previous) \w+|the (?:(?:two )?sides|equation|statement|claim|sum|result|answer)"
+            r"|the left side|these two|his|her|their)\b",
             r"i (?:made|was|mis\w+)\b|my bad",
             r"(?:das|dies|cela|c'est|ce|eso|esto|questo|isso|isto|dat|dit|to|это|но это|这|那|これ|それ)",
         ),
@@ -140,6 +163,10 @@ _TURNS = re.compile(
 )
 
 
+_PREDICATE = re.compile(
+    r"=[^A-Za-z=]{1,60}(?:\\\)|\$)? (?:is|are|was|has|have|divides?|satisf(?:y|ies)) "
+    r"(?!(?:not |in fact |really |actually |even )?(?:true|correct|right|valid|possible|so\b|wrong|false|incorrect))"
+)  # of what is computed on the way: whether 3 + 4 = 7 is prime
 _ASKED = re.compile(r"=[^a-zA-Z?]{0,60}\?")
 _NUMBER = re.compile(r"[0-9]{1,12}(?:,[0-9]{3})*(?:\.[0-9]{1,12}|/[0-9]{1,12})?")
 _LIST_ITEM = re.compile(r"\s*(?:[-*•–+|>]|\(?[0-9]{1,3}[.)]|\(?[a-zA-Z][.)])")
@@ -149,6 +176,7 @@ _LEFT = re.compile(r"[^A-Za-z=,;:\"]{3,80}$")
 _RIGHT = re.compile(r"=[^A-Za-z=,;:\"]{1,80}")
 _STRIKES = re.compile(r"~~|</?(?:del|s|strike)>")
 _ROUGH = 0.02  # relative error of what is rounded or estimated
+_EXACT = 2  # decimals of a result that is no rough one: it is rounded in its last digit alone
 _FEW = 3  # numbers of a sentence that says what is right instead
 _CUT = ("+", "-", "*", "/", "×", "÷", "^", "(")  # at the end of a clause: its expression goes on
 
@@ -202,7 +230,8 @@ class Claims:
         if clause.text and not clause.text.isspace():
             self._hear(clause.text + mark, systems)
         if false:
-            cut = bool(trail) and trail[-1].text.rstrip().endswith(_CUT) and "=" not in text[: false[0].place]
+            last = trail[-1].text.rstrip().removesuffix("**") if trail else ""  # bold type
+            cut = last.endswith(_CUT) and "=" not in text[: false[0].place]
             # All equations of a clause share its words: they are read once.
             if not cut and self._claimed(_said_before(trail, clause.text), text, false):
                 self._open += [_Claim(equation, clause.end, stands=False) for equation in false]
@@ -268,12 +297,15 @@ class Claims:
         if _is_struck(before):
             return False
         words = _WORDS.found(_since_turn(before))
-        if words & {"wrong", "denied", "said"}:
+        if words & {"wrong", "denied", "said"} or "erred" in _WORDS.found(before):
             return False
-        if "supposed" in words and "supposed" in _WORDS.found(_since_turn(f"{led} {clause}")):
+        supposed = "supposed" in words and not _PREDICATE.match(rest)
+        if supposed and "supposed" in _WORDS.found(_since_turn(f"{led} {clause}")):
             return False
         turn = _TURNS.search(rest)
         after = _WORDS.found(rest[: turn.start()] if turn else rest)
+        if turn and "erred" in _WORDS.found(rest):
+            return False
         return "wrong" not in after and not ("rounded" in {*words, *after} and all(map(_is_rough, false)))
 
     def _is_given(self, clause: str, rest: str) -> bool:
@@ -334,9 +366,11 @@ def _is_struck(text: str) -> bool:
 
 def _is_rough(equation: JudgedEquation) -> bool:
     """Say whether the result may be rounded or estimated: in its zeros, or within 2 percent."""
-    if equation.error <= _ROUGH or equation.sides is None or equation.value is None:
+    if equation.sides is None or equation.value is None:
         return equation.error <= _ROUGH
     result = equation.sides[1].number or equation.sides[0].number
+    if equation.error <= _ROUGH:
+        return result is None or result.decimals < _EXACT
     return result is not None and abs(equation.value - result.value) <= half_place(result)
 
 
