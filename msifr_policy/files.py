@@ -4,14 +4,16 @@ import codecs
 import errno
 import gzip
 import io
+import json
 import os
+import re
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import Final, cast
 
 from msifr_policy.errors import InputError
 
@@ -19,40 +21,79 @@ LONGEST_LINE = 64 * 2**20
 """Bytes: no record of one attempt is longer, and a hostile file must not fill the memory."""
 
 
+_OTHERS: Final = (
+    (b"PAR1", "is a Parquet file", "write it as JSON lines, for instance with pandas: to_json(…, lines=True)"),
+    (b"ARROW1", "is an Arrow file", "write it as JSON lines, for instance with datasets: to_json"),
+    (b"BZh", "is compressed by bzip2, which is not read", "unpack it with bunzip2, or compress it by gzip"),
+    (b"\xfd7zXZ", "is compressed by xz, which is not read", "unpack it with unxz, or compress it by gzip"),
+    (b"]\0\0", "is compressed by LZMA, which is not read", "unpack it with unlzma, or compress it by gzip"),
+    (b"\x04\x22M\x18", "is compressed by LZ4, which is not read", "unpack it with unlz4, or compress it by gzip"),
+    (b"7z\xbc\xaf", "is a 7z archive, which is not read", "unpack it, and name the files in it"),
+    (b"PK\x03\x04", "is a zip archive, which is not read", "unpack it, and name the files in it"),
+    (b"SQLite format 3", "is an SQLite database", "write what it holds as JSON lines"),
+    (b"version https://git-lfs.", "is the pointer of Git LFS to a file, not the file", "get it with git lfs pull"),
+    (b"<!doctype", "is an HTML page, perhaps in the place of a download", "get the file itself"),
+    (b"<html", "is an HTML page, perhaps in the place of a download", "get the file itself"),
+)
+"""How files begin that hold no lines of text, what they are, and what helps."""
+
+
 def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> Iterator[tuple[str, bytes]]:
     """Yield each line that is not blank, after its place; the text is UTF-8, plain or packed by gzip or Zstandard.
 
-    A line longer than `longest` bytes is cut one byte later. Memory: one line.
-    Raises `InputError` for a file that cannot be read, is cut short, or is in another encoding.
+    Byte order marks before a line are left out. A line longer than `longest` bytes is cut one byte later. Memory: one
+    line. Raises `InputError` for a file that cannot be read, is cut short, packed otherwise or in another encoding.
     """
     number = 0
+    packed = ""
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(open(path, "rb"))
-            stream: IO[bytes] = file
-            if file.peek(4).startswith(b"\x1f\x8b"):
-                stream = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=file)))
-            elif file.peek(4).startswith(b"\x28\xb5\x2f\xfd"):
+            stream = stack.enter_context(open(path, "rb"))
+            head = stream.peek(4)
+            if head.startswith(b"\x1f\x8b"):
+                packed = "packed by gzip, it "
+                stream = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=stream))))
+            elif head.startswith(b"\x28\xb5\x2f\xfd") or _SKIPPABLE.match(head):
                 import pyarrow as pa
 
-                stream = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, "zstd")))
+                packed = "compressed by Zstandard, it "
+                stream = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(stream, "zstd")))
+            _check_text(stream.peek(_HEAD)[:_HEAD], f"{os.fspath(path)}, line 1")
             while line := stream.readline(longest + 1):
                 number += 1
-                where = f"{os.fspath(path)}, line {number}"
-                if number == 1:
-                    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                        remedy = "save it as UTF-8, for instance with iconv -f UTF-16 -t UTF-8"
-                        raise InputError("the text is encoded in UTF-16", where=where, remedy=remedy)
-                    line = line.removeprefix(codecs.BOM_UTF8)
-                if line and not line.isspace():
-                    yield where, line
+                start = 0
+                while line.startswith(codecs.BOM_UTF8, start):
+                    start += len(codecs.BOM_UTF8)
+                record = line[start:]
+                if record and not record.isspace():
+                    yield f"{os.fspath(path)}, line {number}", record
                 while len(line) >= longest and not line.endswith(b"\n"):
                     line = stream.readline(longest)
     except (OSError, EOFError, zlib.error) as error:
         where, remedy = f"{os.fspath(path)}, line {number + 1}", "the file may be cut short"
         if isinstance(error, OSError) and error.errno:  # the system's word, not that of an unpacker
-            where, remedy = os.fspath(path), ""
-        raise InputError(f"cannot be read: {error}", where=where, remedy=remedy) from error
+            where, remedy, packed = os.fspath(path), "", ""
+        raise InputError(f"{packed}cannot be read: {error}", where=where, remedy=remedy) from error
+
+
+_HEAD: Final = 512
+_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+"""How a frame begins that holds no data: some packers of Zstandard put one before the others."""
+
+
+def _check_text(head: bytes, where: str) -> None:
+    """Raise `InputError` if what begins so is no text in UTF-8."""
+    for begins, what, remedy in _OTHERS:
+        if head[: len(begins)].lower() == begins.lower():
+            raise InputError(what, where=where, remedy=remedy)
+    if head[257:262] == b"ustar":
+        raise InputError("is a tar archive", where=where, remedy="unpack it, and name the files in it")
+    if head.startswith(b"\x1f\x8b"):
+        raise InputError("is packed twice by gzip", where=where, remedy="unpack it once with gunzip")
+    encoding = json.detect_encoding(head).upper()[:6]
+    if encoding.startswith(("UTF-16", "UTF-32")) and head.strip(b"\0"):
+        remedy = f"save it as UTF-8, for instance with iconv -f {encoding} -t UTF-8"
+        raise InputError(f"the text is encoded in {encoding}", where=where, remedy=remedy)
 
 
 def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Path:

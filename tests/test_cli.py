@@ -17,8 +17,10 @@ from msifr_calibration import Family, fit_families
 from msifr_calibration.fit import default_certify_share
 from msifr_integrations.cli import main
 from msifr_integrations.cli.words import parse_schedule
+from msifr_integrations.generation.inputs import PROMPT_EXAMPLE, read_prompts
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps
+from msifr_policy.filters import Prompt
 from msifr_policy.records.traces import write_traces
 
 CONTRACT = {
@@ -180,6 +182,41 @@ def test_malformed_traces_stop_or_are_skipped_and_counted(files, tmp_path):
     assert "skipped 1 malformed records" in result.stderr
 
 
+def test_why_no_trace_is_left_is_said(tmp_path):
+    """That there are none is not what is wrong."""
+    path = tmp_path / "samples.jsonl"
+    path.write_text('{"doc_id": 0, "resps": [["4"]]}\n' * 3)
+    for more in ((), ("--schedule", "every:64")):
+        said = run("score", path, "--on-error", "skip", *more, code=2).stderr
+        assert "all 3 records are malformed; the first: " in said
+        assert "lm-evaluation-harness" in said
+
+
+@pytest.mark.parametrize("command", ["evaluate", "simulate"])
+@pytest.mark.parametrize("name", ["train.jsonl.gz", "test.jsonl"])
+def test_the_wrong_order_is_said(files, command, name):
+    said = run(command, files / name, files / "policy.json", code=2).stderr
+    assert "holds traces, not a policy (POLICY comes first" in said
+    said = run(command, files / "policy.json", files / "policy.json", code=2).stderr
+    assert "is a policy file, not traces (POLICY comes before TRACES)" in said
+    (files / "neither.json").write_text('{"prompt_id": "p", "prompt": "q"}')
+    assert "not a policy file" in run(command, files / "neither.json", files / "test.jsonl", code=2).stderr
+
+
+def test_what_generate_is_given_in_the_place_of_another(files, tmp_path):
+    (tmp_path / "p.jsonl").write_text(PROMPT_EXAMPLE)
+    usual = {"--model": "none-such", "--prompts": tmp_path / "p.jsonl", "--policy": "none", "-o": tmp_path / "o.jsonl"}
+    for changed, says in (
+        ({"--policy": files / "test.jsonl"}, "holds traces, not a policy"),
+        ({"--policy": "None"}, "model 'none-such': cannot be loaded"),
+        ({"--model": "http://localhost:8000"}, "is the address of a server, not a model (use --server URL)"),
+        ({"--prompts": files / "policy.json"}, "policy.json, line 1: the record does not end in its line"),
+    ):
+        arguments = [word for pair in (usual | changed).items() for word in pair]
+        assert says in run("generate", *arguments, code=2).stderr
+        assert not list(tmp_path.glob("o*"))
+
+
 def test_every_command_explains_itself():
     top = run("--help").stdout
     for command in main.commands:
@@ -188,12 +225,21 @@ def test_every_command_explains_itself():
     assert "version" in run("--version").stdout
 
 
-@pytest.mark.parametrize("command", ["score", "fit", "evaluate"])
+@pytest.mark.parametrize("command", ["score", "fit", "evaluate", "simulate"])
 def test_help_shows_what_a_trace_is(command):
     said = run(command, "--help").stdout
     for field in ("prompt_id", "text", "correct", "token_ends", "logprobs"):
         assert field in said
     assert '{"id":' in said  # an example to copy
+
+
+def test_help_shows_what_a_prompt_is(tmp_path):
+    said = run("generate", "--help").stdout
+    for field in Prompt.__struct_encode_fields__:
+        assert field in said.split("--help")[-1]
+    assert PROMPT_EXAMPLE in said
+    (tmp_path / "pasted.jsonl").write_text(PROMPT_EXAMPLE)
+    assert [prompt.prompt_id for prompt in read_prompts(tmp_path / "pasted.jsonl")] == ["p1"]
 
 
 def test_help_says_which_share_certifies_by_default():
@@ -407,7 +453,8 @@ def test_ctrl_c_ends_with_status_130(tmp_path):
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    # Where the signal finds Python at work on code in a text (a dataclass, say), it ends by it: to a shell 130 as well.
+    assert process.returncode in (130, -signal.SIGINT), said
     assert b"interrupted" in said
     assert b"Traceback" not in said
     assert not (tmp_path / "p.json").exists()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import os
 import stat
 import subprocess
 import sys
+import tarfile
 import threading
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -249,18 +255,100 @@ def test_lines_are_read_whatever_they_are_packed_in(tmp_path: Path, pack: str, m
     ]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_another_encoding_is_named_with_what_to_do(tmp_path: Path, encoding: str) -> None:
-    mark = "" if encoding == "utf-16" else "\ufeff"
-    (tmp_path / "t").write_bytes((mark + json.dumps({"id": "a"}) + "\n").encode(encoding))
-    with pytest.raises(InputError, match=r"t, line 1: the text is encoded in UTF-16 \(save it as UTF-8"):
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_another_encoding_is_named_with_what_to_do(
+    tmp_path: Path, encoding: str, mark: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """With its mark or without, as an editor and as a program write it; the command that is named mends it."""
+    text = json.dumps({"id": "é"}, ensure_ascii=False) + "\n"
+    path = tmp_path / "t"
+    path.write_bytes(pack((mark + text).encode(encoding)))
+    name = encoding[:6].upper()
+    with pytest.raises(InputError, match=rf"t, line 1: the text is encoded in {name} \(.*iconv -f {name} -t UTF-8\)"):
+        list(read_lines(path))
+    path.write_bytes(pack((mark + text).encode(encoding).decode(name if mark else encoding).encode()))
+    assert [line for _, line in read_lines(path)] == [text.encode()]
+
+
+def test_marks_of_byte_order_are_left_out_before_any_line(tmp_path: Path) -> None:
+    """As where files that begin with one are joined; within a line they are text."""
+    mark = "\ufeff"
+    (tmp_path / "t").write_text(f"{mark}{mark}a\n{mark}\n{mark}b{mark}\n", encoding="utf-8")
+    assert [line.decode() for _, line in read_lines(tmp_path / "t")] == ["a\n", f"b{mark}\n"]
+    (tmp_path / "t").write_text(mark * 10**6, encoding="utf-8")
+    assert list(read_lines(tmp_path / "t")) == []
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("t.jsonl", "{}")
+    return buffer.getvalue()
+
+
+def tarred() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("t.jsonl"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (bz2.compress(b"{}"), "compressed by bzip2, which is not read .*bunzip2"),
+        (lzma.compress(b"{}"), "compressed by xz, which is not read .*unxz"),
+        (lzma.compress(b"{}", format=lzma.FORMAT_ALONE), "compressed by LZMA, which is not read .*unlzma"),
+        (b"\x04\x22\x4d\x18\x64\x40", "compressed by LZ4, which is not read .*unlz4"),
+        (zipped(), "is a zip archive, which is not read .*name the files in it"),
+        (tarred(), "is a tar archive .*name the files in it"),
+        (b"7z\xbc\xaf\x27\x1c\x00\x04", "is a 7z archive"),
+        (b"PAR1\x15\x00", "is a Parquet file .*lines=True"),
+        (b"ARROW1\x00\x00", "is an Arrow file"),
+        (b"SQLite format 3\x00", "is an SQLite database"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "pointer of Git LFS .*git lfs pull"),
+        (b"<!DOCTYPE html>\n<html>", "is an HTML page"),
+        (b"<html lang=en>", "is an HTML page"),
+    ],
+)
+def test_what_holds_no_lines_is_named_with_what_to_do(
+    tmp_path: Path, content: bytes, says: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """Whatever the file is called."""
+    (tmp_path / "t.jsonl").write_bytes(pack(content))
+    with pytest.raises(InputError, match=rf"t\.jsonl, line 1: .*{says}") as caught:
+        list(read_lines(tmp_path / "t.jsonl"))
+    assert caught.value.remedy
+
+
+def test_what_is_packed_twice_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t").write_bytes(gzip.compress(gzip.compress(b"{}")))
+    with pytest.raises(InputError, match=r"packed twice by gzip .*gunzip"):
         list(read_lines(tmp_path / "t"))
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(b"a\nb\n" * 99)[:-9], b"\x28\xb5\x2f\xfd\x24\x00"])
-def test_a_file_that_is_cut_short_says_so(tmp_path: Path, packed: bytes) -> None:
+def test_frames_without_data_are_passed_over(tmp_path: Path) -> None:
+    """Some packers of Zstandard begin with one."""
+    import pyarrow as pa
+
+    frame = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"none"
+    (tmp_path / "t").write_bytes(frame + pa.Codec("zstd").compress(b"a\n", asbytes=True))
+    assert [line for _, line in read_lines(tmp_path / "t")] == [b"a\n"]
+
+
+@pytest.mark.parametrize(
+    ("packed", "by"),
+    [
+        (gzip.compress(b"a\nb\n" * 99, mtime=0)[:-9], "packed by gzip"),
+        (b"\x28\xb5\x2f\xfd\x24\x00", "compressed by Zstandard"),
+    ],
+)
+def test_a_file_that_is_cut_short_says_so(tmp_path: Path, packed: bytes, by: str) -> None:
     (tmp_path / "t").write_bytes(packed)
-    with pytest.raises(InputError, match=r"t, line \d+: cannot be read: .*cut short"):
+    with pytest.raises(InputError, match=rf"t, line \d+: {by}, it cannot be read: .*cut short"):
         list(read_lines(tmp_path / "t"))
     with pytest.raises(InputError, match=r"none: cannot be read"):
         list(read_lines(tmp_path / "none"))

@@ -379,7 +379,7 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
         ({"seed": 1}, r"was begun with seed = 0, not 1"),
         ({"temperature": 0.5}, r"temperature = 1.0, not 0.5"),
         ({"max_new_tokens": 41}, r"max_new_tokens = 40, not 41"),
-        ({"final_filter": "numeric"}, r"filter = 'function even_length', not 'numeric'"),
+        ({"final_filter": "numeric"}, r"filter = 'function even_length', not 'numeric\[auto\]'"),
         ({"policy": None}, r"policy = 'text policy', not 'none'"),
         ({"tasks": [*tiny.prompts(9), Prompt(prompt_id="p9", prompt="Other", gold="9")]}, r"prompts = "),
     ],
@@ -537,21 +537,26 @@ def test_prompts_are_read_plain_and_packed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"prompt_id": "b"', r"line 2: Input data was truncated"),
-        ('{"prompt_id": "b"}', r"line 2: .*must not be empty \(a prompt is \{"),
+        ('{"prompt_id": "b"', r"line 2: the record does not end in its line"),
+        ('{"prompt_id": "b"}', r"line 2: .*must not be empty \(a prompt is a line such as \{"),
         ('{"prompt_id": true, "prompt": "x"}', r"line 2: Expected `str`, got `bool` - at `\$.prompt_id`"),
         ('{"prompt_id": "b", "prompt": "x", "gold": [4]}', r"line 2: .*`\$.gold`"),
         ('{"prompt_id": "", "prompt": "x"}', r"line 2: `prompt_id` and `prompt`"),
-        ("[]", r"line 2: Expected `object`"),
-        (GOOD, r"prompt_id 'a' occurs twice"),
+        ("[]", r"line 2: a JSON array, not an object"),
+        ('{"prompt_id": "b", "prompt": "x", "gold": 1e400}', r"line 2: .*`\$.gold`"),
+        ('{"prompt_id": "b", "prompt": "x", "schema": "v1"}', r"line 2: .*`\$.schema`"),
+        ('{"custom_id": "b", "body": {}}', r"line 2: .*`prompt_id`: this is a request for OpenAI's Batch API"),
+        ('{"prompt_id": "b", "prompt": "caf\udce9"}', r"line 2: the text is not UTF-8: byte 0xe9"),
+        (GOOD, r"line 2: prompt_id 'a' occurs twice"),
         (
-            GOOD.replace('"4"', '"four"').replace('"a"', '"b"'),
-            r"prompt 'b', field gold: gold answer 'four' is not",
+            GOOD.replace('"4"', '"many"').replace('"a"', '"b"'),
+            r"prompt 'b', field gold: gold answer 'many' is not",
         ),
     ],
 )
 def test_bad_prompts_are_refused_with_their_place(tmp_path: Path, line: str, message: str) -> None:
-    path = write_lines(tmp_path / "prompts.jsonl", GOOD, line)
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(f"{GOOD}\n{line}\n".encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=message):
         generate("no model is needed to see this", path, None, tmp_path / "out.jsonl")
 
@@ -626,6 +631,20 @@ def test_numbers_are_ids_and_answers_of_prompts_too(tmp_path: Path) -> None:
     one, two = read_prompts(path)
     assert (one.prompt_id, one.gold, one.group) == ("7", "4", "2")
     assert two.gold == "0.5"
+
+
+def test_prompts_without_values_and_with_what_python_writes_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    nothing = '"group": NaN, "gold": null, "tests": null, "messages": null, "parameters": null, "schema": null'
+    asked = '"messages": [{"role": "user", "content": "x\\ud83d"}]'
+    schema = json.dumps({"type": "object"})
+    path.write_text(
+        f'{{"prompt_id": "a", "prompt": "x", {nothing}, "\\ud83d": 1}}\n'
+        f'{{"prompt_id": "b", {asked}, "schema": {json.dumps(schema)}}}\n'
+    )
+    one, two = read_prompts(path)
+    assert one == Prompt(prompt_id="a", prompt="x")
+    assert (two.prompt, two.schema) == ("x\ufffd", {"type": "object"})
 
 
 def test_policies_are_told_apart() -> None:

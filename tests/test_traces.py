@@ -3,7 +3,9 @@
 import gzip
 import json
 import math
+import os
 import re
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +30,15 @@ ENDINGS = [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"]
 TEXT = st.text(max_size=40).filter(lambda text: not re.search("[\ud800-\udbff][\udc00-\udfff]", text))
 
 
+LARGE = st.integers(0, 2**63 - 1)
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+OBJECT = st.dictionaries(TEXT, VALUE, max_size=3)
+
+
 @st.composite
 def traces(draw):
     text = draw(TEXT)
@@ -40,6 +51,11 @@ def traces(draw):
         prompt=draw(TEXT),
         group=draw(st.none() | TEXT),
         gold=draw(st.none() | TEXT),
+        dataset=draw(st.none() | TEXT),
+        model=draw(st.none() | TEXT),
+        schema=draw(st.none() | OBJECT),
+        parameters=draw(st.dictionaries(TEXT, OBJECT, max_size=2)),
+        prompt_tokens=draw(st.none() | LARGE),
         tokens=None if ends is None else len(ends),
         token_ends=ends,
         logprobs=None if ends is None else draw(st.lists(st.floats(), min_size=len(ends), max_size=len(ends))),
@@ -52,7 +68,11 @@ def readable(value):
     """A value as it can be read again: half of a surrogate pair is no text, and NaN must equal itself here."""
     if isinstance(value, str):
         return "".join("\ufffd" if 0xD800 <= ord(c) < 0xE000 else c for c in value)
-    return [str(v) if isinstance(v, float) else v for v in value] if isinstance(value, list) else value
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {readable(name): readable(each) for name, each in value.items()}
+    return list(map(readable, value)) if isinstance(value, list) else value
 
 
 def fields(trace):
@@ -73,11 +93,14 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path, ending):
     good = Trace(id="a", prompt_id="p", text="", accepted=True)
     broken = Trace(id="b", prompt_id="p", text="ab", accepted=True, stages=[1])
     broken.stages.append(9)  # after the check of a new trace
+    large = Trace(id="b", prompt_id="p", text="ab", accepted=True, step_labels=[1])
+    large.step_labels.append(2**63)
     for wrong, says in [
         (Trace(id="a", prompt_id="p", text="", accepted=False), "record 2: id 'a' occurs twice"),
         (Trace(id="b", prompt_id="p", text="x" * LONGEST_LINE, accepted=False), "record 2: longer than"),
         (Trace(id="b", prompt_id="p", text="", accepted=None), "record 2: no `correct`"),
         (broken, "record 2: `stages`"),
+        (large, "record 2: `step_labels`"),
     ]:
         with pytest.raises(InputError, match=says):
             write_traces(path, [good, wrong])
@@ -112,7 +135,15 @@ GOOD = {"id": "a", "prompt_id": "p", "text": "hello", "correct": True, "extra": 
         ({"token_ends": [3, 2]}, r"line 2.*token_ends"),
         ({"stages": [6]}, r"line 2.*stages"),
         ({"token_ends": [1], "tokens": 2}, r"line 2.*1 entries for 2"),
-        ({"tokens": -1}, r"line 2.*negative"),
+        ({"tokens": -1}, r"line 2.*`tokens` is -1, must not be negative"),
+        ({"prompt_tokens": -1}, r"line 2.*`prompt_tokens` is -1, must not be negative"),
+        ({"tokens": 10**30}, r"line 2.*`tokens` is 10+, must not be so large"),
+        ({"step_labels": [10**30]}, r"line 2.*`step_labels`"),
+        ({"tokens": 2.5}, r"line 2.*\$\.tokens"),
+        ({"tokens": True}, r"line 2.*\$\.tokens"),
+        ({"stages": [0.5]}, r"line 2.*\$\.stages"),
+        ({"gold": True}, r"line 2.*\$\.gold"),
+        ({"id": ["a"]}, r"line 2.*\$\.id"),
         ({"id": "first"}, r"line 2.*occurs twice"),
     ],
 )
@@ -170,6 +201,139 @@ def test_half_of_a_surrogate_pair_is_read_as_one_replacement_character(tmp_path)
     assert [trace.text for trace in read_traces(path)] == ["a\ufffd\U0001f378b\ufffd"]
 
 
+@pytest.mark.parametrize("where", ["text", "other", "schema"])
+def test_half_of_a_surrogate_pair_hurts_nowhere(tmp_path, where):
+    """Names of members too, of those that are not read and of those within."""
+    path = tmp_path / "t.jsonl"
+    more = {
+        "text": '"text": "\\ud83d"',
+        "other": '"text": "", "\\ud83d": 1',
+        "schema": '"text": "", "schema": {"\\udf78": 1}',
+    }
+    path.write_text('{"id": "a", "prompt_id": "p", "correct": 1, ' + more[where] + "}")
+    (trace,) = read_traces(path)
+    assert (trace.text, trace.schema) == ("\ufffd" * (where == "text"), {"\ufffd": 1} if where == "schema" else None)
+
+
+@pytest.mark.parametrize("write", [lines, as_parquet])
+def test_what_tables_make_of_missing_values_is_read(tmp_path, write):
+    """A column of counts or ids where one is missing is one of floats, and NaN stands for the missing one."""
+    nothing = {"group": None, "gold": math.nan, "prompt_tokens": math.nan, "model": None, "tokens": math.nan}
+    full = {"group": "3.0", "gold": 0.5, "prompt_tokens": 9.0, "model": "7", "tokens": 2.0}
+    first, second = GOOD | {"id": 1.0, "correct": 1.0} | full, GOOD | {"id": 2.0, "correct": 0.0} | nothing
+    one, other = read_traces(write(tmp_path, first, second))
+    assert (one.id, one.group, one.gold, one.prompt_tokens, one.tokens) == ("1.0", "3.0", "0.5", 9, 2)
+    assert type(one.prompt_tokens) is int
+    assert (other.group, other.gold, other.prompt_tokens, other.model, other.tokens) == (None,) * 5
+    assert (one.accepted, other.accepted) == (True, False)
+
+
+def test_parquet_of_other_types_is_read(tmp_path):
+    names = ("id", "prompt_id", "text")
+    for kind in (pa.binary(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        rows = [{name: GOOD[name].encode() if kind == pa.binary() else GOOD[name] for name in names} | {"correct": 1}]
+        schema = pa.schema([*((name, kind) for name in names), ("correct", pa.int8())])
+        pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "t.parquet")
+        assert [trace.text for trace in read_traces(tmp_path / "t.parquet")] == ["hello"]
+    rows[0]["text"] = b"\xff"
+    schema = pa.schema([("id", pa.string()), ("prompt_id", pa.string()), ("text", pa.binary()), ("correct", pa.int8())])
+    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"row 1: .*\$\.text"):
+        list(read_traces(tmp_path / "t.parquet"))
+
+
+@pytest.mark.parametrize("write", [lines, as_parquet])
+@pytest.mark.parametrize("name", ["t.jsonl", "t.parquet", "t.jsonl.gz", "shard-0"])
+def test_what_a_file_holds_says_how_it_is_packed(tmp_path, write, name):
+    (tmp_path / "other").mkdir()
+    path = write(tmp_path / "other", GOOD).rename(tmp_path / name)
+    assert [trace.id for trace in read_traces(path)] == ["a"]
+
+
+def test_an_empty_file_holds_no_traces_and_is_no_parquet(tmp_path):
+    for name in ("t.jsonl", "t.jsonl.gz"):
+        (tmp_path / name).write_bytes(b"")
+        assert list(read_traces(tmp_path / name)) == []
+    (tmp_path / "t.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match=r"t\.parquet.*cannot be read"):
+        list(read_traces(tmp_path / "t.parquet"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no named pipes")
+def test_a_pipe_is_read(tmp_path):
+    """As a shell makes of <(zcat t.jsonl.gz)."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(json.dumps(GOOD)))
+    writer.start()
+    assert [trace.id for trace in read_traces(tmp_path / "pipe")] == ["a"]
+    writer.join(10)
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        find_trace_files(["/dev/null"])
+
+
+ONE = json.dumps(GOOD)
+OTHER = json.dumps(GOOD | {"id": "b"})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (f"[{ONE}, {OTHER}]", r"line 1: a JSON array, .*jq -c '\.\[\]'"),
+        (f"[\n{ONE},\n{OTHER}\n]", "line 1: a JSON array"),
+        (json.dumps(GOOD, indent=2), r"line 1: .*does not end in its line: .*several lines.*jq -c \."),
+        ("{\n" + ONE[1:], "line 1: .*does not end in its line"),
+        (f"{ONE}\n{OTHER[:30]}", "line 2: .*does not end in its line.*cut short"),
+        (f"{ONE},\n{OTHER}", "line 1: a comma follows the record"),
+        (f"{ONE}{OTHER}", "line 1: .*more than one record in the line"),
+        (f"{ONE}, {OTHER}", "line 1: .*more than one record in the line"),
+        (f"{ONE}}}", r"line 1: something follows the record: '}'"),
+        (f"{ONE}\r{OTHER}\r", "line 1: the lines end with CR alone"),
+        (repr(GOOD), "line 1: written as Python shows a dict"),
+        (f"{ONE}\n\0\0\0\0", "line 2: holds NUL bytes"),
+        ("\0" * 2000, "line 1: holds NUL bytes"),
+        ("id,prompt_id,text,correct\na,p,x,1\n", "line 1: not a JSON object: it begins with 'id,prompt_id"),
+        ("null", "line 1: not a JSON object: it begins with 'null'"),
+        (json.dumps(ONE), "line 1: not a JSON object"),
+        (ONE.replace("hello", "caf\udce9"), "line 1: the text is not UTF-8: byte 0xe9 is the line's byte 43 .*iconv"),
+        (ONE.replace("hello", "\udced\udca0\udcbd"), "line 1: the text is not UTF-8: byte 0xed"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said_with_what_mends_it(tmp_path, content, says):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=says) as caught:
+        list(read_traces(path))
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ({"doc_id": 0, "doc": {}, "target": "9", "resps": [["4"]], "filtered_resps": ["9"]}, "lm-evaluation-harness"),
+        ({"id": "b", "custom_id": "t", "response": {}, "error": None}, "OpenAI's Batch API.*custom_id"),
+        ({"custom_id": "t", "method": "POST", "url": "/v1", "body": {}}, "a request for OpenAI's Batch API"),
+        ({"instruction": "a", "input": "", "output": "b"}, "Alpaca.*msifr generate"),
+        ({"id": "x", "conversations": []}, "ShareGPT"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "training data"),
+        ({"messages": []}, r"a chat \(messages\)"),
+        ({"question": "q", "answer": "#### 9"}, "benchmark"),
+        ({"prompt_id": "p", "prompt": "q", "gold": "9"}, "a prompt, at which no attempt was made .*msifr generate"),
+        ({"prompt_id": "p", "messages": []}, "a prompt, at which no attempt was made"),
+        ({"kind": "run", "settings": {}, "version": 1}, r"the ledger of a run .*without \.ledger"),
+        ({"kind": "attempt", "id": "a", "prompt_id": "p", "outcome": "accepted", "seconds": 0}, "the ledger of a run"),
+        ({"schema_version": 2}, "a policy file"),
+    ],
+)
+def test_records_of_other_tools_and_files_are_known(tmp_path, record, says):
+    """The fields that are missing are still named first, and how a trace looks last."""
+    with pytest.raises(InputError, match=rf"line 1: missing required field .*: this is .*{says}") as caught:
+        list(read_traces(lines(tmp_path, record)))
+    assert EXAMPLE in caught.value.remedy
+    whole = record | GOOD  # other keys are ignored, whatever they are
+    assert [trace.id for trace in read_traces(lines(tmp_path, whole))] == ["a"]
+
+
 @pytest.mark.parametrize("correct", ["yes", 2, -1, 0.5, "true", [1], {}])
 def test_what_values_of_the_outcome_count_is_said(tmp_path, correct):
     with pytest.raises(InputError, match=r"`correct` is .*, must be true or false \(or 1 or 0\)"):
@@ -177,7 +341,9 @@ def test_what_values_of_the_outcome_count_is_said(tmp_path, correct):
 
 
 def test_all_that_is_missing_is_said_at_once_with_an_example(tmp_path):
-    with pytest.raises(InputError, match=r"line 1: missing required field `prompt_id` \(and `text`, `correct`\)") as caught:
+    with pytest.raises(
+        InputError, match=r"line 1: missing required field `prompt_id` \(and `text`, `correct`\)"
+    ) as caught:
         list(read_traces(lines(tmp_path, {"id": "a", "output": "hello"})))
     assert EXAMPLE in caught.value.remedy
     assert "\n" not in str(caught.value)
@@ -241,9 +407,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def test_folders_stand_for_their_trace_files(tmp_path):
-    for name in ("b.jsonl", "a.jsonl.gz", "c.txt"):
-        write_traces(tmp_path / name, []) if name != "c.txt" else (tmp_path / name).write_text("")
-    assert [p.name for p in find_trace_files([tmp_path])] == ["a.jsonl.gz", "b.jsonl"]
+    for name in ("b.jsonl", "a.jsonl.gz", "c.txt", "D.JSONL", "b.ledger.jsonl"):
+        (tmp_path / name).write_text("")
+    assert [p.name for p in find_trace_files([tmp_path])] == ["D.JSONL", "a.jsonl.gz", "b.jsonl"]
     (tmp_path / "empty").mkdir()
     for missing in ("nothing", "empty"):
         with pytest.raises(InputError, match=missing):

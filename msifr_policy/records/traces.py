@@ -8,7 +8,6 @@ import gzip
 import json
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import islice, pairwise
@@ -19,6 +18,8 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.files import LONGEST_LINE, read_lines, replacing
+from msifr_policy.records.lines import LONGEST_MENDED, as_texts, finite, object_of, with_values
+from msifr_policy.records.others import known_as
 
 OnError = Literal["raise", "skip"]
 
@@ -40,7 +41,9 @@ schema (the prompt's JSON schema); in Parquet these two are JSON texts
 Other keys are ignored."""
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+_PARQUET = b"PAR1"
 _PARQUET_BATCH = 512
+_MOST = 2**63  # Parquet's integers are below
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"accepted": "correct"}):
@@ -68,8 +71,11 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
         """Check what types alone cannot; msgspec turns a ValueError into a validation error."""
         if not self.id or not self.prompt_id:
             raise ValueError("`id` and `prompt_id` must not be empty")
-        if self.tokens is not None and self.tokens < 0:
-            raise ValueError(f"`tokens` is {self.tokens}, must not be negative")
+        for name, count in (("tokens", self.tokens), ("prompt_tokens", self.prompt_tokens)):
+            if count is not None and not 0 <= count < _MOST:
+                raise ValueError(f"`{name}` is {count}, must not be " + ("negative" if count < 0 else "so large"))
+        if not all(-_MOST < label < _MOST for label in self.step_labels or ()):
+            raise ValueError("`step_labels` are 1, -1 and 0")
         _check_offsets("token_ends", self.token_ends, len(self.text))
         _check_offsets("stages", self.stages, len(self.text))
         for name, values in (("token_ends", self.token_ends), ("logprobs", self.logprobs)):
@@ -117,17 +123,26 @@ def find_trace_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.name.endswith(_ENDINGS) and p.is_file())
+            inside = sorted(p for p in path.iterdir() if _is_trace_file(p))
             if not inside:
-                raise InputError("no trace files", where=str(path), remedy=f"name files ending in {_ENDINGS}")
+                raise InputError(
+                    "no trace files", where=str(path), remedy=f"name files ending in {', '.join(_ENDINGS)}"
+                )
             files += inside
-        elif path.is_file():
+        elif path.is_file() or path.is_fifo():
             files.append(path)
         else:
-            raise InputError("no such file or folder", where=str(path))
+            what = "is neither a file nor a folder" if path.exists() else "no such file or folder"
+            raise InputError(what, where=str(path))
     if not files:
         raise InputError("no trace files were named")
     return files
+
+
+def _is_trace_file(path: Path) -> bool:
+    """Whether a file in a folder is one by its name; the ledger of a run lies beside its output."""
+    name = path.name.lower()
+    return name.endswith(_ENDINGS) and not name.endswith(".ledger.jsonl") and path.is_file()
 
 
 def read_traces(
@@ -138,8 +153,9 @@ def read_traces(
 ) -> Iterator[Trace]:
     """Yield the traces of files or folders, one at a time (memory: one record, or one Parquet batch).
 
-    Integers are read as ids, 1 and 0 as outcomes, null as a log-probability that is not known (NaN), and half of a
-    surrogate pair, which no encoding can hold, as U+FFFD.
+    What a file holds says how it is packed, not its name. Numbers are read as ids and answers, 1 and 0 as outcomes, 3.0
+    as a count, NaN like null as a field without a value, null as a log-probability that is not known (NaN), and half of
+    a surrogate pair, which no encoding can hold, as U+FFFD.
 
     A malformed record raises `InputError` with file, line, field and remedy; with `on_error="skip"` it is counted in
     `report` instead. Duplicate ids within one file are malformed. An attempt that a run's policy discarded raises in
@@ -148,8 +164,20 @@ def read_traces(
     """
     report = ReadReport() if report is None else report
     for path in find_trace_files([paths] if isinstance(paths, str | os.PathLike) else paths):
-        records = _parquet_rows(path) if path.name.endswith(".parquet") else read_lines(path)
+        records = _parquet_rows(path) if _is_parquet(path) else read_lines(path)
         yield from _traces(records, on_error, report)
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a file is one by what it holds, or if empty by its name. Streams, which are read but once, are none."""
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(_PARQUET))
+    except OSError:
+        return False  # said when it is read
+    return head == _PARQUET or (not head and path.name.endswith(".parquet"))
 
 
 def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadReport) -> Iterator[Trace]:
@@ -182,36 +210,30 @@ class _FailedError(InputError):
 
 
 _decoder = msgspec.json.Decoder(Trace)
-_REMEDY = f"a trace is a line such as {EXAMPLE}; --on-error skip counts and skips what is none"
-_LONGEST_MENDED = 2**24  # bytes: of other lines Python's own reader could make objects of twenty times their size
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_FIELDS = (*Trace.__struct_encode_fields__, "status")
+_SUCH = f"a trace is a line such as {EXAMPLE}"
+_SKIP = "--on-error skip counts and skips what is none"
+_REMEDY = f"{_SUCH}; {_SKIP}"
 _JSON_FIELDS = ("parameters", "schema")
 """Objects of any shape: Parquet, which has no type for them, holds their JSON."""
 
+_NUMBERS_TOO = ("id", "prompt_id", "group", "dataset", "model", "gold")
+_COUNTS = ("tokens", "prompt_tokens", "token_ends", "stages", "step_labels")
+
 
 def _decode(line: bytes, where: str) -> Trace:
-    if len(line) > LONGEST_LINE:
-        raise InputError(f"longer than {LONGEST_LINE} bytes", where=where, remedy=_REMEDY)
     try:
-        return _decoder.decode(line)
+        if len(line) <= LONGEST_LINE:
+            return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        malformed = InputError(str(error), where=where, remedy=_REMEDY)
-    if len(line) > _LONGEST_MENDED:
-        raise malformed
-    try:
-        record = json.loads(line.decode())  # it knows NaN and Infinity
-    except (ValueError, RecursionError):
-        raise malformed from None
-    return _convert(record, where)
+        if len(line) > LONGEST_MENDED:
+            raise InputError(str(error), where=where, remedy=_REMEDY) from None
+    return _convert(object_of(line, where, _REMEDY), where)
 
 
-def _convert(record: Any, where: str) -> Trace:
+def _convert(given: dict[str, Any], where: str) -> Trace:
     """Return the trace that a record usually means; raises `InputError`."""
-    if not isinstance(record, dict):
-        raise InputError("not a JSON object", where=where, remedy=_REMEDY)
-    record = {
-        name: _whole(value) if isinstance(value, str) else value for name, value in record.items() if value is not None
-    }
+    record = as_texts(with_values({name: given[name] for name in _FIELDS if name in given}), _NUMBERS_TOO)
     correct = record.get("correct")
     if correct is None and record.get("status") == "discarded":
         raise _DiscardedError(
@@ -221,9 +243,12 @@ def _convert(record: Any, where: str) -> Trace:
         )
     if correct is None and record.get("status") == "failed":
         raise _FailedError("an attempt that could not be made", where=where)
-    for name in ("id", "prompt_id", "group", "gold"):
-        if type(record.get(name)) is int:
-            record[name] = str(record[name])
+    for name, value in record.items():
+        if isinstance(value, bytes):
+            with suppress(UnicodeDecodeError):  # what is no text is refused below
+                record[name] = value.decode()
+        elif name in _COUNTS:
+            record[name] = [_whole(each) for each in value] if isinstance(value, list) else _whole(value)
     for name in _JSON_FIELDS:
         if isinstance(record.get(name), str):
             with suppress(ValueError, RecursionError):  # what is no JSON is no object either, and is refused below
@@ -231,11 +256,14 @@ def _convert(record: Any, where: str) -> Trace:
     if isinstance(record.get("logprobs"), list):
         record["logprobs"] = [math.nan if value is None else value for value in record["logprobs"]]
     missing = [f"`{name}`" for name in ("id", "prompt_id", "text", "correct") if name not in record]
+    remedy = _REMEDY
     if missing == ["`correct`"]:
         what = "no `correct`: only finished attempts have an outcome, a discarded attempt has none"
     elif missing:
         first, *others = missing
         what = f"missing required field {first}" + f" (and {', '.join(others)})" * bool(others)
+        if (other := known_as(given)) is not None:
+            what, remedy = f"{what}: this is {other.what}", f"{other.remedy}; {_SUCH}"
     elif correct not in (0, 1):
         what = f"`correct` is {correct!r:.40}, must be true or false (or 1 or 0)"
     else:
@@ -243,16 +271,12 @@ def _convert(record: Any, where: str) -> Trace:
             return msgspec.convert(record | {"correct": bool(correct)}, Trace)
         except msgspec.ValidationError as error:
             what = str(error)
-    raise InputError(what, where=where, remedy=_REMEDY)
+    raise InputError(what, where=where, remedy=remedy)
 
 
-def _whole(text: str) -> str:
-    """Return the text with U+FFFD for each half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return _HALF_PAIR.sub("\ufffd", text)
-    return text
+def _whole(number: Any) -> Any:
+    """Return a whole number as an integer; tables make floats of a column where one value is missing."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -305,7 +329,7 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
 def _encode(trace: Trace) -> bytes:
     """Return a trace as a line of JSON; NaN and infinities are spelled as Python spells them."""
     with suppress(UnicodeEncodeError):  # half of a surrogate pair
-        if all(map(math.isfinite, trace.logprobs or ())):
+        if all(map(math.isfinite, trace.logprobs or ())) and finite(trace.schema) and finite(trace.parameters):
             return msgspec.json.encode(trace) + b"\n"
     return json.dumps(msgspec.to_builtins(trace)).encode() + b"\n"
 

@@ -4,8 +4,7 @@ import click
 
 from msifr_integrations.cli.options import ReadingOptions, json_option, reading_options, traces_argument
 from msifr_integrations.cli.summary import say_summary
-from msifr_integrations.cli.tables import load_for_policy
-from msifr_policy.policy_file import PolicyFile
+from msifr_integrations.cli.tables import load_for_policy, load_policy
 from msifr_policy.records.traces import SCHEMA_HELP
 
 seed_option = click.option("--seed", default=0, type=click.IntRange(0), help="Seed of every random choice.")
@@ -21,7 +20,7 @@ def evaluate(policy: str, traces: tuple[str, ...], seed: int, reading: ReadingOp
     """Replay POLICY over TRACES: what it would have saved, and which good samples it would have lost."""
     from msifr_sim import replay_policy, summarise
 
-    file = PolicyFile.load(policy)
+    file = load_policy(policy)
     table = load_for_policy(file, traces, reading, as_json=as_json)
     summary = summarise(replay_policy(file.policy(), table), length_cap=file.length_cap.cap, seed=seed)
     say_summary(summary, file, {}, as_json=as_json)

@@ -11,13 +11,14 @@ import msgspec
 
 from msifr_integrations.cli.console import emit, prose, tracking
 from msifr_integrations.cli.options import gathered, json_option
+from msifr_integrations.cli.tables import load_policy
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
+from msifr_integrations.generation.inputs import PROMPT_HELP
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
 from msifr_integrations.servers.options import ServerApi, ServerOptions
 from msifr_policy.errors import InputError
 from msifr_policy.filters.extract import PLACES
-from msifr_policy.policy_file import PolicyFile
 
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
@@ -63,7 +64,7 @@ class RunFiles:
     accepted_format: Literal["chat", "text"] = "chat"
 
 
-@click.command()
+@click.command(epilog=f"\b\n{PROMPT_HELP}")
 @click.option("--model", metavar="PATH_OR_ID", help="A model for transformers or vLLM, or the word: embedded.")
 @gathered(
     RunFiles,
@@ -71,7 +72,7 @@ class RunFiles:
     prompts={
         "required": True,
         "type": click.Path(dir_okay=False),
-        "help": "JSON lines: prompt_id, prompt or messages, gold, tests, schema, group, parameters.",
+        "help": "JSON lines: prompt_id, prompt or messages, gold, tests, schema, group, parameters; see below.",
     },
     policy={"required": True, "help": "A policy file, or: none."},
     out={
@@ -196,13 +197,15 @@ def generate(
         raise InputError("workers are those of a cluster", where="msifr generate", remedy="add --engine ray")
     if (model is None) == (not server.url):
         raise InputError("needs --model or --server, and not both", where="msifr generate")
+    if model is not None and model.startswith(("http://", "https://")):
+        raise InputError("is the address of a server, not a model", where=f"--model {model}", remedy="use --server URL")
     if files.accepted_out is not None:
         check_accepted_out(files.out, files.accepted_out)
     name, where = (EMBEDDED_MODEL, str(embedded_model_path())) if model == "embedded" else (model or "", model)
     word: Any = options.final_filter
     accept = parse_filter(word, options.answer)
     options = msgspec.structs.replace(options, final_filter=accept, answer="", model_name=name, server=server)
-    fitted = None if files.policy == "none" else PolicyFile.load(files.policy).policy()
+    fitted = None if files.policy.lower() == "none" else load_policy(files.policy).policy()
     with tracking("generating") as advance:
         result = run(
             where,

@@ -10,9 +10,10 @@ from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.cli.evaluate import seed_option
 from msifr_integrations.cli.options import ReadingOptions, gathered, json_option, reading_options
 from msifr_integrations.cli.summary import say_summary
-from msifr_integrations.cli.tables import load_for_policy
+from msifr_integrations.cli.tables import load_for_policy, load_policy
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import PolicyFile
+from msifr_policy.records.traces import SCHEMA_HELP
 
 
 class _Hazard(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-@click.command()
+@click.command(epilog=f"\b\n{SCHEMA_HELP}")
 @click.argument("policy", required=False, type=click.Path(dir_okay=False))
 @click.argument("traces", nargs=-1, type=click.Path())
 @click.option("--attempts", default=20_000, type=click.IntRange(1, 10_000_000), help="Attempts to draw.")
@@ -123,7 +124,7 @@ def simulate(
             raise InputError("TRACES are missing", where="msifr simulate", remedy="name the traces to model")
         if hazards != _Hazard():
             prose("note: the options of the hazard model are for simulating without POLICY", json=as_json)
-        file = PolicyFile.load(policy)
+        file = load_policy(policy)
         table = load_for_policy(file, traces, reading, as_json=as_json)
         with tracking(f"drawing {attempts} attempts"):
             agreed, outcomes = simulate_policy(file.policy(), table, attempts, rng)

@@ -1,19 +1,25 @@
 """From trace files to evidence tables, read once, with progress; what was skipped, failed or differs is said."""
 
-from collections.abc import Iterable, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.cli.options import ReadingOptions
 from msifr_integrations.formats.token_ends import load_token_ends
 from msifr_integrations.generation.provenance import recorded_provenance
+from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule, auto_schedule
 from msifr_policy.evidence.table import EvidenceTable, build_evidence
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces
 from msifr_policy.validators import Validator
 
+_POLICY = re.compile(rb'\{\s*\n\s*"schema_version"')  # a trace would have it in one line
 _TYPICAL = 2000  # traces whose lengths the automatic schedule looks at
 
 
@@ -37,7 +43,9 @@ def load_table(
     """Replay validators over traces; without a schedule it is the automatic one. `as_json`: speak on stderr."""
     report = ReadReport()
     files = find_trace_files(paths)
-    traces: Iterable[Trace] = read_traces(files, on_error=reading.on_error, report=report)
+    for path in files:
+        _check_no_policy(path)
+    traces: Iterable[Trace] = _some(read_traces(files, on_error=reading.on_error, report=report), report)
     if schedule is None:
         first = list(islice(traces, _TYPICAL))
         schedule = auto_schedule([len(trace.text) for trace in first])
@@ -64,6 +72,40 @@ def load_table(
     for failure, count in table.failures.items():
         prose(f"validator failed on {count} attempts ({failure}); its evidence is unknown there", json=as_json)
     return Loaded(table, kept, report.skipped)
+
+
+def _some(traces: Iterable[Trace], report: ReadReport) -> Iterator[Trace]:
+    """Yield the traces. Raises `InputError` if all records were skipped: that none is left is not what is wrong."""
+    yield from traces
+    if report.skipped and not report.read:
+        what = f"all {report.skipped} records are malformed; the first: {report.errors[0]}"
+        raise InputError(what, where="--on-error skip")
+
+
+def _check_no_policy(path: Path) -> None:
+    """Raise `InputError` for a policy file where traces are meant; as it is printed, it looks like none of theirs."""
+    if path.is_file():
+        with suppress(OSError), open(path, "rb") as file:
+            if _POLICY.match(file.read(64)):
+                raise InputError("is a policy file, not traces", where=str(path), remedy="POLICY comes before TRACES")
+
+
+def load_policy(path: str) -> PolicyFile:
+    """Read a policy file; raises `InputError`, also saying so if the file holds traces."""
+    try:
+        return PolicyFile.load(path)
+    except InputError as error:
+        if not os.path.isfile(path) or not _holds_traces(path):
+            raise
+        remedy = "POLICY comes first, and msifr fit makes one of traces"
+        raise InputError("holds traces, not a policy", where=path, remedy=remedy) from error
+
+
+def _holds_traces(path: str) -> bool:
+    """Whether the first record of a file is a trace."""
+    with suppress(InputError):
+        return any(True for _ in islice(read_traces(path), 1))
+    return False
 
 
 def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: ReadingOptions, *, as_json: bool) -> EvidenceTable:

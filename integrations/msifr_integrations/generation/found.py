@@ -26,12 +26,15 @@ _WORDS: Final = {
 
 
 class Watcher:
-    """Counts where the answers of finished attempts stand, and says early on if many show none."""
+    """Counts where the answers of finished attempts stand, and says early on if many show none.
 
-    def __init__(self, accept: FinalFilter, say: Callable[[str], None] | None) -> None:
+    `before` counts those of earlier sessions of the run: what one of them said is not said again.
+    """
+
+    def __init__(self, accept: FinalFilter, say: Callable[[str], None] | None, before: Mapping[str, int]) -> None:
         self._accept = accept
         self._say = say
-        self._found: Counter[str] = Counter()
+        self._found = Counter(before)
 
     def add(self, judgement: Judgement | None) -> None:
         """Count a judgement; None is that of an attempt that was not finished."""

@@ -1,8 +1,9 @@
 """What a run is given: prompts from a file, a model from a folder, and fingerprints of both."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ from msifr_integrations.generation.options import DTYPES, PLACE
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
 from msifr_policy.filters import FinalFilter, Message, Prompt
+from msifr_policy.records.lines import as_texts, object_of, with_values
+from msifr_policy.records.others import known_as
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -29,17 +32,52 @@ def read_records(path: str | os.PathLike[str], kind: type[T], remedy: str) -> It
             raise InputError(str(error), where=where, remedy=remedy) from None
 
 
+PROMPT_EXAMPLE = '{"prompt_id": "p1", "prompt": "What is 2 + 3?", "gold": "5"}'
+
+PROMPT_HELP = f"""\
+A prompt is a line of JSON (.jsonl, also .gz or .zst), such as
+{PROMPT_EXAMPLE}
+required: prompt_id (unique in the file), and prompt (a text) or messages (a
+list of role and content, the question last)
+for the final filter: gold (the reference answer), tests (Python code that a
+program must pass), schema (the JSON schema of a document)
+optional: group (topic or difficulty), parameters (of validators, for this
+prompt: by validator, then by parameter)
+Other keys are ignored."""
+
+_FIELDS = Prompt.__struct_encode_fields__
+_REMEDY = f"a prompt is a line such as {PROMPT_EXAMPLE}; see msifr generate --help"
+
+
 def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
-    """Yield the prompts of a file; numbers are read as ids and answers, too. Raises `InputError` as `read_records`."""
-    example = '{"prompt_id": "…", "prompt": "…" or "messages": […], "gold": "…", "group": "…"}'
-    for where, line in read_lines(path):
-        try:
-            record = msgspec.json.decode(line, type=dict[str, Any])
-            texts = {n: str(record[n]) for n in ("prompt_id", "gold", "group") if type(record.get(n)) in (int, float)}
-            yield msgspec.convert(record | texts, Prompt)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            remedy = f"a prompt is {example}; the last two may be left out"
-            raise InputError(str(error), where=where, remedy=remedy) from None
+    """Yield the prompts of a file of JSON lines, packed or not.
+
+    Numbers are read as ids and answers, null and NaN as a field without a value. Raises `InputError` with file, line,
+    field and the remedy for a line that is no prompt, or has the `prompt_id` of another.
+    """
+    lines: dict[str, int] = {}
+    for number, (where, line) in enumerate(read_lines(path)):
+        prompt = _prompt(object_of(line, where, _REMEDY), where)
+        if lines.setdefault(prompt.prompt_id, number) != number:
+            what = f"prompt_id {prompt.prompt_id!r} occurs twice"
+            raise InputError(what, where=where, remedy="give every prompt its own id")
+        yield prompt
+
+
+def _prompt(given: dict[str, Any], where: str) -> Prompt:
+    """Return the prompt that a record usually means; raises `InputError`."""
+    record = with_values({name: given[name] for name in _FIELDS if name in given})
+    record = as_texts(record, ("prompt_id", "gold", "group"))
+    if isinstance(record.get("schema"), str):
+        with suppress(ValueError, RecursionError):  # what is no JSON is no object either, and is refused below
+            record["schema"] = json.loads(record["schema"])
+    try:
+        return msgspec.convert(record, Prompt)
+    except msgspec.ValidationError as error:
+        what, other = str(error), known_as(given)
+        if "prompt_id" not in record and other is not None:
+            what += f": this is {other.what}"
+        raise InputError(what, where=where, remedy=_REMEDY) from None
 
 
 def check_prompts(prompts: Iterable[Prompt], accept: FinalFilter) -> list[Prompt]:

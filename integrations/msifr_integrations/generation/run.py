@@ -133,7 +133,8 @@ class Run:
         self._leaving: deque[_Leaving] = deque()
         self._judge_thread: ThreadPoolExecutor | None = None
         self._tally = Tally(self.before, self.expected, self.progress)
-        self._watcher = Watcher(self.accept, self.say)
+        found = {place: spent.attempts for place, spent in self.before.by_found.items()}
+        self._watcher = Watcher(self.accept, self.say, found)
         self._tally.started = time.perf_counter() - self.before.seconds
         self._cpu_started = time.process_time() - self.before.cpu_seconds
 

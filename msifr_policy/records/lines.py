@@ -1,0 +1,113 @@
+"""JSON lines: from a line to the object in it, and if there is none, why, in words that name the remedy."""
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+
+from msifr_policy.errors import InputError
+from msifr_policy.files import LONGEST_LINE
+
+LONGEST_MENDED: Final = 2**24
+"""Bytes: of other lines Python's own reader could make objects of twenty times their size."""
+
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def object_of(line: bytes, where: str, remedy: str) -> dict[str, Any]:
+    """Return the object that a line of JSON holds.
+
+    What Python writes is read too: NaN, infinities, and, as U+FFFD, half of a surrogate pair, which no encoding holds.
+    Raises `InputError` for a line that holds no object, with the reason and what helps, or else with `remedy`.
+    """
+    if len(line) > LONGEST_LINE:
+        raise InputError(f"longer than {LONGEST_LINE} bytes", where=where, remedy=remedy)
+    try:
+        return _decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        reason = str(error)
+    if len(line) > LONGEST_MENDED:
+        raise InputError(reason, where=where, remedy=remedy)
+    try:
+        record = json.loads(line.decode())
+        written = json.dumps(record, ensure_ascii=False)
+        if _HALF_PAIR.search(written):
+            record = json.loads(_HALF_PAIR.sub("\ufffd", written))
+    except (ValueError, RecursionError):
+        record = None
+    if isinstance(record, dict):
+        return record
+    raise _explained(line, where, reason, remedy)
+
+
+def with_values(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without the members that have no value: null, and what tables of numbers have instead, NaN."""
+    return {name: value for name, value in record.items() if value is not None and not _is_nan(value)}
+
+
+def as_texts(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return a record with the numbers under these names as texts; infinity and truth values stay what they are."""
+    numbers = {n: record[n] for n in names if type(record.get(n)) in (int, float) and math.isfinite(record[n])}
+    return record | {name: str(number) for name, number in numbers.items()}
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _explained(line: bytes, where: str, reason: str, remedy: str) -> InputError:
+    """Return the error that says what is wrong with a line that holds no object; else it is the parser's `reason`."""
+    try:
+        text = line.decode().strip()
+    except UnicodeDecodeError as error:
+        what = f"the text is not UTF-8: byte 0x{line[error.start]:02x} is the line's byte {error.start + 1}"
+        return InputError(
+            what, where=where, remedy="save it as UTF-8, for instance with iconv -f WINDOWS-1252 -t UTF-8"
+        )
+    if "\0" in text:
+        what = "holds NUL bytes: it is not text, or was not written to its end"
+        remedy = "if it is text, take them out, for instance with tr -d '\\0'"
+    elif text.startswith("["):
+        what = "a JSON array, not an object: in JSON lines each object has a line of its own"
+        remedy = "make lines of it, for instance with jq -c '.[]'"
+    elif "\r" in text:
+        what, remedy = "the lines end with CR alone", "write LF for them, for instance with tr '\\r' '\\n'"
+    elif re.match(r"\{\s*'", text):
+        what, remedy = "written as Python shows a dict: JSON has double quotes", "write records with json.dumps"
+    elif not text.startswith("{"):
+        what, remedy = f"not a JSON object: it begins with {text[:20]!r}", remedy
+    else:
+        what, remedy = _within(text, reason, remedy)
+    return InputError(what, where=where, remedy=remedy)
+
+
+def _within(text: str, reason: str, remedy: str) -> tuple[str, str]:
+    """Return what is wrong with a text that begins as an object, and what helps, else `remedy`."""
+    rest: str | None = None
+    with suppress(ValueError, RecursionError):
+        rest = text[json.JSONDecoder().raw_decode(text)[1] :].lstrip()
+    if rest == ",":
+        return "a comma follows the record: in JSON lines the end of the line ends it", "take the commas away"
+    if rest and rest.lstrip(", \t").startswith("{"):
+        return "there is more than one record in the line", "put each into a line of its own, for instance with jq -c ."
+    if rest:
+        return f"something follows the record: {rest[:20]!r}", remedy
+    if text in ("{", "{}") or "truncated" in reason:
+        what = "the record does not end in its line: it is printed over several lines, or the file is cut short"
+        return what, "make one line of each record, for instance with jq -c ."
+    return reason, remedy
+
+
+def finite(value: Any) -> bool:
+    """Whether there is no NaN and no infinity, which standard JSON cannot hold, in a value of lists and dicts."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(finite, value.values()))
+    return all(map(finite, value)) if isinstance(value, list | tuple) else True
