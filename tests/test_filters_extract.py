@@ -14,6 +14,7 @@ from msifr_policy.filters import Extract, Prompt
 from msifr_policy.filters.decided import DecidedReader
 from msifr_policy.filters.extract import asked_place
 from msifr_policy.filters.markers import markers, read
+from msifr_policy.filters.number import parse_number
 from msifr_policy.filters.thinking import after_thinking
 
 ASKED = Prompt(prompt_id="p", prompt="How many?")
@@ -131,6 +132,228 @@ def found(text: str, where: str = "auto", asked: str = "How many?") -> str | Non
 )
 def test_the_answer_is_found(text: str, answer: str) -> None:
     assert found(text) == answer
+
+
+NOUNS = [
+    *("Answer", "Final answer", "Ans", "Antwort", "Endantwort", "Antwoord", "Svar", "Respuesta final", "Réponse"),
+    *("Risposta", "Resposta", "Răspuns", "Ответ", "Правильный ответ", "Відповідь", "Отговор", "Odgovor", "Odpowiedź"),
+    *(
+        "Odpověď",
+        "Жауап",
+        "Απάντηση",
+        "Cevap",
+        "Válasz",
+        "答案",
+        "最终答案",
+        "答复",
+        "答え",
+        "正解",
+        "정답",
+        "최종 답변",
+    ),
+    *("الإجابة", "الإجابة النهائية", "الجواب", "پاسخ", "תשובה", "उत्तर", "अंतिम उत्तर", "উত্তর", "సమాధానం", "பதில்"),
+    *("ഉത്തരം", "ಉತ್ತರ", "જવાબ", "ਉੱਤਰ", "คำตอบ", "คำตอบสุดท้าย", "Jibu", "Jibu la mwisho", "Idahun", "Đáp án", "Đáp số"),
+    *(
+        "Câu trả lời",
+        "Jawaban",
+        "Jawaban akhir",
+        "Sagot",
+        "Answer (in dollars)",
+        "Answer in dollars",
+        "Answer to part b",
+    ),
+]
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+@pytest.mark.parametrize(
+    "form", ["{}: 86", "{} : 86", "**{}:** 86", "{}：86", "- {}:\n86\n", "{}\u200b: 86", "{}:\t86\r\n"]
+)
+def test_a_noun_with_a_colon_announces_in_any_language(noun: str, form: str) -> None:
+    assert found("12 + 74\n" + form.format(noun)) == "86"
+
+
+BEFORE_ANOTHERS = [
+    *(
+        "If the",
+        "Suppose the",
+        "Check the",
+        "To verify the",
+        "The wrong",
+        "One possible",
+        "The naive",
+        "Tom's",
+    ),
+    *(
+        "The students'",
+        "Your",
+        "The next",
+        "Her first",
+        "A student might",
+        "One might think the",
+        "Some people say the",
+    ),
+]
+
+
+@pytest.mark.parametrize("before", BEFORE_ANOTHERS)
+def test_what_is_not_the_texts_own_answer_hides_none(before: str) -> None:
+    assert found(f"\\boxed{{86}}\n{before} answer is 12.") == "86"
+    assert found(f"{before} answer is 12.") is None
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "First, the",
+        "I would say the",
+        "The only possible",
+        "The question's",
+        "It follows that the",
+        "You can see that the",
+        "We conclude that the",
+        "No, the",
+        "It is not 5; the",
+        "If so, the",
+        "Wrong:\nThe",
+    ],
+)
+def test_an_answer_after_these_words_is_the_texts_own(before: str) -> None:
+    assert found(f"{before} answer is 86.") == "86"
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        *(
+            "The answer is an integer between 1 and 100.",
+            "The answer is less than 100.",
+            "The answer is divisible by 2.",
+        ),
+        *(
+            "The answer is the same as in method 1.",
+            "This answer is supported by step 3.",
+            "The answer is helpful in 1 way.",
+        ),
+        *("#### 2) Check\nfine", "#### Alternative method 2\nx", "#### Key point 1\nx", "#### 9th Grade\nx"),
+        *(
+            "\\boxed{\\square}",
+            "\\boxed{<answer>}",
+            "\\boxed{\\text{Q.E.D.}}",
+            '{"answer": null}',
+            "Use <answer> and </answer>.",
+        ),
+        *(
+            "Put it in `<answer>` tags.",
+            "Is it \\boxed{5}? No.",
+            "It is not \\boxed{5}.",
+            "Suppose the answer is \\boxed{5}.",
+        ),
+        *("Is the answer 5? No, it is not.", "The answer would be 5 if he lost one.", "Check the answer: 80 + 6 = 86."),
+        *("\n\nQuestion 2\n1 + 1?\nAnswer: 2", "\n\nFrage: 1 + 1?\nAntwort: 2", "\n\n问题：1+1?\n答案：2"),
+        *("[INST] 1+1? [/INST] Answer: 2", "<｜end▁of▁sentence｜>Answer: 2", "\n\nUSER: 1 + 1?\nASSISTANT: Answer: 2"),
+    ],
+)
+def test_what_only_speaks_of_an_answer_hides_none(remark: str) -> None:
+    def is_number(answer: str) -> bool:
+        return parse_number(answer) is not None
+
+    answer = Extract()(ASKED, f"Hence \\boxed{{86}}.\n{remark}", is_number)
+    assert answer is not None
+    assert answer.text == "86"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So, \\boxed 86.", "86"),
+        ("So, $\\boxed86$", "86"),
+        ("<|begin_of_box|>86<|end_of_box|>", "86"),
+        ("[ANSWER]\n86\n[/ANSWER]", "86"),
+        ("< answer >86</ answer >", "86"),
+        ("<ans>86</ans>", "86"),
+        ("<solution>\nWe add.\nThe answer is 86.\n</solution>", "86"),
+        ("| **Answer** | **86** |", "86** |"),
+        ("We get the answer 86.", "86"),
+        ("giving an answer of 86.", "86"),
+        ("The answer, in minutes, is 86.", "86"),
+        ("The answer turns out to be 86.", "86"),
+        ("Final answer → 86", "86"),
+        ("Answer\r\n\r\n86", "86"),
+        ("Answer\n------\n86", "86"),
+        ("_Answer: 86_", "86"),
+        ("Answer:\n1. 86", "86"),
+        ("The answer is:\n\n- 86\n", "86"),
+        ("Answer: <86>", "86"),
+        ("Answer: \\begin{equation*}86\\end{equation*}", "86"),
+        ("#### 86<|im_end|>", "86"),
+        ("#### 86<｜end▁of▁sentence｜>", "86"),
+        ("The answer is 86...", "86"),
+        ("The answer is Rs. 86.", "Rs. 86"),
+        ("The answer is 86, i.e. a lot.", "86"),
+        ("The answer is No.", "No"),
+        ('{"answer": {"value": 86}}', "86"),
+        ("Therefore, x = 86", "86"),
+        ("∴ $x = 86$", "86"),
+        ("Endergebnis: 86", "86"),
+        ("The answer is 12. Actually, it is 86.", "86"),
+        ("The answer is 12. No wait, 86.", "86"),
+        # Among the names of points and of values.
+        ("Let\na = 12\nb = 3\nThe answer is 86.\na = 12", "86"),
+    ],
+)
+def test_other_spellings_of_an_announcement(text: str, answer: str) -> None:
+    assert found(text) == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "<answer>\n86",
+            "The answer is \\(86",
+            '```json\n{"answer": 86',
+            '{"reasoning": "86 is the answer"',
+            "a = 86",
+        ),
+        *(
+            "<|START_THINKING|>\\boxed{86}",
+            "<longcat_think>Answer: 86",
+            "<think >Answer: 86",
+            "<unused94>thought\nAnswer: 86",
+        ),
+        *(
+            "<|start|>assistant<|channel|>analysis<|message|>Answer: 86",
+            "<|channel>thought\nAnswer: 86",
+            "<mm:think>Answer: 86",
+        ),
+        *("Is it \\boxed{86}?", "\\boxed{86}? No.", "If it is \\boxed{86}, then", "The answer is not \\boxed{86}."),
+        *(
+            "答えは86ではない。",
+            "정답은 86가 아닙니다.",
+            "Ответ: не 86",
+            "Die Antwort ist nicht 86.",
+            "We need to answer 86 of them.",
+        ),
+        *("The answer is 86. That can't be right.", "final_answer = 86", "He gave the answer 86 times?"),
+    ],
+)
+def test_no_answer_where_another_thing_is_meant(text: str) -> None:
+    assert found(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|START_THINKING|>\\boxed{3}<|END_THINKING|>\\boxed{86}",
+        "<longcat_think>\\boxed{3}</longcat_think>\\boxed{86}",
+        "<unused94>thought\n\\boxed{86 or 3}<unused95>\\boxed{86}",
+        "<|channel>thought\n\\boxed{3}<channel|>\\boxed{86}",
+        "<think >\\boxed{3}</think >\\boxed{86}",
+    ],
+)
+def test_the_answer_follows_the_thinking_of_every_family(text: str) -> None:
+    assert found(text) == "86"
 
 
 @pytest.mark.parametrize(

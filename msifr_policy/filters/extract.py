@@ -312,13 +312,15 @@ _RETRACTS = re.compile(
     r"\b(?:that|this|it|which|(?:the|my)\s(?:above|answer|result|value|number))(?:['’]s|\s(?:is|was|looks|seems|must\sbe))"
     r"\s(?:wrong|incorrect|not\s(?:right|correct|possible)|a\smistake|an\serror|impossible)\b"
     r"|\bI\s(?:have\s|must\shave\s)?(?:made\san?\s(?:\w+\s)?(?:mistake|error)|miscalculated|miscounted|misread)\b"
-    r"|\b(?:scratch|strike)\sthat\b|\bcorrection\s?:"
+    r"|\b(?:that|this|it)\s(?:can(?:['’]t|not)|couldn['’]t)\sbe\s(?:right|correct|true)\b"
+    r"|\b(?:scratch|strike)\sthat\b|\bcorrection\s?:|\bactually,?\sit(?:['’]s|\sis|\sshould\sbe)\s(?!not\b)"
+    r"|\b(?:(?:no,?\s)?wait|sorry|oops|I\smeant?|no)[\s,:—-]{1,3}(?=[$\\]{0,2}[-−]?\d)"
     r"|\b(?:wait|no|oops|hmm|sorry)\b[\s,.!…—-]{1,4}(?:no\b|actually\b|it\s(?:is|should)\b(?!\snot)|it['’]s\b(?!\snot)|that['’]?s?\s(?:not|isn['’]t|wrong)|I\smeant\b)",
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(
     r"\b(?:actually|should\s(?:be|have\sbeen)|it\sis|it['’]s|make\sthat|I\smeant|(?:correct\s|right\s)?(?:value|number|total|result)\sis"
-    r"|correction)\b[\s:,*]*(?:it['’]s\s|it\sis\s|to\sbe\s)?([^\n]*?\d[^\n]*?)(?:[.;!](?=\s|$)|\n|$)",
+    r"|correction|(?:wait|sorry|oops|I\smean|no)(?=[\s,:—-]{1,3}[$\\]{0,2}[-−]?\d))\b[\s:,*—-]*(?:it['’]s\s|it\sis\s|to\sbe\s)?([^\n]*?\d[^\n]*?)(?:[.;!](?=\s|$)|\n|$)",
     re.IGNORECASE,
 )
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
+from msifr_policy.filters.literals import words
 from msifr_policy.filters.searching import as_utf8, whatever_case
 
 Place = Literal["box", "hash", "phrase", "json", "tag"]
@@ -30,8 +31,10 @@ _PHRASES: Final = (
     # English; German, Dutch, the Scandinavian languages
     (
         r"answers?",
-        r"is|are|was|equals|(?:will|would|should|must|has to|comes out to|came out to|turns out to|turned out to) be"
-        r"|comes (?:out )?(?:to|as)",
+        r"is|are|was|equals|becomes"
+        r"|(?:will|would|should|must|can|could|has to)(?: (?:therefore|thus|then|hence|only|also|now))? be"
+        r"|(?:comes|came|turns|turned|works|worked) out (?:to be|to|as)"
+        r"|(?:comes|simplifies|reduces|evaluates|amounts) to",
     ),
     (r"(?:correct|right|best|final) (?:option|choice|one)", r"is|would be|should be"),
     (r"(?:schluss|end)?antwort", r"ist|lautet|beträgt|wäre"),
@@ -90,7 +93,7 @@ _ADJECTIVE = (
 _OF = (
     r"(?: (?:to|for|of|in|de|der|des|del|della|du|da) (?:(?!answer)[^\n:：.?!=]){1,60}?| \([^()\n]{1,40}\)"
     r"| (?:(?:that|which) )?(?:I|we|you) (?:get|got|find|found|obtain|obtained|need|want|seek|reach|arrive at)"
-    r"|,? (?:then|therefore|thus|so|hence|indeed),?)?"
+    r"|,? (?:then|therefore|thus|so|hence|indeed),?| as an? \w{1,20}| mod(?:ulo)? \d{1,9}|,[^\n,:：.?!=]{1,60},)?"
 )
 _BLANK = r"[\s\u200b-\u200d\u2060\ufeff]"
 _SIGN = rf"[*_\"'}}]{{0,4}}{_BLANK}{{0,4}}[*_\"'}}]{{0,4}}(?:[:：﹕=＝ঃ]|(?:[-=]{{1,2}}>|[→⇒➜➔⟶⟹]))| [—–-](?=\s)"
@@ -100,7 +103,7 @@ _NUMBER_AHEAD = r"\s(?=[*_\"\\$(]{0,4}[-−+]?\d)"
 def _phrase(noun: str, verbs: str, *, heading: str) -> str:
     ends = r"(?!\w)" if noun[0] < "\u0500" else ""  # beyond, words are not set apart everywhere
     said = "|".join(verb for verb in verbs.split("|") if verb) or "(?!)"
-    link = rf"{_SIGN}|{_OF}[*_]{{0,4}}\s?[:：]|{_OF}[*_\s]{{0,4}}(?:{said}){ends}"
+    link = rf"{_SIGN}|{_OF}[*_\s]{{0,4}}(?:{said}){ends}|{_OF}[*_]{{0,4}}{_BLANK}?[:：]"
     link += rf"|[*_]{{0,4}}{_NUMBER_AHEAD}" if verbs.endswith("|") or not verbs else ""
     return rf"(?:{noun}){_ADJECTIVE}(?:{link}|(?P<{heading}>[*_ \t]{{0,8}}(?=\r?\n)))"
 
@@ -109,14 +112,15 @@ _LINKS = "|".join(_phrase(noun, verbs, heading=f"heading{i}") for i, (noun, verb
 # What begins a marker, found fast; then the whole marker, read where one may begin.
 _BEGINS = whatever_case(
     rf"\\(?:boxed|fbox|framebox)|<\|begin_of_box\|>|####|< ?(?:{_TAGS})|\[(?:{_BRACKETED})\]|[\"'](?:{_KEYS})[\"']"
-    rf"|(?m:^)[ \t>*_#-]{{0,8}}(?:{_SHORT})[.]?[*_]{{0,3}}[.]? ?[:：]|(?m:^)[ \t>*_#-]{{0,8}}ans(?:\.| ?=) "
+    rf"|(?m:^)[ \t>*_#-]{{0,8}}(?:{_SHORT})[.]?[*_]{{0,3}}[.]?[ \x{{200b}}-\x{{200d}}]?[:：]"
+    r"|(?m:^)[ \t>*_#-]{0,8}ans(?:\.| ?=) "
     r"|" + "|".join(noun.replace("(?=ঃ)", "") for noun, _ in _PHRASES)
 )
 _MARKER: Final = re.compile(
     rf"""(?P<box>\\(?:boxed|fbox|framebox)(?:\s{{0,8}}\{{|\s{{0,2}}(?=[-−]?\d))|<\|begin_of_box\|>)|(?P<hash>####(?!#))"""
     rf"""|(?P<tag><\s?(?P<name>{_TAGS})\s?(?:\s[^<>]{{0,100}})?>|\[(?P<bracketed>{_BRACKETED})\])"""
     rf"""|(?P<json>(?P<quote>["'])(?:{_KEYS})(?P=quote)\s{{0,8}}:\s{{0,8}})"""
-    rf"""|(?P<short>[ \t>*_#-]{{0,8}}(?:(?:{_SHORT})[.]?[*_]{{0,3}}[.]? ?[:：]|ans(?:\.| ?=) ))"""
+    rf"""|(?P<short>[ \t>*_#-]{{0,8}}(?:(?:{_SHORT})[.]?[*_]{{0,3}}[.]?{_BLANK}?[:：]|ans(?:\.| ?=) ))"""
     rf"""|(?P<phrase>{_LINKS}|(?P<direct>answer(?: of)?{_NUMBER_AHEAD})|(?P<cell>answers?[*_]{{0,3}} ?\|))""",
     re.IGNORECASE,
 )
@@ -167,21 +171,42 @@ def markers(text: str, begin: int = 0) -> Iterator[Marker]:
         yield Marker("phrase" if place == "short" else place, start, end, name)  # type: ignore[arg-type]
 
 
-# Before the noun: an answer that the text does not give as its own, or not as the last word.
-_NOT_OWN = re.compile(
-    r"(?:\b(?:if|whether|unless|suppose|assume|assuming|wrong|incorrect|mistaken|previous|earlier|initial|first|next|old"
-    r"|naive|intuitive|tempting|common|possible|his|her|their|your|no|another|different|multiple[ -]choice"
-    r"|(?:double[ -]?)?check(?:ing)?|verify(?:ing)?|confirm(?:ing)?|(?<!\bI )(?:might|may|could|would)"
-    r"|(?!(?:let|here|it|that|today|(?:question|problem|exercise|task)e?)['’])[^\W\d_]{1,30}['’]s?)"
-    r"(?:\s+(?:if|that|whether|the|an?|final|correct|my|our))*\s+|[^\W_]|\w_|[-./])\Z",
-    re.IGNORECASE,
+# Words before the noun: what stands between; an answer that is not the text's own, or not its last word; who says so.
+_BETWEEN = frozenset(words("that the a an final correct my our"))
+_OTHER = frozenset(
+    words(
+        "if whether unless suppose assume assuming wrong incorrect mistaken previous earlier initial first second "
+        "third next old naive intuitive tempting common possible his her their your no another different "
+        "multiple-choice check checking verify verifying confirm confirming"
+    )
 )
-# Somebody may say so.
-_OTHERS_SAY = re.compile(
-    r"\b(?:one|some|someone|people|many|most|students?|you|they|it)\b(?:\s+\w{1,12}){0,3}?\s+"
-    r"(?:think|thinks|say|says|seems?|believes?|guess|conclude|assume|expect)\s+(?:that\s+)?(?:the\s+)?\Z",
-    re.IGNORECASE,
-)
+_MAY = frozenset(words("might may could would"))
+_SAY = frozenset(words("think thinks say says seem seems believe believes guess conclude assume expect"))
+_OTHERS = frozenset(words("one some someone people many most student students you they it"))
+_SUBJECTS = frozenset(words("let here it that today question problem exercise task"))
+
+
+def _is_anothers(before: str) -> bool:
+    """Say whether the noun behind this is part of another word, or another's answer, or one of several."""
+    if not before or not before[-1].isspace():
+        return before[-1:] in tuple("-./") or before[-1:].isalnum() or (before[-2:-1].isalnum() and before[-1:] == "_")
+    said = [word.strip(_MARKS).lower() for word in before.rpartition("\n")[2].split()[-6:]]
+    while said and said[-1] in _BETWEEN:
+        said.pop()
+    if not said:
+        return False
+    *earlier, word = said
+    if earlier[-1:] == ["only"]:
+        return False
+    if word.endswith(_POSSESSIVE):
+        return word[:-2] not in _SUBJECTS
+    if word in _MAY:
+        return earlier[-1:] != ["i"]
+    return word in _OTHER or (word in _SAY and not _OTHERS.isdisjoint(earlier)) or said[-2:] == ["multiple", "choice"]
+
+
+_POSSESSIVE: Final = ("'s", "’s", "s'", "s’")
+_MARKS: Final = '*_()[]"“”#>'
 _HEADS = re.compile(r"(?:^|\n)[\s#>*_-]*(?:(?:the|my|our|die|la)\s+)?(?:(?:final|correct)\s+)?\Z", re.IGNORECASE)
 _BEGINS_ROW = re.compile(r"(?:^|\n)[ \t]*\|[ \t*_]*(?:(?:final|correct)\s)?\Z", re.IGNORECASE)
 _GIVES = re.compile(
@@ -192,7 +217,8 @@ _GIVES = re.compile(
 # Before a box: what is in it is supposed, or denied.
 _SUPPOSED = re.compile(
     r"(?:\b(?:if|suppose|assume|assuming|whether)(?:\sthat)?\s(?:(?:the|our|my|final|correct)\s)*(?:answer|result|value|it)"
-    r"\s(?:is|was|were|be|equals)|\b(?:not|isn['’]t|wasn['’]t|never))[\s:$*({\\]*\Z",
+    r"\s(?:is|was|were|be|equals)|\b(?:is it|is the answer|(?:could|might|would) it be|not|isn['’]t|wasn['’]t|never))"
+    r"[\s:$*({\\]*\Z",
     re.IGNORECASE,
 )
 _QUOTES = "`\"'“”‘’"
@@ -215,7 +241,7 @@ def _announces(text: str, marker: re.Match[str]) -> bool:
     if any(marker[name] is not None for name in _HEADINGS):
         return _HEADS.search(before) is not None
     ideograph = text[start] > "\u2e80"  # no blanks between words
-    return ideograph or (_NOT_OWN.search(before) or _OTHERS_SAY.search(before)) is None
+    return ideograph or not _is_anothers(before)
 
 
 State = Literal["given", "none", "open"]
@@ -340,7 +366,7 @@ _SKIP = re.compile(rf"(?:{_BLANK}|[*_:：=＝>}}\"“|]|-{{3,}}+|={{3,}}+)*+")
 _ITEM = re.compile(r"(?:[-•+]|1[.)])[ \t]+(?=\S)(?![^\n]*\n\s{0,8}(?:[-•+*]|2[.)])[ \t])")
 _LEAD = re.compile(
     r"(?:(?:therefore|thus|then|hence|so|simply|just|indeed|definitely|equal to|given by|as follows|the following|also"
-    r"|found to be|still)\b[\s,:：*_]*)*+",
+    r"|found to be|still|(?:most )?likely(?: to be)?|probably)\b[\s,:：*_]*)*+",
     re.IGNORECASE,
 )
 # What is said of an answer without saying it.
@@ -351,7 +377,8 @@ _NO_ANSWER = re.compile(
     r"|what (?:was|is|we|you|the)\b"
     r"|(?:in(?:side)? (?:the|a|my|your|this|that)|within|as (?:given|stated|shown|above|before)|given|above|below|see"
     r"|correct|right|wrong|incorrect|unclear|reasonable|consistent|unknown|supposed|expected|rounded|obtained|found|based"
-    r"|asked|to be|divisible|expressed|supported|derived|shown|confirmed|verified|checked|explained|already"
+    r"|asked|to be|divisible|expressed|supported|derived|helpful|useful|shown|confirmed|verified|checked|explained"
+    r"|already"
     r"|positive (?:since|because|as|and))\b(?!\s*[\d$\\])",
     re.IGNORECASE,
 )
@@ -370,8 +397,8 @@ _HEADING = re.compile(
 _SPECIAL = r"<[|｜][A-Za-z_▁ ]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>|\[(?:EOS|/?INST)\]"
 _HASH_END = re.compile(rf"\n|{_SPECIAL}")
 _SENTENCE_END = re.compile(
-    rf"\n|{_SPECIAL}|(?<![\d.])[!](?=\s|$)|(?<!\bapprox)(?<!\bRs)(?<!\bFr)(?<!\bca)(?<!\bNo)[.;](?=[\s*\"”)]|$)"
-    r"(?!(?<=\b[A-J]\.) [\d$\\-])|[。；！।]|(?P<asked>[?？])|####|\\boxed|,? (?=\(?(?:i\.e|e\.g)\.)"
+    rf"\n|{_SPECIAL}|(?<![\d.])[!](?=\s|$)|(?<!\bapprox)(?<!\bRs)(?<!\bFr)(?<!\bca)[.;](?=[\s*\"”)]|$)"
+    r"(?!(?<=\b[A-J]\.) [\d$\\-])(?!(?<=\bNo\.) \d)|[。；！।]|(?P<asked>[?？])|####|\\boxed|,? (?=\(?(?:i\.e|e\.g)\.)"
 )
 _PERIODS: Final = (".", "!", ";", "。", "！", "；", "।")
 _DISPLAY = {"\\[": "\\]", "$$": "$$", "```": "```"}
@@ -411,7 +438,7 @@ def _line(marker: Marker, reach: str) -> Announced:
 
 def _bare(value: str) -> str:
     """Return an answer of a line without bold type around it, brackets of a placeholder, and dots after it."""
-    value = value.strip().strip("*_\u200b\ufeff").strip()
+    value = value.strip().strip("*_=\u200b\ufeff").strip()
     inside = _ANGLES.fullmatch(value)
     return _TRAILS_OFF.sub(r"\1", inside[1] if inside else value)
 

@@ -16,6 +16,7 @@ Time is linear in the text; a text longer than `LONGEST` is read up to its first
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
@@ -60,6 +61,7 @@ class Number(msgspec.Struct, frozen=True):
     r"""What `value` was rounded from, if that stands before it: a third, for `\frac{1}{3} \approx 0.33`."""
 
 
+@lru_cache(maxsize=1024)  # an answer is read to find it and to compare it, a gold answer with every attempt
 def read_number(text: str, *, sentence: bool = False) -> Number | None:
     """Return the one number that an answer shows, or None if it shows none, several, or what is not evaluated.
 
@@ -114,6 +116,7 @@ _PARTS = frozenset((",", ":", "?", ".", "line", "dash"))
 _MOST_WORDS = 24  # of a number in words
 _MOST_LINKS = 6  # words between two numbers of an expression
 _MOST_SCALED_BITS = 70_000
+_CHOICES = frozenset("ABCDEFGHIJ")
 _OPERATORS = frozenset(("+", "-", "–", "*", "/", "^", "!", "_"))
 
 
@@ -338,7 +341,7 @@ class _Statement:
             self._check_letter(token)
         elif token.kind == "word":
             glued = not token.spaced and not is_glued_unit(token.text)
-            if glued or token.text.lower() in ("squared", "cubed"):
+            if glued or token.text.lower() in ("squared", "cubed", "factorial"):
                 raise Refused
 
     def _check_letter(self, token: Token) -> None:
@@ -406,6 +409,8 @@ class _Statement:
             raise Refused
         if (word == "or" and self._token() is None) or (word == "below" and self._word() == "zero"):
             raise Refused  # unfinished; negative
+        if word == "which" and self._word() in ("is", "was") and self._word(1) in REFUSALS - {"no", "not", "too"}:
+            raise Refused
         self._joined = self._joined or word in JOINS
         remark = leaves(word) or (word == "rather" and self._word() == "than")
         return self._free or self._joined or not remark
@@ -438,7 +443,7 @@ class _Statement:
         closing = self._closings[start]
         if closing == len(self._tokens):
             return self._claim is None
-        if self._claim is not None and self._tokens[self._position].text in ("mod", "modulo", "base"):
+        if self._claim is not None and self._tokens[self._position].text in REFUSALS | {"mod", "modulo", "base"}:
             raise Refused
         if self._claim is not None and self._is_footnote(start, closing):
             self._position = closing + 1
@@ -533,11 +538,13 @@ class _Statement:
 
 def _unwrapped(tokens: list[Token]) -> list[Token]:
     """Return the tokens without a parenthesis around all of an equation, and without the letter of a choice."""
-    if len(tokens) > 2 and tokens[0].text.lower() in ("option", "choice") and tokens[1].text in tuple("ABCDEFGHIJ"):
-        tokens = tokens[2 + (tokens[2].kind in (":", ".", "=", ",")) :]
+    if len(tokens) > 2 and tokens[0].text.lower() in ("option", "choice"):
+        tokens = tokens[1:]
+        if tokens[0].text in _CHOICES:
+            tokens = tokens[1 + (tokens[1].kind in (":", ".", "=", ",")) :]
     label = 1 if tokens and tokens[0].kind == "(" else 0
     closing = ")" if label else (")", ".", ":")
-    if len(tokens) > label + 2 and tokens[label].text in tuple("ABCDEFGHIJ") and tokens[label + 1].kind in closing:
+    if len(tokens) > label + 2 and tokens[label].text in _CHOICES and tokens[label + 1].kind in closing:
         return tokens[label + 2 :]
     wrapped = label and _closings(tokens)[0] == len(tokens) - 1
     return tokens[1:-1] if wrapped and any(token.kind in _RELATIONS for token in tokens) else tokens

@@ -19,7 +19,7 @@ DENIALS: Final = frozenset(
     words(
         "not no never neither nor cannot can't isn't aren't wasn't doesn't don't didn't won't without unknown none "
         "more less fewer greater larger smaller higher lower least most over under above below beyond up between "
-        "either unless until twice double triple thrice nicht kein keine"
+        "either unless until twice double triple thrice anything nowhere far nicht kein keine"
     )
 )
 """Words before a number that say it is none, a bound, or part of an expression in words."""

@@ -10,7 +10,7 @@ import re
 from typing import Final, get_args
 
 from msifr_policy.filters.choices import choice_of
-from msifr_policy.filters.markers import LONGEST_MARKER, Announced, Place, markers, read
+from msifr_policy.filters.markers import LONGEST_MARKER, Announced, Marker, Place, markers, read
 from msifr_policy.filters.number import parse_number
 from msifr_policy.filters.thinking import LONGEST_MARK, marks
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
@@ -53,7 +53,9 @@ class AnswerMarker(Rule, frozen=True):
         return _AnswerMarkerState(self)
 
 
-_DECORATION = re.compile(r"\\(?:text|mathrm|mathbf|left|right|[()\[\]$,!; ])|[\s$*(){}\"'.,:]")
+_DECORATION = re.compile(r"\\(?:text|mathrm|mathbf|left|right|[()\[\]$,!; ])|[\s$*{}\"]")
+# Two words or more: a heading behind `####`, not an answer of a word, a number or a formula.
+_TITLE = re.compile(r"(?:[^\W\d_][\w'’-]*+[\s*]++)+[^\W\d_][\w'’-]*+[*:.]*+")
 
 
 def _plain(value: str) -> str:
@@ -65,7 +67,16 @@ def _plain(value: str) -> str:
     if choice is not None:
         return choice
     value = value.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac").strip()
-    return (_DECORATION.sub("", value) or value.strip('"')).lower()
+    return (_DECORATION.sub("", value).strip("'.,:") or value.strip('"')).lower()
+
+
+def _closes(marker: Marker) -> bool:
+    """Say whether what a marker announces has a closing mark, behind which it is complete."""
+    return marker.place == "box" and marker.name != "digits"
+
+
+def _is_title(line: str) -> bool:
+    return _TITLE.fullmatch(line) is not None and parse_number(line) is None
 
 
 class _JsonObject:
@@ -164,7 +175,7 @@ class _AnswerMarkerState(TextState):
             if marker.start < at:
                 continue
             announced = read(marker, text, LIMIT)
-            if announced.state == "open" or (announced.end == len(text) and marker.place != "box"):
+            if announced.state == "open" or (announced.end == len(text) and not _closes(marker)):
                 at, waits = marker.start, True
                 break
             self._take(marker.place, announced, base + marker.start, base + announced.end)
@@ -179,7 +190,8 @@ class _AnswerMarkerState(TextState):
         given = announced.state == "given"
         self._key |= place == "json" and given
         # Prose that announces nothing, a heading say, is no marker.
-        if place not in self._rule.markers or (not given and place in ("phrase", "hash")):
+        nothing = not given or (place == "hash" and _is_title(announced.text))
+        if place not in self._rule.markers or (nothing and place in ("phrase", "hash")):
             return
         self._markers += 1
         if self._markers == 1:
