@@ -135,6 +135,14 @@ tamil|Translate this to Tamil.
 hangul|Always respond in the Korean language.
 devanagari|Write a poem in Hindi about the sea.
 de|Use German.
+de|Respond in {German}.
+fr|Respond in "French".
+nl|I want you to speak Dutch with me.
+es|You should always speak Spanish.
+de|Please give your response in the following language: German.
+de|The user speaks German.
+cyrillic|Ответь по-русски: how many?
+en|Объясни по-английски, сколько яблок осталось.
 es|In Spanish, explain how to add fractions.
 thai|Question (in Thai): what is 2 + 3?
 de fr|Answer in German and then explain in French.
@@ -168,6 +176,9 @@ Ann wrote 3 essays in French last week. How many pages?
 In German, nouns are capitalised. How many nouns are in 3 lines?
 A book in Spanish costs 5 dollars. Find the cost of 3.
 Do not answer in English.
+Tom must speak German for 3 hours. How many are left?
+The customers speak French and buy 3 apples.
+User: English is fun with 3 friends.
 French fries cost 3 dollars.
 The German team scored 3 goals.
 John teaches in Chinese schools. Compute his pay.
@@ -204,6 +215,8 @@ def test_what_is_asked_for_is_no_drift() -> None:
     assert scores("How do you and your friends say that in German?", much("de"))["drift"] == 0
     assert scores("How do you and your friends say that in German?", much("en"))["drift"] == 0
     assert scores("How do you and your friends say that in German?", much("fr"))["drift"] == 1
+    for forbidden in ("Do not answer in German.", "Never respond in German.", "Avoid answering in German."):
+        assert scores(f"{SAID['en']} {forbidden}", much("de"))["drift"] == 1
     both = scores("Answer in English and in German.", much("en") + much("de"))
     assert both["drift"] == 0
     assert scores("Answer in German. " + SAID["en"] * 1000, much("de"))["drift"] == 0

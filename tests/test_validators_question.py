@@ -34,6 +34,9 @@ Let $x = 5$. Compute $2x$
 \[x^2 + 4x = 21\]Find x
 Hence, or otherwise, evaluate the sum.
 Write 0.5 as a fraction
+Return the number of primes below 20
+Given a string s, return the number of its vowels
+For an integer n, print the first n squares
 Explain why 7 is prime
 Which number is larger, 3 or 5
 Tell me how many apples are left
@@ -92,6 +95,10 @@ Show times are 5 and 7 pm.
 They can read and write 5 words.
 The price which she paid was 5 dollars.
 In what follows, x is positive.
+For example, solve(1) = 2.
+    return the_sum
+    return all(x > 0 for x in y)
+They borrow 3 books and return the books.
 小明有9个苹果。
 几乎所有人都来了3次。
 老师要求学生做3道题。
@@ -115,7 +122,19 @@ def test_quantities_in_any_writing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["the triangle in the figure", "Using the table above, add", "as shown below", "the previous problem"]
+    "text",
+    [
+        "the triangle in the figure",
+        "Using the table above, add",
+        "as shown below",
+        "the previous problem",
+        "Look at the picture.",
+        "In der Abbildung ist AB = 5.",
+        "Siehe die Skizze.",
+        "Dans la figure, AB = 5.",
+        "En la figura, AB = 5.",
+        "На рисунке AB = 5.",
+    ],
 )
 def test_it_refers_to_what_is_not_there(text: str) -> None:
     assert scores(text)["dangling"] == 1
@@ -130,6 +149,8 @@ def test_it_refers_to_what_is_not_there(text: str) -> None:
         "Use the following data: 3, 5, 7.",
         "Solve the following equation: x = 5.",
         "He answers the last question first.",
+        "She will look at 3 pictures.",
+        "Eine Figur hat 5 Ecken.",
     ],
 )
 def test_it_refers_to_what_it_holds(text: str) -> None:
@@ -144,6 +165,7 @@ GAPS = """
 {name} has {number1} apples.
 Ann has ____ dogs
 Ann has ____ dogs. How many legs do they have?
+Ann has [X] dogs and eats 3.
 <number> dogs
 <insert a number> dogs cost 3.
 TODO
@@ -231,6 +253,9 @@ Réponse : 6
 """.strip().split("\n"),
     "**Solution**\nWe add.",
     "Explanation: we add",
+    "[Answer: 6]",
+    "<answer>6</answer>",
+    "<answer> x = 6 </answer>",
 ]
 
 
@@ -269,6 +294,10 @@ A 5% salt solution is mixed. How much salt is in 3 liters?
     "#### 3. Find x",
     "Question: What is 3 + 4?\nAnswer:",
     "Question: What is 3 + 4?\nAnswer: ____",
+    "What is 3 + 4? [Answer: ]",
+    "A: 3/4. B: 4/5. Which is larger, A or B?",
+    "What is 3 + 4?\nA: 7\nB: 8",
+    "What is 3 + 4? Give the answer in <answer> </answer>.\n<answer>your answer</answer>",
     "Return the sum of a list.\nExample 1:\nInput: [1, 2]\nOutput: 3\nExplanation: so the answer is 3. Thus, add.",
 ]
 
@@ -277,6 +306,15 @@ A 5% salt solution is mixed. How much salt is in 3 liters?
 def test_what_gives_no_answer_is_no_leak(text: str) -> None:
     assert scores(text)["leaks"] == 0
     assert verdict(text) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text", ["Q: What is 3 + 4?\nA: 7", "Question: 3 + 4? A: 7.", "**Q:** Is it 7?\n**A:** It is."]
+)
+def test_a_dialogue_gives_the_answer_away(text: str) -> None:
+    """After "Q:", "A:" is no option; as long as nothing follows it, nothing is said."""
+    assert verdict(text) is Verdict.DEAD
+    assert verdict(text[: text.rindex("A:") + 2]) is Verdict.UNKNOWN
 
 
 def test_nothing_asked_yet() -> None:

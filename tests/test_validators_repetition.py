@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 from random import Random
 from types import FunctionType, ModuleType
 
@@ -34,7 +35,9 @@ def sentences(n: int, seed: int = 0) -> str:
     return " ".join(word + "." * (draw.random() < 0.1) for word in words)[: n - 1] + " "
 
 
-@pytest.mark.parametrize("period", [9, 31, 64, 100, 333, 1000, 1900, 1984, 1985, 2048, 2500, 4095, 7000, 14_300])
+@pytest.mark.parametrize(
+    "period", [9, 31, 64, 100, 333, 1000, 1900, 1984, 1985, 2048, 2500, 4095, 7000, 14_300, 20_000]
+)
 @pytest.mark.parametrize("before", [0, 1, 500, 9000, 20_000])
 def test_a_loop_is_measured(period: int, before: int) -> None:
     """Period, length and repeats are exact at the last look, whatever comes before."""
@@ -187,6 +190,51 @@ def test_words_in_a_row_are_text(sentence: str) -> None:
     assert Repetition().start("").feed("Well, " + sentence * (500 // len(sentence) + 1)).verdict is Verdict.DEAD
     for cut in range(len(sentence)):
         assert loop_kind(sentence[cut:] + sentence[:cut]) == "text", cut
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        "Yes.<|im_end|>\n<|im_start|>assistant\n",
+        "</think>\n",
+        "<think> 1 + 1 = 2 </think>\n",
+        "<answer>12</answer>\n",
+        "[INST] 7 [/INST] ",
+        "7<end_of_turn>\n",
+    ],
+)
+def test_marks_of_a_chat_are_no_cells(turn: str) -> None:
+    state = Repetition().start("")
+    assert state.feed(turn * (256 // len(turn))).verdict is Verdict.UNKNOWN
+    assert state.feed(turn * 20).verdict is Verdict.DEAD
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Write the sentence 'I will not talk in class.' 100 times.",
+        "Please repeat after me, two hundred times: I will not talk in class.",
+        "Show your skill: print 'I will not talk in class.' 1,000 times",
+        "Repeat the sentence over and over.",
+        "请把“我不讲话”写100遍。",
+    ],
+)
+def test_what_is_ordered_to_be_repeated_is_an_answer(prompt: str) -> None:
+    """As far as rows are; after a prompt that only speaks of times it is a loop."""
+    line = "I will not talk in class.\n"
+    state = Repetition().start(prompt)
+    assert state.feed(line * 700).verdict is Verdict.UNKNOWN
+    assert state.feed(line * 200).verdict is Verdict.DEAD
+    assert Repetition().start(prompt).feed("\n" * 1100).verdict is Verdict.DEAD
+    for other in ("", "Tom says hello 5 times.", "What is 3 times 4? Write the answer.", "He repeats it. How often?"):
+        assert Repetition().start(other).feed(line * 20).verdict is Verdict.DEAD
+
+
+@pytest.mark.parametrize("unit", ["\n", " ", ", ", "say ", "repeat a", "say\n", "写1", "a hundred "])
+def test_hostile_prompts_take_linear_time(unit: str) -> None:
+    start = time.process_time()
+    Repetition().start(unit * 20_000)
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize(

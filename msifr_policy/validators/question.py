@@ -60,9 +60,14 @@ SIGNS: dict[str, tuple[str, ...]] = {
         r"\b(?:previous|preceding|earlier) (?:question|problem|part|exercise|example|section)\b",
         r"\b(?:in|from|of|to) the (?:last|next) (?:question|problem|exercise|example)\b",
         r"\b(?:part|question|problem|exercise|theorem|lemma|equation) \(?[a-f1-9]\)? (?:above|below|of)\b",
+        rf"\blook(?:ing)? at (?:the |this )(?:{_PICTURE}|figure|table)\b",
+        r"\b(?:in|siehe|aus) (?:der|die) (?:folgenden? |obigen? |nebenstehenden? )?(?:abbildung|figur|skizze|grafik)\b",
+        r"\b(?:sur|dans|voir) (?:la figure|le (?:schéma|graphique)|l'image)\b|\b(?:en|según) (?:la (?:figura|imagen"
+        r"|gráfica)|el (?:diagrama|gráfico))\b|на (?:рисунке|графике|чертеже)",
         r"如图|下图|上图|图中|右图|左图|上题|上一题|上述",
     ),
     "placeholders": (
+        r"\b(?:has|have|had|buys?|bought|gives?|gave|eats?|ate|sells?|sold|costs?|cost|makes?|reads?) \[[a-z]\] [a-z]",
         rf"(?:^|[^\w\\\]}}{{)$\[])\[(?:insert\b[^\]]*|your [^\]]*|{_GAP}|x{{2,}}|placeholder|tbd|todo)\](?:[^(\[]|$)",
         rf"(?:^|[\s(\"'“])<(?:insert\b[^<>]*|your [^<>]*|{_GAP})>(?:[^<]*$|[^<]*<[^/])",
         r"(?:^|[^\w\\^}{$])\{\{ ?[a-z][a-z_]+[\w .]*\}\}",
@@ -75,6 +80,7 @@ SIGNS: dict[str, tuple[str, ...]] = {
         r"\\boxed\{\s*(?:[-+−.(\[$√π]*[0-9]|[a-z](?:[^a-z]|$)|[-+]?\\(?:d?frac|sqrt|pi|infty|left|[({])"
         r"|\\text\{ ?\(?(?:[a-j][).}]|yes|no|true|false|[0-9]))",
         r"^\s*####\s*[-+$€£]*[0-9](?:[0-9,./]*[0-9])?%?\s*$",
+        r"^[\s>*_]*<answer>\s*(?:[^<\s_.…\[{(y]|\([0-9]|y(?:[^o]|o[^u]))",
         r"答案(?:是|为|為|等于)\s*[$\\(（]*\s*"
         r"(?:[-+]?[0-9]|boxed|d?frac|sqrt|[A-D](?:[。，.]|$)|[二两三四五六七八九十])",
     ),
@@ -101,6 +107,9 @@ _HINTS: dict[str, tuple[str, ...]] = {
         rf"{LEAD}(?:(?:so|thus|hence|therefore),? )?{_ANSWER}[:：][*_]*\s*$",
         r"^[\s*_#]*(?:solution|answer key)[*_]*\s*$",
     ),
+    # A question in the dialogue of few-shot prompts, and its answer.
+    "q": (r"^[\s*_#]*q(?:uestion)?[*_]*[ 0-9]*[:：.]",),
+    "a": (r"^[\s*_#]*a[*_]*[ 0-9]*[:：][*_]*\s*$",),
     # The same, but for worked examples, which problems of programming come with.
     "explanation": (rf"{LEAD}explanation[:.][*_]*\s*$", r"^[\s*_#]*explanation[*_]*\s*$"),
     "example": (r"^[\s*_#]*(?:examples?|sample|input|output)\b",),
@@ -185,6 +194,7 @@ class _Reader:
         self._code = False  # between fences
         self._asked = False
         self._example = False
+        self._dialogue = False  # the text says "Q:"
         self._label = False  # what comes next is an answer
         self.fill = False  # gaps are what is asked for
 
@@ -197,7 +207,7 @@ class _Reader:
             found -= {"placeholders", "blanks"} - _PATTERNS.found(_CODE.sub(" ", sentence))
         if self._example or not self._asked:
             found.discard("steps")
-        if (self._label and sentence.strip(" _*.\t\n") != "") or ("stated" in found and not self._example):
+        if (self._label and sentence.strip(" _*.\t\n)]") != "") or ("stated" in found and not self._example):
             found.add("leaks")
         if not found.isdisjoint(("asks", "format")):
             found -= {"leaks", "steps"}
@@ -214,7 +224,8 @@ class _Reader:
         self._asked = self._asked or "asks" in found
         self._example = self._example or "example" in found
         self.fill = self.fill or "fill" in found
-        if "label" in found or ("explanation" in found and not self._example):
+        self._dialogue = self._dialogue or "q" in found
+        if "label" in found or (self._dialogue and "a" in found) or ("explanation" in found and not self._example):
             self._label = True
         elif not sentence.isspace():
             self._label = False

@@ -14,14 +14,14 @@ both.
 of one of six kinds, by its period (`loop_kind`):
 
 * *text*: much of what is seen are words in a row, of at least two letters, beside formulas or not, or it has more than
-  `_ROWS` different lines;
+  `_ROWS` different lines, or a mark of a turn, of thought or of the end, as chat templates have;
 * *verse*: such words in short lines that seldom end a sentence, as a refrain has;
 * *formula*: anything else that holds a formula: equal terms may be summed;
 * *rows*: anything else with a line break or a list in a list: rows of a table or of a matrix, equal records;
 * *cells*: anything else within a line: numbers, list items, rules, codes (DNA, hexadecimal), one character;
 * *blank*: white space alone.
 
-The last three are *trivial*.
+The last three are *trivial*. Where the prompt orders something to be written many times, none is worse than rows.
 
 **Novelty.** Share of the last words that end a sequence of `GRAM` words not seen among the last
 `MEMORY` such sequences; numbers are taken for equal, and so are capitals and small letters (of ASCII), so
@@ -49,7 +49,7 @@ NEEDLE = 48
 """Characters that must recur for a period to be tried."""
 TRIES = 3
 """Earlier occurrences tried at each look."""
-FAR = 16_384
+FAR = 32_768
 """Characters that longer periods are looked for in."""
 FAR_STEP = 1024
 """Characters between two looks so far back, a multiple of `STEP`."""
@@ -97,11 +97,13 @@ class Repetition(Rule, frozen=True):
             self._check(field, getattr(self, field) >= least, f"be at least {least}")
         self._check("repeats", self.repeats >= 2, "be at least 2")
 
-    def _state(self, _: str) -> TextState:
-        return _RepetitionState(self)
+    def _state(self, prompt: str) -> TextState:
+        return _RepetitionState(self, ordered=_ORDERED.search(prompt[-_READ:]) is not None)
 
-    def too_long(self, kind: Kind, characters: int, repeats: float) -> bool:
-        """Say whether a loop of that kind is no right answer any more."""
+    def too_long(self, kind: Kind, characters: int, repeats: float, *, ordered: bool = False) -> bool:
+        """Say whether a loop of that kind is no right answer any more; `ordered`: the prompt wants repetition."""
+        if ordered and kind != "blank":
+            kind = "rows"
         most = {
             "text": self.characters,
             "verse": _PATIENCE * self.characters,
@@ -113,6 +115,17 @@ class Repetition(Rule, frozen=True):
         return characters >= most[kind] and repeats >= self.repeats
 
 
+_READ = 16_384
+"""Characters of the prompt that are read, from its end."""
+_ORDERED = re.compile(
+    r"(?:^|[.!?:;,\n]\s{0,3}|\b(?:please|then|and|to|you|program that)\s)(?:repeat|write|prints?|say|outputs?|type|copy"
+    r"|recite)\b"
+    r"[^\n]{0,300}?\b(?:[0-9][0-9,]{0,6}|ten|twenty|thirty|forty|fifty|sixty|a?\s?hundred|a?\s?thousand|many"
+    r"|several)\s+times\b"
+    r"|\brepeat\s[^.\n]{0,200}\b(?:forever|over and over|again and again|as often as)\b|(?:重复|写|打印"
+    r"|输出)[^。\n]{0,60}?[0-9]+\s?[遍次]",
+    re.IGNORECASE,
+)
 _SAMPLE = 2048
 """Characters of a period that its kind is told by."""
 _LETTER = re.compile(r"[^\W\d_]")
@@ -136,6 +149,10 @@ _MUCH_BESIDE_FORMULAS = 0.2
 _FORMULA = re.compile(r"\\[A-Za-z]{2}|[\w)\]}$] (?:[=<>+*/^-]|[≈≤≥×·÷−→⇒]) ?[\w(\[{$\\-]|[\^_][{(]|\w\^\w")
 _NESTED = re.compile(r"[])}],")
 _HEXADECIMAL = re.compile("[0-9a-f]{1,16}")
+_MARK = re.compile(
+    r"<\|[^|<>\n]{1,40}\|>|</?(?:think|thinking|reasoning|answer|tool_call|tool_response|(?:start|end)_of_turn|eos)>"
+    r"|\[/?INST\]"
+)
 _TABLE_TAG = re.compile(r"</?(?:td|th|tr|li|row|cell|option)\b", re.IGNORECASE)
 _CELL_END = re.compile(r"[|\t;]|(?<!\d),(?=\S)|(?<=\d),(?=[^\s\d])")
 _VERSE_LINE = 60
@@ -150,6 +167,8 @@ def loop_kind(period: str) -> Kind:
         return "blank"
     sample = period[-_SAMPLE:]
     again = sample * (1 + max(1, 80 // len(sample)))
+    if _MARK.search(again):
+        return "text"
     other: Kind = "rows" if "\n" in period or _NESTED.search(again) else "cells"
     codes = (sample.isupper() and sample.isascii()) or all(map(_HEXADECIMAL.fullmatch, again.split()))
     if len(set(_LETTER.findall(sample))) < 2 or codes or _TABLE_TAG.search(sample):
@@ -208,8 +227,9 @@ _MIN_LINE = 16
 
 
 class _RepetitionState(TextState):
-    def __init__(self, rule: Repetition) -> None:
+    def __init__(self, rule: Repetition, *, ordered: bool) -> None:
         self._rule = rule
+        self._ordered = ordered
         self._pending = ""  # less than STEP characters not looked at yet
         self._window = ""
         self._far = ""  # the last FAR characters up to the last multiple of FAR_STEP
@@ -233,7 +253,9 @@ class _RepetitionState(TextState):
                 self._look(text, i)
             self._window = text[max(0, end - WINDOW) : end]
             self._pending = text[end:]
-        dead = self._loop > 0 and self._rule.too_long(self._kind, self._loop, self._loop / self._period)
+        dead = self._loop > 0 and self._rule.too_long(
+            self._kind, self._loop, self._loop / self._period, ordered=self._ordered
+        )
         is_trivial = self._kind in _TRIVIAL
         loop, trivial = (0, self._loop) if is_trivial else (self._loop, 0)
         period = self._period if loop else 0

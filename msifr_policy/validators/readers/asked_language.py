@@ -99,14 +99,16 @@ _ANY = "|".join(_UNSPACED_LABEL)
 _NAME = re.compile(_ANY)
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _PLACE = re.compile(
-    r"\b(?P<before>in|into|to|using|use|auf|ins|en|al|em|para|na|naar|на|po|στα|dalam|bằng|sang|ke)[\s*_]+"
+    r"\b(?P<before>in|into|to(?!\s+speak\b)|using|use|speak|auf|ins|en|al|em|para|na|naar|на|po|στα|dalam|bằng|sang"
+    r"|ke)[\s*_{\[\"'“<]+"
     r"(?:(?:the|het|o|el|le|only|simple|plain|fluent|formal|correct|standard|modern|brazilian|simplified|traditional"
     r"|mandarin|bahasa|tiếng|idioma|lingua)\s+){0,2}(?P<name>\w+)",
     re.IGNORECASE,
 )
 _IDIOMS = frozenset(("auf", "ins", "po", "στα", "bằng", "sang", "dalam"))  # which say it without an order
 _ORDER = re.compile(
-    r"(?:^[\W\d]*|[,;:(]\s*|\b(?:please|bitte|must|should|shall|always|only|you|will|also|then|now|so|just|and|but|kindly|to|your"
+    r"(?:^[\W\d]*|[,;:(]\s*|\b(?:please|bitte|must|should|shall|always|only|you|will|also|then|now|so|just|and|but"
+    r"|kindly|to|your"
     r"|the|all|final|full|complete|every|each|favor|veuillez|vous|usted|siempre|immer)\s+)"
     r"(?:translat\w+|rewrite|paraphrase|convert|answers?|respond|respon[sd]\w*|repl(?:y|ies)|write|explain|think|reason"
     r"|reasoning|solve|give|provide|outputs?|generate|summari[sz]e|describe|state|present|express|communicate|formulate"
@@ -121,6 +123,7 @@ _ORDER = re.compile(
 _DENIED = re.compile(
     r"(?:\bif|\bwhen|\bthan|\binstead of|\bnot|\bnever|n['’]t|\bnicht|\bnunca|\bno|\bnon|\bне)\b[^,;]*$", re.IGNORECASE
 )
+_FORBIDDEN = re.compile(r"(?:\bnot|\bnever|n['’]t|\bavoid|\binstead of|\bnicht|\bnunca)\b[^,;]*$", re.IGNORECASE)
 _TRANSLATION = re.compile(r"(?:translat|convert|übersetz|tradu|перев)", re.IGNORECASE)
 # English names are adjectives too: what follows must be no noun that they describe ("in Polish cities").
 _ENGLISH_NAMES = (
@@ -130,17 +133,20 @@ _ENGLISH_NAMES = (
 )
 _ADJECTIVES = frozenset(_ENGLISH_NAMES.split())
 _NO_NOUN = re.compile(
-    r"[\s*_]*(?:[^\w\s*_-]|\Z|\n)|\s+(?:language|only|please|text|prose|and|or|but|with|using|without|step|so|for|by|even"
+    r"[\s*_]*(?:[^\w\s*_-]|\Z|\n)|\s+(?:language|only|please|text|prose|and|or|but|with|using|without|step|so|for|by"
+    r"|even"
     r"|regardless|instead|as|before|then|when|from|because|including|about|below|here|not|unless|in|on|at|to|the|this"
     r"|that|these|what|how|why|if|a|an|your|all|every|each|wherever|whenever|first)\b",
     re.IGNORECASE,
 )
+_ASKS_TO_SPEAK = re.compile(r"(?:^[\W\d]*|\b(?:please|always|you|you (?:to|must|should|will|can))\s+)$", re.IGNORECASE)
 _ASKS_TO_USE = re.compile(r"(?:^[\W\d]*|[,;:(]\s*|\b(?:please|only|always|must|should|you|and)\s+)$", re.IGNORECASE)
 _LANGUAGE_WORDS = ("language", "sprache", "idioma", "langue", "lingua", "taal", "язык", "语言", "語言", "言語", "언어")
 _LABELLED = re.compile(
-    r"(?:\b(?:response|output|answer|target|reply|reasoning|required|preferred|writing|explanation)\s+language\s*"
+    r"(?:\b(?:following|response|output|answer|target|reply|reasoning|required|preferred|writing"
+    r"|explanation)\s+language\s*"
     rf"(?:[:=]|is|should be|must be)|(?:^|\n)\W*(?:{'|'.join(_LANGUAGE_WORDS)})"
-    r"\s*[:=：])[\s\"'*]*(?P<name>\w+)",
+    r"\s*[:=：]|\b(?:the|your|our) users? (?:speaks?|writes? in|prefers?)\b)[\s\"'*]*(?P<name>\w+)",
     re.IGNORECASE,
 )
 _CUE = re.compile(r"(?:\A|\n)\W*(?P<name>\w+)(?:[ \t]+(?:translation|version|answer|text))?[ \t*]*[:：]\s*\Z")
@@ -150,6 +156,11 @@ _WITHOUT_SPACES = re.compile(
     rf"|(?P<b>{_ANY})(?:で|に(?:訳|翻訳)|로)"
 )
 _WITH_PREFIX = (
+    (re.compile(r"\bпо-русски\b", re.IGNORECASE), "cyrillic"),
+    (re.compile(r"\bпо-английски\b", re.IGNORECASE), "en"),
+    (re.compile(r"\bпо-немецки\b", re.IGNORECASE), "de"),
+    (re.compile(r"\bпо-французски\b", re.IGNORECASE), "fr"),
+    (re.compile(r"\bпо-китайски\b", re.IGNORECASE), "han"),
     (re.compile(r"(?:باللغة|بـ?|إلى)\s*(?:اللغة\s+)?العربية"), "arabic"),
     (re.compile(r"(?:باللغة|بـ?|إلى)\s*(?:اللغة\s+)?الإنجليزية"), "en"),
     (re.compile(r"[בל]עברית"), "hebrew"),
@@ -166,7 +177,8 @@ REACH = 160
 def named_languages(prompt: str) -> frozenset[str]:
     """Return the languages, or scripts, that a prompt speaks of ("How do you say that in Greek?"), asked for or not."""
     text = _read(prompt)
-    named = {_LABEL.get(match["name"].lower(), "") for match in _PLACE.finditer(text)} if _mentions(text) else set()
+    places = _PLACE.finditer(text) if _mentions(text) else ()
+    named = {_LABEL.get(match["name"].lower(), "") for match in places if not _FORBIDDEN.search(_clause(text, match))}
     if not text.isascii():
         named.update(map(_UNSPACED_LABEL.__getitem__, _NAME.findall(text)))
     return frozenset(named - {""})
@@ -181,7 +193,7 @@ def asked_languages(prompt: str) -> frozenset[str]:
         for match in (*_CUE.finditer(text[-REACH:]), *_VERSION.finditer(text)):
             asked.add(_LABEL.get(match["name"].lower(), ""))
     lower = text.lower()
-    if any(word in lower for word in _LANGUAGE_WORDS):
+    if any(word in lower for word in (*_LANGUAGE_WORDS, " user")):
         for match in _LABELLED.finditer(text):
             name = match["name"].lower()
             asked.add(_LABEL.get(name) or _CODES.get(name) or _UNSPACED_LABEL.get(name, ""))
@@ -200,14 +212,21 @@ def _mentions(text: str) -> bool:
     return not _LABEL.keys().isdisjoint(_WORD.findall(text.lower()))
 
 
+def _clause(text: str, match: re.Match[str]) -> str:
+    """Return what stands before the name of a language in its sentence."""
+    return _SENTENCE_END.split(text[max(0, match.start() - REACH) : match.start()])[-1]
+
+
 def _is_order(text: str, match: re.Match[str]) -> bool:
     """Say whether the name of a language, after what stands before such a name, is what the answer should be in."""
     name, before = match["name"].lower(), match["before"].lower()
     if name not in _LABEL or (name in _ADJECTIVES and not _NO_NOUN.match(text, match.end())):
         return False
-    *_, clause = _SENTENCE_END.split(text[max(0, match.start() - REACH) : match.start()])
+    clause = _clause(text, match)
     if before in _IDIOMS:
         return not _DENIED.search(clause)
+    if before == "speak":
+        return _ASKS_TO_SPEAK.search(clause) is not None
     if before == "use":
         return _ASKS_TO_USE.search(clause) is not None
     follows = text[match.end() : match.end() + REACH].lstrip(" \t*_")

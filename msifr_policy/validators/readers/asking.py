@@ -6,7 +6,7 @@ nouns ("Express trains", "State taxes") or in a story ("and find three eggs") th
 also a noun needs what would follow the order.
 """
 
-LEAD = r"^[\s>*_#\"'“‘«¿(-]*(?:[0-9]{1,2}[.)] ?|\([a-z]\) ?|(?:question|problem|q|task|exercise)(?: [0-9]+)?[:.] ?)?"
+LEAD = r"^[\s>*_#\"'“‘«¿(\[-]*(?:[0-9]{1,2}[.)] ?|\([a-z]\) ?|(?:question|problem|q|task|exercise)(?: [0-9]+)?[:.] ?)?"
 """What may stand before the first word of a sentence of a question."""
 
 # What may stand before an order within a sentence, of words or of mathematics.
@@ -18,7 +18,7 @@ _ORDERS = (
     r"(?:find|determine|calculate|compute|evaluate|solve|prove|show that|simplify|estimate|derive|identify|verify"
     r"|deduce|enter (?:the ordered|the answer|the value|your)|factori[sz]e|what|what's|which of|how (?:many|much|long"
     r"|far|old|often|tall|fast|wide|deep|big|large|high|heavy|likely|soon|late)|express (?:the|your|it|this|each|in"
-    r"|as|[$\\0-9]))\b"
+    r"|as|[$\\0-9]))(?:[^\w(]|$)"
 )
 _ORDERS_AT_THE_BEGINNING = (
     r"(?:(?:explain|describe|compare|classify|factor|expand|differentiate|integrate|convert|approximate|minimi[sz]e"
@@ -31,7 +31,8 @@ _ORDERS_AT_THE_BEGINNING = (
     r"|match) (?:the|these)\b|plot (?:the|these|an?|[$\\])|draw (?:the|an?) (?:graph|diagram|line|figure|curve)"
     r"|complete (?:the|this|each|[$\\0-9])|(?:choose|select|pick) (?:the|all|one|an?) (?:correct|best|right|most"
     r"|answer|option|statement)|(?:decide|check|say) (?:whether|if|which)\b|(?:add|subtract|multiply|divide"
-    r"|sum) (?:[$\\0-9]|up the|the (?:numbers|fractions)))"
+    r"|sum) (?:[$\\0-9]|up the|the (?:numbers|fractions))|(?:return|output|print) (?:the|all (?:the|of)|true (?:if|or)"
+    r"|whether|how many|your|an? [a-z]{3,})\b)"
 )
 _ORDERS_ELSEWHERE = (
     # German, Dutch, Swedish
@@ -78,6 +79,9 @@ ASKS: tuple[str, ...] = (
     r"¿",
     rf"{_AFTER}(?:{_ORDERS}|{_ORDERS_ELSEWHERE})",
     rf"{LEAD}(?:please |kindly |now |then |also |finally )*(?:{_ORDERS_AT_THE_BEGINNING})",
+    r"^\W*(?:given|for|you are given) [^.!?]*, (?:return|output|print|implement|write|design|count|list) (?:the|all"
+    r"|true"
+    r"|whether|how|an?|your)\b",
     rf"\b{_TASKS}",
     r"\b(?:wonder\w*|wants? to know|like to know) (?:what|how|which|whether)\b|\b(?:at|in|for|to|by|from|of"
     r"|on) what (?:time|age|rate|price|values?|number|percent\w*|point|year|day|date|speed|angle|ratio|fraction"
