@@ -15,7 +15,7 @@ from msifr_integrations.generation.found import Watcher, asked, missing, places
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.merge import merge_runs
 from msifr_policy.filters import Judgement, Prompt, final_filter
-from msifr_policy.records.ledger import read_ledger, total
+from msifr_policy.records.ledger import Entry, read_ledger, total
 
 NUMERIC = final_filter("numeric")
 NONE, BOX, UNASKED = (Judgement(accepted=False, found=found) for found in ("", "box", None))
@@ -26,17 +26,17 @@ NONE, BOX, UNASKED = (Judgement(accepted=False, found=found) for found in ("", "
 def test_many_attempts_without_an_answer_are_remarked_once_and_early(without: int, alarms: int, first: bool) -> None:
     """More than a fifth of the first 50 finished attempts, wherever among them."""
     said: list[str] = []
-    watcher = Watcher(NUMERIC, said.append, {})
+    watcher = Watcher(NUMERIC, said.append, total(()))
     judgements = sorted([NONE] * without + [BOX] * (50 - without), key=lambda one: one.found != "", reverse=not first)
     for judgement in judgements[:49]:
-        watcher.add(judgement)
-        watcher.add(UNASKED)  # of a filter that looks for no answer
-        watcher.add(None)  # of an attempt that was discarded
+        watcher.add(judgement, cut=False)
+        watcher.add(UNASKED, cut=True)  # of a filter that looks for no answer
+        watcher.add(None, cut=True)  # of an attempt that was discarded
     assert said == []
-    watcher.add(judgements[49])
+    watcher.add(judgements[49], cut=False)
     assert len(said) == alarms
     for _ in range(200):
-        watcher.add(NONE)
+        watcher.add(NONE, cut=False)
     assert len(said) == alarms
     if alarms:
         share = f"of the first 50 finished attempts {without} ({without / 50:.0%}) show no answer"
@@ -48,22 +48,39 @@ def test_many_attempts_without_an_answer_are_remarked_once_and_early(without: in
 @pytest.mark.parametrize(("before", "now", "alarms"), [(30, 20, 1), (49, 1, 1), (50, 100, 0), (300, 100, 0)])
 def test_the_first_attempts_are_those_of_the_run_not_of_a_session(before: int, now: int, alarms: int) -> None:
     said: list[str] = []
-    watcher = Watcher(NUMERIC, said.append, {"": before})
+    usual: Any = {"prompt_id": "p", "outcome": "unaccepted", "tokens": 0, "prompt_tokens": 0, "seconds": 0.0}
+    earlier = [Entry(id=str(number), found="", finish="length", **usual) for number in range(before)]
+    watcher = Watcher(NUMERIC, said.append, total(earlier))
     for _ in range(now):
-        watcher.add(NONE)
+        watcher.add(NONE, cut=False)
     assert len(said) == alarms
+    assert all(f"{before} of them were cut off" in remark for remark in said)
 
 
 def test_nobody_need_listen() -> None:
-    watcher = Watcher(NUMERIC, None, {})
+    watcher = Watcher(NUMERIC, None, total(()))
     for _ in range(60):
-        watcher.add(NONE)
+        watcher.add(NONE, cut=True)
+
+
+@pytest.mark.parametrize(
+    ("cut", "says", "says_not"),
+    [
+        (0, "if they have one, say where it is (--answer)", "cut off"),
+        (3, "3 of them were cut off: give attempts more tokens (--max-new-tokens); if the others have one", "if they"),
+        (9, "9 of them were cut off: give attempts more tokens (--max-new-tokens)", "--answer"),
+    ],
+)
+def test_what_helps_depends_on_why_there_is_no_answer(cut: int, says: str, says_not: str) -> None:
+    said = missing({"": 9, "box": 3}, cut, "choice[auto]")
+    assert said.startswith("9 (75%) show no answer that the final filter choice[auto] finds")
+    assert says in said
+    assert says_not not in said
 
 
 def test_places_are_told_in_words_the_most_frequent_first() -> None:
     assert places({"box": 3, "hash": 7, "": 5}) == "after #### 7, in \\boxed{} 3"
     assert places({"": 5}) == "nowhere"
-    assert missing({"": 1, "box": 3}, "choice[auto]").startswith("1 (25%) show no answer that the final filter choice")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +132,9 @@ def test_a_run_says_it_early_and_at_the_end(whole: tuple[Path, list[str]]) -> No
     assert len(early) == len(last) == 1
     assert said.index(early[0]) < said.index(f"answers were found in \\boxed{{}} {count['box']}") < said.index(last[0])
     assert f"{count['']} ({count['']}%) show no answer" in last[0]
+    cut = sum(entry.found == "" and entry.finish == "length" for entry in read_ledger(ledger_path(out)).entries)
+    assert 0 < cut <= count[""]
+    assert f"; {cut} of them were cut off" in last[0]
 
 
 def test_what_was_found_survives_a_resume(whole: tuple[Path, list[str]], tmp_path: Path) -> None:

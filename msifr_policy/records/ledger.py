@@ -125,7 +125,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     at an interrupt, and by a server that went on for a moment after streams were closed.
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
     accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for,
-    by the kind of place where it was found, "" if nowhere.
+    by the kind of place where it was found, "" if nowhere; `cut_unanswered` of those "" were cut off at their limit.
     """
 
     attempts: int
@@ -144,6 +144,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     by_reason: dict[str, Spent]
     by_finish: dict[str, Spent]
     by_found: dict[str, Spent]
+    cut_unanswered: int
     failures: dict[str, int]
 
 
@@ -151,7 +152,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
     """Sum up the accounts of attempts and sessions, in one pass."""
     failures: Counter[str] = Counter()
     by_outcome, by_reason, by_finish, by_found, by_stage = (defaultdict[Any, Spent](Spent) for _ in range(5))
-    prompt_tokens = wasted = beside = 0
+    prompt_tokens = wasted = beside = cut_unanswered = 0
     seconds = cpu_seconds = 0.0
     for entry in records:
         if isinstance(entry, Session):
@@ -165,6 +166,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
             by_finish[entry.finish] += spent
         if entry.found is not None:
             by_found[entry.found] += spent
+            cut_unanswered += entry.found == "" and entry.finish == "length"
         for k, tokens in enumerate(entry.stages, 1):
             if tokens:
                 by_stage[k] += Spent(1, tokens)
@@ -192,6 +194,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
         by_reason=dict(sorted(by_reason.items())),
         by_finish=dict(sorted(by_finish.items())),
         by_found=dict(sorted(by_found.items())),
+        cut_unanswered=cut_unanswered,
         failures=dict(sorted(failures.items())),
     )
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.filters.extract import Extract, asked_place
+from msifr_policy.records.ledger import Totals
 
 ALARM: Final = 0.2
 """A larger share of finished attempts without an answer is remarked on."""
@@ -28,30 +29,39 @@ _WORDS: Final = {
 class Watcher:
     """Counts where the answers of finished attempts stand, and says early on if many show none.
 
-    `before` counts those of earlier sessions of the run: what one of them said is not said again.
+    `before` are the sums over earlier sessions of the run: what one of them said is not said again.
     """
 
-    def __init__(self, accept: FinalFilter, say: Callable[[str], None] | None, before: Mapping[str, int]) -> None:
+    def __init__(self, accept: FinalFilter, say: Callable[[str], None] | None, before: Totals) -> None:
         self._accept = accept
         self._say = say
-        self._found = Counter(before)
+        self._found = Counter({place: spent.attempts for place, spent in before.by_found.items()})
+        self._cut = before.cut_unanswered
 
-    def add(self, judgement: Judgement | None) -> None:
-        """Count a judgement; None is that of an attempt that was not finished."""
+    def add(self, judgement: Judgement | None, *, cut: bool) -> None:
+        """Count a judgement, None that of an attempt that was not finished; `cut`: it ended at its limit."""
         if judgement is None or judgement.found is None or self._say is None:
             return
         self._found[judgement.found] += 1
+        self._cut += cut and not judgement.found
         if self._found.total() == _EARLY and self._found[""] > ALARM * _EARLY:
-            self._say(f"of the first {_EARLY} finished attempts {missing(self._found, self._accept.name)}")
+            self._say(f"of the first {_EARLY} finished attempts {missing(self._found, self._cut, self._accept.name)}")
 
 
-def missing(found: Mapping[str, int], name: str) -> str:
-    """Return a remark on the attempts that show no answer; `found` counts by kind of place, "" for none."""
+def missing(found: Mapping[str, int], cut: int, name: str) -> str:
+    """Return a remark on the attempts that show no answer: what is wrong, and what helps.
+
+    `found` counts by kind of place, "" for none; `cut` of those were cut off at their limit. `name` is the filter's.
+    """
     none, finished = found.get("", 0), sum(found.values())
-    return (
-        f"{none} ({none / finished:.0%}) show no answer that the final filter {name} finds, and are not accepted for "
-        "that; if they have one, say where it is (--answer), and if they were cut off, give them more tokens"
-    )
+    what = f"{none} ({none / finished:.0%}) show no answer that the final filter {name} finds, "
+    what += "and are not accepted for that"
+    if cut:
+        what += f"; {cut} of them were cut off: give attempts more tokens (--max-new-tokens)"
+    if none > cut:
+        what += "; if the others have one, say" if cut else "; if they have one, say"
+        what += " where it is (--answer)"
+    return what
 
 
 def places(found: Mapping[str, int]) -> str:

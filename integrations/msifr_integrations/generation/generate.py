@@ -365,7 +365,7 @@ def _remark(totals: Totals, policy: str, name: str, say: Callable[[str], None]) 
     if found:
         say(f"answers were found {places(found)}")
     if found.get("", 0) > ALARM * sum(found.values()):
-        say(f"of {sum(found.values())} finished attempts {missing(found, name)}")
+        say(f"of {sum(found.values())} finished attempts {missing(found, totals.cut_unanswered, name)}")
     if totals.tokens_wasted_after_decision:
         say(f"{totals.tokens_wasted_after_decision} tokens arrived after their attempt was over")
     if totals.failed:

@@ -133,8 +133,7 @@ class Run:
         self._leaving: deque[_Leaving] = deque()
         self._judge_thread: ThreadPoolExecutor | None = None
         self._tally = Tally(self.before, self.expected, self.progress)
-        found = {place: spent.attempts for place, spent in self.before.by_found.items()}
-        self._watcher = Watcher(self.accept, self.say, found)
+        self._watcher = Watcher(self.accept, self.say, self.before)
         self._tally.started = time.perf_counter() - self.before.seconds
         self._cpu_started = time.process_time() - self.before.cpu_seconds
 
@@ -222,7 +221,7 @@ class Run:
             entry = entry_of(task, live, judgement, spent, lost=self._lost.pop(task.attempt.id, 0))
             self.sink.write(record_of(task, live, judgement, self.options), entry)
             self._tally.add(entry)
-            self._watcher.add(judgement)
+            self._watcher.add(judgement, cut=live.finish == "length")
 
     def _give_up(self, notice: Failed) -> None:
         """Write down an attempt that cannot be made."""
