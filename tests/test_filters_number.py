@@ -20,6 +20,10 @@ SHOWN = {
     "⁻5": -5,
     "－５": -5,
     "➖5": -5,
+    "‐5": -5,
+    "‑5": -5,
+    "{-}5": -5,
+    "\\minus 5": -5,
     "- 5": -5,
     "+5": 5,
     "minus 5": -5,
@@ -36,6 +40,16 @@ SHOWN = {
     "1~234": 1234,
     "1{,}234": 1234,
     "1,\\!234": 1234,
+    "1{\\,}234": 1234,
+    "1\\thinspace 234": 1234,
+    "1\\hspace{1mm}234": 1234,
+    "1\\mathord{,}234": 1234,
+    "1\\text{,}234": 1234,
+    "1\\_234": 1234,
+    "\\num{1,234}": 1234,
+    "\\num{1.2e4}": 12000,
+    "0{.}5": "1/2",
+    "4️⃣2️⃣": 42,
     "1\u2009234": 1234,
     "1\u202f234": 1234,
     "1\u00a0234": 1234,
@@ -71,6 +85,21 @@ SHOWN = {
     "R$ 5": 5,
     "Rs.500": 500,
     "USD 5": 5,
+    "\\pounds5": 5,
+    "\\textdollar{5}": 5,
+    "\\SI{9.8}{m/s^2}": "49/5",
+    "\\qty{5}{\\meter\\per\\second}": 5,
+    "5 টাকা": 5,
+    "৫ రూపాయలు": 5,
+    "$5 and 50 cents": "11/2",
+    "5 dollars and 5 cents": "101/20",
+    "5 pounds and 50 pence a day": "11/2",
+    "option (B) 12": 12,
+    "option B: 12": 12,
+    "\\large 5": 5,
+    "\\begin{aligned} x &= 2+3 \\\\ &= 5 \\end{aligned}": 5,
+    '<span style="color:red">5</span>': 5,
+    "72 [1]": 72,
     "5元": 5,
     "500円": 500,
     "18 dollars": 18,
@@ -115,6 +144,13 @@ SHOWN = {
     "-2 1/2": "-5/2",
     "2\\frac{1}{2}": "5/2",
     "2½": "5/2",
+    "2 and 1/2": "5/2",
+    "-2 and 1/2 cups": "-5/2",
+    "{7 \\over 2}": "7/2",
+    "7 \\over 2": "7/2",
+    "{4 \\choose 2}": 6,
+    "1.5\\text{e}3": 1500,
+    "1.5\\mathrm{E}{-3}": "3/2000",
     "0.\\overline{3}": "1/3",
     "0.1\\overline{6}": "1/6",
     "0.16\u0305": "1/6",
@@ -210,6 +246,14 @@ NONE = [
     "half of 10",
     "50% of 20",
     "5 squared",
+    "5 factorial",
+    "5 (mod 7)",
+    "101 (base 2)",
+    "5 degrees below zero",
+    "{7 \\over 0}",
+    "{2 \\choose 4}",
+    "{7 \\over x}",
+    "5\\num{345}",
     "5 times 3",
     "5 plus 3",
     "5 more than 3",
@@ -252,6 +296,10 @@ NONE = [
     "1,234.567,8",
     "12 34",
     "(2,4)",
+    "(2,0)",
+    "(0,0)",
+    "[0,5]",
+    "(0,5)",
     "[1, 2]",
     "\\{1,2\\}",
     "n \\ge 5",
@@ -267,6 +315,14 @@ NONE = [
     # Several.
     "72 apples and 3 pears",
     "5 or 6",
+    "5 or",
+    "5 [6.5]",
+    "3 and 5/2",
+    "5 feet and 50 cents",
+    "5.5 dollars and 50 cents",
+    "5 (wrong)",
+    "5, which is wrong",
+    "far from 5",
     "5, or rather 6",
     "5, so 6 remain",
     "5 apples and for Mary 3",
@@ -577,6 +633,23 @@ def test_time_is_linear_in_hostile_text(piece: str) -> None:
     parse_number((piece * LONGEST)[:LONGEST])
     parse_number("1" + (piece * LONGEST)[: LONGEST - 2] + "1")
     assert time.process_time() - started < 5  # a few thousandths of a second each; exponential time would not end
+
+
+@given(rationals, st.sampled_from(["‐", "‑", "−", "{-}", "\\minus ", "\\text{-}"]))
+def test_a_minus_sign_in_any_spelling_is_one(value: Fraction, minus: str) -> None:
+    n, d = abs(value.numerator), value.denominator
+    assert parse_number(f"{minus}\\frac{{{n}}}{{{d}}}") == -abs(value)
+    assert parse_number(f"{minus}{n}/{d}") == -abs(value)
+
+
+@given(
+    st.integers(1, 9999),
+    st.integers(0, 9999),
+    st.sampled_from(["({},{})", "[{},{}]", "({},{}]", "\\left({},{}\\right)"]),
+)
+def test_a_pair_in_brackets_is_no_decimal(one: int, other: int, form: str) -> None:
+    assume(not (one < 1000 and other >= 100 and other < 1000))  # (1,234): a number of thousands
+    assert parse_number(form.format(one, other)) is None
 
 
 def test_a_long_text_is_read_up_to_its_first_line_end() -> None:

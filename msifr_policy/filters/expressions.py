@@ -237,7 +237,14 @@ def is_bar(token: Token) -> bool:
     return token.text != "|" or not token.blank_after
 
 
-_DECIMAL_COMMA = re.compile(r"[0-9],(?![0-9]{3}(?:[^0-9]|\Z))")
+_GROUPS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{2,3})*,[0-9]{3}(?:\.[0-9]+)?")
+
+
+def _is_pair(digits: str) -> bool:
+    """Say whether digits with a comma in brackets, `(1,2)`, may be two numbers: what is grouped is one."""
+    return "," in digits and "{,}" not in digits and _GROUPS.fullmatch(digits.replace("\\!", "")) is None
+
+
 _MOST_BITS = int(MOST_EXPONENT * math.log2(10)) + 1
 _MOST_WORK = 40 * _MOST_BITS  # bits of all intermediate values together
 _MOST_ROOT_BITS = 4096
@@ -446,7 +453,7 @@ class Expression:
         value = self._over(self._sum())
         if not self._next_is(closing):
             raise Refused
-        if self.position == first + 1 and _DECIMAL_COMMA.search(self.tokens[first].text):
+        if self.position == first + 1 and _is_pair(self.tokens[first].text):
             raise Refused  # (1,2): a pair
         self.position += 1
         return value
