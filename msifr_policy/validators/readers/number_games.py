@@ -87,8 +87,8 @@ _NUMBERS = re.compile(
         | combine | Zahlen | nombres | números
         | (?: game | puzzle )[ ]of[ ][0-9]{{1,4}} | [0-9]{{1,4}}[ -]game ) \b
     (?: [ ](?: are | is | the | of | only | all | each | these | those | following | four | five | six | three | two
-        | given | input | available | numbers? | digits | integers | values | cards | this | list | set | exactly | once
-        | each ) \b ){{0,6}} | (?: 数字 | 整数 | 数 | [用给将] | 给定 | 给出 | 使用 ) [：:是为]{{0,2}} )
+        | given | input | available | numbers? | digits | integers | values | cards | this | list | set | exactly
+        | once ) \b ){{0,6}}+ | (?: 数字 | 整数 | 数 | [用给将] | 给定 | 给出 | 使用 ) [：:是为]{{0,2}} )
     ["'`*_]{{0,3}} [ ]? [:=]? [ ]? \n? [ "'`*_$]{{0,3}} [\[({{]{{0,2}} [ ]?
     (?> ({_WHOLE} (?: {_COMMA} {_WHOLE} ){{1,15}}+ ) ) (?! [0-9] | [./][0-9] | [ ]*[-+*/×÷=][ ]*[(0-9] )
     """,
@@ -113,8 +113,6 @@ _SOME = re.compile(
     r"|(?:need not|don['’]?t (?:have|need) to|do not (?:have|need) to|not (?:necessary|required) to) use)\b",
     re.IGNORECASE,
 )
-
-
 _MARKS = re.compile(r"[$`]|(?<!\*)\*\*(?!\*)|\\[()]")
 
 
