@@ -59,6 +59,8 @@ class Arithmetic(Rule, frozen=True):
 _CORRECTIONS = re.compile(r"[Ww]ait\b|[Hh]mm|[Dd]ouble-check|mistake|[Oo]ops|[Aa]ctually|[Ll]et me (?:check|verify|re)")
 _CORRECTION_HINTS = ("wait", "hmm", "double-check", "mistake", "oops", "actually", "let me (?:check|verify|re)")
 _CORRECTION_BEGINNINGS = tuple(hint.split("(")[0] for hint in _CORRECTION_HINTS)
+_THOUSANDS = re.compile(r"(?<![0-9,.])[0-9]{1,3}$")
+_HUNDREDS = re.compile(r"\s[0-9]{3}(?![0-9.])")  # of 14, 400
 _GOES_ON = re.compile(r"[\s&]*(?:=|≈|\\{1,2}approx)")
 
 
@@ -67,6 +69,10 @@ def _hints() -> re2._Regexp[bytes]:
     import re2
 
     return re2.compile(f"(?i){'|'.join((*_CORRECTION_HINTS, *HINTS))}".encode())
+
+
+def _some_false(judged: list[JudgedEquation]) -> bool:
+    return any(equation.truth is Truth.FALSE for equation in judged)
 
 
 class _ArithmeticState(TextState):
@@ -131,10 +137,14 @@ class _ArithmeticState(TextState):
         false = []
         lead = self._trail[-1].text if self._trail and self._trail[-1].mark == ":" else ""
         judged = judge(text, self._systems, lead)
-        if self._prompt and any(equation.truth is Truth.FALSE for equation in judged):
+        if self._prompt and _some_false(judged):
             self._systems = self._systems.also(given(self._prompt))
             self._prompt = ""
             judged = judge(text, self._systems, lead)
+        if self._trail and self._trail[-1].mark[:1] == "," and _some_false(judged):
+            head, tail = _THOUSANDS.search(self._trail[-1].text), _HUNDREDS.match(text)
+            if head and tail and not _some_false(joined := judge(f"{head[0]}{text.lstrip()}", self._systems, lead)):
+                judged = joined
         for equation in judged:
             if equation.truth is Truth.HOLDS:
                 self._held += 1

@@ -49,8 +49,8 @@ class Relation(Enum):
 
 
 Atom = Number | Word | Mark | str
-"""A string is an operator (+ - * / ^), a parenthesis ( { ), a product sign "x", a power or bold sign "**", or
-"frac"."""
+"""A string is an operator (+ - * / ^), a parenthesis ( { ), a product sign "x", a power or bold sign "**", "frac",
+"sqrt" or "binom"."""
 
 _TOKEN = re.compile(
     r"""
@@ -78,6 +78,8 @@ _SPELLINGS: dict[Mark | Relation | str, str] = {
     "{": "{",
     ")": ") ] }",
     "frac": r"\frac \dfrac \tfrac",
+    "sqrt": r"\sqrt √",
+    "binom": r"\binom \dbinom \tbinom",
     Relation.EQUAL: "=",
     Relation.ABOUT: r"≈ ≃ ≅ ~ ~= =~ ≈≈ \approx \simeq \sim \thickapprox \doteq",
     Relation.OTHER: r"""== === != <> < > <= >= := ≠ ≡ ≤ ≥ \neq \ne \le \leq \ge \geq \lt \gt \equiv \cong
@@ -90,6 +92,7 @@ _SPELLINGS: dict[Mark | Relation | str, str] = {
 _SIGNS = {sign: meaning for meaning, signs in _SPELLINGS.items() for sign in signs.split()}
 _SIGNS |= {"\\ ": Mark.BLANK, "\\\n": Mark.BLANK}
 _CALLS = frozenset("([{_")
+_RADICAND = re.compile(r"\s?(?:\\{1,2}left\s?)?[({]")
 _SUPERSCRIPTS = {"²": 2, "³": 3}
 
 
@@ -127,6 +130,8 @@ def read_sides(clause: str) -> tuple[list[list[Atom]], list[Relation], list[int]
             number_end = end
         elif kind == "word" and text in _SUPERSCRIPTS:
             side += ["^", Number(cast(Fraction, _SUPERSCRIPTS[text]))]
+        elif text == "sqrt" and clause[end : end + 1] == "(":
+            side.append("sqrt")
         elif kind == "word":
             side.append(Word(text.lower(), glued, clause[end : end + 1] in _CALLS))
         elif kind == "times":
@@ -144,6 +149,11 @@ def read_sides(clause: str) -> tuple[list[list[Atom]], list[Relation], list[int]
         else:
             sign = "\\" + text.lstrip("\\") if text[0] == "\\" else text
             meaning = _SIGNS.get(sign, Mark.GAP)
+            if meaning in ("sqrt", "binom") and isinstance(last, Word) and clause[end - len(text) - 1].isalpha():
+                side.append(Mark.GAP)  # AB\sqrt{2}
+            single = text == "√" and clause[end : end + 1].isdigit()
+            if meaning == "sqrt" and not single and not _RADICAND.match(clause, end):
+                meaning = Mark.GAP  # another root, or of a single token
             if isinstance(meaning, Relation):
                 side = []
                 sides.append(side)

@@ -199,6 +199,7 @@ class Claims:
     def __init__(self, prompt: str) -> None:
         self._given = "".join(prompt.split()) if "=" in prompt else ""
         self._count = self._first = 0  # of the claims that can no longer be taken back
+        self._kept: list[_Claim] = []  # those before the last sentence that a like one may still take back with it
         self._worst = 0.0
         self.shown = 0  # false equations that are not claimed
         self._open: list[_Claim] = []  # of this sentence
@@ -207,7 +208,7 @@ class Claims:
 
     def so_far(self) -> tuple[int, int, float]:
         """Return how many claims there are, where the clause of the first ended (0: none), and the largest error."""
-        standing = [claim for claim in (*self._recent, *self._open) if claim.stands]
+        standing = [claim for claim in (*self._kept, *self._recent, *self._open) if claim.stands]
         if not standing:
             return self._count, self._first, self._worst
         worst = max(self._worst, *(claim.equation.error for claim in standing))
@@ -255,9 +256,18 @@ class Claims:
         self._heard = ""
 
     def _keep(self, claim: _Claim) -> None:
-        self._count += 1
-        self._first = self._first or claim.end
-        self._worst = max(self._worst, claim.equation.error)
+        self._kept.append(claim._replace(stands=True))
+        if len(self._kept) > _MOST:
+            first = self._kept.pop(0)
+            self._count += 1
+            self._first = self._first or first.end
+            self._worst = max(self._worst, first.equation.error)
+
+    def _take_back(self, claim: _Claim) -> None:
+        """Take back a claim, and those before it that it only simplifies: 2 + √1 = 3 - 2, so 2 + 1 = 1."""
+        kept = [other for other in self._kept if other.equation.values != claim.equation.values]
+        self.shown += 1 + len(self._kept) - len(kept)
+        self._kept = kept
 
     def _hear(self, text: str, systems: Systems) -> None:
         """Take back what this clause takes back: of its own sentence, or of the one before."""
@@ -282,7 +292,7 @@ class Claims:
         for claim in claims:
             repaired = claim.equation.value in repairs
             if back or repaired or _in_systems(claim.equation, systems):
-                self.shown += 1
+                self._take_back(claim)
             else:
                 left.append(claim)
         return left

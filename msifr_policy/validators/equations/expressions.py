@@ -6,6 +6,7 @@ of 64), so that time and memory are linear in the clause.
 """
 
 from fractions import Fraction
+from math import comb, isqrt
 from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Atom, Mark, Number, Word
@@ -13,10 +14,15 @@ from msifr_policy.validators.equations.atoms import Atom, Mark, Number, Word
 _MAX_BITS = 512
 _MAX_DEPTH = 12
 _MAX_EXPONENT = 64
+_MOST_CHOSEN_FROM = 256
 _MAX_REMARK = 30
 
 Item = Number | Mark | str
-"""An atom that is no word; of the strings only operators, "(", ")", "frac" and "&", the plus in 2½."""
+"""An atom that is no word; of the strings only operators, "(", ")", those of `_HEADS`, and "&", the plus in 2½."""
+
+
+_HEADS = ("frac", "sqrt", "binom")
+"""What stands before its operands."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -102,9 +108,9 @@ def _read_items(side: list[Atom], units: set[str], *, quantities: bool) -> list[
             if operand and not (atom == "{" and _is_numerator(items)):
                 items.append(Mark.GAP)
             items.append("(")
-        elif atom == "frac":
+        elif atom in _HEADS:
             if operand:
-                items.append("&" if isinstance(last, Number) else "*")
+                items.append("&" if isinstance(last, Number) and atom == "frac" else "*")
             items.append(atom)
         else:
             items.append(cast(Item, atom))
@@ -151,7 +157,7 @@ def _is_numerator(items: list[Item]) -> bool:
     for j in range(len(items) - 1, max(-1, len(items) - 1 - _MAX_REMARK), -1):
         depth += (items[j] == ")") - (items[j] == "(")
         if depth == 0:
-            return j > 0 and items[j - 1] == "frac"
+            return j > 0 and items[j - 1] in ("frac", "binom")
     return False
 
 
@@ -177,11 +183,12 @@ def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None
     """Return what a run of words between `last` and `following` stands for."""
     texts = [word.text for word in words]
     known = all(text.isalpha() and (len(text) > 1 or (text == "a" and len(texts) > 1)) for text in texts)
+    known &= texts[-1] != "a" or following not in _HEADS  # we find a \\sqrt{2}
     if not known or words[-1].calls or (words[0].glued and texts[0] not in _GLUED_UNITS):
         return (Mark.GAP,)
     if not _FUNCTIONS.isdisjoint(texts):
         return (Mark.GAP,)
-    number_next = isinstance(following, Number) or following in ("(", "frac")
+    number_next = isinstance(following, Number) or following == "(" or following in _HEADS
     if operand and not number_next:
         units.update(texts)
         if len(texts) <= 5 and _STRUCTURE.isdisjoint(texts):
@@ -319,6 +326,10 @@ class _Evaluation:
             return value
         if item == "frac":
             return _apply("/", self._operand(depth + 1, group=True), self._operand(depth + 1, group=True))
+        if item == "binom":
+            return _binomial(self._operand(depth + 1, group=True), self._operand(depth + 1, group=True))
+        if item == "sqrt":
+            return _root(self._operand(depth + 1, group=not isinstance(self._items[self._at], Number)))
         if item == "-" or (item == "+" and self._at == 1):  # 2 *+ 1 is a slip
             value = self._expression(_UNARY, depth + 1)
             return Value(-value.value, value.slack) if item == "-" else value
@@ -363,6 +374,27 @@ def _apply(operator: str, a: Value, b: Value) -> Value:
     if _bits(value) > _MAX_BITS or _bits(slack) > 2 * _MAX_BITS:
         raise UnreadableError
     return Value(value, slack)
+
+
+def _root(x: Value) -> Value:
+    """Return the square root, exactly where it is rational, else to 18 decimals."""
+    value, slack = x
+    if value < 0 or slack >= value > 0:
+        raise UnreadableError
+    n, d = isqrt(value.numerator), isqrt(value.denominator)
+    if n * n == value.numerator and d * d == value.denominator:
+        root = Fraction(n, d)
+        return Value(root if d > 1 else cast(Fraction, n), slack / root if slack else _ZERO)
+    root = Fraction(isqrt(value.numerator * 10**36 // value.denominator), 10**18)
+    if not root:
+        raise UnreadableError
+    return Value(root, Fraction(1, 10**18) + slack / root)
+
+
+def _binomial(n: Value, k: Value) -> Value:
+    if n.value.denominator != 1 or k.value.denominator != 1 or not 0 <= k.value <= n.value <= _MOST_CHOSEN_FROM:
+        raise UnreadableError
+    return Value(cast(Fraction, comb(int(n.value), int(k.value))))
 
 
 def _bits(x: Fraction) -> int:

@@ -23,7 +23,7 @@ from typing import NamedTuple, cast
 from msifr_policy.validators.equations.atoms import Atom, Number, Relation, Word, read_sides
 from msifr_policy.validators.equations.expressions import Expression, Reading, UnreadableError, Value, ends
 from msifr_policy.validators.equations.notations import respelled
-from msifr_policy.validators.equations.quantities import converts, may_convert
+from msifr_policy.validators.equations.quantities import alike, converts, may_convert
 from msifr_policy.validators.equations.systems import DECIMAL, Systems
 
 
@@ -39,7 +39,7 @@ class JudgedEquation(NamedTuple):
     """One judged relation. What follows `truth` is of a false one only.
 
     `error` is the relative error |a − b| / max(|a|, |b|), in [0, 2]; `place` is where the relation sign begins in the
-    clause; `value` is what a single number on one side should be, if there is one.
+    clause; `value` is what a single number on one side should be, if there is one; `values` are those of the sides.
     """
 
     truth: Truth
@@ -47,6 +47,7 @@ class JudgedEquation(NamedTuple):
     place: int = 0
     sides: tuple[Expression, Expression] | None = None
     value: Fraction | None = None
+    values: tuple[Fraction, Fraction] | None = None
 
 
 _HOLDS = JudgedEquation(Truth.HOLDS)
@@ -55,6 +56,7 @@ _SKIPPED = JudgedEquation(Truth.SKIPPED)
 _DIGIT = re.compile("[0-9]")
 _RIGHT = re.compile(r"[\s$€£¥₹`&*({\[+\-−–]*+[0-9.\\]")
 _MATHEMATICS = re.compile(r"\\[A-Za-z(]|[0-9)}]\$(?![0-9])")
+_DOLLARS = re.compile(r"[=≈~\s*&<]{1,9}\$")
 _BLANKS = " \t\n$€£¥₹`&*"
 
 
@@ -128,10 +130,11 @@ def _judge_clause(clause: str, systems: Systems, lead: str) -> list[JudgedEquati
             # In 3 + 4 = 7 * 2 = 14 the right side goes on computing from the value of the left.
             first = right.items[0] if k + 1 < len(relations) else None
             runs_on = isinstance(first, Number) and left.value(Reading()).value == first.value
-            if label or runs_on or may_convert(units, money=_shows_money(clause)) or systems.allow(left, right):
+            others = others or _OtherReadings(text, lead, sides, relations, places)
+            unlike = may_convert(units, money=_shows_money(clause)) and not others.alike(k)
+            if label or runs_on or unlike or systems.allow(left, right):
                 equation = _SKIPPED
             else:
-                others = others or _OtherReadings(text, lead, sides, relations)
                 equation = others.allow(k) or equation._replace(place=start + places[k])
         judged.append(equation)
     if (
@@ -162,8 +165,11 @@ def _shows_money(clause: str) -> bool:
 class _OtherReadings:
     """What else a clause with a false equation may mean, read once for all its equations."""
 
-    def __init__(self, clause: str, lead: str, sides: list[list[Atom]], relations: list[Relation]) -> None:
+    def __init__(
+        self, clause: str, lead: str, sides: list[list[Atom]], relations: list[Relation], places: list[int]
+    ) -> None:
         self._relations = relations
+        self._dollars = [_DOLLARS.match(clause, place) is not None for place in places]
         self._money = _shows_money(clause)
         self._quantities = [ends(side, set(), quantities=True) for side in sides]
         self._respelled: list[list[list[tuple[Expression, Expression]]]] = []
@@ -171,6 +177,11 @@ class _OtherReadings:
             read = [read_sides(text) for text in texts]
             if all(others == relations for _, others, _ in read):
                 self._respelled.append([[ends(side, set()) for side in sides] for sides, _, _ in read])
+
+    def alike(self, k: int) -> bool:
+        """Say whether the units of relation `k` need no conversion, whatever others the clause mentions."""
+        dollars = self._money and self._dollars[k]
+        return alike(self._quantities[k][1], self._quantities[k + 1][0], dollars=dollars)
 
     def allow(self, k: int) -> JudgedEquation | None:
         """Return what relation `k` is if another reading than the usual one explains it, else None."""
@@ -197,8 +208,10 @@ def _judge(left: Expression, right: Expression, relation: Relation) -> JudgedEqu
         readings.append(Reading(paired=True))
     if len(items) > 4:
         readings.append(Reading(sequential=True))
+    doubtful |= "binom" in left.items and "binom" in right.items  # columns of vectors look the same
+    roots = "sqrt" in items
     result = left.number or right.number
-    plain: Fraction | None = None
+    values: tuple[Fraction, Fraction] | None = None
     for reading in readings:
         try:
             a, b = left.value(reading), right.value(reading)
@@ -212,9 +225,29 @@ def _judge(left: Expression, right: Expression, relation: Relation) -> JudgedEqu
         if truth is Truth.FALSE:
             error = min(error, float(abs(a.value - b.value) / max(abs(a.value), abs(b.value))))
         doubtful |= truth is Truth.SKIPPED or _shifted(a.value, b.value)
-        if plain is None and result is not None:
-            plain = b.value if result is left.number else a.value
-    return _SKIPPED if doubtful else JudgedEquation(Truth.FALSE, error, 0, (left, right), plain)
+        if roots:  # the other root, or one rounded in some way
+            doubtful |= abs(a.value + b.value) <= a.slack + b.slack
+            doubtful |= bool(a.slack or b.slack) and abs(a.value - b.value) * 200 <= abs(b.value)
+        doubtful |= _cut_off(a, left, b) or _cut_off(b, right, a)
+        values = values or (a.value, b.value)
+    if doubtful:
+        return _SKIPPED
+    plain = values[result is left.number] if values and result is not None else None
+    return JudgedEquation(Truth.FALSE, error, 0, (left, right), plain, values)
+
+
+def _cut_off(value: Value, shown: Expression, other: Value) -> bool:
+    """Say whether `value`, shown as 8.3 * 10^5, may be `other` rounded or cut off at its last digit."""
+    match [item for item in shown.items if item not in ("(", ")")]:
+        case [Number(mantissa, decimals) as first, "*", Number(10), "^", *exponent] if len(exponent) <= 2:
+            unit = Fraction(value.value) / (mantissa * 10**decimals) if mantissa else Fraction(0)
+            return (
+                bool(unit)
+                and isinstance(first, Number)
+                and abs(value.value - other.value) < abs(unit)
+                and (other.value / unit) % 1 != 0
+            )
+    return False
 
 
 def _in_percent(value: Value) -> Value:

@@ -65,6 +65,25 @@ def may_convert(words: Iterable[str], *, money: bool) -> bool:
     return len(set(kinds)) < len(kinds) or "count" in kinds or "clock" in kinds
 
 
+def alike(left: Expression, right: Expression, *, dollars: bool) -> bool:
+    """Say whether an equation needs no conversion, whatever units stand beside it.
+
+    That is so if all its numbers with a unit have the same one, on both sides, or if its result is shown in `dollars`,
+    unless a usual factor lies between its sides. The numbers are those of a reading that keeps units.
+    """
+    sides = [{item.unit for item in side.items if isinstance(item, Number) and item.unit} for side in (left, right)]
+    units = {unit.removesuffix("s") for unit in sides[0] | sides[1]}
+    kinds = {kind for unit in units | sides[0] | sides[1] for kind in _KINDS.get(unit, ())}
+    same = len(units) == 1 and sides[0] and sides[1]
+    if not (same or (dollars and "money" not in kinds)) or kinds & {"count", "clock"}:
+        return False
+    try:
+        a, b = (Fraction(abs(side.value(Reading()).value)) for side in (left, right))
+    except UnreadableError:
+        return False
+    return not b or all(abs(a / b - usual) > _NEAR * usual for usual in _USUAL)
+
+
 def converts(left: Expression, right: Expression, *, money: bool) -> bool:
     """Say whether usual factors between the units of the numbers would make both sides equal.
 

@@ -1,7 +1,7 @@
 """Other number systems and operations: text that says so computes with them, and its equations are read so.
 
 `mentioned` reads what a text says of them; `Systems.allow` tells whether an equation that is false in decimal
-arithmetic may be true in them. Residues alone are not computed: what is false may hold in them.
+arithmetic may be true in them. Residues whose modulus is not shown are not computed: what is false may hold in them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import reduce
-from operator import xor
+from operator import or_, xor
 from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Number
@@ -23,6 +23,8 @@ _MENTIONS = PatternSets(
             r"\bp?mod\b|≡|\\equiv|modulo|modular|módulo|remainder|\\mathbb\{Z\}_|\\mathbb\{Z\} */|余数",
             r"остат(?:ок|ка)|по модулю|вычет",
         ),
+        "last": (r"\b(?:last|units?|ones|final|rightmost) digit", r"letzte ziffer|dernier chiffre|última cifra"),
+        "two": (r"\b(?:last|final) two digits",),
         "xor": (r"\bxor|⊕|\\oplus|bitwise|\bnim-|exclusive or",),
         "clock": (r"\bclock(?:face|s)?\b",),
         "joined": (r"concat|konkat|\bstrings?\b",),
@@ -42,16 +44,24 @@ _MENTIONS = PatternSets(
     anchored=False,
 )
 HINTS = (
-    "mod", "≡", "equiv", "remainder", r"mathbb\{Z\}", "余数", "остат", "вычет", "xor", "⊕", "oplus", "bitwise", "nim-",
-    "exclusive or", "clock", "concat", "konkat", "string", "define", "operation", "operator", "base[ _-]", "basis[ _-]",
-    "进制", "進法", "binar", "binär", "binaire", "dwójkow", "двоичн", "二進", "bits?", "boolean", "ternary", "octal",
-    "oktal", "восьмеричн", "八進", "duodecimal", "dozenal", "hex", "шестнадцатеричн", "十六進",
-    r"[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\s?[=:ib]",
+    "mod", "≡", "equiv", "remainder", r"mathbb\{Z\}", "余数", "остат", "вычет", "digit", "ziffer", "chiffre", "cifra",
+    "xor", "⊕", "oplus", "bitwise", "nim-", "exclusive or", "clock", "concat", "konkat", "string", "define",
+    "operation", "operator", "base[ _-]", "basis[ _-]", "进制", "進法", "binar", "binär", "binaire", "dwójkow",
+    "двоичн", "二進", "bits?", "boolean", "ternary", "octal", "oktal", "восьмеричн", "八進", "duodecimal", "dozenal",
+    "hex", "шестнадцатеричн", "十六進", r"[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\s?[=:ib]",
 )  # fmt: skip
 """Patterns without which no text mentions another system, in any case: what to look for first."""
 _BASE = re.compile(
     r"\b[Bb]as(?:e|is)[ _-]{1,2}(?:\$|\\\()?\{?([0-9]{1,2})\b|\b([0-9]{1,2})[ -]?进制|\b([0-9]{1,2})進法"
 )
+_MODULUS = re.compile(
+    r"(?:mod(?:ulo|ular|ulus)?|модулю|módulo|divided by|divide by|\\mathbb\{Z\}[_/]) ?(?:\\[,;: ]|[ ({$=_])*"
+    r"([0-9]{1,18})(?![0-9.,]?[0-9^!*a-zA-Z]| ?(?:\^|\\[a-z]))"
+)
+_MOST = 16
+"""Moduli that are told apart."""
+_WIDEST = 256
+"""Binary digits up to which a number may wrap around."""
 _PRODUCT = r"\b[a-zA-Z]\s?(\\[a-z]{3,6}\s|[*^×·∗])\s?[a-zA-Z]\b"
 _SYMBOL = r"\b[a-zA-Z]\s?(\\[a-z]{3,6}\s|[-+*/^×·∗÷])\s?[a-zA-Z]\b"
 _IS = r"\)?\s*(?:[:=]|is\b|as\b|means?\b|equals\b|denotes\b)"
@@ -69,7 +79,9 @@ _OPERATORS |= {"\\ast": "*", "\\times": "*", "\\cdot": "*"}
 class Systems(NamedTuple):
     """What a text has said that it computes with beside decimal arithmetic."""
 
-    residues: bool = False
+    residues: bool = False  # of a modulus that is not shown
+    moduli: frozenset[int] = frozenset()
+    last: frozenset[int] = frozenset()  # powers of 10: only so many last digits are kept
     bases: frozenset[int] = frozenset()
     xor: bool = False
     clock: bool = False
@@ -78,8 +90,11 @@ class Systems(NamedTuple):
 
     def also(self, other: Systems) -> Systems:
         """Return both together."""
+        moduli = self.moduli | other.moduli
         return Systems(
-            self.residues or other.residues,
+            self.residues or other.residues or len(moduli) > _MOST,
+            moduli if len(moduli) <= _MOST else frozenset(),
+            self.last | other.last,
             self.bases | other.bases,
             self.xor or other.xor,
             self.clock or other.clock,
@@ -100,8 +115,13 @@ class Systems(NamedTuple):
             return True
         if self.clock and _on_clock(left, right):
             return True
+        if any(_congruent(modulus, left, right) for modulus in self.moduli):
+            return True
+        result = left.number or right.number
+        if result is not None and any(result.value < power and _congruent(power, left, right) for power in self.last):
+            return True
         if 2 in self.bases and all(set(str(item.value)) <= set("01/") for item in items if isinstance(item, Number)):
-            return True  # with carries, digit by digit, …
+            return _holds_in_bits(left, right)
         return any(_holds_in(base, left, right) for base in self.bases)
 
 
@@ -116,8 +136,11 @@ def mentioned(text: str) -> Systems:
     bases = {int(name) for name in names if name.isdigit()}
     if "base" in names:
         bases |= {int(digits) for match in _BASE.finditer(text) for digits in match.groups() if digits}
+    moduli = frozenset(int(modulus) for modulus in _MODULUS.findall(text)) if "residues" in names else frozenset()
     return Systems(
-        "residues" in names,
+        "residues" in names and not moduli,
+        moduli - {0},
+        frozenset(power for name, power in (("last", 10), ("two", 100)) if name in names),
         frozenset(base for base in bases if 2 <= base <= 36 and base != 10),
         "xor" in names,
         "clock" in names,
@@ -128,7 +151,7 @@ def mentioned(text: str) -> Systems:
 
 def given(prompt: str) -> Systems:
     """Return what a prompt says to compute with. That it asks for a remainder does not change how one gets there."""
-    return mentioned(prompt)._replace(residues=False)
+    return mentioned(prompt)._replace(residues=False, moduli=frozenset())
 
 
 def _redefined(text: str) -> frozenset[str]:
@@ -145,6 +168,29 @@ def _holds_in(base: int, left: Expression, right: Expression) -> bool:
         return False
     (a, a_base), (b, b_base) = values
     return a_base in (b, b_base) or a == b_base
+
+
+def _congruent(modulus: int, left: Expression, right: Expression) -> bool:
+    """Say whether both sides may leave the same remainder. Fractions may stand for inverses."""
+    if "/" in left.items or "/" in right.items or "frac" in left.items or "frac" in right.items:
+        return True
+    try:
+        difference = left.value(Reading()).value - right.value(Reading()).value
+    except UnreadableError:
+        return True
+    return difference.denominator != 1 or difference % modulus == 0
+
+
+def _holds_in_bits(left: Expression, right: Expression) -> bool:
+    """Say whether both sides are equal in binary: as numbers, of so many bits as are shown, or bit by bit."""
+    numbers = [item.value for item in (*left.items, *right.items) if isinstance(item, Number)]
+    width = max(len(str(number)) for number in numbers)
+    if any(number.denominator != 1 for number in numbers) or width > _WIDEST:
+        return True
+    a, b = _in_base(2, left), _in_base(2, right)
+    if any(_reduced(a, operation) == _reduced(b, operation) is not None for operation in (xor, or_)):
+        return True
+    return _congruent(2**width, a, b) or _congruent(2**width - 1, a, b)
 
 
 def _in_base(base: int, side: Expression) -> Expression:
