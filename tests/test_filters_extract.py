@@ -298,6 +298,11 @@ def test_what_only_speaks_of_an_answer_hides_none(remark: str) -> None:
         ("Endergebnis: 86", "86"),
         ("The answer is 12. Actually, it is 86.", "86"),
         ("The answer is 12. No wait, 86.", "86"),
+        ("Answer:\n- 8\n- 6", "8; 6"),
+        ("Answer:\n* April: 8\n* May: 6\n\nDone.", "April: 8; May: 6"),
+        ("**Answer:**\n1. 8\n2. 6\n", "8; 6"),
+        ("Answer:- 86", "86"),
+        ("Answer [integer]: 86", "86"),
         # Among the names of points and of values.
         ("Let\na = 12\nb = 3\nThe answer is 86.\na = 12", "86"),
     ],

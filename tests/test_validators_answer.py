@@ -101,6 +101,48 @@ def test_what_announces_no_answer_is_no_marker(text: str) -> None:
     assert scores(text)["markers"] == 0
 
 
+@pytest.mark.parametrize(
+    "heading", ["Finding the total", "Let us begin", "Why it works:", "**Key idea of it**", "2) Add"]
+)
+def test_a_title_behind_hashes_is_no_answer(heading: str) -> None:
+    text = f"#### {heading}\nWe add.\nThe answer is 13.\n"
+    assert (scores(text)["markers"], scores(text)["distinct"]) == (1, 1)
+    assert AnswerMarker(answers=2).start("").feed(text).verdict is not Verdict.DEAD
+
+
+@pytest.mark.parametrize("answer", ["13", "Paris", "(B)", "a dozen", "x + 1", "13 apples", "$13"])
+def test_an_answer_behind_hashes_is_no_title(answer: str) -> None:
+    assert scores(f"#### {answer}\nDone.\n")["markers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a.b", "ab"), ("1.5x", "15x"), ("2:1", "21"), ("f(x)", "fx"), ("(1,2)", "12x"), ("x - 1", "x1"), ("-x", "x")],
+)
+def test_signs_within_an_answer_tell_answers_apart(one: str, other: str) -> None:
+    assert scores(f"\\boxed{{{one}}}\n#### {other}\nx\n")["distinct"] == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed 13\nBye\n",
+        "Is it \\boxed{12}? No, \\boxed{13}\n",
+        "Answer:\n- 13\n- 14\n\nBye\n",
+        "Answer\r\n\r\n13\r\nBye\r\n",
+        "<solution>13</solution>\n<solution>\nfirst\n</solution>\n",
+        '{"answer": null}\n{"answer": 13}\n',
+        "Answer (in dollars): 13\nWe get the answer 13.\n<|begin_of_box|>13<|end_of_box|>\n",
+        "Answer: \\(13\\) apples\n#### 13<|im_end|>\n",
+    ],
+)
+def test_the_same_is_counted_however_the_text_arrives(text: str) -> None:
+    whole = AnswerMarker().start("").feed(text).scores
+    state = AnswerMarker().start("")
+    assert [state.feed(char) for char in text][-1].scores == pytest.approx(whole, nan_ok=True)
+    assert whole[1] <= 2
+
+
 def test_an_object_of_the_thinking_is_not_the_answer() -> None:
     rule = AnswerMarker(json_only=True)
     text = '<think>maybe {"a": 1} or so</think>\n{"answer": "1"}\n'

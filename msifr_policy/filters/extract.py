@@ -7,7 +7,7 @@ announcement that gives no answer hides no earlier one; one that the text breaks
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, Literal, NamedTuple, Self, get_args
 
 import msgspec
@@ -114,7 +114,7 @@ class Extract(msgspec.Struct, frozen=True):
             "tag": lambda text: tags(text, self.which),
         }
         for place in ("box", "hash", "phrase"):
-            finds[place] = lambda text, place=place: (marker for marker in markers(text) if marker.place == place)
+            finds[place] = partial(_of_place, place)
         if self.where == "json":
             return JsonEnd(anywhere=True)
         if self.where not in finds:
@@ -152,6 +152,10 @@ class Extract(msgspec.Struct, frozen=True):
             closed = part.rfind("}") if not begins else _object_end(part, begins.end() - 1)
             found = inside + [marker for marker in found if marker.start > closed >= 0 and marker.place != "json"]
         return found[-_MOST:]
+
+
+def _of_place(place: str, text: str) -> Iterator[Marker]:
+    return (marker for marker in markers(text) if marker.place == place)
 
 
 def asked_place(asked: str) -> Extract | None:
@@ -204,8 +208,22 @@ def _last_given(part: str, found: list[Marker], reads: Callable[[str], bool] | N
         passing = in_prose and reads is not None and not reads(announced.text)
         if announced.state == "given" and not passing and not _supposed(found[i], announced, part):
             answer = Answer(announced.text, found[i].place, found[i].start, announced.end)
+            answer = _whole_list(part, answer, found[i].at)
             return _side_by_side(part, found[:i], answer) if answer.place == "box" else answer, False
     return None, False
+
+
+_LISTED = r"(?:[-•+*]|\(?[a-e1-9][.)])[ \t]+"
+_LIST = re.compile(rf"[^\n]{{0,8}}\n\s{{0,8}}{_LISTED}(?P<first>[^\n]*)(?P<more>(?:\n[ \t]{{0,8}}{_LISTED}[^\n]*)+)")
+
+
+def _whole_list(part: str, answer: Answer, at: int) -> Answer:
+    """Return the answer with the other items of a list, if what is announced there is the first of one."""
+    listed = _LIST.match(part, at, at + REACH) if answer.place == "phrase" else None
+    if listed is None:
+        return answer
+    text = "; ".join(re.split(rf"\n[ \t]{{0,8}}{_LISTED}", listed["first"] + listed["more"]))
+    return answer._replace(text=text, end=max(answer.end, listed.end()))
 
 
 # What answers whatever is asked: a digit, or that there is no answer.

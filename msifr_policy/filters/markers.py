@@ -91,12 +91,13 @@ _ADJECTIVE = (
 )
 # What it is the answer to, or in which unit; who found it; a particle.
 _OF = (
-    r"(?: (?:to|for|of|in|de|der|des|del|della|du|da) (?:(?!answer)[^\n:：.?!=]){1,60}?| \([^()\n]{1,40}\)"
+    r"(?: (?:to|for|of|in|de|der|des|del|della|du|da) (?:(?!answer)[^\n:：.?!=]){1,60}?| [(\[][^()\[\]\n]{1,40}[)\]]"
     r"| (?:(?:that|which) )?(?:I|we|you) (?:get|got|find|found|obtain|obtained|need|want|seek|reach|arrive at)"
     r"|,? (?:then|therefore|thus|so|hence|indeed),?| as an? \w{1,20}| mod(?:ulo)? \d{1,9}|,[^\n,:：.?!=]{1,60},)?"
 )
 _BLANK = r"[\s\u200b-\u200d\u2060\ufeff]"
-_SIGN = rf"[*_\"'}}]{{0,4}}{_BLANK}{{0,4}}[*_\"'}}]{{0,4}}(?:[:：﹕=＝ঃ]|(?:[-=]{{1,2}}>|[→⇒➜➔⟶⟹]))| [—–-](?=\s)"
+_ARROW = r"[-=]{1,2}>|[→⇒➜➔⟶⟹]"
+_SIGN = rf"[*_\"'}}]{{0,4}}{_BLANK}{{0,4}}[*_\"'}}]{{0,4}}(?:[:：﹕=＝ঃ](?:-(?=\s))?|{_ARROW})| [—–-](?=\s)"
 _NUMBER_AHEAD = r"\s(?=[*_\"\\$(]{0,4}[-−+]?\d)"
 
 
@@ -362,8 +363,7 @@ def _unescape(raw: str) -> str:
 
 
 _SKIP = re.compile(rf"(?:{_BLANK}|[*_:：=＝>}}\"“|]|-{{3,}}+|={{3,}}+)*+")
-# The only item of a list.
-_ITEM = re.compile(r"(?:[-•+]|1[.)])[ \t]+(?=\S)(?![^\n]*\n\s{0,8}(?:[-•+*]|2[.)])[ \t])")
+_ITEM = re.compile(r"(?:[-•+]|\(?[1a][.)])[ \t]+(?=\S)")  # the first of a list
 _LEAD = re.compile(
     r"(?:(?:therefore|thus|then|hence|so|simply|just|indeed|definitely|equal to|given by|as follows|the following|also"
     r"|found to be|still|(?:most )?likely(?: to be)?|probably)\b[\s,:：*_]*)*+",

@@ -27,6 +27,7 @@ from msifr_policy.filters.literals import ordinal_part, words_value
 from msifr_policy.filters.number_words import (
     ABBREVIATIONS,
     ARITHMETIC,
+    BOUNDS,
     CONNECTIVES,
     DENIALS,
     GLUED_LETTERS,
@@ -36,8 +37,11 @@ from msifr_policy.filters.number_words import (
     LEAD,
     LINKS,
     MONEY,
+    NEGATIVE,
     OPERATIONS,
+    PERCENT,
     REFUSALS,
+    SHARES,
     UNIT_LETTERS,
     is_glued_unit,
     leaves,
@@ -196,7 +200,7 @@ class _Statement:
     def _next_number(self) -> Number | None:
         """Read the number that begins here, with its sign, scale and percent sign; None if none does."""
         start, sign = self._position, 1
-        if self._word() in ("minus", "negative"):
+        if self._word() in NEGATIVE:
             sign = -1
             self._position += 1
         if self._begins_expression():
@@ -322,7 +326,7 @@ class _Statement:
         return value + Fraction(int(cents.text), 100) * (1 if value >= 0 else -1)
 
     def _is_percent(self) -> bool:
-        if self._kind() == "%" or self._word() in ("percent", "percentage", "pct"):
+        if self._kind() == "%" or self._word() in PERCENT:
             self._position += 1
             return True
         if self._word() == "per" and self._word(1) == "cent":
@@ -394,14 +398,18 @@ class _Statement:
     def _pass_word(self, token: Token) -> bool:
         word = token.text.lower()
         if self._claim is None:
-            if word in DENIALS or word.endswith("n't"):
+            if word in DENIALS or word.endswith("n't") or BOUNDS.search(word):
                 raise Refused
+            if word in ("plus", "mais", "au") and self._word() in ("de", "moins", "plus"):
+                raise Refused  # more than, at least, at most
             before = self._word(-2)
             if word == "of" and before in OPERATIONS and self._begins_expression():
                 raise Refused
             self._free = self._free or word not in LEAD
             return True
-        if self._links(word):
+        if self._links(word) or BOUNDS.search(word):
+            raise Refused
+        if word in SHARES and self._claim.percent and begins_operand(self._token()):
             raise Refused
         if word in ("is", "are", "was", "were") and self._word() in REFUSALS:
             raise Refused
@@ -429,6 +437,8 @@ class _Statement:
             # A unit, or a word of prose: 5 N m, 5 a day, 5 p.m.
             if (token.text in UNIT_LETTERS and token.blank_after) or self._token() is None:
                 return True
+            if token.text == "a" and self._kind() == "number":
+                raise Refused  # 5 a 8: a range in Spanish and its like
             if token.text in ("a", "A", "p", "I") and token.spaced:
                 return self._free or self._joined
             if token.text in UNIT_LETTERS:

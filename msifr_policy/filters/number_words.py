@@ -19,10 +19,25 @@ DENIALS: Final = frozenset(
     words(
         "not no never neither nor cannot can't isn't aren't wasn't doesn't don't didn't won't without unknown none "
         "more less fewer greater larger smaller higher lower least most over under above below beyond up between "
-        "either unless until twice double triple thrice anything nowhere far nicht kein keine"
+        "either unless until twice double triple thrice anything nowhere far nicht kein keine mehr weniger mindestens "
+        "höchstens moins menos más meno più больше меньше более менее"
     )
 )
 """Words before a number that say it is none, a bound, or part of an expression in words."""
+
+NEGATIVE: Final = frozenset(words("minus negative moins menos meno минус 负 負 マイナス 마이너스"))
+"""Words that are the sign of the number behind them."""
+
+BOUNDS: Final = re.compile(
+    "大于|大於|小于|小於|超过|超過|少于|少於|多于|多於|不足|以上|以下|以内|以內|未満|未满|이상|이하|미만|초과"
+)
+"""What makes a bound of the number beside it, where words are not set apart."""
+
+PERCENT: Final = frozenset(words("percent percentage pct prozent procent pourcent процент процента процентов"))
+"""Words for the percent sign."""
+
+SHARES: Final = frozenset(words("von de di van af от des der"))
+"""Words between a percentage and what it is part of."""
 
 OPERATIONS: Final = frozenset(
     words(
