@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from msifr_policy.errors import InputError
 
@@ -48,16 +48,17 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
     packed = ""
     try:
         with ExitStack() as stack:
-            stream = stack.enter_context(open(path, "rb"))
-            head = stream.peek(4)
+            file = stack.enter_context(open(path, "rb"))
+            stream: io.BufferedReader | gzip.GzipFile = file
+            head = file.peek(4)
             if head.startswith(b"\x1f\x8b"):
                 packed = "packed by gzip, it "
-                stream = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=stream))))
+                stream = stack.enter_context(gzip.GzipFile(fileobj=file))
             elif head.startswith(b"\x28\xb5\x2f\xfd") or _SKIPPABLE.match(head):
                 import pyarrow as pa
 
                 packed = "compressed by Zstandard, it "
-                stream = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(stream, "zstd")))
+                stream = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, "zstd")))
             _check_text(stream.peek(_HEAD)[:_HEAD], f"{os.fspath(path)}, line 1")
             while line := stream.readline(longest + 1):
                 number += 1

@@ -263,7 +263,7 @@ def test_an_empty_file_holds_no_traces_and_is_no_parquet(tmp_path):
 def test_a_pipe_is_read(tmp_path):
     """As a shell makes of <(zcat t.jsonl.gz)."""
     os.mkfifo(tmp_path / "pipe")
-    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(json.dumps(GOOD)))
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(json.dumps(GOOD)), daemon=True)
     writer.start()
     assert [trace.id for trace in read_traces(tmp_path / "pipe")] == ["a"]
     writer.join(10)

@@ -398,7 +398,7 @@ def build_evidence(
     if unit == "tokens" and sources["characters"]:
         raise InputError(
             f"{sources['characters']} of {len(every)} traces record no token count",
-            remedy="name a tokenizer, or let costs be characters",
+            remedy="name a tokenizer (--tokenizer), or let costs be characters (--unit characters)",
         )
     rows = _Rows(*map(np.concatenate, zip(*(one.rows for one in every), strict=True)))
     hashes = {one.prompt_id: one.prompt_hash for one in reversed(every)}
