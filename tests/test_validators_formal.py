@@ -104,6 +104,9 @@ READ_AS_LARK = {
     'start: A | B\nA.2: "a"\nB.-1: /[a-z]+/': (["a", "abc"], ["A", "a1"]),
     'start: A B\nA: /a+/\nB: "a"': (["aa", "aaa"], ["b", "aab"]),
     'start: A "ed"i\nA: /rat|rates/i': (["rated", "RATed", "RatesED"], ["ratsed", "RED"]),
+    'start: A "b"\nA: /(?i:[a-c])[a-z]+/': (["Abb", "abb", "Cxb"], ["aB", "Db", "1"]),
+    'start: A "d"\nA: /(?i)[a-d]+/': (["AbDd", "dd"], ["E", "AbCe"]),
+    'start: A "d"\nA: /(?s:.{2}).*/': (["\n\nad", "abd"], ["\n\n\n", "abc\n"]),
     "start: A B\nA: /[ab]+/\nB: /b+c/": (["abc", "bbbc"], ["c", "abca"]),
     'start: A | B\nA: "é" /[à-ï]/\nB: /[^é]/': (["éé", "a", "字"], ["éa", "aé"]),
 }

@@ -411,6 +411,15 @@ CARRIED_OUT = [
     "Next, we pick up green.\nWe will stack it on blue.\n",
     "1. Unstack red from green 2. Put down red 3. Pick up green 4. Stack green on blue\n",
     "unstack red from green -> put red down -> pick green up -> stack green on blue\n",
+    "Unstack red (from green).\nPut down red (on the table).\nPick up green.\nStack green (on blue).\n",
+    "- unstack: red, green\n- put-down: red\n- pick-up: green\n- stack: green, blue\n",
+    "Plan: unstack red from green, put down red, pick up green, stack green on blue.\n",
+    "Here's the final plan: (unstack red green), (put-down red), (pick-up green), (stack green blue).\n",
+    "<answer>(unstack red green)(put-down red)(pick-up green)(stack green blue)</answer>\n",
+    '{"plan": ["unstack red green", "put-down red", "pick-up green", "stack green blue"]}\n',
+    '{"action": "unstack", "block": "red", "from": "green"}\n{"action": "put-down", "block": "red"}\n'
+    '{"action": "pick-up", "block": "green"}\n{"action": "stack", "block": "green", "on": "blue"}\n',
+    "Pick up green is impossible.\nUnstack red.\nPlan: unstack red, put down red, pick up green, stack green on blue\n",
     "First, unstack the red block from on top of the green block. Next, put it down on the table. "
     "Then pick up the green block. Finally, stack it on top of the blue block.\n",
     "1) Take the red block off the green block\n2) Place the red block on the table\n3) Grab the green block\n"
@@ -472,6 +481,8 @@ def test_a_problem_may_be_told_in_pddl() -> None:
     "text",
     [
         "We start by unstacking red.\nput down red\n",
+        "unstack red\nStack red.\npick up red\n",
+        "The wrong plan: unstack red\nput down red\n",
         "The hand takes red from green.\nput down red\n",
         "Clear green by moving red to the table.\npick up green\n",
         "Unstack the upper block and put it down.\npick up green\n",
@@ -643,6 +654,7 @@ SOLVED = [
     "$13 - 9 = 4$, $10 - 4 = 6$, $4 \\times 6 = 24$.\n",
     "First, 13 - 9 = 4. Then, 10 - 4 = 6. Finally, 4 * 6 = 24.\n",
     "13 - 9 = 4 → 10 - 4 = 6 → 4 * 6 = 24\n",
+    "<think>13 - 9 = 4\n10 - 4 = 6\n4 * 6 = 24\n</think>\n",
     "13 - 9 -> 4\n10 - 4 => 6\n4 x 6 → 24\n",
     "a) 13-9=4\n(b) 10-4=6\n(3) 4*6=24\n",
     "• 13 minus 9 = 4\n• 10 minus 4 equals 6\n✓ 4 times 6 is 24\n",

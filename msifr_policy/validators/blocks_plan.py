@@ -79,7 +79,7 @@ class _BlocksProblem(NamedTuple):
 
 class _PlanStep(NamedTuple):
     """A deed in plain words, the block it moves, None for the one in the hand, and the other block it names, if any, or
-    the table; `first` if numbered 1.
+    the table; `first` if numbered 1 or after the name of a plan.
     """
 
     deed: Literal["pick", "unstack", "put", "stack", "move"]
@@ -160,7 +160,11 @@ _MYSTERY_TALK = re.compile(r"\b (?: attack | feast | succumb | overcom )", _FLAG
 _STACKS = frozenset({"stack", "overcome"})
 _LEAD = re.compile(
     r"""
-    [\W_]{0,16}+ (?: (?: step | action | move(?=\W{0,3}[0-9]) ) \b [\W_]{0,6}+ )?
+    [\W_]{0,16}+
+    (?: ( (?: (?: here | is | are | the | my | a | so | thus | final | complete | full | valid | correct | s )
+        [ '’] ){0,4}+ (?: plan | answer | solution | sequence | actions ) (?: [ ](?:is|are) )? (?: [ ]as[ ]follows )? )
+        ["'*_]{0,4} [:>=] [\W_]{0,8}+ )?
+    (?: (?: step | action | move(?=\W{0,3}[0-9]) ) \b [\W_]{0,6}+ )?
     (?: ([0-9]{1,3}) (?: \.[0-9]{1,6} (?=:) )? (?![0-9]) [\W_]{0,8}+ )?
     (?: (?: step | action | first(?:ly)? | then | next | now | finally | last(?:ly)? | and | so | after[ ]that
         | second(?:ly)? | third(?:ly)? ) \b [\W_]{0,8}+ ){0,3}+
@@ -170,6 +174,7 @@ _LEAD = re.compile(
 )
 _ARGUMENTS = frozenset({
     "the", "block", "object", "from", "on", "top", "of", "onto", "to", "off", "table", "down", "up", "it", "a",
+    "another", "with",
 })  # fmt: skip
 _WORD = re.compile(r"\w+")
 _ASIDE = re.compile(r" \([^()]*\)")
@@ -208,8 +213,8 @@ def _read_line(line: str, problem: _BlocksProblem) -> _PlanLine:
         lead = _LEAD.match(line, at)
         if lead is None or lead.end() != deed.start():
             break
-        first = lead[1] is not None and int(lead[1]) == 1
-        told |= lead[2] is not None
+        first = lead[1] is not None or (lead[2] is not None and int(lead[2]) == 1)
+        told |= lead[3] is not None
         arguments, at = _arguments(line, deed.end(), end, blocks)
         step = _step(deed, arguments, first, blocks)
         if step is None:
@@ -231,10 +236,12 @@ def _arguments(line: str, start: int, end: int, blocks: Mapping[str, str]) -> tu
     at = start
     for match in _PIECE.finditer(line, start, end):
         piece = match[0].lower().removesuffix("_block").removeprefix("block_")
-        if piece == "(" and words:
+        if piece == "(" and words and not _PLACE.match(line, match.end()):
             aside += 1
         elif piece == ")":
             aside = max(0, aside - 1)
+        elif piece == ":" and (not words or line[match.start() - 1] == '"'):  # "stack: a, b", or a key of JSON
+            pass
         elif piece in ".;:→":
             break
         elif not aside and piece != "(":
@@ -245,6 +252,7 @@ def _arguments(line: str, start: int, end: int, blocks: Mapping[str, str]) -> tu
     return words, at
 
 
+_PLACE = re.compile(r"(?:from|onto|on|off|to)\b", _FLAGS)
 _PIECE = re.compile(r"\w+|[().;:→]")
 
 
@@ -265,6 +273,8 @@ def _step(deed: re.Match[str], words: list[str], first: bool, blocks: Mapping[st
         return _PlanStep("pick" if onto_table else "unstack", moved, other, first)
     if puts:
         stacks = other is not None or (puts.lower() in _STACKS and "table" not in words)
+        if stacks and other is None:
+            return None
         return _PlanStep("stack" if stacks else "put", moved, other, first)
     return _PlanStep("move", moved, _destination(words, blocks), first)
 

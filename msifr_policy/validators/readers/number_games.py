@@ -190,7 +190,7 @@ _EQUATION = re.compile(
 )
 _LEAD = re.compile(
     r"""
-    (?: [\s>*_\#'|•○▪✓✔✅:,;.→]++ | - (?=[\s(]) | \(?[0-9]{1,2}[.):]++(?![0-9]) | \(?[a-z][.)](?=\s)
+    (?: [\s>*_\#'|•○▪✓✔✅:,;.→]++ | </?[a-z_]{1,20}> | - (?=[\s(]) | \(?[0-9]{1,2}[.):]++(?![0-9]) | \(?[a-z][.)](?=\s)
     | (?: step | operation | calculation | move ) \b (?: \s?(?:[0-9]{1,3}|one|two|three|four|five) \b )? [\s:.)-]{0,4}
     | (?: first(?:ly)? | second(?:ly)? | third(?:ly)? | fourth | next | then | now | so | finally | last(?:ly)? | and
         | after[ ]that | thus | hence | therefore | compute | calculate | combine | do

@@ -168,9 +168,12 @@ class _Regex:
             raise _UnreadableError(flags)
         self._pattern = pattern
         self._at = 0
-        self._flags = flags
+        self._flags = set(flags)
 
     def rewritten(self) -> str:
+        if first := _FIRST_FLAGS.match(self._pattern):
+            self._flags |= set(first[1])
+            self._at = first.end()
         text = self._alternatives(0)
         if self._at < len(self._pattern):
             raise _UnreadableError(self._pattern)
@@ -191,11 +194,13 @@ class _Regex:
     def _one(self, depth: int) -> str:
         pattern = self._pattern
         if pattern[self._at] == "(":
-            opening = re.compile(r"\((?:\?:)?(?!\?)").match(pattern, self._at)
+            opening = _OPENING.match(pattern, self._at)
             if opening is None:
                 raise _UnreadableError(pattern)
             self._at = opening.end()
+            outside, self._flags = self._flags, self._flags | set(opening[1] or "")
             inner = self._alternatives(depth + 1)
+            self._flags = outside
             if pattern[self._at : self._at + 1] != ")":
                 raise _UnreadableError(pattern)
             self._at += 1
@@ -204,7 +209,7 @@ class _Regex:
         if match is None:
             raise _UnreadableError(pattern)
         self._at = match.end()
-        flags = f"(?{''.join(sorted(set(self._flags)))})" if self._flags else ""
+        flags = f"(?{''.join(sorted(self._flags))})" if self._flags else ""
         return f"/{flags}{match[0]}/"
 
     def _repeated(self, one: str) -> str:
@@ -215,6 +220,8 @@ class _Regex:
         return f"{one}{match[1]}"
 
 
+_OPENING = re.compile(r"\((?:\?([is]*):)?(?!\?)")
+_FIRST_FLAGS = re.compile(r"\(\?([is]+)\)")
 _CHARACTER = re.compile(
     r"""
     \\ (?: x[0-9a-fA-F]{2} | u[0-9a-fA-F]{4} | [pP]\{\w+\} | [dDwWsS] | [nrtfv] | [^\w] )
