@@ -65,7 +65,13 @@ def same(gold: str, answer: str) -> bool:
     right, said = read(gold), read(answer)
     if right is None or said is None:
         return False
+    if isinstance(right, Number) and right.places is not None and isinstance(said, Several):
+        said = read(_COMMA.sub(r"\1.\2", answer, count=1)) or said
     return _plain(canonical(gold)) == _plain(canonical(answer)) or bool(_guarded(_same)(right, said))
+
+
+_COMMA = re.compile(r"\A([\s$*\\-]*\d+),(\d{1,2}|\d{4,})(?![\d,]|.*,)", re.DOTALL)
+"""A comma that can only be a decimal one, if there is but one number."""
 
 
 def readable(gold: str) -> bool:
@@ -77,7 +83,8 @@ def readable(gold: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\\text\{([^{}]*)\}", r"\1", text).replace(" ", "")
+    # A blank between digits parts two numbers.
+    return re.sub(r"(?<!\d) +| +(?!\d)", "", re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
 
 
 def _same(gold: Form, said: Form) -> bool:
@@ -100,6 +107,8 @@ def _same(gold: Form, said: Form) -> bool:
         return _same_interval(gold, said)
     if isinstance(gold, Union) and isinstance(said, Union):
         return _in_any_order(gold.parts, said.parts)
+    if isinstance(gold, Formula) and isinstance(said, Formula) and _CONSTANT.search(gold.latex):
+        return _same_integral(gold.latex, said.latex)
     if isinstance(gold, Words) or isinstance(said, Words):
         return _same_words(gold, said)
     if isinstance(gold, Based) or isinstance(said, Based):
@@ -141,9 +150,25 @@ def _same_choice(gold: Form, said: Form) -> bool:
     """A letter is compared with a letter; what it stands for, with a gold answer that is no letter."""
     if isinstance(gold, Choice) and isinstance(said, Choice):
         return gold.letter == said.letter
+    if isinstance(gold, Choice) and isinstance(said, Formula) and len(said.latex) == 1:
+        return said.latex.upper() == gold.letter
     if isinstance(said, Choice):
         return said.meaning is not None and _same(gold, said.meaning)
     return isinstance(gold, Choice) and gold.meaning is not None and _same(gold.meaning, said)
+
+
+_CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|C_\{[01]\}|c_\{[01]\}|\\text\{\s*(?:const(?:ant)?|C)\.?\s*\})\s*\Z")
+
+
+def _same_integral(gold: str, said: str) -> bool:
+    """Say whether two formulas that both end in an arbitrary constant differ by a constant only."""
+    if _equal(gold, said):
+        return True
+    ends = _CONSTANT.search(gold), _CONSTANT.search(said)
+    if not ends[0] or not ends[1]:
+        return False
+    both = [_expression_of(formula[: end.start()]) for formula, end in zip((gold, said), ends, strict=True) if end]
+    return all(isinstance(one, sympy.Expr) and one.free_symbols for one in both) and bool(_constant_apart(*both))
 
 
 _PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}\s")
@@ -160,10 +185,19 @@ def _name(equation: Equation) -> str | None:
 def _values(equation: Equation, *, named: bool) -> list[Form]:
     """Return what an equation says that something is: its sides, but for the one that names it."""
     values = [read_canonical(side) for side in equation.sides[1:]]
+    # Of a chain, what does not equal its end does not count.
+    values = [value for value in values if value is values[-1] or not _contradicts(value, values[-1])]
     if named and not isinstance(first := read_canonical(equation.sides[0]), Words) and not _letters(first):
         # 1/2 = 0.5, but not 5 = 6.
         values = [*values, first] if _roughly(first, values[-1]) else []
     return values
+
+
+def _contradicts(first: Form, second: Form) -> bool:
+    """Say whether both are numbers, and not roughly the same."""
+    numbers = isinstance(first, Number | Formula) and isinstance(second, Number | Formula)
+    constants = numbers and not _letters(first) and not _letters(second)
+    return constants and not _roughly(first, second)
 
 
 def _roughly(first: Form, second: Form) -> bool:
@@ -179,8 +213,26 @@ def _letters(form: Form) -> bool:
     )
 
 
+_FUNCTION = re.compile(r"[A-Za-z](?:\(([a-z])\)|_\{([a-z])\})")
+
+
+def _with_variable_of(gold: Equation, said: Equation) -> Equation:
+    """Return `said` with the variable of `gold`, if both say what one function is: f(n) = 2n is f(x) = 2x."""
+    functions = [_FUNCTION.fullmatch(equation.sides[0].replace(" ", "")) for equation in (gold, said)]
+    if not functions[0] or not functions[1] or functions[0][0][:2] != functions[1][0][:2]:
+        return said
+    old, new = (function[1] or function[2] for function in (functions[1], functions[0]))
+    alone = r"(?<!\\)(?<![A-Za-z]){0}(?![A-Za-z])"
+    if old == new or any(re.search(alone.format(new), side) for side in said.sides):
+        return said
+    return Equation(
+        tuple(re.sub(rf"\\[A-Za-z]+|{old}", lambda it: new if it[0] == old else it[0], side) for side in said.sides)
+    )
+
+
 def _same_equation(gold: Form, said: Form) -> bool:
     if isinstance(gold, Equation) and isinstance(said, Equation):
+        said = _with_variable_of(gold, said)
         names = _name(gold), _name(said)
         values = [_values(equation, named=False)[-1] for equation in (gold, said)]
         if names[0] is not None and names[0] == names[1] and _same(*values):
@@ -262,9 +314,10 @@ def _scaled(form: Form, factor: Fraction) -> Form:
 def _same_ratio(gold: Form, said: Form) -> bool:
     if isinstance(gold, Ratio) and isinstance(said, Ratio):
         if gold.clock and said.clock:
-            times = [clock.rstrip("ap") for clock in (gold.clock, said.clock)]
-            halves = {clock[-1] for clock in (gold.clock, said.clock)} & {"a", "p"}
-            return times[0] == times[1] and len(halves) < 2
+            times, halves = zip(*(clock.split(" ") for clock in (gold.clock, said.clock)), strict=True)
+            # What only 24 hours tell, a time without its half does not say.
+            told = halves[0][-1:] == halves[1][-1:] if any("24" in half for half in halves) else True
+            return times[0] == times[1] and told and len({half[-1:] for half in halves} - {""}) < 2
         if len(gold.terms) != len(said.terms):
             return False
         # a : b : c = d : e : f if neighbours have equal products crosswise.
@@ -286,7 +339,8 @@ def _same_several(gold: Form, said: Form) -> bool:
     if isinstance(gold, Several) and isinstance(said, Several):
         kinds = {gold.kind, said.kind}
         if kinds == {"set", "tuple"}:
-            return False
+            alone, whole = (gold, said) if gold.kind == "set" else (said, gold)
+            return len(alone.items) == 1 and _same(alone.items[0], whole)  # {(1, 2)} is the answer (1, 2)
         if "tuple" in kinds:
             return _in_order(gold.items, said.items)
         if "set" in kinds:
@@ -302,8 +356,38 @@ def _same_several(gold: Form, said: Form) -> bool:
         entries = tuple(entry for row in other.rows for entry in row)
         vector = len(other.rows) == 1 or all(len(row) == 1 for row in other.rows)
         return vector and (_in_order(several.items, entries) if several is gold else _in_order(entries, several.items))
+    if isinstance(other, Union) and several.kind == "list":
+        return _in_any_order(other.parts, several.items)
+    if several.kind == "list" and all(isinstance(item, Choice) for item in several.items):
+        letters = "".join(sorted(item.letter for item in several.items if isinstance(item, Choice)))
+        said_letters = "".join(sorted(_latex(other) or "".join(getattr(other, "words", ())).upper()))
+        return letters == said_letters
+    if several.kind == "list":
+        equal = [item for item in several.items if _same(item, other)]
+        return bool(equal) and all(item is equal[0] or _restates(item, equal[0]) for item in several.items)
+    if several.kind == "set" and isinstance(several.items[0], Words) and several.items[0].words == ("no", "solution"):
+        return False
     if several.kind == "set" and len(several.items) == 1:
         return _same(several.items[0], said) if several is gold else _same(gold, several.items[0])
+    return False
+
+
+def _restates(first: Form, second: Form) -> bool:
+    """Say whether two forms that are not written alike say one thing, one of them perhaps rounded."""
+    if first == second:
+        return False
+    if _same(first, second):
+        return True
+    for rounded, exact in ((first, second), (second, first)):
+        if (
+            isinstance(rounded, Number)
+            and rounded.places
+            and rounded.digits > 1
+            and isinstance(exact, Number | Formula)
+        ):
+            value = _constant(_latex(exact))
+            if value is not None and value.is_real:
+                return bool(abs(Fraction(int(value * 10**50), 10**50) - rounded.value) * 2 * 10**rounded.places <= 1)
     return False
 
 
@@ -320,7 +404,8 @@ def _same_words(gold: Form, said: Form) -> bool:
         " ".join(form.words) if isinstance(form, Words) else form.latex if isinstance(form, Formula) else ""
         for form in (gold, said)
     ]
-    return bool(texts[0]) and _plain(texts[0]).casefold() == _plain(texts[1]).casefold()
+    plain = [re.sub(r"\\cdot|\\times|\*", "", _plain(text)).casefold() for text in texts]
+    return bool(plain[0]) and plain[0] == plain[1]
 
 
 def _same_number(gold: Number, said: Number) -> bool:
@@ -370,6 +455,12 @@ def _latex(form: Form) -> str:
 _DIGITS: Final = 60
 _POINTS: Final = 6
 _CONFIG: Final = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
+_CHOSEN = re.compile(
+    r"(?<![A-Za-z\\\d])C\(\s*(?P<n1>\d+|[a-z])\s*,\s*(?P<k1>\d+|[a-z])\s*\)"
+    r"|(?:\{\s*\})?[\^_]\{(?P<n2>\d+|[a-z])\}\s*C_\{(?P<k2>\d+|[a-z])\}"
+    r"|(?<![A-Za-z\\\d}])C_\{(?P<n3>\d+)\}\^\{(?P<k3>\d+)\}|(?<![A-Za-z\\\d])(?P<n4>\d+)C(?P<k4>\d+)"
+)
+"""How many choices there are, in other notations than a binomial."""
 _SUBSCRIPT = re.compile(
     r"((?:(?<![A-Za-z\\])|(?<=text))[A-Za-z]|\\(?:[a-z]?[a-z]*(?:[αa]|eta|mma|lta|lon|ppa|mu|nu|xi|rho|phi|psi|chi|tau|ega|bda|gma)))_\{([^{}]*(?:\{[^{}]*\}[^{}]*)?)\}"
 )
@@ -394,8 +485,11 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 @lru_cache(maxsize=4096)
 def _expression(latex: str) -> Any:
     """Return what math-verify's parser makes of a formula, its decimals exact, or None."""
-    latex = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", latex)
+    latex = re.sub(r"(?<=\d)[, ](?=\d{3}(?!\d))", "", latex)
+    if re.search(r"\d \d", latex):
+        return None  # two numbers side by side, which the parser would multiply
     latex = re.sub(r"\\text\{\s*([^{}]*?)\s*\}", r" \1 ", latex)
+    latex = _CHOSEN.sub(_binomial, latex)
     latex = _SUBSCRIPT.sub(lambda found: f"{found[1]}_{{{_index(found[2])}}}", latex)
     latex = _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", latex).replace("%", r"\cdot\frac{1}{100}")
     # Brackets only enclose here, and the parser takes long to find out that square ones are no interval.
@@ -409,6 +503,11 @@ def _expression(latex: str) -> Any:
     parsed = parsed.replace(lambda part: isinstance(part, sympy.Derivative), lambda part: sympy.Symbol(str(part)))
     imaginary = {symbol: sympy.I for symbol in parsed.free_symbols if symbol.name == "i"}
     return parsed.subs(imaginary)
+
+
+def _binomial(found: re.Match[str]) -> str:
+    chosen = [group for group in found.groups() if group]
+    return rf"\binom{{{chosen[0]}}}{{{chosen[1]}}}"
 
 
 def _index(text: str) -> str:
@@ -532,6 +631,19 @@ def _constant_ratio(first: sympy.Expr, second: sympy.Expr) -> bool:
     return len(ratios) > 2 and all(_near(ratio, ratios[0]) for ratio in ratios)
 
 
+def _constant_difference(first: sympy.Expr, second: sympy.Expr) -> bool:
+    differences = []
+    for at in _points(first, second):
+        values = _value(first, at), _value(second, at)
+        if None not in values:
+            differences.append(values[0] - values[1])
+    size = max((abs(difference) for difference in differences), default=0)
+    return len(differences) > 2 and all(
+        abs(difference - differences[0]) <= size * sympy.Float("1e-40", _DIGITS) for difference in differences
+    )
+
+
+_constant_apart = _guarded(_constant_difference)
 _proportional = _guarded(_constant_ratio)
 _verify = _guarded(lambda gold, said: verify(gold, said, timeout_seconds=None, raise_on_error=True))
 

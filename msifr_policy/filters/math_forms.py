@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from msifr_policy.filters.literals import words_value
+from msifr_policy.filters.literals import words, words_value
 from msifr_policy.filters.math_text import canonical, closing, split
 from msifr_policy.filters.math_units import Unit, unit
 
@@ -105,7 +105,8 @@ class Ratio(NamedTuple):
 
     terms: tuple["Form", ...]
     clock: str
-    """A time as minutes after midnight or noon, and the half of the day if it is said; else empty."""
+    """A time as minutes after midnight or noon, a blank, and the half of the day if it is said (`a`, `p`, after `24` if
+    only the hour tells it); else empty."""
 
 
 class Based(NamedTuple):
@@ -130,7 +131,11 @@ _AND = (
 _LIST = re.compile(rf",?\s*(?:{_AND})|[,;；]")
 _OR = re.compile(r"\\text\{\s*,?\s*(?:or|oder|ou|или)\s*\}|\bor\b|\\lor|或")
 _ASIDE = re.compile(
-    r"\s*(?:\\text\{\s*)?(?:for|where|with|if|when|since|because|such that)\b|\s*[A-Za-z]\s*\\in\s*\\mathbb"
+    r"\s*(?:\\text\{\s*)?(?:for|where|with|if|when|since|because|such that|and not|not"
+    r"|as (?:desired|required|claimed|expected))\b|\s*[A-Za-z]\s*\\in\s*\\mathbb|\s*\\forall"
+)
+_FOR_ALL = re.compile(
+    r"\\text\{\s*for (?:all|any|every|each)\b|(?<![A-Za-z\\])for (?:all|any|every|each)\b|\\forall(?![A-Za-z])"
 )
 _IS = r"\\text\{[^{}]{0,200}\b(?:is|are|equals)\s*\}|\b(?:is|are|equals)\b"
 _SIGNS = re.compile(
@@ -157,10 +162,12 @@ def read_canonical(text: str) -> Form:
 
 def _whole(text: str, depth: int) -> Form:
     text = text.lstrip(" ,;:").rstrip(" .,;:")
-    dated = _date(text, depth)  # which may hold a comma
-    if dated is not None:
-        return dated
-    parts = _items(text)
+    for kind in (_date, _compound, _excepted):  # which may hold commas
+        form = kind(text, depth)
+        if form is not None:
+            return form
+    said = split(text, _FOR_ALL)[0][0].rstrip(" ,;")
+    parts = _items(said or text)
     letters = [_letter(part) for part in parts] if len(parts) > 1 else []
     if letters and all(letter is not None and not letter[1] for letter in letters):
         return Several("list", tuple(Choice(letter[0], None) for letter in letters if letter))
@@ -172,7 +179,38 @@ def _whole(text: str, depth: int) -> Form:
     forms = [_item(part, depth) for part in parts]
     if all(isinstance(form, Interval) for form in forms) and _OR.search(text):
         return Union(tuple(forms))
-    return _several("list", forms)
+    return _both(forms) or _several("list", forms)
+
+
+def _both(forms: list[Form]) -> Form | None:
+    """Return what conditions on one name leave together, if they leave an interval or all but some numbers."""
+    left_out = [_left_out(form) for form in forms]
+    if len(forms) > 1 and all(left_out):
+        return _without([number for numbers in left_out for number in numbers], "")
+    if len(forms) != 2 or not all(isinstance(form, Interval) and form.name for form in forms):
+        return None
+    first, second = sorted((form for form in forms if isinstance(form, Interval)), key=lambda form: _infinite(form.low))
+    low, high = first.low, second.high
+    if first.name != second.name or not _infinite(first.high) or not _infinite(second.low):
+        return None
+    if not isinstance(low, Number) or not isinstance(high, Number) or low.value >= high.value:
+        return None
+    return Interval(low, high, (first.closed[0], second.closed[1]), first.name, "")
+
+
+def _left_out(form: Form) -> list[Form]:
+    """Return the numbers that a union is all but: of (-∞, 1) ∪ (1, ∞), the 1; nothing for another form."""
+    parts = form.parts if isinstance(form, Union) else ()
+    if not all(isinstance(part, Interval) and not any(part.closed) for part in parts):
+        return []
+    ends = [(part.low, part.high) for part in parts if isinstance(part, Interval)]
+    joined = all(before[1] == after[0] for before, after in pairwise(ends))
+    whole = joined and len(ends) > 1 and _infinite(ends[0][0]) and _infinite(ends[-1][1])
+    return [high for _, high in ends[:-1]] if whole else []
+
+
+def _infinite(form: Form) -> bool:
+    return isinstance(form, Formula) and form.latex.lstrip("+- ") == r"\infty"
 
 
 def _several(kind: Literal["list", "set", "tuple"], forms: list[Form]) -> Form:
@@ -211,20 +249,39 @@ def _item(text: str, depth: int) -> Form:
     if depth == 0:
         return Formula(text)
     if _PLUS_MINUS.search(text) and not text.startswith(r"\{"):
-        both = [_signed(text, upper, lower) for upper, lower in (("+", "-"), ("-", "+"))]
-        return _several("list", [_item(one, depth - 1) for one in both])
+        both = [_item(_signed(text, upper, lower), depth - 1) for upper, lower in (("+", "-"), ("-", "+"))]
+        return _both(both) or _several("list", both)
     if text == r"\mathbb{R}":
         text = r"\text{all real numbers}"
-    for kind in (_date, _bracketed, _related, _union, _matrix, _number, _based, _ratio, _percent, _measured, _words):
+    for kind in _KINDS:
         form = kind(text, depth)
         if form is not None:
             return form
     return Formula(text)
 
 
+_RESTATED = re.compile(
+    r"(?P<value>.*[^\s(^_])\s*\(\s*(?P<mark>\\text\{\s*(?:or|about|approximately)\s*\}|or(?![A-Za-z])|=|\\approx|(?<=\s\())"
+    r"(?P<again>[^()]+)\)"
+)
+
+
+def _restated(text: str, depth: int) -> Form | None:
+    """Return a value and the same in brackets after it, as a list of both: `3/4 (0.75)`, or `(or 0.75)`."""
+    found = _RESTATED.fullmatch(text)
+    if found is None:
+        return None
+    forms = [_item(part, depth - 1) for part in (found["value"], found["again"])]
+    numbers = [form.value for form in forms if isinstance(form, Number)]
+    marked = found["mark"] != ""
+    close = len(numbers) == 2 and abs(numbers[0] - numbers[1]) * 100 <= abs(numbers[0])
+    return _several("list", forms) if marked or close else None
+
+
 _ABOUT = re.compile(
     r"\A(?:(?:\\text\{\s*)?(?:approximately|approx\.?|about|roughly|exactly)\s*\}?\s*|\\approx\s*|\\sim\s*|\\therefore\s*"
-    r"|(?:\\text\{\s*)?(?:[Tt]he\s+)?(?:[Ff]inal\s+)?(?:[Aa]nswer|[Ss]olution|[Rr]esult)\s*:\s*\}?\s*)+"
+    r"|(?:\\text\{\s*)?(?:[Tt]he\s+)?(?:[Ff]inal\s+)?(?:[Aa]nswer|[Ss]olution|[Rr]esult)\s*:\s*\}?\s*|\\text\{[^{}\d:]{3,60}:\s*\}\s*|[A-Z][a-z]{2,20}(?:\s[a-z]{1,20}){0,4}:\s+"
+    r"|(?:最终|最終)?答案\s*(?:是|为|為|:)\s*:?\s*|(?:[Aa]ntwort|[Rr]éponse|[Rr]espuesta|[Rr]esposta|[Rr]isposta|[Оо]твет)\s*:\s*)+"
 )
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
 _SIGN = re.compile(r"(?P<first>\A\s*|(?<=[=(,\[{<>])\s*)?\\(?P<which>[pm]{2})(?![A-Za-z])\s*")
@@ -257,6 +314,38 @@ def _date(text: str, _: int) -> Form | None:
     if month is None or len(_MONTH.findall(plain)) > 1 or not re.search(r"\d", rest) or re.search(r"[^\d\s,.]", rest):
         return None
     return Words((month[0][:3].casefold(), *sorted(re.findall(r"\d+", rest))))
+
+
+_PIECE = re.compile(r"\s*(?:,\s*)?(?:and\s+)?(\d{1,9}(?:\.\d{1,9})?)\s*([^\W\d_]+)\.?(?=[\s,\d]|\Z)")
+
+
+def _compound(text: str, _: int) -> Form | None:
+    """Return a quantity in several units, each smaller than the one before: `2 hours and 30 minutes`."""
+    plain = _WITHOUT_TEXT.sub(r" \1 ", text)
+    total, at, last, first = Fraction(0), 0, None, None
+    while at < len(plain.rstrip()):
+        piece = _PIECE.match(plain, at)
+        named = unit(piece[2]) if piece else None
+        if piece is None or named is None or len(named.dimensions) != 1:
+            return None
+        first = first or named
+        if last is not None and (named.dimensions != last.dimensions or named.factor >= last.factor):
+            return None
+        total += Fraction(piece[1]) * named.factor / first.factor
+        at, last = piece.end(), named
+    return Quantity(Number(total, None, 1), first, text) if first is not None and last is not first else None
+
+
+_EXCEPT = re.compile(
+    r"\s*(?:\\text\{\s*)?(?:all\s+)?(?:real\s+(?:numbers|values)|reals)\s+(?:except|other\s+than|besides|but)(?:\s+for)?\s*\}?"
+    r"\s*(?:[a-z]\s*=\s*)?(\S.*)"
+)
+
+
+def _excepted(text: str, depth: int) -> Form | None:
+    """Return the real numbers but for those that are named."""
+    found = _EXCEPT.fullmatch(text)
+    return _without([_item(part, depth - 1) for part in _items(found[1])], "") if found and depth else None
 
 
 _WITHOUT_TEXT = re.compile(r"\\text\{([^{}]*)\}")
@@ -313,6 +402,12 @@ def _bracketed(text: str, depth: int) -> Form | None:
     if len(parts) == 1:
         return _item(parts[0], depth - 1) if opener == "(" and closer == ")" and _outer(parts[0]) else None
     forms = [_item(part, depth - 1) for part in parts]
+    rows = [_fenced(part) for part in parts] if opener + closer == "[]" else []
+    if rows and all(row is not None and row[0] + row[2] == "[]" for row in rows):
+        cells = [_items(row[1], bracketed=True) for row in rows if row]
+        return Matrix(tuple(tuple(_item(cell, depth - 1) for cell in row) for row in cells))
+    if len(parts) == 2 and opener + closer == "()" and any(map(_infinite, forms)):
+        return Interval(forms[0], forms[1], (False, False), "", "")
     if len(parts) == 2 and "[" + "]" != opener + closer != "()" and {opener, closer} <= set("()[]"):
         return Interval(forms[0], forms[1], (opener == "[", closer == "]"), "", "")
     if len(parts) == 2 and opener + closer == "[]":
@@ -330,12 +425,45 @@ def _outer(text: str) -> bool:
     return not re.fullmatch(r"[A-Za-z]", text)
 
 
+_TRANSPOSED = re.compile(r"(.+[\])}])\s*\^\{\s*(?:T|t|\\top|\\intercal)\s*\}", re.DOTALL)
+_TIMES = re.compile(r"(?:\s|\\cdot(?![A-Za-z])|\\times(?![A-Za-z])|\*)+\Z")
+
+
 def _matrix(text: str, depth: int) -> Form | None:
+    """Return a matrix, perhaps transposed or with a factor before it; a tuple that is transposed is a column."""
+    turned = _TRANSPOSED.fullmatch(text)
+    if turned:
+        inner = _item(turned[1], depth - 1)
+        if isinstance(inner, Matrix) and len({len(row) for row in inner.rows}) == 1:
+            return Matrix(tuple(zip(*inner.rows, strict=True)))
+        if isinstance(inner, Interval) and not inner.name:
+            return Matrix(((inner.low,), (inner.high,)))
+        tuples = isinstance(inner, Several) and inner.kind == "tuple"
+        return Matrix(tuple((item,) for item in inner.items)) if tuples and isinstance(inner, Several) else None
+    begin = text.find(r"\begin")
+    begin = len(text[:begin].rstrip("([ ")) if begin > 0 else begin
+    if begin > 0:
+        factor, inner = _TIMES.sub("", text[:begin]), _item(text[begin:], depth - 1)
+        if (
+            not isinstance(inner, Matrix)
+            or not _balanced(factor)
+            or re.search(r"[+=,\w})]\s*[-+=,]|[+=,&]\s*\Z", factor)
+        ):
+            return None
+        return Matrix(tuple(tuple(_multiple(factor, cell, depth) for cell in row) for row in inner.rows))
     found = _MATRIX.fullmatch(text)
     if found is None or r"\begin" in found[2]:
         return None
     rows = [row for row in split(found[2], _ROW)[0] if row.strip()]
     return Matrix(tuple(tuple(_item(cell, depth - 1) for cell in split(row, _CELL)[0]) for row in rows))
+
+
+def _multiple(factor: str, cell: Form, depth: int) -> Form:
+    by = _item("-1" if factor.strip() == "-" else factor, depth - 1)
+    if isinstance(by, Number) and isinstance(cell, Number):
+        return Number(by.value * cell.value, None, 1)
+    latex = cell.latex if isinstance(cell, Formula) else str(cell.value) if isinstance(cell, Number) else ""
+    return Formula(rf"({factor})\cdot({latex})") if latex else cell
 
 
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL)
@@ -362,7 +490,14 @@ def _related(text: str, depth: int) -> Form | None:
         return _item(sides[1], depth - 1)
     if all(map(_EQUAL.fullmatch, signs)):
         return Equation(tuple(side.strip() for side in sides))
-    return _inequality(sides, signs, depth) or Relation(text)
+    turned = all(sign in _MORE for sign in signs)
+    return _inequality(sides, signs, depth) or Relation(_turned(sides, signs) if turned else text)
+
+
+def _turned(sides: list[str], signs: list[str]) -> str:
+    """Return a > b > c as c < b < a."""
+    less = [{">": "<", ">=": r"\le ", r"\ge": r"\le "}[sign] for sign in reversed(signs)]
+    return "".join(side.strip() + sign for side, sign in zip(reversed(sides), [*less, ""], strict=True))
 
 
 def _after(text: str, sides: list[str], signs: list[str], at: int) -> str:
@@ -386,6 +521,9 @@ def _inequality(sides: list[str], signs: list[str], depth: int) -> Form | None:
     closed = [(_LESS.get(sign) or _MORE[sign])[0] for sign in signs]
     if turned[0]:
         sides, closed = sides[::-1], closed[::-1]
+    size = _SIZE.fullmatch(sides[0] if turned[0] else sides[-1]), _SIZE.fullmatch(sides[-1] if turned[0] else sides[0])
+    if len(sides) == 2 and any(size):
+        return _sized(sides, closed[0], size, depth)
     names = [at for at, side in enumerate(sides) if _NAME.fullmatch(side) and side not in (r"\infty", r"\pi", "e")]
     if len(names) != 1:
         return None
@@ -395,6 +533,23 @@ def _inequality(sides: list[str], signs: list[str], depth: int) -> Form | None:
     if len(sides) == 3 and at != 1:
         return None
     return Interval(low, high, (bool(at) and closed[0], at + 1 < len(sides) and closed[-1]), sides[at], written)
+
+
+_SIZE = re.compile(r"\|\s*([A-Za-z])\s*(?:([-+])\s*(\d{1,20}(?:\.\d{1,20})?))?\s*\|")
+
+
+def _sized(sides: list[str], closed: bool, size: tuple[re.Match[str] | None, ...], depth: int) -> Form | None:
+    """Return the numbers that |x - a| < b, or >, leaves; `sides` are those of <."""
+    at = 0 if _SIZE.fullmatch(sides[0]) else 1
+    found, bound = next(filter(None, size), None), _item(sides[1 - at], depth - 1)
+    if found is None or not isinstance(bound, Number) or bound.value <= 0:
+        return None
+    middle = Fraction(found[3] or 0) * (-1 if found[2] == "+" else 1)
+    low, high = (Number(middle + sign * bound.value, None, 1) for sign in (-1, 1))
+    if at == 0:
+        return Interval(low, high, (closed, closed), found[1], "")
+    below = Interval(Formula(r"-\infty"), low, (False, closed), found[1], "")
+    return Union((below, Interval(high, Formula(r"\infty"), (closed, False), found[1], "")))
 
 
 _EXCLUDED = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?\s*(?:\\setminus|\\backslash|-|\\)\s*(\\\{.*\\\})", re.DOTALL)
@@ -415,15 +570,22 @@ def _union(text: str, depth: int) -> Form | None:
         inner = _item(excluded[1], depth - 1)
         return _without(list(inner.items), "") if isinstance(inner, Several) else None
     parts, cups = split(text, _CUP)
-    return Union(tuple(_item(part, depth - 1) for part in parts)) if cups and all(map(str.strip, parts)) else None
+    if not cups or not all(map(str.strip, parts)):
+        return None
+    forms = [_item(part, depth - 1) for part in parts]
+    sets = [form for form in forms if isinstance(form, Several) and form.kind == "set"]
+    if len(sets) == len(forms):
+        return Several("set", tuple(item for form in sets for item in form.items))
+    return Union(tuple(forms))
 
 
 _NUMBER = re.compile(
-    r"""(?P<sign>[-+]?)\s*(?P<money>\\\$|[€£¥₹])?\s*(?P<inner>-?)
+    r"""(?P<sign>[-+]?)\s*(?P<money>(?:US)?\\\$|[€£¥₹]|(?:USD|EUR|GBP|INR|CNY|Rs\.?)\ ?)?\s*(?P<inner>-?)
     (?: (?P<whole>\d{1,3}(?:[,\ ]\d{3})+|\d+)?
         \s* (?:\\frac\{\s*(?P<minus>-?)\s*(?P<over>\d+)\s*\}\{\s*(?P<under>-?\d+)\s*\})
       | (?P<digits>[1-9]\d{0,2}(?:,\d{3})+|\d+|(?=\.\d)) (?P<decimals>\.\d*)?
-        (?:\\overline\{(?P<again>\d{1,50})\}|\\dot\{(?P<again_1>\d)\})?
+        (?:\\(?:overline|bar)\{(?P<again>\d{1,50})\}|\\dot\{(?P<dot>\d)\}(?:(?P<between>\d{0,50})\\dot\{(?P<dot_2>\d)\})?
+          |(?<=\.)\((?P<enclosed>\d{1,50})\)|(?<=\d\d\d)\s*(?P<dots>\\ldots)\s*)?
         (?: \s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\{\s*(?P<power>[-+]?\d{1,3})\s*\} | [eE](?P<exponent>[-+]?\d{1,3}) )?
       | 10\^\{\s*(?P<ten>[-+]?\d{1,3})\s*\}
     )""",
@@ -453,14 +615,21 @@ def _number(text: str, _: int) -> Form | None:
     else:
         form = _decimal(found, sign)
     if found["money"]:
-        return Quantity(form, unit(found["money"]), text)
-    return form
+        return Quantity(form, unit(found["money"].removeprefix("US").strip(" .") or "$"), text)
+    return None if found["dots"] and not found["decimals"] else form
 
 
 def _decimal(found: re.Match[str], sign: int) -> Number:
     whole, decimals = found["digits"].replace(",", "") or "0", (found["decimals"] or "").removeprefix(".")
     value = Fraction(int(whole + decimals), 10 ** len(decimals))
-    again = found["again"] or found["again_1"]
+    again = found["again"] or found["enclosed"]
+    if found["dot"]:
+        again = found["dot"] + (found["between"] or "") + (found["dot_2"] or "")
+    elif found["dots"]:
+        period = _PERIOD.search(decimals)
+        again = period and (period[1] or period[2])
+        if not again:  # cut off, not rounded
+            value += Fraction(1, 2 * 10 ** len(decimals))
     if again:
         value += Fraction(int(again), (10 ** len(again) - 1) * 10 ** len(decimals))
     power = int(found["power"] or found["exponent"] or 0)
@@ -468,7 +637,10 @@ def _decimal(found: re.Match[str], sign: int) -> Number:
     return Number(sign * value * Fraction(10) ** power, places, len((whole + decimals).lstrip("0")))
 
 
-_BASED = re.compile(r"\(?\s*([0-9A-F]+)\s*\)?\s*_\s*\{\s*(?:\\text\{\s*)?([a-z]+|\d{1,2})\s*\}?\s*\}")
+_PERIOD = re.compile(r"(?:(\d)\1\1|(\d{2,20})\2)\Z")
+"""What is repeated at the end of a decimal, if enough of it is there."""
+_BASED = re.compile(r"\(?\s*([0-9A-F]+)\s*\)?\s*_\s*\{\s*\(?\s*(?:\\text\{\s*)?([a-z]+|\d{1,2})\s*\}?\s*\)?\s*\}")
+_BASE_SAID = re.compile(r"([0-9A-F]+)\s*\(?\s*(?:in\s+)?base[\s-]*([a-z]+|\d{1,2})\s*\)?\s*")
 _BASES: Final = {
     "two": "2",
     "three": "3",
@@ -483,7 +655,7 @@ _BASES_MORE: Final = {"ten": "10", "sixteen": "16", "hex": "16", "bin": "2", "oc
 
 
 def _based(text: str, depth: int) -> Form | None:
-    found = _BASED.fullmatch(text)
+    found = _BASED.fullmatch(text) or _BASE_SAID.fullmatch(_WITHOUT_TEXT.sub(r" \1 ", text))
     base = found and (found[2] if found[2].isdigit() else {**_BASES, **_BASES_MORE}.get(found[2]))
     if not found or not base or (not found[1][0].isdigit() and int(base) <= 10):
         return None
@@ -491,15 +663,21 @@ def _based(text: str, depth: int) -> Form | None:
     return _number(digits, depth) if base == "10" else Based(digits, base)
 
 
-_CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)\s*(?:\\text\{)?\s*([aApP])?\.?\s*(?:[mM]\.?|\.)?\s*\}?")
+_CLOCK = re.compile(
+    r"(\d{1,2})(?::([0-5]\d)|(?=\s*(?:\\text\{)?\s*[aApP]\.?\s?[mM]))\s*(?:\\text\{)?\s*([aApP])?\.?\s*(?:[mM]\.?|\.)?\s*\}?"
+)
 
 
 def _ratio(text: str, depth: int) -> Form | None:
     clock = _CLOCK.fullmatch(text)
     if clock and int(clock[1]) <= 24:
-        hours = int(clock[1]) % 12 if clock[3] else int(clock[1])
-        terms = (Number(Fraction(clock[1]), None, 1), Number(Fraction(clock[2]), None, 1))
-        return Ratio(terms, f"{60 * hours + int(clock[2])}{(clock[3] or '').lower()}")
+        hours, minutes = int(clock[1]), int(clock[2] or 0)
+        # Of 24 hours, those that no clock with twelve has tell the half of the day too: as "24".
+        half = clock[3].lower() if clock[3] else "24" if hours > 12 or hours == 0 else ""
+        if half == "24":
+            half = f"{half}{'p' if 12 <= hours < 24 else 'a'}"
+        terms = (Number(Fraction(hours), None, 1), Number(Fraction(minutes), None, 1))
+        return Ratio(terms, f"{60 * (hours % 12) + minutes} {half}")
     parts, colons = split(text, _COLON)
     if not colons or not all(map(str.strip, parts)):
         return None
@@ -516,16 +694,35 @@ def _percent(text: str, depth: int) -> Form | None:
 
 
 _MEASURE = re.compile(
-    r"\\text\{|\\degree|\\pmod|\\bmod|\\(?:mod)(?![A-Za-z])|(?<=[\d}!)\]] )[A-Za-zµ]+|(?<=\d)m(?=\^\{[23]\})"
-    r"|(?<=\d)[A-Za-zµ]{2,}(?![A-Za-z(])|(?<=[\d} ])[\u4e00-\u9fff]|\\\$|[€£¥₹]"
+    r"\\text\{|\\degree|\\pmod|\\bmod|\\(?:mod)(?![A-Za-z])"
+    r"|(?:(?<=[\d}!)\]] )|(?<=\\pi ))[^\W\d_]+|(?<=\d)m(?=\^\{[23]\})"
+    r"|(?<=\d)[A-Za-zµ]{2,}(?![A-Za-z(])|(?<=[\d} ])[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]|\\\$|[€£¥₹]"
 )
 _ANGULAR = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _UNITLIKE = re.compile(r"(?:\\\$|[€£¥₹]|\\text\{[^{}]*\}|\^\{?-?\d\}?|\\degree|\\cdot|[^\W\d_]|[/\s*.²³()'-])+")
+_MICRO = re.compile(r"\A([^A-Za-z]{1,99}(?:10\^\{-?\d+\})?\s*)\\mu\s*(?:\\text\{\s*)?([mgsLAVCFNT]|Pa|mol)\s*\}?\s*\Z")
+_OHM = re.compile(r"\A([^A-Za-z]{1,99}(?:10\^\{-?\d+\})?\s*)(?:\\text\{\s*)?([kMm]?)\s*\}?\s*\\Omega\s*\Z")
+_SCALES: Final[dict[str, Fraction]] = {
+    **{word: Fraction(10**power) for word, power in zip(
+        words("hundred thousand million billion trillion 万 萬 亿 億 lakh crore"),
+        (2, 3, 6, 9, 12, 4, 4, 8, 8, 5, 7),
+        strict=True,
+    )},
+    "dozen": Fraction(12),
+    **{f"{word}s": Fraction(1, number) for word, number in zip(
+        words("third fourth fifth sixth seventh eighth ninth tenth hundredth thousandth"),
+        (3, 4, 5, 6, 7, 8, 9, 10, 100, 1000),
+        strict=True,
+    )},
+}  # fmt: skip
+"""Words after a number that make another number of it."""
+_SCALED = re.compile(rf"\s*({'|'.join(sorted(_SCALES, key=len, reverse=True))})(?![A-Za-z])\s*(?:of\s)?", re.IGNORECASE)
 _MINUTES = re.compile(r"\\degree\s*(\d{1,2}(?:\.\d+)?)\s*'(?:\s*(\d{1,2}(?:\.\d+)?)\s*'')?\s*")
 
 
 def _measured(text: str, depth: int) -> Form | None:
     """Return a value with a unit, or another word, after it."""
+    text = _MICRO.sub(r"\1\\text{ µ\2}", _OHM.sub(r"\1\\text{ \2Ω}", text))
     for tries, found in enumerate(_MEASURE.finditer(text)):
         value, rest = text[: found.start()].strip(), text[found.start() :].strip()
         if tries == 8:
@@ -541,19 +738,37 @@ def _measured(text: str, depth: int) -> Form | None:
             return Quantity(Number(whole.value + parts, None, 1), unit("°"), text)
         if not _UNITLIKE.fullmatch(rest) or not _balanced(value):
             continue
-        words = _WITHOUT_TEXT.sub(r" \1 ", rest)
-        known = unit(words)
+        named = _WITHOUT_TEXT.sub(r" \1 ", rest)
+        known = unit(named)
         if "degree" in dict(known.dimensions if known else ()) and _ANGULAR.search(value):
             continue
         form = _item(value, depth - 1)
+        scaled = _SCALED.match(named)
+        number = form.value if isinstance(form, Quantity) else form
+        if scaled and isinstance(number, Number):
+            number = Number(number.value * _SCALES[scaled[1].lower()], None, 1)
+            named = named[scaled.end() :].strip()
+            if not named or isinstance(form, Quantity):
+                return form._replace(value=number) if isinstance(form, Quantity) else number
+            form, known = number, unit(named)
         if isinstance(form, Words) or (
             isinstance(form, Formula) and known is None and not found[0].startswith("\\text")
         ):
             continue
-        if known is None and not any(len(word) > 1 or not word.isascii() for word in re.findall(r"[^\W\d_]+", words)):
+        if known is None and not any(len(word) > 1 or not word.isascii() for word in re.findall(r"[^\W\d_]+", named)):
             continue
-        return Quantity(form, known, f"{value} {words}")
+        return Quantity(form, known, f"{value} {named}")
     return None
+
+
+_NEGATIVE = re.compile(r"(?:\\text\{\s*)?(?:negative|minus)\s*(\}\s*)?(.+)")
+
+
+def _negated(text: str, depth: int) -> Form | None:
+    """Return a number whose sign is said in a word."""
+    found = _NEGATIVE.fullmatch(text)
+    form = _item(found[2] if found[1] else found[2].rstrip(" }"), depth - 1) if found else None
+    return form._replace(value=-form.value) if isinstance(form, Number) and form.value > 0 else None
 
 
 def _bare(text: str) -> str:
@@ -577,6 +792,12 @@ _NOTHING: Final = {
     ),
     **dict.fromkeys(("dne", "undefined", "not exist", "does not exist", "is undefined"), ("does", "not", "exist")),
 }
+_NO_SOLUTION = re.compile(
+    r"(?:there (?:is|are|exists?) |has )?no (?:real |integer |positive |such |valid |possible )?(?:solutions?|roots?)"
+    r"(?: exists?)?"
+)
+_INFINITELY = re.compile(r"(?:there (?:are|is) )?infinite(?:ly many)?(?: number of)?(?: solutions?)?")
+_INFINITE: Final = {"infinity": r"\infty", "positive infinity": r"\infty", "negative infinity": r"-\infty"}
 _PLAIN_WORDS = re.compile(r"(?:\\text\{[^{}]*\}|[^\W\d_]|[\s'.()-])+")
 _LONG_WORD = re.compile(r"(?<![A-Za-z\\])[^\W\d_]{3,}")
 
@@ -589,17 +810,45 @@ def _words(text: str, _: int) -> Form | None:
             return None
         if re.match(r"\s*(?:log|sin|cos|tan|sec|csc|cot|exp|max|min|gcd|lcm|sqrt|mod)\b", text):
             return None
-    words = tuple(re.findall(r"[^\W_]+|\\emptyset", plain.casefold()))
-    if not words:
+    said = tuple(re.findall(r"[^\W_]+|\\emptyset", plain.casefold()))
+    if not said:
         return None
-    words = tuple(word for word in words if word not in ("the", "a", "an")) or words
-    joined = " ".join(words)
+    said = tuple(word for word in said if word not in ("the", "a", "an")) or said
+    joined = " ".join(said)
     spelled = words_value(plain.casefold().replace(",", " ").split())
     if spelled is not None and not _OTHER_NUMERAL.search(joined.split(" ", spelled[1])[-1]):
         number = Number(spelled[0], None, 1)
         return number if spelled[1] == len(plain.split()) else Quantity(number, None, "")
+    if joined in _INFINITE:
+        return Formula(_INFINITE[joined])
+    if _INFINITELY.fullmatch(joined):
+        return Words(("infinitely", "many"))
+    if joined.endswith(" does not exist"):
+        return Words(("does", "not", "exist"))
+    if _NO_SOLUTION.fullmatch(joined):
+        return Words(("no", "solution"))
     if joined in _ALL:
         return Interval(Formula(r"-\infty"), Formula(r"\infty"), (False, False), "", "")
     if len(joined) == 1:
         return Formula(plain.strip())
-    return Words(_NOTHING.get(joined, words))
+    return Words(_NOTHING.get(joined, said))
+
+
+_KINDS: Final = (
+    *(
+        _date,
+        _bracketed,
+        _related,
+        _union,
+        _matrix,
+        _number,
+        _based,
+        _ratio,
+        _percent,
+        _restated,
+        _negated,
+        _measured,
+        _words,
+    ),
+)
+"""What an item may be, each tried in turn; what is none of these is a formula."""

@@ -42,7 +42,7 @@ RENAMED: Final = {
         "dfrac frac tfrac frac cfrac frac nicefrac frac sfrac frac dbinom binom tbinom binom leq le geq ge leqslant"
         " le geqslant ge neq ne varnothing emptyset degrees degree textdegree degree rightarrow to implies Rightarrow"
         " infin infty infinity infty wedge land vee lor dots ldots cdots ldots arcctg arccot arctg arctan tg tan ctg"
-        " cot sh sinh ch cosh"
+        " cot sh sinh ch cosh varepsilon epsilon varphi phi vartheta theta varrho rho varsigma sigma"
     )},
     **dict(_pairs(
         "lt < gt > lbrace \\{ rbrace \\} lbrack [ rbrack ] lvert | rvert | vert | mid | colon : ast * star * percent"
@@ -57,6 +57,7 @@ _SIGNS: Final = {
     **dict.fromkeys("∗＊", "*"),
     **dict.fromkeys("。｡．", "."),
     **dict.fromkeys("，、﹐", ","),
+    **dict.fromkeys("∶﹕", ":"),
     **dict.fromkeys("′’", "'"),
     **dict.fromkeys("″”", "''"),
     **dict.fromkeys("\u2009\u200a\u202f", "\\,"),

@@ -30,7 +30,7 @@ def _ascii(text: str) -> str:
     return "".join(character if character.isascii() else command(character) for character in text)
 
 
-_THIN_GROUP = re.compile(r"(?<=\d)(?:\\[,;:!]|~|\s?\{\s*,\s*\}\s?|,\\!\s?){1,2}(?=\d{3}(?!\d))")
+_THIN_GROUP = re.compile(r"(?<=\d)(?:\\[,;:!]|~|'|\s?\{\s*,\s*\}\s?|,\\!\s?){1,2}(?=\d{3}(?!\d))")
 _DECIMAL_BRACE = re.compile(r"(?<=\d)\s?\{\s*,\s*\}\s?(?=\d)")
 _SPACES = re.compile(
     r"(?P<row>\\\\(?!\s*\Z))|\\[,;:> ~]"
@@ -42,14 +42,20 @@ _NOTHING = re.compile(
     r"(?P<row>\\\\)|\\!\s*|\\(?:left|right|mleft|mright|middle)\s*\.|\\(?:left|right|mleft|mright|middle)(?![A-Za-z])"
     r"|\\[bB]igg?[lrm]?(?![A-Za-z])|\\[()\[\]]|\\label\{[^{}]{0,99}\}"
 )
+_TAGS = re.compile(r"<br ?/?>|</?(?:b|strong|i|em|u|p|span|div|center|code|ans|answer)>", re.IGNORECASE)
+_EMPHASIS = re.compile(r"\s*([*_]{1,3})(?=[^\s*_])([^*_]*)(?<=\S)\1[\s.]*")
+_QUOTED = re.compile(r"\s*([\"'“„«`])([^\"'“”„«»`]+)[\"'”“»`][\s.]*")
+_ENDS = re.compile(r"(?:[\s$]|\\(?:q?quad|blacksquare|square|Box|qed|checkmark|hfill)(?![A-Za-z]))+\Z")
+_TOMBSTONES: Final = dict.fromkeys(map(ord, "∎■□◻☐✓✔✅☑\ufe0f"), " ")
 _COMPARED = re.compile(r"[<>]=|(?<![\d!)])!=")
-_DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
+_OPTIONS = re.compile(r"\\bbox\s*\[[^\[\]]{0,40}\]")
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z()\[\]])")
 _POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({\\-])")
 _MARKDOWN = re.compile(r"\*\*+|__+|`+")
 _FONT = re.compile(
     r"\\(text|mbox|hbox|textrm|textbf|textit|textsf|texttt|textnormal|textsc|emph|mathrm|mathbf|mathit|mathsf|mathtt"
     r"|mathcal|mathscr|boldsymbol|bm|pmb|operatorname\*?|boxed|fbox|underline|ensuremath|mathop|mathord|displaystyle"
-    r"|color|textcolor|bold|underbrace)\s*\{"
+    r"|color|textcolor|colorbox|bold|underbrace)\s*\{"
 )
 _WORDS = frozenset(words("text mbox hbox textrm textbf textit textsf texttt textnormal textsc emph bold"))
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
@@ -62,20 +68,63 @@ _TRAILING: Final = " .,;:"
 
 def canonical(text: str) -> str:
     """Return the answer in the canonical spelling; see the module."""
-    text = _dollars(_ascii(text).replace("...", r"\ldots "))
+    text = _dollars(_ascii(text.translate(_TOMBSTONES)).replace("...", r"\ldots "))
+    text = _measures(_unmarked(text if r"\begin" in text else _DOUBLED.sub(r"\\", text)))
     text = _COMPARED.sub(lambda sign: {"!": r"\ne ", ">": r"\ge ", "<": r"\le "}[sign[0][0]], text)
     text = _MARKDOWN.sub("", _POWER.sub("^", text))
     text = _DECIMAL_BRACE.sub(".", _THIN_GROUP.sub("", text))
     text = _NOTHING.sub(lambda found: found["row"] or "", text)
     text = _SPACES.sub(lambda found: found["row"] or " ", text)
-    text = _fonts(text if r"\begin" in text else _DOUBLED.sub(r"\\", text))
+    text = _OPTIONS.sub(r"\\boxed", text)
+    text = _fonts(text)
     text = _COMMAND.sub(_command, text).replace(r"\%", "%").replace(r"\&", r"\text{and}")
+    text = _ARROW.sub(r" \1\2\3 ", _CHOOSE.sub(r"\\binom{\1}{\2}", text))
     text = _spoken(_ORDINAL.sub("", text))
     text = _DEGREE.sub(r"\\degree ", text)
     text = _PRIME.sub(lambda prime: "^{" + r"\prime" * max(1, prime[0].count("prime"), prime[0].count("'")) + "}", text)
     text = _SCRIPT.sub(r"\1{\2}", _arguments(text))
     text = _SLASHED.sub(r"\\frac{\1}{\2}", text)
+    text = _OUTWARD.sub(_outward, text)
     return re.sub(r" {2,}", " ", text).lstrip(_TRAILING.replace(".", "")).rstrip(_TRAILING)
+
+
+_SI_NUMBER = re.compile(r"\\(?:num|ang)\s*\{([^{}]*)\}")
+_SI_QUANTITY = re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}|\\(?:si|unit)\s*\{([^{}]*)\}")
+
+
+def _measures(text: str) -> str:
+    """Write numbers and units of the package siunitx without its commands."""
+
+    def quantity(found: re.Match[str]) -> str:
+        named = (found[2] or found[3] or "").replace("\\", " ")
+        return rf"{found[1] or ''} \text{{ {named.strip()} }}"
+
+    text = _SI_NUMBER.sub(lambda found: found[1] + (r"\degree " if found[0].startswith(r"\ang") else ""), text)
+    return _SI_QUANTITY.sub(quantity, text)
+
+
+def _unmarked(text: str) -> str:
+    """Take away what marks up a page around a formula: tags, emphasis, the sign that a proof is over."""
+    text = _TAGS.sub(" ", text) if "</" in text or "<br" in text else text
+    emphasised = _EMPHASIS.fullmatch(text) or _QUOTED.fullmatch(text)
+    text = emphasised[2] if emphasised else text
+    ends = _ENDS.search(text)
+    text = text[: ends.start()] if ends and ends.start() and text[ends.start() - 1] not in "+-*/=^_({\\" else text
+    return text[:-1] if text.endswith("\\") and not text.endswith("\\\\") else text
+
+
+# What is chosen, and letters with an arrow or a line over them: the names of vectors and of segments.
+_CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}")
+_ARROW = re.compile(
+    r"\\(?:vec|overrightarrow)\s*(?:\{\s*(\\?[A-Za-z]+)\s*\}|(?=\\?[A-Za-z]))|\\overline\s*\{\s*([A-Z]{2})\s*\}"
+    r"|\\hat\s*\{\s*\\?([ijk])(?:math)?\s*\}"
+)
+# Intervals whose brackets are turned outward where they are open: ]0,1[.
+_OUTWARD = re.compile(r"([\[\]])(\s*[^\s,;\[\]][^,;\[\]]*[,;][^,;\[\]]*)([\[\]])")
+
+
+def _outward(found: re.Match[str]) -> str:
+    return f"{'(' if found[1] == ']' else '['}{found[2]}{')' if found[3] == '[' else ']'}"
 
 
 _ORDINAL = re.compile(r"(?<=\d)\s*\^\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])")
@@ -146,7 +195,7 @@ _PLAIN_WORDS = re.compile(r"[^\d=<>\\^_{}$%+*|]+")
 
 
 def _unwrapped(font: str, inside: str) -> str:
-    if font in ("color", "textcolor"):
+    if font in ("color", "textcolor", "colorbox"):
         return ""
     if inside in FUNCTIONS:
         return f"\\{inside} "

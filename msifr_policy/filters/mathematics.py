@@ -11,7 +11,7 @@ from msifr_policy.filters.decided import DecidedReader
 from msifr_policy.filters.extract import Extract
 from msifr_policy.filters.worker import AsksWorker, Worker, require
 
-_COMPARISON: Final = "by kind and value 1"
+_COMPARISON: Final = "by kind and value 2"
 """What the comparison is called in the filter's name; to be changed whenever it may decide otherwise."""
 
 
