@@ -57,6 +57,7 @@ _TOKEN = re.compile(
     [\s$€£¥₹`&]*+ (?:
     (?P<number> (?:[0-9]{1,3}(?:(?:,|\{,\}|,\\{1,2}!)[0-9]{3})+(?![0-9]) | [0-9]+) (?:\.[0-9]+)? | \.[0-9]+ )
   | (?P<times> [xX](?=[\s$€£]{0,3}[0-9(.]) )
+  | (?P<eastern> [⺀-⿿々〇぀-ヿ㐀-鿿가-힣]++ )  # no space parts it from a number
   | (?P<word> [^\W\d_][^\W_]*(?:['’-][^\W\d_]+)* )
   | (?P<text> \\{1,2}(?:text|mathrm|mbox)\ ?\{ (?P<inside>[^{}\\0-9]{0,60}) \} )
   | (?P<degree> \^\\{1,2}circ\b | \^\{\\{1,2}circ\} | \^?° )
@@ -74,9 +75,9 @@ _SPELLINGS: dict[Mark | Relation | str, str] = {
     "/": r"/ ÷ ∕ \div",
     "^": "^",
     "**": "**",
-    "(": "( [",
+    "(": "( [ （",
     "{": "{",
-    ")": ") ] }",
+    ")": ") ] } ）",
     "frac": r"\frac \dfrac \tfrac",
     "sqrt": r"\sqrt √",
     "binom": r"\binom \dbinom \tbinom",
@@ -84,10 +85,11 @@ _SPELLINGS: dict[Mark | Relation | str, str] = {
     Relation.ABOUT: r"≈ ≃ ≅ ~ ~= =~ ≈≈ \approx \simeq \sim \thickapprox \doteq",
     Relation.OTHER: r"""== === != <> < > <= >= := ≠ ≡ ≤ ≥ \neq \ne \le \leq \ge \geq \lt \gt \equiv \cong
         \propto \leqslant \geqslant \in""",
-    Mark.BREAK: r""". , ; " “ ” — → ⇒ ⟹ => | ? • \implies \Rightarrow \rightarrow \to \Longrightarrow
+    Mark.BREAK: r""". , ; " “ ” — → ⇒ ⟹ => | ? • 。 ， ； ： ！ ？ ✅ ✓ ✔ ☑ ▪ ● ▶ ➜ ∴
+        \implies \Rightarrow \rightarrow \to \Longrightarrow
         \[ \] \" """,
     Mark.BLANK: r"""\left \right \big \Big \bigg \Bigg \quad \qquad \displaystyle \boxed
-        \( \) \$ \, \; \: \! ***""",
+        \( \) \$ \, \; \: \! *** ️""",
 }
 _SIGNS = {sign: meaning for meaning, signs in _SPELLINGS.items() for sign in signs.split()}
 _SIGNS |= {"\\ ": Mark.BLANK, "\\\n": Mark.BLANK}
@@ -138,6 +140,8 @@ def read_sides(clause: str) -> tuple[list[list[Atom]], list[Relation], list[int]
             # 2x3 is a product, 4x1x2 is more likely one of variables.
             glued_right = clause[end : end + 1].isdigit()
             side += (Mark.DOUBT, "x") if glued and glued_right and "x" in side else ("x",)
+        elif kind == "eastern":
+            side.append(Word(text, glued))
         elif kind == "text":
             side += map(Word, match["inside"].lower().split())
         elif kind == "degree":
@@ -162,7 +166,7 @@ def read_sides(clause: str) -> tuple[list[list[Atom]], list[Relation], list[int]
             elif sign in (",", ".") and clause[end : end + 1].isdigit():
                 side.append(Mark.GAP)  # 1,2 and 3.4.5: a list or a version, not an end
             elif meaning is not Mark.BLANK:
-                if text == "(" and (glued or last == ")"):
+                if text in ("(", "（") and (glued or last == ")"):
                     side.append("*")
                 side.append(meaning)
     return sides, relations, places

@@ -41,6 +41,7 @@ _WRONG = (
     # What is impossible to do, and values that do not match each other, are no judgements of an equation.
     rf"\b(?:impossible|(?:not|never) (?:be |even |quite |actually )?possible){_NOT_TO}",
     r"\b(?:does|did|is|it)(?: not|n't) (?:a )?match|\bsides (?:do|are)(?: not|n't) (?:match|equal|the same|agree)",
+    r"\b(?:has|have) no (?:proof|solution|meaning)\b",
     r"\bn't (?:true|correct|right|valid|hold|equal|work|so\b|satisf|make|add up|the case)",
     r"[✗✘❌]",
     r"\b(?:falsch|stimmt nicht|gilt nicht|nicht richtig|nicht wahr|fehler|irrtum)\b",
@@ -52,15 +53,15 @@ _WRONG = (
     r"\b(?:fout|onjuist|niet (?:waar|juist|correct|gelijk))\b",
     r"(?:błąd|błędn|fałsz|nieprawd|nie jest)",
     r"(?:неверн|неправильн|ошибк|ошибочн|не равно|неправда)",
-    r"(?:错误|錯誤|不正确|不對|不对|不等于|不成立|間違|誤り|正しくない|틀렸|틀린|오류)",
+    r"(?:错误|錯誤|不正确|不對|不对|不等于|不成立|間違|誤り|正しくない|と[言書答]|틀렸|틀린|오류|라고 )",
 )
 _MISTAKES = (
     r"(?:forg[oe]t\w*|mis(?:read|count|calculat|add|tak|plac|heard|appl|underst|remember|cop)[a-z]*|careless\w*"
-    r"|confused|broken|faulty|defective)"
+    r"|confused|broken|faulty|defective|bugs?|glitch)"
 )
 _GOT = (
     r"(?:got|gets?|gives?|gave|shows?|showed|obtain(?:s|ed)|wrote|writes|(?:ended|ends|came|comes) up with|calculated"
-    r"|computed|puts?|answered)"
+    r"|computed|puts?|answered|prints?|returns?|outputs?|displays?|would (?:have|get|be))"
 )
 _WORDS = PatternSets(
     {
@@ -82,6 +83,7 @@ _WORDS = PatternSets(
         ),
         "erred": (
             rf"\b(?:{_MISTAKES}|neglect\w*|fail(?:s|ed|ing)? to|skip(?:s|ped)|ignore[sd])\b.{{0,90}} {_GOT}[^a-z]*$",
+            r"\bexpect(?:s|ed)?\b.{0,90} (?:got|received|returned)\b[^a-z]*$",
             rf"\b(?:because|since|as) (?:\w+ ){{1,4}}?(?:{_MISTAKES}|wrong\w*|buggy|made an? (?:\w+ )?(?:error|slip))",
         ),
         "said": (

@@ -16,6 +16,12 @@ _MAX_DEPTH = 12
 _MAX_EXPONENT = 64
 _MOST_CHOSEN_FROM = 256
 _MAX_REMARK = 30
+EASTERN = "\u2e80"
+"""From here on come the scripts of Chinese, Japanese and Korean."""
+_EASTERN_VALUES = frozenset(
+    "万千百十亿億兆萬倍折成割分点點方根余餘半双乗乘除加減减的の和差積积商第零〇만억천백배분제의곱"
+)
+"""Characters of words that change the value of a number beside them, or join numbers."""
 
 Item = Number | Mark | str
 """An atom that is no word; of the strings only operators, "(", ")", those of `_HEADS`, and "&", the plus in 2½."""
@@ -52,6 +58,7 @@ _MULTIPLES = _words(
     "dobro metade dubbele helft derde podwojona połowa удвоенное удвоенная половина треть"
 )
 _FUNCTIONS = _words("root log ln sin cos tan sec csc cot arcsin arccos arctan exp sqrt gcd lcm max min det choose pi")
+_SHORT_TIMES = _words("min sec")  # after a number: minutes, seconds
 
 
 def _read_items(side: list[Atom], units: set[str], *, quantities: bool) -> list[Item]:
@@ -182,11 +189,17 @@ def _mixed(whole: Item, fraction: list[Atom]) -> Number | None:
 def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None, units: set[str]) -> tuple[Item, ...]:
     """Return what a run of words between `last` and `following` stands for."""
     texts = [word.text for word in words]
-    known = all(text.isalpha() and (len(text) > 1 or (text == "a" and len(texts) > 1)) for text in texts)
+    eastern = texts[0] >= EASTERN  # written without spaces, and 3 个 4 is a product
+    known = all(
+        text.isalpha() and (len(text) > 1 or text >= EASTERN or (text == "a" and len(texts) > 1)) for text in texts
+    )
     known &= texts[-1] != "a" or following not in _HEADS  # we find a \\sqrt{2}
-    if not known or words[-1].calls or (words[0].glued and texts[0] not in _GLUED_UNITS):
+    if not known or words[-1].calls or (words[0].glued and texts[0] not in _GLUED_UNITS and not eastern):
         return (Mark.GAP,)
-    if not _FUNCTIONS.isdisjoint(texts):
+    if eastern and not _EASTERN_VALUES.isdisjoint("".join(texts)):
+        return (Mark.DOUBT,) if operand else (Mark.BREAK, Mark.DOUBT)
+    functions = _FUNCTIONS - _SHORT_TIMES if operand else _FUNCTIONS
+    if not functions.isdisjoint(texts):
         return (Mark.GAP,)
     number_next = isinstance(following, Number) or following == "(" or following in _HEADS
     if operand and not number_next:
@@ -200,7 +213,10 @@ def _phrase(words: list[Word], last: Item, operand: bool, following: Atom | None
             doubt = operator == "*" and not (isinstance(last, Number) and last.percent)
             return (Mark.DOUBT, operator) if doubt else (operator,)
         units.update(texts)
-        if texts[-2:] == ["to", "the"]:  # add 2 + 3 to the 4 + 5 that are there = 14
+        if eastern:
+            return (Mark.DOUBT,)
+        # Add 2 + 3 to the 4 + 5 that are there = 14; 2 to the power of 5.
+        if texts[-2:] == ["to", "the"] or texts[:2] == ["to", "the"] or "power" in texts:
             return (Mark.BREAK, Mark.DOUBT)
     elif isinstance(last, str):
         return (Mark.DOUBT,) if number_next else (Mark.GAP,)

@@ -21,7 +21,7 @@ from fractions import Fraction
 from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Atom, Number, Relation, Word, read_sides
-from msifr_policy.validators.equations.expressions import Expression, Reading, UnreadableError, Value, ends
+from msifr_policy.validators.equations.expressions import EASTERN, Expression, Reading, UnreadableError, Value, ends
 from msifr_policy.validators.equations.notations import respelled
 from msifr_policy.validators.equations.quantities import alike, converts, may_convert
 from msifr_policy.validators.equations.systems import DECIMAL, Systems
@@ -69,8 +69,8 @@ def may_hold_equation(clause: str) -> bool:
     while at >= 0:
         if _RIGHT.match(clause, at + 1):
             left = clause[max(0, at - 8) : at].rstrip(_BLANKS)
-            # A single letter is a variable: x = 5.
-            if not left or not left[-1].isalpha() or left[-2:].isalpha():
+            # A single letter is a variable: x = 5, but not 5人 = 5.
+            if not left or not left[-1].isalpha() or left[-2:].isalpha() or left[-1] >= EASTERN:
                 return True
         at = clause.find("=", at + 1)
     return "≈" in clause or "\\approx" in clause or "~" in clause

@@ -75,6 +75,8 @@ def alike(left: Expression, right: Expression, *, dollars: bool) -> bool:
     units = {unit.removesuffix("s") for unit in sides[0] | sides[1]}
     kinds = {kind for unit in units | sides[0] | sides[1] for kind in _KINDS.get(unit, ())}
     same = len(units) == 1 and sides[0] and sides[1]
+    if same and _all_have_units(left) and _all_have_units(right):
+        return True
     if not (same or (dollars and "money" not in kinds)) or kinds & {"count", "clock"}:
         return False
     try:
@@ -82,6 +84,11 @@ def alike(left: Expression, right: Expression, *, dollars: bool) -> bool:
     except UnreadableError:
         return False
     return not b or all(abs(a / b - usual) > _NEAR * usual for usual in _USUAL)
+
+
+def _all_have_units(side: Expression) -> bool:
+    """Say whether an expression is a sum of quantities: 3 dozen + 4 dozen."""
+    return all(item.unit if isinstance(item, Number) else item in ("+", "-", "(", ")") for item in side.items)
 
 
 def converts(left: Expression, right: Expression, *, money: bool) -> bool:

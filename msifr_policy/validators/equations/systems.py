@@ -21,11 +21,13 @@ _MENTIONS = PatternSets(
     {
         "residues": (
             r"\bp?mod\b|≡|\\equiv|modulo|modular|módulo|remainder|\\mathbb\{Z\}_|\\mathbb\{Z\} */|余数",
+            r"\bGF\(|\bZ/|\\mathbb\{F\}|\bfield \$?F_",
             r"остат(?:ок|ка)|по модулю|вычет",
         ),
         "last": (r"\b(?:last|units?|ones|final|rightmost) digit", r"letzte ziffer|dernier chiffre|última cifra"),
+        "roots": (r"\bdigital roots?",),
         "two": (r"\b(?:last|final) two digits",),
-        "xor": (r"\bxor|⊕|\\oplus|bitwise|\bnim-|exclusive or",),
+        "xor": (r"\bxor|⊕|\\oplus|bitwise|\bnim[- ]|exclusive or",),
         "clock": (r"\bclock(?:face|s)?\b",),
         "joined": (r"concat|konkat|\bstrings?\b",),
         "defined": (r"\bdefine|\boperation|\boperator|[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\b",),
@@ -44,8 +46,9 @@ _MENTIONS = PatternSets(
     anchored=False,
 )
 HINTS = (
-    "mod", "≡", "equiv", "remainder", r"mathbb\{Z\}", "余数", "остат", "вычет", "digit", "ziffer", "chiffre", "cifra",
-    "xor", "⊕", "oplus", "bitwise", "nim-", "exclusive or", "clock", "concat", "konkat", "string", "define",
+    "mod", "GF\\(", "Z/", "field",
+    "≡", "equiv", "remainder", r"mathbb\{[ZF]\}", "余数", "остат", "вычет", "digit", "ziffer", "chiffre", "cifra",
+    "xor", "⊕", "oplus", "bitwise", "nim[ -]", "exclusive or", "clock", "concat", "konkat", "string", "define",
     "operation", "operator", "base[ _-]", "basis[ _-]", "进制", "進法", "binar", "binär", "binaire", "dwójkow",
     "двоичн", "二進", "bits?", "boolean", "ternary", "octal", "oktal", "восьмеричн", "八進", "duodecimal", "dozenal",
     "hex", "шестнадцатеричн", "十六進", r"[a-z]\s?(?:[*^×·∗]|\\[a-z]{3,6}\s)\s?[a-z]\s?[=:ib]",
@@ -139,7 +142,7 @@ def mentioned(text: str) -> Systems:
     moduli = frozenset(int(modulus) for modulus in _MODULUS.findall(text)) if "residues" in names else frozenset()
     return Systems(
         "residues" in names and not moduli,
-        moduli - {0},
+        (moduli | {9} if "roots" in names else moduli) - {0},
         frozenset(power for name, power in (("last", 10), ("two", 100)) if name in names),
         frozenset(base for base in bases if 2 <= base <= 36 and base != 10),
         "xor" in names,
