@@ -402,8 +402,15 @@ def test_no_program_can_pose_as_a_system_that_cannot_confine(accept: UnitTests) 
         ("assert f(2) ==", "not Python"),
         ("\x00", "not Python"),
         ("return f(2) == 4", "not Python"),
-        ("def test_two(double):\n    assert double(2) == 4", "'test_two' is asynchronous or has parameters"),
-        ("async def test_two():\n    assert f(2) == 4", "'test_two' is asynchronous or has parameters"),
+        (
+            "def test_two(double):\n    assert double(2) == 4",
+            "'test_two' is asynchronous, a generator, or has parameters",
+        ),
+        ("async def test_two():\n    assert f(2) == 4", "'test_two' is asynchronous, a generator, or has parameters"),
+        (
+            "def test_two():\n    yield\n    assert f(2) == 4",
+            "'test_two' is asynchronous, a generator, or has parameters",
+        ),
         ("class TestF:\n    def test_two(self):\n        assert f(2) == 4", "'TestF' has tests, but is no"),
         ("import pytest\nassert f(2) == 4", "import 'pytest'"),
         ("def test_two():\n    from numpy.linalg import norm", "import 'numpy.linalg'"),

@@ -12,7 +12,10 @@ much indentation as its opening fence has. Beyond CommonMark, as texts of models
 * a closing fence may stand at the end of the last line of what it closes, unless that is a comment or opens a string;
 * an opening fence with one word may stand at the end of a line ("Here it is: ```json"), and a block may be one line;
 * a fence with a language within an open block of no longer fence begins a new block: the open one was never closed;
-* what marks the end of thinking (see `thinking`) ends an open block too, without closing it.
+* what marks the end of thinking (see `thinking`) ends an open block too, without closing it; a mark within a line of
+  a block, outside thinking, with more than a fence behind it, is content;
+* a closing fence may be followed by a sentence, and by what has no width; where the language of a block stands alone on
+  its first line, it is its language.
 
 Lines end as CommonMark has it, with a line feed, a carriage return, or both. Of a line longer than 600 characters
 the first 400 and the last 200 say what it is.
@@ -69,6 +72,7 @@ class Part(NamedTuple):
 
 
 _HEAD, _TAIL = 400, 200
+_BLANKS = 8  # between a mark and a fence
 _KEPT = 2000  # characters of an unfinished line; more than head, tail and a mark
 _LINE = re.compile(r"([^\r\n]*)(\r\n?|\n|\Z)")
 _MARKUP = r"(?:<[|｜][^|｜<>]{1,64}+[|｜]>|</?[A-Za-z][\w.:-]{0,64}+>|\[/?[A-Z][A-Z_]{1,20}+\])"
@@ -76,7 +80,9 @@ _LEAD = re.compile(rf"(?:[ \t]*+(?:>|(?:[-*+•]|\d{{1,9}}+[.)])(?=[ \t])|{_MARK
 _NOTABLE = re.compile(r"[`~<\[◁]|.{600}")
 _RUN = re.compile(r"`{3,}+|~{3,}+")
 _TOKENS = re.compile(_MARKUP)
-_TRAIL = re.compile(rf"(?:[ \t]++|{_MARKUP})*+\Z")
+_TRAIL = re.compile(rf"(?:[ \t\u200b\ufeff]++|{_MARKUP})*+\Z")
+_SENTENCE = re.compile(r"[.,;!?)](?=\s|\Z)|[ \t]++[A-Z][\w']*+,?[ ]\S")
+_FIRST_LINE = re.compile(r"[ \t]*+(python3?|py|json)[ \t]*+(?:\r\n?|\n)", re.IGNORECASE)
 _QUOTE = re.compile(r"[ \t]{0,3}+> ?")
 _LANGUAGE = re.compile(r"[ \t]*+\{?+[ \t]*+\.?+([^\s:,;=(){}`]*)")
 _WORD = re.compile(r"[ \t]*+\{?+\.?[A-Za-z][\w+#.:-]*+\}?+[ \t]*+")
@@ -91,10 +97,21 @@ def blocks(text: str) -> list[Block]:
         if part.kind == "opens":
             opened = part
         elif part.kind in ("closes", "breaks") and opened is not None and opened.fence is not None:
-            content = _free(text[opened.end : part.start], opened.fence)
-            found.append(Block(opened.fence.language, content, opened.start, part.end, part.kind == "closes"))
+            content, language = _free(text[opened.end : part.start], opened.fence), opened.fence.language
+            if not language and (said := _FIRST_LINE.match(content)):
+                content, language = content[said.end() :], said[1].lower()
+            found.append(Block(language, content, opened.start, part.end, part.kind == "closes"))
             opened = None
     return found
+
+
+def after_thinking(text: str) -> str | None:
+    """Return the answer part of `text` by the marks that are no content of blocks, None if it breaks off thinking."""
+    reader, start, thinking = BlockReader(), 0, False
+    for part in chain(reader.feed(text), reader.rest()):
+        if part.kind in ("thinks", "answers"):
+            start, thinking = part.end, part.kind == "thinks"
+    return None if thinking else text[start:]
 
 
 class BlockReader:
@@ -128,7 +145,7 @@ class BlockReader:
                 self._return = ending == "\r" and match.end() == len(text)
                 yield Part("outside", start, end, content)
                 continue
-            searched = max(0, len(self._line) - LONGEST_MARK)
+            searched = max(0, len(self._line) - LONGEST_MARK - _BLANKS)
             self._line += content
             self._end += len(content)
             yield from self._marked(searched, whole=bool(ending))
@@ -143,7 +160,7 @@ class BlockReader:
     def rest(self) -> Iterator[Part]:
         """Yield what the unfinished line is, should the text end here; reading may go on when all is yielded."""
         kept = self.thinking, self._fence, self._line, self._start
-        yield from self._marked(max(0, len(self._line) - LONGEST_MARK), whole=True)
+        yield from self._marked(max(0, len(self._line) - LONGEST_MARK - _BLANKS), whole=True)
         yield from self._finish(self._line, self._end, self._end)
         self.thinking, self._fence, self._line, self._start = kept
 
@@ -151,6 +168,13 @@ class BlockReader:
         """Cut the line after its last mark of thinking; one at the end of a line that is not `whole` may be none."""
         line, start, done = self._line, self._start, 0
         while (mark := MARK.search(line, max(searched, done))) and (whole or mark.end() < len(line)):
+            if self._is_content(line[done : mark.start()]):
+                behind = line[mark.end() : mark.end() + _BLANKS].lstrip(" \t")
+                if behind[:1] not in ("", "`", "~"):
+                    searched = mark.end()
+                    continue
+                if not behind and not whole and mark.end() + _BLANKS > len(line):
+                    break
             first, last = (_offset(line, at, start, self._end) for at in mark.span())
             yield from self._finish(line[done : mark.start()], first, first)
             self.thinking = mark["open"] is not None
@@ -160,6 +184,14 @@ class BlockReader:
             yield Part("thinks" if self.thinking else "answers", first, last)
             done, self._start = mark.end(), last
         self._line = line[done:]
+
+    def _is_content(self, before: str) -> bool:
+        """Say whether a mark that stands behind this on a line belongs to an open block."""
+        fence = self._fence
+        if fence is None or self.thinking:
+            return False
+        inner = _unquoted(before, fence.quotes)
+        return bool(inner and inner.strip() and not _closing(inner, fence))
 
     def _finish(self, line: str, end: int, following: int) -> Iterator[Part]:
         """Say what a line is that ends at `end` and is followed by what begins at `following`."""
@@ -243,7 +275,7 @@ def _opening(line: str) -> tuple[Fence, int, tuple[int, int, int] | None] | None
 
 def _closing(line: str, fence: Fence) -> tuple[int, int] | None:
     """Return where in a line of a block its closing fence stands."""
-    span = _last_run(line, fence.character)
+    span = _last_run(line, fence.character) or _first_run(line, fence)
     if span is None or span[1] - span[0] < fence.length:
         return None
     before = line[: span[0]].rstrip()
@@ -259,6 +291,13 @@ def _last_run(line: str, character: str) -> tuple[int, int] | None:
     """Return the last run of three or more of `character`, if only blanks and tokens follow it."""
     end = line.rfind(character * 3) + 3
     return None if end < 3 or not _TRAIL.match(line, end) else (len(line[:end].rstrip(character)), end)
+
+
+def _first_run(line: str, fence: Fence) -> tuple[int, int] | None:
+    """Return the run of backticks that a line begins with, if a sentence and no other fence follows it."""
+    at = len(line) - len(line.lstrip(" \t"))
+    run = _RUN.match(line, at) if fence.character == "`" else None
+    return run.span() if run and _SENTENCE.match(line, run.end()) and "`" not in line[run.end() :] else None
 
 
 def _reopens(line: str, fence: Fence) -> bool:

@@ -33,7 +33,8 @@ class Documents:
     place: where they are.
     bracket: what begins one with "object", `{` or `[`.
 
-    Where the text is searched, a document counts from its first key or value on: `{}` and `{x}` are not followed.
+    Where the text is searched, a document counts from its first key or value on: `{}` and `{x}` are not followed. A
+    mark of thinking in a string of a document is spoken of; if the document turns out to be none, it counts from there.
     """
 
     def __init__(self, place: Place, bracket: str = "{") -> None:
@@ -142,6 +143,7 @@ class _Search:
         self._tail = ""  # what may be the beginning of a mark
         self._held = ""  # what is not settled
         self._thinking = False
+        self._spoken: bool | None = None  # whether a mark in a string of the document would open thinking
         self._forget()
 
     def _forget(self) -> None:
@@ -158,22 +160,29 @@ class _Search:
         settled = _settled(around)
         around, self._held = around[:settled], around[settled:]
         # A mark counts once the character after it is known.
-        for mark in MARK.finditer(around) if _LIKE_MARK.search(around) else ():
+        for mark in MARK.finditer(around) if _may_hold_mark(around) else ():
             if known <= mark.end() < len(around):
                 if not self._thinking:
                     yield from self._look(around[at : mark.end()], before + at - known)
                 at = mark.end()
-                yield Part("", True, None, before + at - known)
-                self._thinking, self._newline = mark["open"] is not None, True
-                self._forget()
+                opens = mark["open"] is not None
+                if not self._thinking and self._document is not None and self._document.state == "string":
+                    self._spoken = opens
+                else:
+                    yield self._marked(before + at - known, opens=opens)
         if not self._thinking:
             yield from self._look(around[at:], before + at - known)
         self._newline = around.endswith("\n") if at < len(around) else self._newline
         self._tail = around[-LONGEST_MARK:]
 
+    def _marked(self, end: int, *, opens: bool) -> Part:
+        self._thinking, self._newline, self._spoken = opens, True, None
+        self._forget()
+        return Part("", True, None, end)
+
     def _look(self, text: str, before: int) -> Iterator[Part]:
         at = 0
-        while at < len(text):
+        while at < len(text) and not self._thinking:
             begins = ""
             if self._document is None:
                 start = self._begin(text, at)
@@ -190,6 +199,9 @@ class _Search:
                 # What breaks a document may begin another.
                 at -= document.state != "whole"
                 self._forget()
+                if self._spoken is not None and document.state != "whole":
+                    yield self._marked(before + at, opens=self._spoken)  # the mark was in no document
+                self._spoken = None
 
     def _begin(self, text: str, at: int) -> int | None:
         """Return where the first key or value of the next document is, after the bracket `self._opened`."""
@@ -222,12 +234,11 @@ class _Search:
     def _after_fence(self, text: str, at: int) -> int:
         """Return where the next fence of a block that may be JSON ends, else the end of the text."""
         known = len(self._line)
-        near = self._line + text[at : at + _REACH]
-        fence = _FENCE.search(near)
+        fence = _next_fence(self._line + text[at : at + _REACH], 0)
         if fence is not None:
             at += fence.end() - known
         else:
-            fence = _FENCE.search(text, at)
+            fence = _next_fence(text, at)
             if fence is None:
                 self._line = (self._line + text[at:])[-_REACH:]
                 return len(text)
@@ -240,8 +251,22 @@ _CONTENT = re.compile(r"[^ \t\n\r]")
 _FIRST: Final = {"{": '"', "[": '"[{-0123456789tfn'}
 """What the first key or value in a bracket begins with."""
 _BEGINNINGS = ["".join(sorted({mark[i] for mark in MARKS})) for i in range(3)]
-# What every mark begins with; sets of characters make the search fast, here and below.
+# What every mark begins with; sets of characters make the search fast, and single characters still faster.
+_FIRST_OF_MARKS: Final = sorted({mark[0] for mark in MARKS})
 _LIKE_MARK = re.compile("".join(f"[{re.escape(''.join(sorted({*c, *c.upper()})))}]" for c in _BEGINNINGS))
 _FENCE = re.compile(r"[`~]{3}[ \t]{0,8}+(?:[jJ][sS][oO][nN]\w{0,8}+)?[ \t]{0,8}+\r?\n")
 _REACH = 64
 """More characters than a fence and its line can span."""
+
+
+def _may_hold_mark(text: str) -> bool:
+    for first in _FIRST_OF_MARKS:
+        if first in text:
+            return _LIKE_MARK.search(text) is not None
+    return False
+
+
+def _next_fence(text: str, at: int) -> re.Match[str] | None:
+    """Return the next fence of a block that may be JSON, by `_FENCE`, which most texts need not be searched for."""
+    starts = [start for start in (text.find("```", at), text.find("~~~", at)) if start >= 0]
+    return _FENCE.search(text, min(starts)) if starts else None

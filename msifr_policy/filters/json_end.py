@@ -4,7 +4,7 @@ from typing import Final
 
 from msifr_policy.filters.blocks import BlockReader
 from msifr_policy.filters.json_documents import Documents
-from msifr_policy.filters.json_find import JSON, KIN
+from msifr_policy.filters.json_find import KIN, is_json
 
 
 class JsonEnd:
@@ -57,7 +57,7 @@ class JsonBlockEnd:
                     self._begins = self._begins or part.line.lstrip()[:1]
                 elif part.kind == "closes" and part.fence is not None and not self._reader.thinking:
                     language = part.fence.language
-                    if language == JSON or (language in KIN and self._begins in ("{", "[")):
+                    if is_json(language) or (language in KIN and self._begins in ("{", "[")):
                         self._end = part.end
                         break
         return self._end

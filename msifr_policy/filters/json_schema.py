@@ -24,7 +24,7 @@ from msifr_policy.filters.json_syntax import JsonSyntax
 from msifr_policy.filters.worker import Answerer, AsksWorker, Worker, require
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Changes with the rules of this file, of `json_find` and of `ecma`."""
 
 
@@ -88,8 +88,41 @@ class JsonSchema(AsksWorker):
 
 
 def bracket_of(schema: dict[str, Any] | None) -> str:
-    """Return what the documents begin with that are searched for under a schema: `[` if it is for arrays alone."""
-    return "[" if schema is not None and schema.get("type") in ("array", ["array"]) else "{"
+    """Return what documents that are searched for begin with: `[` if the schema allows arrays, but no objects."""
+    types = _types(schema, schema or {}, {})
+    return "[" if "array" in types and "object" not in types else "{"
+
+
+_BOTH: Final = frozenset({"array", "object"})
+_DEEPEST: Final = 100  # parts within parts, and references, that are followed
+
+
+def _types(part: Any, schema: dict[str, Any], known: dict[int, frozenset[str]]) -> frozenset[str]:
+    """Return which of array and object a part of a schema may allow; `known` is of parts that were seen before."""
+    if not isinstance(part, dict) or len(known) > _DEEPEST:
+        return frozenset() if part is False else _BOTH
+    if id(part) in known:
+        return known[id(part)]
+    known[id(part)] = _BOTH  # where it refers to itself
+    named = part.get("type", [*_BOTH])
+    types = _BOTH.intersection([named] if isinstance(named, str) else named)
+    if "const" in part or "enum" in part:
+        values = [part["const"]] if "const" in part else part["enum"]
+        types &= {
+            "array" if isinstance(value, list) else "object" for value in values if isinstance(value, (list, dict))
+        }
+    if part.get("$ref", "").startswith("#"):
+        target: Any = schema
+        for key in part["$ref"].split("/")[1:]:
+            target = target.get(key) if isinstance(target, dict) else None
+        types &= _types(target, schema, known)
+    for each in part.get("allOf", ()):
+        types &= _types(each, schema, known)
+    for keyword in ("anyOf", "oneOf"):
+        if keyword in part:
+            types &= frozenset[str]().union(*(_types(each, schema, known) for each in part[keyword]))
+    known[id(part)] = types
+    return types
 
 
 def _encode(schema: dict[str, Any], *, where: str) -> str:
@@ -112,6 +145,10 @@ def _encode(schema: dict[str, Any], *, where: str) -> str:
         if isinstance(error, SchemaError):
             reason = str(error.cause or error.message)
         raise InputError(f"not a schema of Draft 2020-12: {reason}", where=where) from error
+    except _EndlessError as error:
+        raise InputError(
+            "a part of the schema is applied to the same value again and again", where=where, remedy="break the circle"
+        ) from error
     except Unresolvable as error:
         remedy = "nothing is fetched: put what it refers to in the schema's $defs"
         raise InputError(
@@ -126,25 +163,60 @@ def _is_pattern(value: object) -> bool:
     return not isinstance(value, str) or compiled(value) is not None
 
 
+class _EndlessError(Exception):
+    """A schema is applied to the same value again and again."""
+
+
+def _on_same_value(schema: dict[str, Any]) -> list[Any]:
+    """Return the parts of a schema that are applied to the value which it is applied to."""
+    one = [schema[keyword] for keyword in ("not", "if", "then", "else") if keyword in schema]
+    several = [each for keyword in ("allOf", "anyOf", "oneOf") for each in schema.get(keyword, ())]
+    return [*one, *several, *schema.get("dependentSchemas", {}).values()]
+
+
+def _check_ends(applies: dict[int, list[Any]]) -> None:
+    """Raise `_EndlessError` if a schema comes to be applied to a value to which it is being applied already."""
+    done, under_way = set[int](), set[int]()
+    for root in applies:
+        path = [(root, iter(applies[root]))] if root not in done else []
+        under_way = {root}
+        while path:
+            number, rest = path[-1]
+            part = next(rest, None)
+            if part is None:
+                done.add(number)
+                under_way.discard(number)
+                path.pop()
+            elif id(part) in under_way:
+                raise _EndlessError
+            elif id(part) in applies and id(part) not in done:
+                under_way.add(id(part))
+                path.append((id(part), iter(applies[id(part)])))
+
+
 def _check_references(schema: dict[str, Any]) -> None:
-    """Raise Unresolvable for a reference that leads neither into the schema nor to a draft."""
+    """Raise Unresolvable for a reference that leads to nothing that is there, `_EndlessError` for circles."""
     from jsonschema_specifications import REGISTRY
     from referencing.jsonschema import DRAFT202012
 
     root = DRAFT202012.create_resource(schema)
     to_read = [(root, REGISTRY.resolver_with_root(root))]
     seen = set[int]()
+    applies: dict[int, list[Any]] = {}  # what is applied to the same value as a schema
     while to_read:
         resource, resolver = to_read.pop()
         content = resource.contents
         if not isinstance(content, dict) or id(content) in seen:
             continue
         seen.add(id(content))
+        applies[id(content)] = _on_same_value(content)
         for keyword in ("$ref", "$dynamicRef"):
             if keyword in content:
                 found = resolver.lookup(content[keyword])
                 to_read.append((DRAFT202012.create_resource(found.contents), found.resolver))
+                applies[id(content)].append(found.contents)
         to_read += [(part, resolver.in_subresource(part)) for part in resource.subresources()]
+    _check_ends(applies)
 
 
 def load() -> Answerer:

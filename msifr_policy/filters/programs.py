@@ -2,10 +2,12 @@
 
 Texts show more code than the program: how to call it, tests of their own, what it prints, an earlier version. The tests
 say what is needed: the names that they use and do not define. A needed name is taken from the last block that defines
-it as a function or class, so a later version replaces an earlier one; else from the last that assigns it, else
-imports it. What a taken block uses and does not define is taken from other blocks likewise, the nearest before it if it
-is only assigned or imported there; and a function that is used by what is needed is taken from a later block that
-defines it anew. Blocks that define nothing of all this do not run. They are run whole, in the order of the text.
+it as a function or class, so a later version replaces an earlier one; else from the last that assigns it, else imports
+it (or all of a module of the standard library that has it). What a taken block uses and does not define is taken from
+other blocks likewise, the nearest before it if it is only assigned or imported there; and a function that is used by
+what is needed is taken from a later block that defines it anew. A function that says nothing, or only that it is not
+implemented, is as good as an import. Blocks that define nothing of all this do not run. They are run whole, in the
+order of the text.
 
 Code of a text is hostile: `chosen` parses it, and belongs in a confined process.
 """
@@ -14,9 +16,11 @@ import ast
 import builtins
 import re
 import symtable
+import sys
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from typing import Final, NamedTuple
 
 _PYTHON = re.compile(r"(?:i|c|pypy|micro|circuit)?py(?:thon)?[-_]?[\d.]*|pypy[\d.]*|[\w./\\-]+\.pyi?")
@@ -130,6 +134,8 @@ def _read(content: str, *, tagged: bool) -> _Part:
     for child in top.get_children():
         uses[child.get_name()] |= _used(child)
     for node in _statements(tree.body):
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            binds |= {name: _IMPORT for name in _exported(node.module or "") if name not in binds}
         if isinstance(node, (*_FUNCTION, ast.ClassDef)):
             binds[node.name] = _IMPORT if _is_stub(node) else _DEFINITION
             around = [*node.decorator_list, *(node.bases if isinstance(node, ast.ClassDef) else [node.args])]
@@ -140,6 +146,17 @@ def _read(content: str, *, tagged: bool) -> _Part:
                     binds[target.id] = _DEFINITION
                     uses[target.id] |= {name.id for name in ast.walk(node.value) if isinstance(name, ast.Name)}
     return _Part(binds, uses, _used(top) - bound)
+
+
+def _exported(module: str) -> list[str]:
+    """Return the names that a module of the standard library gives to who imports all of it."""
+    if module.partition(".")[0] not in sys.stdlib_module_names:
+        return []
+    try:
+        names = vars(import_module(module))
+    except Exception:  # it may not work here
+        return []
+    return list(names.get("__all__") or (name for name in names if not name.startswith("_")))
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -157,6 +174,9 @@ def _is_stub(node: ast.stmt) -> bool:
     """Say whether a function shows its signature alone."""
 
     def says_nothing(part: ast.stmt) -> bool:
+        if isinstance(part, ast.Raise) and part.exc is not None:
+            raised = part.exc.func if isinstance(part.exc, ast.Call) else part.exc
+            return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
         return isinstance(part, ast.Pass) or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
 
     return isinstance(node, _FUNCTION) and all(map(says_nothing, node.body))

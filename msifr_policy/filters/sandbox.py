@@ -30,6 +30,7 @@ _SYS_MOUNT_SETATTR = 442  # the same on every architecture
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID = 1, 2
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
 # All that the program sees of the file system, read-only, besides Python itself with its library.
@@ -103,7 +104,7 @@ def _call(function: str, *arguments: object) -> None:
 
 
 def _unshare(as_root: bool) -> None:
-    """Leave the caller's namespaces of mounts, processes, network, and the rest."""
+    """Leave the caller's namespaces of mounts, processes, network (but for its own loopback), and the rest."""
     user, group = os.geteuid(), os.getegid()
     namespaces = _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS
     _call("unshare", namespaces if as_root else namespaces | _NEWUSER)
@@ -111,6 +112,13 @@ def _unshare(as_root: bool) -> None:
     for name, line in () if as_root else ids.items():
         with open(f"/proc/self/{name}", "w") as file:
             file.write(line)
+    # The network of a new namespace is the loopback interface, which is down.
+    import fcntl
+    import socket
+    import struct
+
+    with socket.socket() as any_socket, suppress(OSError):
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def _hide(disk: int) -> None:
@@ -214,18 +222,20 @@ def _run(choose: Choose) -> None:
     exit_now, read, write = os._exit, os.read, os.write
     judge = FunctionType(_judge.__code__, {**globals(), "__builtins__": dict(vars(builtins))})
     numbers = choose([(block[0] == "1", block[1:]) for block in blocks], names.split())
-    if judge([blocks[number][1:] for number in numbers], tests):
+    if judge([blocks[number][1:] for number in numbers], tests, os.path.abspath("solution.py")):
         write(verdict, read(verdict, 64))
     exit_now(0)
 
 
-def _judge(program: list[str], tests: str) -> bool:
+def _judge(program: list[str], tests: str, path: str) -> bool:
     """Run the program, the tests, and the test functions and cases that the tests define, as pytest and unittest would.
 
-    It calls nothing of this file, since it runs with its own copy of what is built in.
+    path: where a program may think that it is stored. It calls nothing of this file, since it runs with its own copy of
+        what is built in.
     """
     try:
         module = ModuleType("solution")
+        module.__file__ = path
         sys.modules["solution"] = module
         namespace = module.__dict__
         namespace["__builtins__"] = builtins  # and not the copy

@@ -22,8 +22,7 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.filters import programs, sandbox, vacuous
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.blocks import BlockReader, blocks
-from msifr_policy.filters.thinking import after_thinking
+from msifr_policy.filters.blocks import BlockReader, after_thinking, blocks
 from msifr_policy.filters.worker import kill, receive
 
 FindProgram = Literal["fence", "whole"]
@@ -58,13 +57,13 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
     spawned, not forked, cannot import `solution`. A program that fails, or ends the process, is not accepted; one that
     is not done in time counts as a failure besides, since a busy machine may be to blame.
 
-    Confined (Linux, as root or where unprivileged user namespaces are allowed) a program has no network, sees no
-    process but its own and no file but Python, its library and system libraries (read-only) and two empty folders in
-    memory, has no environment, open files or privileges of ours, and is killed with all that it started, daemons too.
-    This does not guard against a fault of the kernel, nor against a program that is written to deceive its tests: in
-    their interpreter it can return objects that claim to equal anything, replace what the tests import, or search the
-    process for the socket on which success is reported. Printing words of success, exiting early with any status,
-    closing files and forking do not deceive.
+    Confined (Linux, as root or where unprivileged user namespaces are allowed) a program has no network but a loopback
+    of its own, sees no process but its own and no file but Python, its library and system libraries (read-only) and two
+    empty folders in memory, has no environment, open files or privileges of ours, and is killed with all that it
+    started, daemons too. This does not guard against a fault of the kernel, nor against a program that is written to
+    deceive its tests: in their interpreter it can return objects that claim to equal anything, replace what the tests
+    import, or search the process for the socket on which success is reported. Printing words of success, exiting early
+    with any status, closing files and forking do not deceive.
 
     `unconfined` gives up namespaces: a program then reads and writes what we can, uses the network, may kill our
     processes, and a daemon of its own session outlives it; limits of address space, file size, CPU and wall time
@@ -96,7 +95,7 @@ class UnitTests(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """`tests`, with the options, and the versions of this filter and of Python, which decide."""
         options = (
-            f"version 2, {self.find}, {self.seconds:g} s, {self.memory}/{self.disk} bytes, {self.processes} processes"
+            f"version 3, {self.find}, {self.seconds:g} s, {self.memory}/{self.disk} bytes, {self.processes} processes"
         )
         return f"tests[{options}{', unconfined' * self.unconfined}, Python {platform.python_version()}]"
 
@@ -243,8 +242,9 @@ def _check_tests(tree: ast.Module, where: str) -> None:
     tests = _test_functions(tree.body)
     for test in tests:
         required = len(test.args.posonlyargs) + len(test.args.args) - len(test.args.defaults)
-        if isinstance(test, ast.AsyncFunctionDef) or required > 0 or None in test.args.kw_defaults:
-            what = f"test function {test.name!r} is asynchronous or has parameters"
+        lazy = vacuous.is_lazy(test)
+        if lazy or required > 0 or None in test.args.kw_defaults:
+            what = f"test function {test.name!r} is asynchronous, a generator, or has parameters"
             raise InputError(what, where=where, remedy="call it yourself")
     cases = [node for node in tree.body if isinstance(node, ast.ClassDef) and _test_functions(node.body)]
     for case in cases:
@@ -256,7 +256,9 @@ def _check_tests(tree: ast.Module, where: str) -> None:
     for module in imported:
         if module.partition(".")[0] not in {*sys.stdlib_module_names, "solution"}:
             raise InputError(f"the tests import {module!r}", where=where, remedy="only the standard library is there")
-    methods = [node for case in cases for node in case.body if isinstance(node, _FUNCTION)]
+    kept = [case for case in cases if not vacuous.is_skipped(case)]
+    methods = [node for case in kept for node in case.body if isinstance(node, _FUNCTION)]
+    methods = [method for method in methods if not vacuous.is_skipped(method)]
     found = vacuous.flaw(tree, methods=[*tests, *methods])
     if found is not None:
         what = f"the tests cannot fail: line {found.line}: {found.what}"

@@ -10,9 +10,11 @@ The analysis errs on one side: tests are called vacuous only if every way to fai
 """
 
 import ast
+import operator
 import re
-from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 _CHECK: Final = re.compile(
@@ -60,6 +62,7 @@ class _Analysis:
     """
 
     def __init__(self, tree: ast.Module) -> None:
+        _Constants(tree).visit(tree)
         nodes = list(ast.walk(tree))
         self.functions = [node for node in nodes if isinstance(node, _FUNCTION)]
         self.entered = set[ast.stmt]()
@@ -110,8 +113,7 @@ class _Analysis:
             found |= self._unless(may_be_true, node.body, node)
             return found | (self.raised(node.orelse) if may_be_false else frozenset())
         if isinstance(node, (ast.For, ast.AsyncFor)):
-            empty = isinstance(node.iter, (ast.Tuple, ast.List, ast.Set)) and not node.iter.elts
-            found = self._expression(node.iter) | self._unless(not empty, node.body, node)
+            found = self._expression(node.iter) | self._unless(not _is_empty(node.iter), node.body, node)
             return found | self.raised(node.orelse)
         if isinstance(node, (ast.Try, ast.TryStar)):
             return self._try(node)
@@ -182,7 +184,7 @@ class _Analysis:
         """Return what an expression can raise whose value is not used."""
         if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
             name = value.func.id
-            lazy = [function for function in self._by_name.get(name, ()) if _is_lazy(function)]
+            lazy = [function for function in self._by_name.get(name, ()) if is_lazy(function)]
             if lazy or name in ("map", "filter"):
                 what = f"what {name}(…) gives is not used, so it never runs"
                 self.flaws.add(Flaw(value.lineno, what, "await it, or go through it"))
@@ -239,6 +241,57 @@ class _Analysis:
         return frozenset({"SystemExit" if name in ("exit", "quit") else _ANY})
 
 
+class _Constants(ast.NodeTransformer):
+    """Puts constants in the place of names that the tests give one value, once."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        nodes = list(ast.walk(tree))
+        bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load))
+        bound.update(node.arg for node in nodes if isinstance(node, ast.arg))
+        bound.update(
+            node.name for node in nodes if isinstance(node, (*_FUNCTION, ast.ClassDef, ast.ExceptHandler)) and node.name
+        )
+        bound.update(
+            (name.asname or name.name).partition(".")[0]
+            for node in nodes
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in node.names
+        )
+        patterns = (ast.MatchAs, ast.MatchStar)
+        bound.update(node.name for node in nodes if isinstance(node, patterns) and node.name)
+        if bound["*"] or _DYNAMIC.intersection(node.id for node in nodes if isinstance(node, ast.Name)):
+            bound.clear()
+        looped = {id(node.iter) for node in nodes if isinstance(node, (ast.For, ast.comprehension))}
+        loads = [node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+        changed = {node.id for node in loads if id(node) not in looped}
+        self._values: dict[str, ast.expr] = {}
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                name, value = node.targets[0].id, node.value
+                constant = isinstance(value, ast.Constant) or (_is_empty(value) and name not in changed)
+                if constant and bound[name] == 1:
+                    self._values[name] = value
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        value = self._values.get(node.id) if isinstance(node.ctx, ast.Load) else None
+        return node if value is None else value
+
+
+def _is_empty(node: ast.expr) -> bool:
+    """Say whether there is nothing to go through."""
+    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+        return not node.elts
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "range"
+        and len(node.args) == 1
+    ):
+        stop = _value(node.args[0])
+        return isinstance(stop, int) and stop <= 0
+    return False
+
+
 _UNKNOWN: Final = object()
 
 
@@ -259,6 +312,8 @@ def _truth(node: ast.expr) -> tuple[bool, bool]:
     if isinstance(node, ast.BoolOp):
         parts = list(map(_truth, node.values))
         true, false = [part[0] for part in parts], [part[1] for part in parts]
+        if isinstance(node.op, ast.Or) and _leave_nothing(node.values):
+            return True, False
         return (any(true), all(false)) if isinstance(node.op, ast.Or) else (all(true), any(false))
     if isinstance(node, ast.IfExp):
         arms = [_truth(arm) for arm, may in zip((node.body, node.orelse), _truth(node.test), strict=True) if may]
@@ -274,19 +329,70 @@ def _truth(node: ast.expr) -> tuple[bool, bool]:
     if isinstance(node, ast.JoinedStr):
         some = any(isinstance(part, ast.Constant) and part.value for part in node.values)
         return bool(node.values), not some
-    if isinstance(node, ast.Call) and _name(node.func) == "bool" and len(node.args) == 1:
-        return _truth(node.args[0])
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        return _call_truth(node.func.id, node.args)
     if isinstance(node, ast.Compare):
         return _comparison(node)
     value = _value(node)
     return (True, True) if value is _UNKNOWN else (bool(value), not value)
 
 
+def _call_truth(name: str, arguments: list[ast.expr]) -> tuple[bool, bool]:
+    """Say the same of a call of a function that is built in; nothing is known of others."""
+    if len(arguments) == 2 and name == "isinstance":
+        everything = isinstance(arguments[1], ast.Name) and arguments[1].id == "object"
+        return True, not everything
+    if len(arguments) != 1 or name not in ("bool", "all", "any", "type"):
+        return True, True
+    if name == "bool":
+        return _truth(arguments[0])
+    if name == "type":
+        return True, False
+    parts = arguments[0]
+    if isinstance(parts, (ast.GeneratorExp, ast.ListComp)):
+        element = _truth(parts.elt)
+        if any(_is_empty(each.iter) for each in parts.generators):
+            return name == "all", name == "any"
+        return (True, element[1]) if name == "all" else (element[0], True)
+    if isinstance(parts, (ast.Tuple, ast.List, ast.Set)) and not any(
+        isinstance(part, ast.Starred) for part in parts.elts
+    ):
+        truths = [_truth(part) for part in parts.elts]
+        quantifier, other = (all, any) if name == "all" else (any, all)
+        return quantifier(truth[0] for truth in truths), other(truth[1] for truth in truths)
+    return True, True
+
+
+_OPPOSITE: Final = {ast.Eq: ast.NotEq, ast.In: ast.NotIn, ast.Is: ast.IsNot}
+
+
+def _leave_nothing(parts: list[ast.expr]) -> bool:
+    """Say whether one of these conditions denies another, as in `a == b or a != b`."""
+    said = {ast.dump(part) for part in parts}
+    for part in parts:
+        denied: ast.expr | None = None
+        if isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.Not):
+            denied = part.operand
+        elif isinstance(part, ast.Compare) and len(part.ops) == 1 and type(part.ops[0]) in _OPPOSITE:
+            denied = ast.Compare(part.left, [_OPPOSITE[type(part.ops[0])]()], part.comparators)
+        if denied is not None and ast.dump(denied) in said:
+            return True
+    return False
+
+
+_OPERATIONS: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
+    ast.GtE: operator.ge, ast.In: lambda one, many: one in many, ast.NotIn: lambda one, many: one not in many,
+}  # fmt: skip
+
+
 def _comparison(node: ast.Compare) -> tuple[bool, bool]:
     sides = [node.left, *node.comparators]
     name = _name(node.left) if isinstance(node.left, ast.Name) else ""
     if len(sides) > 2:
-        return True, True
+        pairs = zip(sides, node.ops, sides[1:], strict=False)
+        parts = [_comparison(ast.Compare(left, [operation], [right])) for left, operation, right in pairs]
+        return all(part[0] for part in parts), any(part[1] for part in parts)
     operation, other = node.ops[0], sides[1]
     equal = isinstance(operation, (ast.Eq, ast.Is, ast.LtE, ast.GtE))
     if name == "__name__" and isinstance(other, ast.Constant) and isinstance(operation, (ast.Eq, ast.NotEq)):
@@ -295,9 +401,12 @@ def _comparison(node: ast.Compare) -> tuple[bool, bool]:
     values = _value(node.left), _value(other)
     if isinstance(node.left, ast.Call) and _name(node.left) == "len" and values[1] == 0:
         return True, not isinstance(operation, ast.GtE)
-    if _UNKNOWN not in values and isinstance(operation, (ast.Eq, ast.NotEq)):
-        same = values[0] == values[1]
-        return same == equal, same != equal
+    if _UNKNOWN not in values and type(operation) in _OPERATIONS:
+        try:
+            holds = bool(_OPERATIONS[type(operation)](*values))
+        except TypeError:
+            return False, True
+        return holds, not holds
     if ast.dump(node.left) == ast.dump(other) and not any(isinstance(part, ast.Call) for part in ast.walk(node)):
         return (True, False) if equal else (True, True)
     return True, True
@@ -320,7 +429,12 @@ def _own(function: ast.stmt) -> Iterator[ast.AST]:
             waiting += ast.iter_child_nodes(node)
 
 
-def _is_lazy(function: ast.stmt) -> bool:
+def is_skipped(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Say whether a test case or a test is marked as one that is never run."""
+    return any(_name(part) == "skip" for part in node.decorator_list)
+
+
+def is_lazy(function: ast.stmt) -> bool:
     """Say whether calling a function does not run it yet."""
     lazy = isinstance(function, ast.AsyncFunctionDef)
     return lazy or any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in _own(function))

@@ -14,6 +14,7 @@ from typing import Any, Final
 import jiter
 
 from msifr_policy.filters.json_documents import Documents, Place
+from msifr_policy.filters.json_schema import bracket_of
 from msifr_policy.filters.json_syntax import STOPS, WHITE
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.completion import Completion
@@ -37,7 +38,7 @@ class JsonSchemaPrefix(Rule, frozen=True):
     """
 
     name = "json_schema"
-    version = "3"
+    version = "4"
     columns = ("complete", "read", "missing", "dead")
     """Of the last document that began: `complete`: 1 if it fits the relaxed schema so far, else 0, NaN where that is
     not known; `read`: its characters that could be read, NaN if it is too long; `missing`: keys required at the top
@@ -63,8 +64,7 @@ class JsonSchemaPrefix(Rule, frozen=True):
             return Silence(self.columns)
         required = self.schema.get("required")
         keys = {key for key in required if isinstance(key, str)} if isinstance(required, list) else set()
-        types = self.schema.get("type")
-        documents = Documents(self.place, "[" if types in ("array", ["array"]) else "{")
+        documents = Documents(self.place, bracket_of(self.schema))
         return _JsonSchemaState(documents, self._grammar()[0], frozenset(keys), strict=self.place == "whole")
 
 

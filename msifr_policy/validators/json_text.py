@@ -29,7 +29,7 @@ class JsonText(Rule, frozen=True):
     """
 
     name = "json_text"
-    version = "2"
+    version = "3"
     columns = ("state", "depth", "since", "broken")
     """`state`: 0 before a document begins, 1 in the last one that began, 2 after it, -1 if it is broken, NaN if it is
     nested too deep; `depth`: brackets open, NaN unless in a document; `since`: characters after it, 0 before its end

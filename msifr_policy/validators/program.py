@@ -38,7 +38,7 @@ class Program(Rule, frozen=True):
     """
 
     name = "program"
-    version = "2"
+    version = "3"
     columns = ("other_name", "closed_without", "blocks")
     """`other_name`: 1 if functions are defined, but not the one asked for, 0 once it is, NaN before any is;
     `closed_without`: 1 if no closed block defines it, 0 if one does, NaN before one is closed; `blocks`: closed blocks.

@@ -45,6 +45,7 @@ class RelaxedSchema:
     def __init__(self, schema: dict[str, Any], *, patterns: bool = True) -> None:
         self.missing: list[str] = []
         self._patterns = patterns
+        self._several = _has_inner_id(schema)  # references may then be relative to another part
         self._definitions = {
             part: schema[part] for part in ("$defs", "definitions") if isinstance(schema.get(part), dict)
         }
@@ -74,7 +75,7 @@ class RelaxedSchema:
                 return self._one_of(values, f"{at}/{keyword}") if isinstance(values, list) else _ANYTHING
         if "$ref" in schema:
             reference = schema["$ref"]
-            known = isinstance(reference, str) and _REFERENCE.fullmatch(reference)
+            known = isinstance(reference, str) and not self._several and _REFERENCE.fullmatch(reference)
             if known and known["part"] and known["name"] not in self._definitions.get(known["part"], ()):
                 raise InputError(f"the schema refers to {reference!r}, which is not there")
             self._miss(schema, ["$ref"] if known else [], at)
@@ -136,6 +137,20 @@ class RelaxedSchema:
                 choices.append({"type": kind})
                 self.missing.append(f"{at}: any {kind}")
         return {"anyOf": choices}
+
+
+def _has_inner_id(schema: dict[str, Any]) -> bool:
+    """Say whether a part of the schema has an `$id` of its own."""
+    waiting: list[Any] = [*schema.values()]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("$id"), str):
+                return True
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return False
 
 
 _SPECIAL = re.compile(r"[.^$*+?{}\[\]\\|()]")
