@@ -136,6 +136,9 @@ hangul|Always respond in the Korean language.
 devanagari|Write a poem in Hindi about the sea.
 de|Use German.
 de|Respond in {German}.
+bengali|Only Bengali is allowed in your response.
+cyrillic|No language other than Russian is allowed.
+arabic|Give me the Arabic translation: how many?
 fr|Respond in "French".
 nl|I want you to speak Dutch with me.
 es|You should always speak Spanish.

@@ -166,6 +166,10 @@ GAPS = """
 Ann has ____ dogs
 Ann has ____ dogs. How many legs do they have?
 Ann has [X] dogs and eats 3.
+[QUESTION]
+<question>
+A train goes [distance] km.
+A shop sells $[number] dogs.
 <number> dogs
 <insert a number> dogs cost 3.
 TODO
@@ -255,6 +259,10 @@ Réponse : 6
     "Explanation: we add",
     "[Answer: 6]",
     "<answer>6</answer>",
+    "<solution>6</solution>",
+    "Ans: 6",
+    "(Ans. 6)",
+    "Correct option: B",
     "<answer> x = 6 </answer>",
 ]
 

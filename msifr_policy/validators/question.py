@@ -67,6 +67,10 @@ SIGNS: dict[str, tuple[str, ...]] = {
         r"如图|下图|上图|图中|右图|左图|上题|上一题|上述",
     ),
     "placeholders": (
+        r"(?:^|[^\w\\\]}{)$\[])\[(?:question|problem(?: statement)?|distance|time|speed|age|colou?r|location|event"
+        r"|animal|fruit|food|friend|country|day|month|year|length|width|weight|height|word|company"
+        r"|product)\](?:[^(\[]|$)",
+        r"\$\[(?:number|amount|price|value|cost)\][ .,]|^\W*<question>\W*$",
         r"\b(?:has|have|had|buys?|bought|gives?|gave|eats?|ate|sells?|sold|costs?|cost|makes?|reads?) \[[a-z]\] [a-z]",
         rf"(?:^|[^\w\\\]}}{{)$\[])\[(?:insert\b[^\]]*|your [^\]]*|{_GAP}|x{{2,}}|placeholder|tbd|todo)\](?:[^(\[]|$)",
         rf"(?:^|[\s(\"'“])<(?:insert\b[^<>]*|your [^<>]*|{_GAP})>(?:[^<]*$|[^<]*<[^/])",
@@ -80,7 +84,7 @@ SIGNS: dict[str, tuple[str, ...]] = {
         r"\\boxed\{\s*(?:[-+−.(\[$√π]*[0-9]|[a-z](?:[^a-z]|$)|[-+]?\\(?:d?frac|sqrt|pi|infty|left|[({])"
         r"|\\text\{ ?\(?(?:[a-j][).}]|yes|no|true|false|[0-9]))",
         r"^\s*####\s*[-+$€£]*[0-9](?:[0-9,./]*[0-9])?%?\s*$",
-        r"^[\s>*_]*<answer>\s*(?:[^<\s_.…\[{(y]|\([0-9]|y(?:[^o]|o[^u]))",
+        r"^[\s>*_]*<(?:answer|solution)>\s*(?:[^<\s_.…\[{(y]|\([0-9]|y(?:[^o]|o[^u]))",
         r"答案(?:是|为|為|等于)\s*[$\\(（]*\s*"
         r"(?:[-+]?[0-9]|boxed|d?frac|sqrt|[A-D](?:[。，.]|$)|[二两三四五六七八九十])",
     ),
@@ -101,7 +105,8 @@ _HINTS: dict[str, tuple[str, ...]] = {
     ),
     # What follows is an answer or a solution.
     "label": (
-        rf"{LEAD}(?:the )?(?:correct |final |right |short |model )?(?:answer|solution|answer key|rationale"
+        rf"{LEAD}(?:the )?(?:correct |final |right |short |model )?(?:answer|ans|(?:correct|right) (?:option|choice)"
+        rf"|solution|answer key|rationale"
         r"|antwort|lösung|réponse|respuesta|solución|risposta|soluzione|resposta|solução|ответ|решение|答案|参考答案"
         r"|解|解析|解答|答|답|정답|풀이|答え|الجواب|الحل)\*? ?[:：.][*_]*\s*$",
         rf"{LEAD}(?:(?:so|thus|hence|therefore),? )?{_ANSWER}[:：][*_]*\s*$",

@@ -150,7 +150,11 @@ _LABELLED = re.compile(
     re.IGNORECASE,
 )
 _CUE = re.compile(r"(?:\A|\n)\W*(?P<name>\w+)(?:[ \t]+(?:translation|version|answer|text))?[ \t*]*[:：]\s*\Z")
-_VERSION = re.compile(r"\b(?P<name>\w+)\s+(?:translation|version)\s+of\b", re.IGNORECASE)
+_VERSION = re.compile(
+    r"\b(?P<name>\w+)\s+(?:(?:translation|version)(?:\s+of\b|:)|is\s+(?:the\s+only\s+language\s+)?allowed\b)"
+    r"|\blanguage\s+other\s+than\s+(?P<only>\w+)",
+    re.IGNORECASE,
+)
 _WITHOUT_SPACES = re.compile(
     rf"(?<!不要)(?<!不)(?:用|以|使用|[译譯][成为為]|翻成|เป็นภาษา|ภาษา)\s*(?:简体|繁体|标准|流利的)?(?P<a>{_ANY})"
     rf"|(?P<b>{_ANY})(?:で|に(?:訳|翻訳)|로)"
@@ -191,7 +195,7 @@ def asked_languages(prompt: str) -> frozenset[str]:
     if _mentions(text):
         asked = {_LABEL[match["name"].lower()] for match in _PLACE.finditer(text) if _is_order(text, match)}
         for match in (*_CUE.finditer(text[-REACH:]), *_VERSION.finditer(text)):
-            asked.add(_LABEL.get(match["name"].lower(), ""))
+            asked.add(_LABEL.get((match["name"] or match["only"]).lower(), ""))
     lower = text.lower()
     if any(word in lower for word in (*_LANGUAGE_WORDS, " user")):
         for match in _LABELLED.finditer(text):

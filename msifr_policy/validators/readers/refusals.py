@@ -30,13 +30,20 @@ _SORRY = (
     r"(?:(?:(?:i'?m|i am) )?(?:(?:very|so|really|truly|terribly|deeply|extremely) )*sorry(?:, [a-z]{2,20}, "
     r"| ?[,;–—-]? ?)(?:to say "
     r"|to inform you )?(?:that )?|i (?:sincerely |do |must )?apologi[sz]e[,;]? (?:for (?:the|any) (?:inconvenience"
-    r"|confusion)[,;]? )?|my (?:sincere )?apologies[,;]? |(?:i'?m|i am) (?:so )?afraid (?:that )?"
+    r"|confusion)[,;]? )?|(?:my )?(?:sincere )?apologies[,;]? |(?:i'?m|i am) (?:so )?afraid (?:that )?"
     r"|i regret (?:to (?:say|inform you) )?(?:that )?)"
 )
 _CONNECTION = (
     r"(?:it (?:would be|is) (?:unethical|illegal|wrong|harmful|inappropriate|dangerous) [^.!?]*,? and"
-    r"|unfortunately|regrettably|sadly|but|however|and|so|yet|still|well|hello|hi|hey|no|okay|please note that"
+    r"|unfortunately|regrettably|sadly|but|however|and|so|yet|still|well|hello|hi|hey|no|nope|okay|please note that"
     r"|note that|remember that|(?:i|i'm|i'd|thank|thanks|that|this) [^.!?]*,? but"
+    r"|i (?:must|want to|have to|need to|should|would like to) (?:emphasi[sz]e|stress|be (?:very )?clear|be honest"
+    r"|tell you|inform you|let you know|point out|note|make (?:it )?clear)(?: that)?"
+    r"|(?:[a-z]{2,20}ing|this|that|such|what you) [^.!?]*(?:is|are|would be) (?:\w+ )?(?:illegal|unethical|harmful"
+    r"|dangerous|immoral|inappropriate"
+    r"|against)\b"
+    r"[^.!?]*,? (?:so|and|therefore)|(?:i'?m|i am) (?:qwen|chatgpt|claude|gemini|llama|deepseek|copilot|grok|kimi)\b"
+    r"[^.!?]*,? (?:so|and)"
     rf"|i (?:strongly |must |would )?(?:advise|urge|caution|warn|discourage|recommend)\b[^.!?]*,? (?:and|so)"
     rf"|(?:i'?m|i am|i was) (?:just |only )*(?:programmed|designed|trained|built|{_AI})\b[^.!?]*,? (?:so|and)"
     r"|(?:while|although|though"
@@ -56,7 +63,8 @@ _CANNOT = (
     r"|permitted|authori[sz]ed|programmed|designed|trained|equipped|willing|prepared) to|(?:not "
     r"|un)comfortable(?: with)?|(?:prohibited|restricted|prevented) from|forbidden (?:to|from)|(?:do not|don'?t"
     r"|lack)(?: currently)?(?: have)? the (?:ability|capability|capacity) to|(?:do not|don'?t) feel (?:comfortable"
-    rf"|right)|(?:rather|prefer) not(?: to)?|(?:(?:must|have to|need to|going to have to) )?{_ADVERBS}(?:decline"
+    rf"|right)|(?:rather|prefer|choose|choosing) not(?: to)?|(?:(?:must|have to|need to"
+    rf"|going to have to) )?{_ADVERBS}(?:decline"
     rf"|refuse) to),? (?:be able to |be )?{_ADVERBS}"
 )
 
@@ -90,7 +98,8 @@ _OBJECT = (
     r"|access|diagnos[ie]s|predictions?|passwords?|secrets?|prompts?|endpoints?|websites?|web|internet|real-time"
     r"|personal|confidential|explicit|harmful|illegal|violent|copyrighted|malicious|malware|(?:phishing "
     r"|spam )?e-?mails?"
-    r"|messages|posts|speech(?:es)?|reviews|weapons?|drugs?|bombs?|explosives|exploits?|ransomware|spyware|propaganda"
+    r"|messages|posts|recipes?|guides?|tutorials?|speech(?:es)?|reviews|weapons?|drugs?|bombs?|explosives|exploits?"
+    r"|ransomware|spyware|propaganda"
     r"|misinformation|disinformation|violence|hatred|hate|terrorism|abuse|discrimination|self-harm|activit(?:y|ies)"
     r"|behaviou?r|fake|hateful|offensive|discriminatory|defamatory|racist|sexist|sexual|sexually|graphic|inappropriate"
     r"|dangerous|unethical|unsafe)\b|(?:(?:any|such|these|those|an?|specific|further|more|external|private|local|live"
@@ -118,7 +127,7 @@ _WE_CANNOT = (
 REFUSALS = (
     rf"{_OPEN}{_CANNOT}{_ACT}",
     rf"{_OPEN}(?:{_SORRY}|{_AS_AI}){_OPEN}{_AS_AI}?{_CANNOT}(?:{_SERVE}|{_DO}\b)",
-    rf"{_OPEN}i {_ADVERBS}(?:decline|refuse) to (?:{_SERVE}|{_DO}\b)",
+    rf"{_OPEN}i {_ADVERBS}(?:decline|refuse) to (?:{_ACT}|{_DO}(?:[.,;!]|\s*$))",
     rf"{_OPEN}{_WE_CANNOT} (?:(?:assist|comply|help you|accommodate|fulfil|fulfill)\b|help with (?:that|this|your)\b"
     r"|(?:provide|process|answer|share) (?:you\b|your\b|(?:this|that|such) (?:information|content|request|question)))",
     rf"{_OPEN}{_AS_AI}?i(?:'ll|'m| am| will)? {_ADVERBS}(?:(?:must|have to|need to"
@@ -177,7 +186,10 @@ SELF_REFERENCES = (
 )
 """Talk of being a model, in English."""
 
-_ZH_SORRY = r"(?:(?:非常|很|十分|真的|实在)?(?:抱歉|对不起|對不起|不好意思|遗憾|遺憾)[，,。！!、 ]*(?:但是?)?)"
+_ZH_SORRY = (
+    r"(?:(?:[您你]好[，,。！! ]*)?(?:我?非常|我?很|十分|真的|实在)?(?:抱歉|对不起|對不起|不好意思|遗憾|遺憾)"
+    r"[，,。！!、 ]*(?:但是?)?)"
+)
 _ZH_CANNOT = r"(?:无法|無法|不能|不可以|没有办法|没法|不便|不会|拒绝)(?:再|直接|继续|[为為给向][您你]|对此|就此)*"
 _ZH_AI = (
     r"(?:一个|一個|一名|一款|一种|一位)?(?:由.*(?:开发|開發|训练|訓練|创建|研发)的)?(?:大型|大)?"
@@ -185,22 +197,25 @@ _ZH_AI = (
 )
 
 REFUSALS_ELSEWHERE = (
-    rf"(?:{_ZH_SORRY}|作为{_ZH_AI}[，, ]*)*我(?:目前|暂时|现在|恐怕)?{_ZH_CANNOT}"
-    r"(?:提供|回答|帮助|幫助|协助|協助|满足[您你这该此]|滿足[您你這該此]|参与|支持|分享|遵从|回应|帮[您你])",
+    rf"(?:[您你]好[，,！! ]*)?(?:{_ZH_SORRY}|作为{_ZH_AI}[，, ]*)*我(?:目前|暂时|现在|恐怕)?{_ZH_CANNOT}"
+    r"(?:给[到出]相关|提供|回答|帮助|幫助|协助|協助|满足[您你这该此]|滿足[您你這該此]|参与|支持|分享|遵从|回应|帮[您你])",
     rf"(?:{_ZH_SORRY}|作为{_ZH_AI}[，, ]*)+[^。！？]*{_ZH_CANNOT}"
     r"(?:提供|回答|帮|幫|协助|協助|满足|滿足|完成|给出|创作|写|回复|做|这样做|处理|處理"
     r"|生成|执行|讨论|討論|访问)",
     r"(?:(?:es )?tut mir (?:sehr |wirklich )?leid,? |entschuldigung,? |leider |aber |als (?:ki"
     r"|sprachmodell)[^.!?]*,? )*(?:ich (?:kann|darf|werde|bin)"
-    r"|(?:(?:dabei|damit|hierbei|dazu|hierzu|darauf|das|dies|da|bei [^.!?,]*) )?(?:kann|darf|werde"
+    r"|(?:(?:dabei|damit|hierbei|dazu|hierzu|darauf|das|dies|da|bei [^.!?,]*|(?:diese[nmrs]?|ihre[nr]?"
+    r"|deine[nr]?) \w+) )?(?:kann|darf|werde"
     r"|bin) ich) (?:[^.!?]* )?(?:(?:nicht"
     r"|keine[nrsm]?)\b[^.!?]*(?:helfen|unterstützen|beantworten|bereitstellen|hilfe leisten|informationen (?:geben"
     r"|liefern)|(?:ratschläge|auskunft|auskünfte|anleitung(?:en)?|empfehlungen) (?:geben|anbieten|erteilen))"
-    r"|(?:anfrage|bitte|frage) (?:leider )?nicht (?:erfüllen|nachkommen|bearbeiten))",
+    r"|nicht (?:tun|machen|beantworten)[.!]|(?:anfrage|bitte|frage) (?:leider )?nicht (?:erfüllen|nachkommen"
+    r"|bearbeiten))",
     r"(?:je suis (?:vraiment |sincèrement )?désolée?,? |désolée?,? |malheureusement,? |je regrette,? |mais "
     r"|en tant qu[e'][^.!?]*, )*(?:je ne (?:peux|puis|suis)(?: malheureusement)?(?: pas)?(?: en mesure de"
     r"| capable de)?|il m'est impossible de) ?(?:vous |t')?(?:aider|assister|fournir|répondre|accéder à votre"
     r"|satisfaire|discuter)",
+    r"(?:lamento|siento) (?:mucho )?no poder (?:ayudar|asistir|proporcionar|responder|cumplir|brindar|ofrecer)",
     r"(?:lo siento(?: mucho)?,? |lamentablemente,? |desafortunadamente,? |disculpe?,? |pero "
     r"|como [^.!?]*, )*no (?:puedo|podré|podría|me es posible|estoy en condiciones de|estoy autorizad[oa] (?:a|para)"
     r"|soy capaz de) (?:ayudar|asistir|proporcionar|responder|cumplir|brindar|ofrecer|participar)",
@@ -208,7 +223,7 @@ REFUSALS_ELSEWHERE = (
     r"|risponder|soddisfare)",
     r"(?:desculpe,? |lamento,? |sinto muito,? |infelizmente,? |mas )*(?:eu )?não (?:posso|consigo"
     r"|sou capaz de) (?:ajudar|fornecer|responder|atender|auxiliar)",
-    r"(?:(?:извините|простите|к сожалению|мне (?:очень )?жаль|но|как [^.!?]*),? )*я не (?:могу"
+    r"(?:(?:извините|простите|к сожалению|мне (?:очень )?жаль|но|как [^.!?]*),? )*(?:я )?не (?:могу"
     r"|в состоянии) (?:вам )?(?:помочь|предоставить|выполнить (?:этот|эту|ваш)|ответить на (?:этот|ваш)|обсуждать)",
     r"(?:het spijt me,? |sorry,? |helaas,? |maar )*(?:ik (?:kan|mag|zal)|(?:kan|mag|zal) ik) (?:[^.!?]* )?(?:niet"
     r"|geen)\b"
@@ -226,6 +241,7 @@ REFUSALS_ELSEWHERE = (
     r" tin|hướng dẫn)|đáp ứng|trả lời câu hỏi (?:này|đó))",
     r"(?:(?:क्षमा करें|माफ़ करें|माफ करें|खेद है)[,।]? )+[^.!?।]*(?:नहीं कर सकत|नहीं दे सकत|असमर्थ)",
     r"(?:申し訳(?:ありません|ございません)|すみません|ごめんなさい)[^。！？]*(?:できません|できかねます|お答えできません|いたしかねます)",
+    r"[가-힣 ]*도와드릴 수(?:가|는)? 없",
     r"(?:죄송|미안)[^.!?]*(?:수 없|수가 없|어렵습니다|못합니다)",
 )
 """Refusals in Chinese, German, French, Spanish, Italian, Portuguese, Russian, Dutch, Polish, Turkish, Arabic,
