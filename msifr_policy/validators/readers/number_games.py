@@ -195,6 +195,7 @@ _LEAD = re.compile(
     | (?: first(?:ly)? | second(?:ly)? | third(?:ly)? | fourth | next | then | now | so | finally | last(?:ly)? | and
         | after[ ]that | thus | hence | therefore | compute | calculate | combine | do
         | (?:start|begin|starting|beginning)[ ](?:with|by) | we[ ](?:have|get|do|compute|calculate) ) \b [\s,:.]{1,3}
+    | (?: add | subtract | multiply | divide | take | combine | sum ) (?:ing)? \b [^:=+*/]{1,40} : [\s*]{1,3}
     ){0,12}+
     """,
     re.VERBOSE | re.IGNORECASE,
