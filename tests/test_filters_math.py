@@ -71,6 +71,21 @@ EQUAL = {
         \infty  ~  +\infty
         \cos 60^\circ  ~  \frac{1}{2}
         e^{\ln 5}  ~  5
+        \frac{41}{333}  ~  0.123123...
+        \frac{7}{9}  ~  0.\bar{7}
+        \frac{2}{11}  ~  0.\dot{1}\dot{8}
+        \frac{4}{9}  ~  0.(4)
+        \frac{3}{8}  ~  \frac{3}{8} \text{ or } 0.375
+        \frac{3}{8}  ~  \frac{3}{8} (0.375)
+        \sqrt{7}  ~  \sqrt{7} (≈ 2.646)
+        7000000  ~  7 million
+        \$7 million  ~  \$7,000,000
+        84  ~  7 dozen
+        56  ~  \binom{8}{3}
+        56  ~  {8 \choose 3}
+        56  ~  C(8,3)
+        56  ~  _{8}C_3
+        -6  ~  negative six
     """,
     "formulas": r"""
         x^2-6x+9  ~  (x-3)^2
@@ -87,6 +102,12 @@ EQUAL = {
         5t  ~  5 \text{ t}
         |x|  ~  \sqrt{x^2}
         \frac{dv}{dt}=-kv  ~  \frac{dv}{dt} = -k v
+        \frac{x^4}{4}+C  ~  \frac{x^4}{4} + c
+        \frac{(x+2)^2}{2}+C  ~  \frac{x^2}{2}+2x+C
+        \epsilon_0  ~  \varepsilon_0
+        3n+1  ~  3n+1 \text{ for all } n \ge 1
+        abd  ~  a \cdot b \cdot d
+        2i+j  ~  2\hat{i} + \hat{j}
     """,
     "equations": r"""
         y = 9  ~  9
@@ -102,6 +123,12 @@ EQUAL = {
         12  ~  3 \cdot 4 = 12
         12  ~  \text{Answer: } 12
         2n+1, n \in \mathbb{Z}  ~  2n+1
+        g(x) = x^3  ~  g(t) = t^3
+        g(x) = x^3  ~  g(x) = x^3, \forall x \in \mathbb{R}
+        y(x) = x^3  ~  y = x^3
+        a_n = 4n-1  ~  a_k = 4k-1
+        12  ~  \text{Total: } 12
+        12  ~  d = \sqrt{144} = 12
     """,
     "lists": r"""
         -4, 9  ~  9, -4
@@ -118,6 +145,12 @@ EQUAL = {
         4  ~  x = 4, \text{ where } x > 0
         \{6\}  ~  6
         A, C  ~  (C) \text{ and } (A)
+        \{2,4,6\}  ~  \{2,4\} \cup \{6\}
+        (4,7)  ~  \{(4,7)\}
+        (4,7)  ~  \begin{cases} x = 4 \\ y = 7 \end{cases}
+        (x,y) = (4,8)  ~  y = 8, x = 4
+        4  ~  4, not 7
+        A, C  ~  AC
     """,
     "intervals": r"""
         [2,7)  ~  [2, 7)
@@ -133,12 +166,25 @@ EQUAL = {
         \text{all real numbers}  ~  \mathbb{R}
         \mathbb{R} \setminus \{2, -1\}  ~  (-\infty,-1)\cup(-1,2)\cup(2,\infty)
         x \ne 2  ~  (-\infty,2)\cup(2,\infty)
+        (2,7)  ~  ]2, 7[
+        [2,7)  ~  [2;7[
+        (-\infty,2)\cup(5,\infty)  ~  (-\infty,2) \text{ and } (5,\infty)
+        (-\infty,2)\cup(5,\infty)  ~  ]-\infty,2[ \cup ]5,+\infty[
+        2 < x < 8  ~  x > 2 \text{ and } x < 8
+        (-4,4)  ~  |x| < 4
+        (-\infty,-4]\cup[4,\infty)  ~  |x| \ge 4
+        (-\infty,3)\cup(3,\infty)  ~  \text{all real numbers except } 3
+        (-\infty,-3)\cup(-3,3)\cup(3,\infty)  ~  x \ne \pm 3
+        a < b < c  ~  c > b > a
     """,
     "matrices": r"""
         \begin{pmatrix} 1 & \frac12 \\ 0 & 5 \end{pmatrix}  ~  \begin{bmatrix} 1 & 0.5 \\ 0 & 5 \end{bmatrix}
         \begin{pmatrix} 3 \\ 4 \end{pmatrix}  ~  (3, 4)
         \langle 3, 4 \rangle  ~  \begin{pmatrix} 3 \\ 4 \end{pmatrix}
         \begin{pmatrix}1&2\\3&4\end{pmatrix}  ~  \left[\begin{array}{cc}1 & 2 \\ 3 & 4\end{array}\right]
+        \begin{pmatrix} 4 & 6 \\ 10 & 12 \end{pmatrix}  ~  2\begin{pmatrix} 2 & 3 \\ 5 & 6 \end{pmatrix}
+        \begin{pmatrix} 3 \\ 4 \end{pmatrix}  ~  (3, 4)^T
+        \begin{pmatrix}1&2\\3&4\end{pmatrix}  ~  [[1, 2], [3, 4]]
     """,
     "units": r"""
         8  ~  8 \text{ cm}
@@ -164,6 +210,16 @@ EQUAL = {
         19  ~  19 平方米
         19  ~  19个
         5 \pmod{9}  ~  x \equiv 5 \pmod 9
+        3.5 \text{ hours}  ~  3 hours and 30 minutes
+        7 \text{ feet } 3 \text{ inches}  ~  87 \text{ in}
+        6 \mu\text{m}  ~  6000 nm
+        8  ~  8 \Omega
+        8  ~  8 руб.
+        8  ~  US\$8
+        8\pi  ~  8π cm²
+        60  ~  \ang{60}
+        60 \text{ km/h}  ~  \SI{60}{km/h}
+        8  ~  8입니다
     """,
     "times and ratios": r"""
         6:45  ~  6:45 \text{ a.m.}
@@ -171,12 +227,19 @@ EQUAL = {
         2:5  ~  \frac{2}{5}
         2:5  ~  2 \text{ to } 5
         1:2:4  ~  3:6:12
+        7:00 \text{ a.m.}  ~  7 am
+        17:20  ~  5:20 pm
+        2:5  ~  2∶5
+        \frac{2}{5}  ~  2 out of 5
     """,
     "numerals": r"""
         1101_2  ~  1101_{2}
         1101_2  ~  1101_{\text{two}}
         1101_2  ~  (1101)_2
         47_{10}  ~  47
+        63_8  ~  63 \text{ (base 8)}
+        63_8  ~  63 in base eight
+        63_8  ~  63_{(8)}
     """,
     "words": r"""
         \text{Tuesday}  ~  tuesday
@@ -188,6 +251,10 @@ EQUAL = {
         twelve  ~  12
         \text{thirty-four}  ~  34
         3  ~  \text{three sides}
+        \text{no solution}  ~  There are no real solutions.
+        \infty  ~  \text{infinity}
+        \text{infinitely many}  ~  infinitely many solutions
+        \text{undefined}  ~  \text{The limit does not exist}
     """,
     "choices": r"""
         C  ~  (C)
@@ -195,6 +262,7 @@ EQUAL = {
         C  ~  C. 14
         14  ~  \textbf{(C)} 14
         \text{(C)}  ~  \text{C}
+        C  ~  c
     """,
     "spelling": r"""
         \frac{1}{6}  ~  \frac16
@@ -233,6 +301,16 @@ EQUAL = {
         3  ~  {3}
         3  ~  x = \color{red}{3}
         \frac{3}{2}  ~  1½
+        31  ~  *31*
+        31  ~  "31"
+        31  ~  31 \blacksquare
+        31  ~  31 ∎
+        31  ~  31<br>
+        31  ~  <b>31</b>
+        31  ~  答案：31
+        31  ~  \\(31\\)
+        31  ~  \bbox[4px]{31}
+        26000  ~  26'000
     """,
 }
 DIFFERENT = {
@@ -271,6 +349,22 @@ DIFFERENT = {
         12  ~  ?
         1e4  ~  14
         3 1/2  ~  31/2
+        \frac{41}{333}  ~  0.123
+        0.7  ~  0.777...
+        \frac{7}{9}  ~  0.787878...
+        \frac{2}{11}  ~  0.1\dot{8}
+        \frac{3}{8}  ~  \frac{3}{8} \text{ or } 0.4
+        \frac{3}{8}  ~  \frac{3}{8} \text{ or } \frac{8}{3}
+        15  ~  3 (5.1)
+        3  ~  3 (5)
+        7  ~  7 million
+        7  ~  7 tenths
+        \$7 million  ~  \$7
+        7  ~  7 dozen
+        1234  ~  1 2 3 4
+        24  ~  4 6
+        56  ~  C(8,2)
+        6  ~  negative six
     """,
     "formulas": r"""
         x^2+1  ~  x^2-1
@@ -285,6 +379,11 @@ DIFFERENT = {
         8  ~  8x
         \sum_{k=0}^{n} a_k  ~  \sum_{k=0}^{n-1} a_k
         1\cdot\sqrt{23}  ~  1
+        \frac{x^4}{4}+C  ~  \frac{x^4}{4}
+        \frac{x^4}{4}  ~  \frac{x^4}{4}+C
+        \frac{x^4}{4}+C  ~  \frac{x^4}{4}+x+C
+        abd  ~  b \cdot a \cdot d
+        \overline{z}  ~  z
     """,
     "equations": r"""
         x = 9  ~  y = 9
@@ -298,6 +397,10 @@ DIFFERENT = {
         5  ~  5 = 6
         n=3, 4, 5  ~  n=2, 3, 4
         D = (0, 2)  ~  D = (0, 2.5)
+        g(x) = x^3  ~  g(t) = x^3
+        g(x) = ax  ~  g(a) = ax
+        g(x) = x^3  ~  h(x) = x^3
+        9  ~  x = 9 = 10
     """,
     "lists": r"""
         \pm 31  ~  31
@@ -314,6 +417,14 @@ DIFFERENT = {
         1, 2, 3  ~  1, 2, 3, ...
         26731  ~  26, 731
         (A)  ~  (A) and (C)
+        \{2,4,6\}  ~  \{2,4\} \cup \{5\}
+        (x,y) = (4,7)  ~  y = 4, x = 7
+        x = 4, y = 7  ~  (y,x) = (4,7)
+        (4,7)  ~  \begin{cases} x = 7 \\ y = 4 \end{cases}
+        7  ~  4, not 7
+        6  ~  6, 6
+        \emptyset  ~  \{\emptyset\}
+        A, C  ~  AD
     """,
     "kinds": r"""
         (4,7)  ~  \{4,7\}
@@ -339,11 +450,24 @@ DIFFERENT = {
         \mathbb{R} \setminus \{2\}  ~  \mathbb{R}
         x \ne 2  ~  x = 2
         1 < x < 6  ~  1 \le x < 6
+        [2,7]  ~  ]2, 7[
+        [2,7)  ~  ]2,7]
+        2 < x < 7  ~  x > 2 \text{ or } x < 7
+        2 < x < 7  ~  x > 2 \text{ and } y < 7
+        (-4,4)  ~  |x| > 4
+        (-4,4)  ~  |x| \le 4
+        (-1,7)  ~  |x+3| < 4
+        (-\infty,3)\cup(3,\infty)  ~  \text{all real numbers except } -3
+        a < b < c  ~  a > b > c
     """,
     "matrices": r"""
         \begin{pmatrix} 1 & 2 \\ 5 & 6 \end{pmatrix}  ~  \begin{pmatrix} 1 & 5 \\ 2 & 6 \end{pmatrix}
         \begin{pmatrix} 1 & 2 \end{pmatrix}  ~  \begin{pmatrix} 1 \\ 2 \end{pmatrix}
         \begin{pmatrix} 1 \\ 2 \end{pmatrix}  ~  \begin{pmatrix} 2 \\ 1 \end{pmatrix}
+        \begin{pmatrix} 4 & 6 \\ 10 & 12 \end{pmatrix}  ~  3\begin{pmatrix} 2 & 3 \\ 5 & 6 \end{pmatrix}
+        \begin{pmatrix} 1 & 2 \\ 5 & 6 \end{pmatrix}  ~  \begin{pmatrix} 1 & 2 \\ 5 & 6 \end{pmatrix}^T
+        \begin{pmatrix} 1 & 2 \\ 5 & 6 \end{pmatrix}  ~  \begin{pmatrix} 1 & 2 \\ 5 & 6 \end{pmatrix}^{-1}
+        \begin{pmatrix} 1 & 2 \\ 5 & 6 \end{pmatrix}  ~  [[1, 5], [2, 6]]
     """,
     "units": r"""
         8 \text{ cm}  ~  8 \text{ m}
@@ -356,6 +480,10 @@ DIFFERENT = {
         35\%  ~  3.5\%
         8 apples  ~  9 apples
         5 \pmod{9}  ~  5 \pmod{7}
+        3.5 \text{ hours}  ~  3 hours and 50 minutes
+        3 \text{ hours}  ~  3 hours and 30 minutes
+        6 \mu\text{m}  ~  6 nm
+        60 \text{ km/h}  ~  \SI{60}{m/s}
     """,
     "times and ratios": r"""
         10:00  ~  3:00
@@ -363,12 +491,18 @@ DIFFERENT = {
         2:5  ~  5:2
         1:2:4  ~  1:2:5
         1:2:4:\ldots  ~  1:4:16:\ldots
+        7 am  ~  7 pm
+        7:00 am  ~  19:00
+        17:20  ~  5:20
+        \frac{2}{5}  ~  5 out of 2
     """,
     "numerals": r"""
         1101_2  ~  1101
         1101_2  ~  13
         1101_2  ~  1101_3
         2112_3  ~  2122_3
+        63_8  ~  63 \text{ (base 9)}
+        63_8  ~  51
     """,
     "words": r"""
         abd  ~  dab
@@ -467,6 +601,64 @@ def test_intervals_are_equal_with_their_ends(
     assert same(gold, said) is (first == second)
     assert same(gold, f"{low} {signs[0]} x {signs[1]} {low + size}") is (first == second)
     assert not same(gold, f"{second[0]}{low}, {low + size + 1}{second[1]}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 998))
+def test_a_decimal_with_dots_goes_on_as_it_ends(first: int, period: int) -> None:
+    value = Fraction(first, 100) + Fraction(period, 99900)
+    assert not same(str(value), f"0.{first:02}{period:03}")
+    for form in (rf"0.{first:02}\overline{{{period:03}}}", f"0.{first:02}{period:03}{period:03}..."):
+        assert same(str(value), form)
+        assert not same(str(value + Fraction(1, 10**5)), form)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(-9, 9), st.integers(1, 9), st.booleans(), st.booleans())
+def test_sizes_and_conditions_are_intervals(middle: int, size: int, closed: bool, outside: bool) -> None:
+    low, high = middle - size, middle + size
+    sign = {(False, False): "<", (True, False): r"\le", (False, True): ">", (True, True): r"\ge"}[closed, outside]
+    said = rf"|x {'-' if middle >= 0 else '+'} {abs(middle)}| {sign} {size}"
+    inner = rf"[{low}, {high}]" if closed else f"{low} < x < {high}"
+    left, right = ("]", "[") if closed else (")", "(")
+    outer = rf"(-\infty, {low}{left} \cup {right}{high}, \infty)"
+    assert same(outer if outside else inner, said)
+    assert not same(inner if outside else outer, said)
+    assert not same((outer if outside else inner).replace(str(high), str(high + 1)), said)
+    more, less = (r"\ge", r"\le") if closed else (">", "<")
+    both = rf"x {more} {low} \text{{ and }} x {less} {high}"
+    assert same(inner, both)
+    assert not same(inner, both.replace("and", "or"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=3), min_size=2, max_size=2), st.integers(2, 5))
+def test_factors_and_transposes_of_matrices(rows: list[list[int]], factor: int) -> None:
+    def matrix(of: list[list[int]]) -> str:
+        lines = r" \\ ".join(" & ".join(map(str, row)) for row in of)
+        return rf"\begin{{pmatrix}} {lines} \end{{pmatrix}}"
+
+    turned = [list(column) for column in zip(*rows, strict=True)]
+    multiple = [[factor * entry for entry in row] for row in rows]
+    assert same(matrix(multiple), f"{factor}{matrix(rows)}")
+    assert same(matrix(multiple), rf"-{factor} \cdot {matrix([[-entry for entry in row] for row in rows])}")
+    assert same(matrix(turned), f"{matrix(rows)}^T")
+    assert not same(matrix(turned), matrix(rows))
+    assert same(matrix(rows), f"{factor}{matrix(rows)}") is (multiple == rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 59))
+def test_several_units_are_one_quantity(hours: int, minutes: int) -> None:
+    for said in (
+        f"{hours} hours {minutes} minutes",
+        f"{hours}h {minutes}min",
+        rf"{hours} \text{{ hr and }} {minutes} min",
+    ):
+        assert same(f"{60 * hours + minutes} minutes", said)
+        assert not same(f"{60 * hours + minutes + 1} minutes", said)
+        assert not same(f"{hours} hours", said)
+    assert not same(f"{60 * hours + minutes} minutes", f"{minutes} minutes and {hours} hours and 1 day")
 
 
 LENGTHS = {"mm": 1, "cm": 10, "m": 1000, "km": 10**6, "kilometers": 10**6, "meter": 1000}
@@ -618,6 +810,23 @@ UNITS = (
         "\\Rightarrow",
         "e5",
         "\x00",
+        "\\begin{cases}",
+        "0.123",
+        "]1,",
+        "C(1,",
+        "_{1}C",
+        "\\choose",
+        "\\vec{a",
+        "<br>",
+        "\\SI{",
+        "1 h ",
+        "|x|<",
+        "\\forall",
+        "\\mu",
+        "(=1)",
+        "1 (1)",
+        "x\\ne1,",
+        "Total: ",
     ),
 )
 

@@ -91,6 +91,9 @@ def _same(gold: Form, said: Form) -> bool:
     """Compare two forms; what may be around a value on one side only is taken off first."""
     if isinstance(gold, Choice) or isinstance(said, Choice):
         return _same_choice(gold, said)
+    assigned = _assigned(gold), _assigned(said)
+    if assigned[0] and assigned[0].keys() == assigned[1].keys():
+        return all(_same(value, assigned[1][name]) for name, value in assigned[0].items())
     if isinstance(gold, Equation) or isinstance(said, Equation):
         return _same_equation(gold, said)
     if isinstance(gold, Percent) or isinstance(said, Percent):
@@ -120,6 +123,20 @@ def _same(gold: Form, said: Form) -> bool:
     if isinstance(gold, Number | Formula) and isinstance(said, Number | Formula):
         return _same_formula(gold, said)
     return False
+
+
+def _assigned(form: Form) -> dict[str, Form]:
+    """Return what several names are said to be, in one equation each or in one of tuples; else nothing."""
+    items = form.items if isinstance(form, Several) else ()
+    pairs = [(_plain(item.sides[0]), read_canonical(item.sides[-1])) for item in items if isinstance(item, Equation)]
+    if isinstance(form, Equation):
+        names, value = (read_canonical(side) for side in (form.sides[0], form.sides[-1]))
+        if not isinstance(names, Several) or not isinstance(value, Several) or len(names.items) != len(value.items):
+            return {}
+        items = value.items
+        pairs = [(_plain(_latex(name)), item) for name, item in zip(names.items, items, strict=True)]
+    assigned = dict(pairs)
+    return assigned if len(assigned) == len(items) > 1 and "" not in assigned else {}
 
 
 def _in_order(golds: Sequence[Form], said: Sequence[Form]) -> bool:
@@ -235,7 +252,9 @@ def _same_equation(gold: Form, said: Form) -> bool:
         said = _with_variable_of(gold, said)
         names = _name(gold), _name(said)
         values = [_values(equation, named=False)[-1] for equation in (gold, said)]
-        if names[0] is not None and names[0] == names[1] and _same(*values):
+        heads = [name and re.sub(r"(?<=[A-Za-z])\([a-z]\)\Z", "", name) for name in names]
+        named = names[0] == names[1] or (heads[0] == heads[1] and heads[0] in names)  # y(x) is y
+        if names[0] is not None and named and _same(*values):
             return True
         sides = [[read_canonical(side) for side in equation.sides] for equation in (gold, said)]
         if len(sides[0]) == len(sides[1]) and any(isinstance(side, Words) for side in sides[0]):

@@ -144,7 +144,7 @@ _SIGNS = re.compile(
 )
 _EQUAL = re.compile(rf"=|:=|\\(?:approx|equiv|sim|simeq|cong)|{_IS}")
 _CUP = re.compile(r"\\cup(?![A-Za-z])")
-_COLON = re.compile(r":|\\text\{\s*to\s*\}|(?<=\d )to(?= \d)")
+_COLON = re.compile(r":|\\text\{\s*(?:to|out of)\s*\}|(?<=\d )out of(?= \d)|(?<=\d )to(?= \d)")
 _ROW = re.compile(r"\\\\")
 _CELL = re.compile(r"&|,(?=\s)")
 
@@ -162,6 +162,9 @@ def read_canonical(text: str) -> Form:
 
 def _whole(text: str, depth: int) -> Form:
     text = text.lstrip(" ,;:").rstrip(" .,;:")
+    system = _SYSTEM.fullmatch(text)
+    if system:
+        text = ", ".join(row.strip(" ,;") for row in split(system[2].replace("&=", "="), _ROW)[0] if row.strip())
     for kind in (_date, _compound, _excepted):  # which may hold commas
         form = kind(text, depth)
         if form is not None:
@@ -180,6 +183,9 @@ def _whole(text: str, depth: int) -> Form:
     if all(isinstance(form, Interval) for form in forms) and _OR.search(text):
         return Union(tuple(forms))
     return _both(forms) or _several("list", forms)
+
+
+_SYSTEM = re.compile(r"(?:\\\{)?\s*\\begin\{(cases|aligned|gathered)\}((?:[^&]|&=)*)\\end\{\1\}", re.DOTALL)
 
 
 def _both(forms: list[Form]) -> Form | None:
