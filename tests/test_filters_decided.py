@@ -235,6 +235,10 @@ def test_a_long_line_of_prose_is_no_fence_nor_is_one_that_begins_with_blanks_alo
     [
         ("So 3+4=7.\n#### 7", None),  # 72?
         ("#### 7\n", "#### 7"),
+        ("So perhaps the answer is 7. Or\nnot.\n", None),
+        ("Is it $\\boxed{7}$? Let us see.\n", None),
+        ("We get the answer 7.\nThen", "We get the answer 7."),
+        ("Let\nA = 7\nB = 3\n", None),
         ("#### 7\n\nQuestion: 1+1?\n#### 2\n", "#### 7"),
         ("#### 1,\n000", None),
         ("#### $1,000.50\nx", "#### $1,000.50"),
