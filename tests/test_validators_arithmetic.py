@@ -15,6 +15,20 @@ from msifr_policy.validators.equations.judge import Truth, judge
 from msifr_policy.validators.readers.clauses import LIMIT, ClauseCutter
 
 HOLDS = r"""
+\sqrt{16} + 1 = 5
+\sqrt{50} = 5\sqrt{2}
+\sqrt{50} = 7.07
+\sqrt{3^2 + 4^2} = \sqrt{25} = 5
+\frac{\sqrt{3}}{2} = 0.866
+(\sqrt{2})^2 = 2
+\sqrt\left(25\right) = 5
+√16 = 4
+sqrt(169) = 13
+\binom{8}{2} = \frac{8 \cdot 7}{2} = 28
+30 min + 40 min = 70 min
+一共有6 * 7 = 42个。
+3人 + 4人 = 7人
+총 3개 + 4개 = 7개
 3 + 4 = 7
 3+4=7
 Natalia sold 48+24 = 72 clips altogether
@@ -87,6 +101,19 @@ $3 + 4 = 7$
 """
 
 FALSE = r"""
+\sqrt{16} + 1 = 6
+\sqrt{50} = 2\sqrt{5}
+\sqrt{50} = 7.5
+\frac{\sqrt{3}}{2} = 0.966
+√(9 + 16) = 7
+sqrt(169) = 12
+\binom{8}{2} = 8 * 7
+2.5 \times 3.31 \times 10^5 = 8.9 \times 10^5
+30 min + 40 min = 80 min
+一共有6 * 7 = 44个。
+3人 + 4人 = 8人
+총 3개 + 4개 = 8개
+✅ 12 - 5 = 6
 3 + 4 = 8
 3+4=6
 So he has 48+24 = 73 clips altogether
@@ -122,8 +149,23 @@ x_1 + 2 = 5
 f(3) = 2*3
 sin(30) = 1/3
 \sin 30 + 1 = 2
-\sqrt{16} + 1 = 6
-\binom{8}{2} = 8 * 7
+\sqrt[3]{16} + 1 = 6
+\sqrt2 = 1.5
+a\sqrt{2} = 12
+we get a \sqrt{2} = 12
+AB\sqrt{2} = 10
+\sqrt{x} = 5
+\sqrt{50} = 7
+\sqrt{25} = -5
+\sqrt{-16} = 4
+sqrt(1/500,000,000) = 1/22,360
+\binom{4}{2} - \binom{1}{1} = \binom{3}{1}
+\binom{n}{2} = 28
+2.5 \times 3.31 \times 10^5 = 8.3 \times 10^5
+2 to the power 5 + 1 = 33
+3 个 4 + 2 = 14
+3的平方 + 4的平方 = 25
+半分の4 + 2 = 4
 \frac{x}{2} + \frac{x}{3} = 5
 \frac{x + 1}{2} = 5
 x^2 + 4 = 20

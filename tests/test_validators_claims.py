@@ -8,6 +8,18 @@ from msifr_policy.testing.validators import same_evidence
 from msifr_policy.validators import Arithmetic, Verdict
 
 SHOWN = r"""
+It is impossible to have 7 + 8 = 16.
+We get 7 + 8 = 16, which is not possible.
+7 + 8 = 16. The sides do not match.
+7 + 8 = 16. Incorrect, it is 15.
+Check whether 7 + 8 = 16 is true.
+He forgot to carry, so he got 27 + 6 = 23.
+The scale shows 27 + 6 = 23 because it is broken.
+If she had miscounted, she would have 7 + 8 = 16.
+Expected 7 + 8 = 15 but got 7 + 8 = 16.
+The statement 7 + 8 = 16 has no proof.
+For x = 3:\n\n4 + 2 * 2 = 9 - 2\n\nThis simplifies to\n\n4 + 4 = 7.\nThis is false.
+生徒は 7 + 8 = 16 と書いた。
 Is 7 + 8 = 16? No.
 We need 20 in all. Try 6 + 5 + 8 = 20? No, take 6 + 5 + 9 = 20.
 Does 4 * 6 = 26 look right to you?
@@ -46,6 +58,16 @@ Si on avait 3 + 9 = 13.
 """
 
 CLAIMED = r"""
+It is impossible to have more than 7 + 8 = 16.
+7 + 8 = 16. It is not possible to reach 20.
+7 + 8 = 16\nAnswer: Incorrect input
+7 + 8 = 16 and 3 * 3 = 9, which do not match.
+We check whether 7 + 8 = 16 is a square.
+He forgot his hat, so 7 + 8 = 16 are left.
+They missed the bus, so they paid 7 + 8 = 16.
+**Add a + b:**\n7 + 8 = 16
+Then 3 + 3 = 7. Then 7 + 8 = 16. This last one is false.
+Roughly, 12.31 * 2 = 24.45.
 So 7 + 8 = 16.
 We add: 7 + 8 = 16.
 If she has 7 and he has 8, they have 7 + 8 = 16.
@@ -67,6 +89,9 @@ In SI units, 7 + 8 = 16.
 """
 
 CONVERTED = r"""
+That is 6 / 3 = .5 hour which is 30 minutes.
+Half a cup is 1/2 a cup = 4 ounces.
+It is $0.50/minute * 2 hours = $60.
 Die Fahrt dauert 4 Stunden + 15 Minuten = 255 Minuten.
 En total 3 horas + 20 minutos = 200 minutos.
 Il faut 2 heures + 45 minutes = 165 minutes.
@@ -93,6 +118,11 @@ The area left is 1400 cm^2 - 400 cm^2 = 1000 cm^2 in the end.
 """
 
 NOT_CONVERTED = r"""
+We drove 30 min + 40 min = 80 min, or 1.2 hours.
+Of 2 years 24 months - 6 months - 12 months = 7 months remain.
+For miles it is $0.22/mile * 320 miles = $67.20.
+It weighs 3 lb + 4 lb = 8 lb, or 112 ounces.
+They have 3 dozen + 4 dozen = 8 dozen.
 Die Fahrt dauert 4 Stunden + 15 Stunden = 18 Stunden.
 En total son 3 manzanas + 4 manzanas = 8 manzanas.
 Zusammen sind es 12 Hunde + 9 Katzen = 22 Tiere.
@@ -134,6 +164,17 @@ There are 6 fourth graders + 8 fifth graders = 15 pupils.
 """
 
 SYSTEMS = r"""
+Working mod 9: 7 + 5 = 3.
+Modulo 2^8 we have 200 + 100 = 44.
+Modulo p we have 3 + 4 = 2.
+With mod 26, 20 * (-8) = 100 = 22.
+In Z/7Z, 5 + 4 = 2.
+Over GF(2), 1 + 1 = 0.
+Nim sum: 5 ^ 3 = 6.
+The last digit is 7 * 8 = 6.
+Digital roots: 9 + 5 = 5.
+In binary of 8 bits, 11111111 + 1 = 0.
+In binary, 1010 - 11 = 111.
 In binary, 110 + 11 = 1001.
 Binary addition: 1 + 1 = 10, so write 0 and carry 1.
 Now 110 + 11 = 1001 in binary.
@@ -156,6 +197,11 @@ Im Binärsystem ist 10 + 10 = 100.
 """
 
 DECIMAL = r"""
+Working mod 9: 7 + 5 = 4.
+In $\mathbb{Z}_{26}$ we have 20 * 18 = 36.
+The last digit of the sum, 7 + 8 = 25.
+In binary, 1011 + 110 = 10011.
+In 8 bits, 10000001 + 10101010 = 10111011.
 In base 5, 3 + 4 = 13.
 In base 5 the digits mean 2 * 25 + 3 = 54.
 On a 12-hour clock, 9 + 7 = 5.
@@ -169,6 +215,7 @@ Let x * y = 12. So 3 * 4 = 11.
 """
 
 NOTED = r"""
+He read 14, 400 / 80 = 180 pages.
 Zusammen 1.250 + 750 = 2.000 Euro.
 Er zahlt 3 * 1.500 = 4.500 Euro.
 The parts are 2,500 * 2 = 5,000 and 1,125 * 2 = 2,25.
@@ -193,6 +240,8 @@ Add 3 + 4 apples to the 5 + 6 apples there = 18 apples.
 """
 
 NOT_NOTED = r"""
+He read 14, 400 / 80 = 190 pages.
+For 14, 400 / 80 = 6 holds.
 Zusammen 1.250 + 750 = 2.100 Euro.
 Er zahlt 3 * 1.500 = 4.800 Euro.
 So 0.(3) * 3 = 2.

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def _hints() -> re2._Regexp[bytes]:
     return re2.compile(f"(?i){'|'.join((*_CORRECTION_HINTS, *HINTS))}".encode())
 
 
-def _some_false(judged: list[JudgedEquation]) -> bool:
+def _some_false(judged: Sequence[JudgedEquation]) -> bool:
     return any(equation.truth is Truth.FALSE for equation in judged)
 
 

@@ -242,7 +242,10 @@ class Claims:
                 self.shown += len(false)
         if self._open:
             ended = mark not in (",", ";", ":", "")
-            self._open = [c._replace(stands=ended or c.stands or clause.end - c.end > LIMIT) for c in self._open]
+            self._open = [
+                c._replace(stands=True) if not c.stands and (ended or clause.end - c.end > LIMIT) else c
+                for c in self._open
+            ]
             for claim in self._open[:-_MOST]:
                 self._keep(claim)
             del self._open[:-_MOST]
@@ -290,6 +293,8 @@ class Claims:
             back = False
         numbers = list(_numbers(text)) if "right" in answers else []
         repairs = numbers if len(numbers) <= _FEW else []
+        if not (back or repairs) and systems == DECIMAL:
+            return claims
         left = []
         for claim in claims:
             repaired = claim.equation.value in repairs
@@ -308,8 +313,9 @@ class Claims:
         before = f"{sentence} {clause}"[-_WIDTH:]
         if _is_struck(before):
             return False
-        words = _WORDS.found(_since_turn(before))
-        if words & {"wrong", "denied", "said"} or "erred" in _WORDS.found(before):
+        everything, since = _WORDS.found(before), _since_turn(before)
+        words = everything if len(since) == len(before) else _WORDS.found(since)
+        if words & {"wrong", "denied", "said"} or "erred" in everything:
             return False
         supposed = "supposed" in words and not _PREDICATE.match(rest)
         if supposed and "supposed" in _WORDS.found(_since_turn(f"{led} {clause}")):

@@ -16,8 +16,10 @@ fraction is skipped.
 
 import re
 import string
+from collections.abc import Sequence
 from enum import Enum
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Atom, Number, Relation, Word, read_sides
@@ -76,7 +78,8 @@ def may_hold_equation(clause: str) -> bool:
     return "≈" in clause or "\\approx" in clause or "~" in clause
 
 
-def judge(clause: str, systems: Systems = DECIMAL, lead: str = "") -> list[JudgedEquation]:
+@lru_cache(256)  # texts repeat what they compute
+def judge(clause: str, systems: Systems = DECIMAL, lead: str = "") -> Sequence[JudgedEquation]:
     """Judge every relation of a clause whose two sides are numeric expressions, in order.
 
     `systems` is what the text computes with beside decimal arithmetic, `lead` what leads to the clause by a colon.
@@ -130,9 +133,11 @@ def _judge_clause(clause: str, systems: Systems, lead: str) -> list[JudgedEquati
             # In 3 + 4 = 7 * 2 = 14 the right side goes on computing from the value of the left.
             first = right.items[0] if k + 1 < len(relations) else None
             runs_on = isinstance(first, Number) and left.value(Reading()).value == first.value
+            if label or runs_on or systems.allow(left, right):
+                judged.append(_SKIPPED)
+                continue
             others = others or _OtherReadings(text, lead, sides, relations, places)
-            unlike = may_convert(units, money=_shows_money(clause)) and not others.alike(k)
-            if label or runs_on or unlike or systems.allow(left, right):
+            if may_convert(units, money=_shows_money(clause)) and not others.alike(k):
                 equation = _SKIPPED
             else:
                 equation = others.allow(k) or equation._replace(place=start + places[k])
