@@ -10,8 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from msifr_policy.filters import blocks as module
-from msifr_policy.filters.blocks import BlockReader, Part, blocks
-from msifr_policy.filters.thinking import after_thinking
+from msifr_policy.filters.blocks import BlockReader, Part, after_thinking, blocks
 
 Found = list[tuple[str, str]]
 
@@ -136,6 +135,14 @@ def test_fences_in_lists_and_quotations(text: str, expected: Found) -> None:
         ("```py\n```py\na\n```\n```", [("py", "a\n")]),
         ("```py\ndraft\n\nNo, again:\n```python\na\n```", [("python", "a\n")]),
         ("````md\n```py\na\n```\n````", [("md", "```py\na\n```\n")]),
+        ("```py\na\n``` This is it, in short.\n", [("py", "a\n")]),
+        ("```py\na\n```. So.\n", [("py", "a\n")]),
+        ("```py\na\n```\u200b\n", [("py", "a\n")]),
+        ("```py\na\n``` this\n```\n", [("this", "")]),
+        ("```py\na\n``` `b` is\n```\n", [("py", "a\n``` `b` is\n")]),
+        ("```\npython\na\n```\n", [("python", "a\n")]),
+        ("```\nJSON \r\n{}\n```\n", [("json", "{}\n")]),
+        ("```\npython a\n```\n", [("", "python a\n")]),
     ],
 )
 def test_fences_as_models_write_them(text: str, expected: Found) -> None:
@@ -151,6 +158,32 @@ def test_the_end_of_thinking_ends_a_draft(mark: str, then: str) -> None:
     assert found(f"```py\ndef f(x): # so{mark}{then}```py\na\n```\n") == [("py", "a\n")]
     assert found(f"```py\ndef f(x):\n{mark}{then}```\na\n```\n") == [("", "a\n")]
     assert found(f"```py\ns = '{mark}'\n```\n") == [("py", f"s = '{mark}'\n")]  # in quotation marks it is none
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    # removes <think>...</think> parts",
+        "    s = re.sub(r'<think>.*?</think>', '', s)",
+        "    s = f'{a}</think> {b}'",
+        "| </think> |",
+        f"{'x' * 700} </think> x",
+    ],
+)
+def test_marks_within_the_lines_of_a_block_are_its_content(line: str) -> None:
+    text = f"<think>so</think>\n```py\na\n{line}\n```\n"
+    assert found(text) == [("py", f"a\n{line}\n")]
+    assert after_thinking(text) == f"\n```py\na\n{line}\n```\n"
+    assert after_thinking(f"<think>\n```py\n{line}\nso</think>b") == "b"  # while thinking they count
+
+
+def test_what_breaks_off_while_thinking_has_no_answer_part() -> None:
+    assert after_thinking("a <think> b") is None
+    assert after_thinking("a <think> b</think>c <think>") is None
+    assert after_thinking("```py\na\n```\n<think>") is None
+    assert after_thinking("```py\na\n``` </think> b") == " b"
+    assert after_thinking("<think>```py\ns = 1 </think> b") == " b"
+    assert after_thinking("a") == "a"
 
 
 def test_blocks_say_where_they_stand() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msifr_policy.errors import InputError
 from msifr_policy.filters import JsonSchema, Judgement, Prompt
 from msifr_policy.filters.json_find import Find, find_document
+from msifr_policy.filters.json_schema import bracket_of
 
 pytest.importorskip("jsonschema")
 pytest.importorskip("regress")
@@ -102,6 +103,15 @@ GOOD, DRAFT = '{"answer": 3}', '{"answer": "?"}'
         ("object", f"<think>{GOOD}</think> None.", False),
         ("object", f"<think>{GOOD}", False),
         ("object", f"{GOOD}\n<think>Or", False),
+        # Marks in the strings of a document are spoken of, unless it is none.
+        ("object", '{"answer": 3, "why": "a <think> tag"}', True),
+        ("object", 'So {"answer": 3, "why": "<think> a </think> b"} it is', True),
+        ("object", f'{{"answer": "so</think>{GOOD}', True),
+        ("object", f'{{"answer": "so <think> and" so</think>{GOOD}', True),
+        ("object", f'{{"answer": "so <think> and" so {GOOD}', False),
+        ("object", f'<think>{{"why": "a </think>{GOOD}', True),
+        ("fence", '```json\n{"answer": 3, "why": "a </think> b"}\n```', True),
+        ("fence", '```json\n{"answer": 3,\n "why": "a <think> b"}\n```\n', True),
         ("fence", f"<think>\n```json\n{DRAFT}\n```\n</think>\n```json\n{GOOD}\n```", True),
         ("fence", f"<think>\n```json\n{DRAFT}\n</think>\n```json\n{GOOD}\n```", True),  # not even closed
         ("fence", f"<think>\n```json\n{GOOD}\n```\n</think>\nNone.", False),
@@ -130,6 +140,10 @@ GOOD, DRAFT = '{"answer": 3}', '{"answer": "?"}'
         ("fence", f"```JSON\n{GOOD}```", True),
         ("fence", f"~~~json\n{GOOD}\n~~~", True),
         ("fence", f"```python\n{GOOD}\n```", False),
+        ("fence", f"```answer.json\n{GOOD}\n```", True),
+        ("fence", f"```package.json\n{GOOD}\n```\n```answer.json\n{DRAFT}\n```", False),
+        ("fence", f"```\njson\n{GOOD}\n```", True),
+        ("fence", f"```json\n{GOOD}\n``` This is it.", True),
     ],
 )
 def test_which_document_counts(filters: dict[Find, JsonSchema], find: Find, text: str, accepted: bool) -> None:
@@ -144,7 +158,31 @@ def test_arrays_are_found_for_a_schema_of_arrays() -> None:
             assert accept(PROMPT, text) is False
 
 
+@pytest.mark.parametrize(
+    ("schema", "bracket"),
+    [
+        ({"type": ["array", "null"]}, "["),
+        ({"type": ["array", "object"]}, "{"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "array"}}}, "["),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}}, "{"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "{"),
+        ({"anyOf": [{"type": "array", "maxItems": 2}, {"type": "string"}, False]}, "["),
+        ({"oneOf": [{"type": "array"}, {}]}, "{"),
+        ({"allOf": [{"type": ["array", "object"]}, {"type": ["array", "null"]}]}, "["),
+        ({"enum": [[1], [2], "none"]}, "["),
+        ({"const": {"a": 1}}, "{"),
+        ({"items": {"type": "integer"}}, "{"),
+        ({}, "{"),
+        (None, "{"),
+    ],
+)
+def test_arrays_are_searched_for_where_objects_are_not_allowed(schema: dict[str, Any] | None, bracket: str) -> None:
+    assert bracket_of(schema) == bracket
+
+
 UNITS = (
+    '{"a":"</think>',
+    '{"</think>","',
     "{",
     "[",
     '{"',
@@ -452,6 +490,9 @@ def test_each_prompt_may_have_its_own_schema() -> None:
         ({"const": float("nan")}, "not a schema"),
         ({"properties": {"a": {"type": "thing"}}}, "not a schema"),
         ({"$defs": {"a": {"required": "b"}}}, "not a schema"),
+        ({"allOf": [{"$ref": "#"}]}, "to the same value again"),
+        ({"$defs": {"a": {"not": {"$ref": "#/$defs/b"}}, "b": {"if": {"$ref": "#/$defs/a"}}}}, "the same value"),
+        ({"dependentSchemas": {"a": {"anyOf": [{"$ref": "#"}]}}}, "the same value"),
     ],
 )
 def test_what_is_no_schema_is_refused_at_once(schema: dict[str, Any], says: str) -> None:

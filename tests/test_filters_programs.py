@@ -43,6 +43,9 @@ F = "def f(x):\n    return 2 * x"
         # A signature alone, and a version that is broken.
         ([F, "def f(x): ..."], [0]),
         ([F, "def f(x):\n    'doubles'"], [0]),
+        ([F, "def f(x):\n    'doubles'\n    raise NotImplementedError"], [0]),
+        ([F, "def f(x):\n    raise NotImplementedError('later')"], [0]),
+        ([F, "def f(x):\n    raise ValueError"], [1]),
         ([F, "def f(x)\n    return x"], [1]),
         ([F, ">>> f(2)\n4"], [0]),
         ([F, "The function def f is right."], [0]),
@@ -52,6 +55,9 @@ F = "def f(x):\n    return 2 * x"
         (["def g(x): return x", "def f(x): return g(x)", "f(2)"], [0, 1]),
         (["def f(x): return g(x)", "f(input())", "def g(x): return x"], [0, 2]),
         (["import math", "TWO = math.floor(2.5)", "def f(x): return TWO * x", "TWO = 3\nf(2)"], [0, 1, 2]),
+        (["from math import *", "def f(x): return floor(x)", "from os import *"], [0, 1]),
+        (["from numpy import *", "def f(x): return floor(x)"], [1]),
+        (["from os.path import *", "def f(x): return join(x)", "def join(x): return x"], [1, 2]),
         (["class Node: pass", "def f(x: Node) -> Node: return x"], [0, 1]),
         (["def g(h): return h", "@g\ndef f(x): return x"], [0, 1]),
         # What is defined anew after it, and what is only used there.

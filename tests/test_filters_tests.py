@@ -494,6 +494,10 @@ TWICE = "def g(x): return 2 * x\n"
 SEVERAL = {
     "queue": "from multiprocessing import Process, Queue\ndef put(q, x): q.put(2 * x)\ndef f(x):\n    q = Queue()\n"
     "    p = Process(target=put, args=(q, x))\n    p.start()\n    return q.get()",
+    "loopback": "import socket, threading\ndef f(x):\n    s = socket.create_server(('127.0.0.1', 0))\n"
+    "    threading.Thread(target=lambda: s.accept()[0].send(b'%d' % (2 * x))).start()\n"
+    "    return int(socket.create_connection(s.getsockname()).recv(9))",
+    "its file": "import os.path\nassert os.path.basename(__file__) == 'solution.py'\ndef f(x): return 2 * x",
     "pool": TWICE + "from multiprocessing import Pool\ndef f(x):\n    with Pool(4) as p: return p.map(g, [x])[0]",
     "manager": "from multiprocessing import Manager\ndef f(x):\n    with Manager() as m: return m.list([2 * x])[0]",
     "semaphores": "from multiprocessing import Barrier, Lock, Semaphore, Value\ndef f(x):\n"

@@ -438,3 +438,16 @@ def test_a_string_that_matches_is_never_dead(pattern: str, text: str, ascii_only
     ecma = pytest.importorskip("msifr_policy.filters.ecma")
     assume(ecma.search(pattern, text))
     assert verdict(json.dumps(text, ensure_ascii=ascii_only), {"pattern": pattern}) is Verdict.UNKNOWN
+
+
+def test_references_within_a_part_that_has_an_id_are_left_alone() -> None:
+    """They lead into that part: the definition of the same name at the top is another."""
+    inner = {"$id": "urn:x:part", "$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}
+    for schema in (
+        {"properties": {"x": inner}, "$defs": {"a": {"type": "integer"}}},
+        {"properties": {"x": inner}},
+    ):
+        rule = JsonSchemaPrefix(schema=schema, place="whole")
+        assert rule.start("").feed('{"x": "text"}').verdict is not Verdict.DEAD
+    plain = JsonSchemaPrefix(schema={"properties": {"x": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"type": "null"}}})
+    assert plain.start("").feed('{"x": "text"}').verdict is Verdict.DEAD
