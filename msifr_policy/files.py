@@ -71,10 +71,10 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
                 while len(line) >= longest and not line.endswith(b"\n"):
                     line = stream.readline(longest)
     except (OSError, EOFError, zlib.error) as error:
-        where, remedy = f"{os.fspath(path)}, line {number + 1}", "the file may be cut short"
         if isinstance(error, OSError) and error.errno:  # the system's word, not that of an unpacker
-            where, remedy, packed = os.fspath(path), "", ""
-        raise InputError(f"{packed}cannot be read: {error}", where=where, remedy=remedy) from error
+            raise InputError(f"cannot be read: {error.strerror}", where=os.fspath(path)) from error
+        where = f"{os.fspath(path)}, line {number + 1}"
+        raise InputError(f"{packed}cannot be read: {error}", where=where, remedy="the file may be cut short") from error
 
 
 _HEAD: Final = 512

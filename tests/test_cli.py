@@ -197,6 +197,8 @@ def test_why_no_trace_is_left_is_said(tmp_path):
 def test_the_wrong_order_is_said(files, command, name):
     said = run(command, files / name, files / "policy.json", code=2).stderr
     assert "holds traces, not a policy (POLICY comes first" in said
+    if command == "simulate":
+        assert "holds traces, not a policy" in run(command, files / name, code=2).stderr
     said = run(command, files / "policy.json", files / "policy.json", code=2).stderr
     assert "is a policy file, not traces (POLICY comes before TRACES)" in said
     (files / "neither.json").write_text('{"prompt_id": "p", "prompt": "q"}')

@@ -194,7 +194,9 @@ def test_outputs_that_are_no_pair_with_their_ledger_are_refused(own: Path) -> No
     with pytest.raises(InputError, match="no pair"):
         merge_runs(parts(own), out)
     ledger_path(part).unlink()
-    with pytest.raises(InputError, match=r"part-2\.ledger\.jsonl: cannot be read"):
+    with pytest.raises(
+        InputError, match=r"part-2\.ledger\.jsonl: cannot be read: No such file or directory \(name the output"
+    ):
         merge_runs(parts(own), out)
 
 
@@ -210,7 +212,7 @@ def test_nothing_is_written_over(own: Path) -> None:
         merge_runs(parts(own), own / "merged.jsonl")
     with pytest.raises(InputError, match=r"must end in \.jsonl"):
         merge_runs(parts(own), own / "merged.json")
-    with pytest.raises(InputError, match="no shards were named"):
+    with pytest.raises(InputError, match=r"no shards were named .*not their ledgers"):
         merge_runs([own / "part-1.ledger.jsonl"], own / "other.jsonl")
     assert (own / "part-1.jsonl").read_bytes() == before
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from errno import ENOENT
 from hashlib import blake2b
 from typing import Any, Literal, get_args
 
@@ -245,7 +246,9 @@ def scan_ledger(path: str | os.PathLike[str]) -> Iterator[tuple[Header | Entry |
                     seen.add(name)
                 yield record, end
     except OSError as error:
-        raise InputError(f"cannot be read: {error}", where=os.fspath(path)) from error
+        remedy = "name the output of a run: msifr generate writes its ledger beside it" if error.errno == ENOENT else ""
+        what = f"cannot be read: {error.strerror or error}"
+        raise InputError(what, where=os.fspath(path), remedy=remedy) from error
     if not end:
         raise InputError("no header: not a ledger, or a run killed before it began", where=os.fspath(path))
 

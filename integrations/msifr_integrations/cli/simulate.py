@@ -120,11 +120,11 @@ def simulate(
             outcomes = simulate_hazard(model, attempts, rng)
         agreed = agreement(hazard_rates(model), outcomes)
     else:
+        file = load_policy(policy)
         if not traces:
             raise InputError("TRACES are missing", where="msifr simulate", remedy="name the traces to model")
         if hazards != _Hazard():
             prose("note: the options of the hazard model are for simulating without POLICY", json=as_json)
-        file = load_policy(policy)
         table = load_for_policy(file, traces, reading, as_json=as_json)
         with tracking(f"drawing {attempts} attempts"):
             agreed, outcomes = simulate_policy(file.policy(), table, attempts, rng)

@@ -94,7 +94,7 @@ def merge_runs(outs: Iterable[str | os.PathLike[str]], out: str | os.PathLike[st
 
 
 def _incomplete(what: str, where: Path) -> InputError:
-    remedy = "start the same command again, which finishes it, or merge what is there: partial"
+    remedy = "start the same command again, which finishes it, or merge what is there with --partial"
     return InputError(what, where=str(where), remedy=remedy)
 
 
@@ -102,7 +102,7 @@ def _shards(paths: Sequence[Path]) -> list[_Shard]:
     """Return the shards at `paths` in their order within the run; raises `InputError` unless they are of one run."""
     shards = sorted(map(_shard, paths), key=lambda shard: shard.number)
     if not shards:
-        raise InputError("no shards were named")
+        raise InputError("no shards were named", remedy="name outputs of msifr generate --shard, not their ledgers")
     first = shards[0]
     shared = first.settings | {"shards": first.of}
     for before, shard in pairwise(shards):
