@@ -53,6 +53,7 @@ _STEP = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_QUOTES = frozenset("\"'`")
 _QUOTED = re.compile(rf"""["'`]([{_SIGNS}])["'`]""")
 _SHOWS_STACK = re.compile(rf"stack\b.*[{_SIGNS}]|[{_SIGNS}].*\bstack", re.IGNORECASE)
 
@@ -61,9 +62,11 @@ def _shown(stack: str) -> str:
     """Return the symbols of a stack as a step shows it."""
     if not _SYMBOLS.intersection(stack) or stack.strip("() ").isalpha():
         return ""
-    if quoted := _QUOTED.findall(stack.strip("` ")):
-        return "".join(quoted)
-    symbols = "".join(filter(_SYMBOLS.__contains__, stack))
+    if not _QUOTES.isdisjoint(stack):
+        if quoted := _QUOTED.findall(stack.strip("` ")):
+            return "".join(quoted)
+        stack = stack.strip("\"'` ")
+    symbols = "".join(stack.replace(",", " ").split())
     return "" if symbols in ("[]", "()", "{}") else symbols  # an empty list: a stack holds nothing that closes
 
 

@@ -49,7 +49,7 @@ NEEDLE = 48
 """Characters that must recur for a period to be tried."""
 TRIES = 3
 """Earlier occurrences tried at each look."""
-FAR = 32_768
+FAR = 24_576
 """Characters that longer periods are looked for in."""
 FAR_STEP = 1024
 """Characters between two looks so far back, a multiple of `STEP`."""
@@ -98,7 +98,7 @@ class Repetition(Rule, frozen=True):
         self._check("repeats", self.repeats >= 2, "be at least 2")
 
     def _state(self, prompt: str) -> TextState:
-        return _RepetitionState(self, ordered=_ORDERED.search(prompt[-_READ:]) is not None)
+        return _RepetitionState(self, ordered=_orders_repetition(prompt[-_READ:]))
 
     def too_long(self, kind: Kind, characters: int, repeats: float, *, ordered: bool = False) -> bool:
         """Say whether a loop of that kind is no right answer any more; `ordered`: the prompt wants repetition."""
@@ -126,6 +126,7 @@ _ORDERED = re.compile(
     r"|输出)[^。\n]{0,60}?[0-9]+\s?[遍次]",
     re.IGNORECASE,
 )
+_OFTEN = ("times", "TIMES", "epeat", "遍", "次")
 _SAMPLE = 2048
 """Characters of a period that its kind is told by."""
 _LETTER = re.compile(r"[^\W\d_]")
@@ -224,6 +225,12 @@ _NUMBERS = re.compile(rb"[0-9]+")
 _MAX_WORD = 64
 _MAX_LINE = 256
 _MIN_LINE = 16
+
+
+def _orders_repetition(prompt: str) -> bool:
+    """Say whether a prompt wants something written many times."""
+    # Most prompts have none of these words, and this is fast.
+    return any(word in prompt for word in _OFTEN) and _ORDERED.search(prompt) is not None
 
 
 class _RepetitionState(TextState):
