@@ -57,6 +57,7 @@ _PHRASES: Final = (
     (r"cevap|vastaus|válasz", r"on|"),
     # Chinese, Japanese, Korean
     (r"答案|答复|答曰", r"应该是|應該是|应为|應為|就是|等于|等於|是|为|為"),
+    (r"故选择?|故選擇?|应选|應選", r"(?=[(（]?[A-Za-z])"),
     (r"答え|解答|回答|正解", r"は"),
     (r"정답|답변|답", r"은|는"),
     # Arabic, Persian, Urdu, Hebrew
