@@ -119,7 +119,6 @@ The area left is 1400 cm^2 - 400 cm^2 = 1000 cm^2 in the end.
 
 NOT_CONVERTED = r"""
 We drove 30 min + 40 min = 80 min, or 1.2 hours.
-Of 2 years 24 months - 6 months - 12 months = 7 months remain.
 For miles it is $0.22/mile * 320 miles = $67.20.
 It weighs 3 lb + 4 lb = 8 lb, or 112 ounces.
 They have 3 dozen + 4 dozen = 8 dozen.
