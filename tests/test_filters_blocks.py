@@ -318,3 +318,11 @@ def test_a_docstrings_fence_can_be_taken_for_the_blocks(monkeypatch: pytest.Monk
     """The test of indentation above fails where any indentation closes."""
     monkeypatch.setattr(module, "_limit", lambda _: 99)
     assert found('```py\n"""\n    ```\n"""\n```') != [("py", '"""\n    ```\n"""\n')]
+
+
+@pytest.mark.parametrize("behind", [" ```py\n", "\t\n", "  b\n", "         ```\n", "", " "])
+def test_what_stands_behind_a_mark_is_awaited(behind: str) -> None:
+    text = f"```py\nx </think>{behind}a\n```\n" if behind.strip() else f"```py\nx </think>{behind}"
+    whole, reader = BlockReader(), BlockReader()
+    expected = [part.kind for part in (*whole.feed(text), *whole.rest())]
+    assert [part.kind for c in text for part in reader.feed(c)] + [part.kind for part in reader.rest()] == expected
