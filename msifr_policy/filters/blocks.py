@@ -253,7 +253,7 @@ def _opening(line: str) -> tuple[Fence, int, tuple[int, int, int] | None] | None
     lead = _matched(_LEAD, line, 0)
     run = _RUN.match(line, len(lead))
     if run is None:
-        run = _RUN.match(line, at) if at >= 0 and "`" not in line[:at] else None
+        run = _RUN.match(line, at) if "`" not in line[:at] and line[: max(at, 0)].strip(" \t\0") else None
         if run is None or not _WORD.fullmatch(line, run.end()):
             return None
         lead = ""
