@@ -84,6 +84,7 @@ EQUAL = {
         56  ~  \binom{8}{3}
         56  ~  {8 \choose 3}
         56  ~  C(8,3)
+        15  ~  3 \cdot (5)
         56  ~  _{8}C_3
         -6  ~  negative six
     """,
@@ -108,6 +109,7 @@ EQUAL = {
         3n+1  ~  3n+1 \text{ for all } n \ge 1
         abd  ~  a \cdot b \cdot d
         2i+j  ~  2\hat{i} + \hat{j}
+        x^2+x  ~  x (x+1)
     """,
     "equations": r"""
         y = 9  ~  9
@@ -363,6 +365,9 @@ DIFFERENT = {
         7  ~  7 dozen
         1234  ~  1 2 3 4
         24  ~  4 6
+        46  ~  4 6
+        24x  ~  4 6x
+        46x  ~  4 6x
         56  ~  C(8,2)
         6  ~  negative six
     """,
@@ -482,6 +487,7 @@ DIFFERENT = {
         5 \pmod{9}  ~  5 \pmod{7}
         3.5 \text{ hours}  ~  3 hours and 50 minutes
         3 \text{ hours}  ~  3 hours and 30 minutes
+        210 \text{ minutes}  ~  30 minutes, 3 hours
         6 \mu\text{m}  ~  6 nm
         60 \text{ km/h}  ~  \SI{60}{m/s}
     """,
