@@ -178,8 +178,8 @@ def test_marks_within_the_lines_of_a_block_are_its_content(line: str) -> None:
 
 
 def test_what_breaks_off_while_thinking_has_no_answer_part() -> None:
-    assert after_thinking("a <think> b") is None
-    assert after_thinking("a <think> b</think>c <think>") is None
+    assert after_thinking("a. <think> b") is None
+    assert after_thinking("a. <think> b</think>c.\n<think>") is None
     assert after_thinking("```py\na\n```\n<think>") is None
     assert after_thinking("```py\na\n``` </think> b") == " b"
     assert after_thinking("<think>```py\ns = 1 </think> b") == " b"

@@ -111,6 +111,8 @@ def found(text: str, where: str = "auto", asked: str = "How many?") -> str | Non
         ("#### 86\nand every condition holds. " * 3, "86"),
         # Several boxes in one breath are one answer.
         ("$x = \\boxed{3}$ or $\\boxed{5}$", "3, 5"),
+        ("$x = \\boxed{3}$ or $x = \\boxed{5}$", "3, 5"),
+        ("$x = \\boxed{3}$ and $y = \\boxed{5}$", "5"),
         ("\\boxed{3} and \\boxed{3}", "3"),
         ("First \\boxed{3}. Then we go on to find \\boxed{5}.", "5"),
         # What the text takes back.
@@ -129,6 +131,8 @@ def found(text: str, where: str = "auto", asked: str = "How many?") -> str | Non
         ("<|begin_of_thought|>\\boxed{3}<|end_of_thought|>\n<|begin_of_solution|>\\boxed{86}", "86"),
         ("<|channel|>analysis<|message|>\\boxed{3}<|end|><|channel|>final<|message|>\\boxed{86}", "86"),
         ("Use the tag `<think>` here. The answer is 86.", "86"),
+        ("Use the <think> tag here. The answer is 86.", "86"),
+        ("# remove <think> blocks\nThe answer is 86.", "86"),
     ],
 )
 def test_the_answer_is_found(text: str, answer: str) -> None:

@@ -246,6 +246,9 @@ _BETWEEN_BOXES = re.compile(
 )
 
 
+_NAMED = re.compile(r"([A-Za-z])\s?=\s?\Z")
+
+
 def _side_by_side(part: str, before: list[Marker], answer: Answer) -> Answer:
     """Add the boxes that stand right before an answer in a box, with nothing but commas or "and" between."""
     texts = [answer.text]
@@ -254,6 +257,12 @@ def _side_by_side(part: str, before: list[Marker], answer: Answer) -> Answer:
         between = part[announced.end : answer.start]
         if marker.place != "box" or announced.state != "given" or len(between) > 40:
             break
+        named = _NAMED.search(between)
+        if named is not None:  # of the same unknown
+            other = _NAMED.search(part[max(0, marker.start - 20) : marker.start])
+            if other is None or other[1] != named[1]:
+                break
+            between = between[: named.start()]
         if not _BETWEEN_BOXES.fullmatch(between) or "\n" in between:
             break
         if announced.text not in texts:

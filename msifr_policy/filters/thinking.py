@@ -3,7 +3,7 @@ r"""What of a text is the answer, and what only leads there: models that think a
 Known are the marks of the families in use: `<think>…</think>` and its like, `[THINK]…[/THINK]`, `◁think▷…◁/think▷`,
 `<|begin_of_thought|>…<|end_of_thought|>`, `<|START_THINKING|>…<|END_THINKING|>`, `<unused94>thought…<unused95>`, and
 the channels `analysis` (or `thought`) and `final`. The opening mark is often in the prompt, so a closing one alone
-counts too. Marks in quotation marks or backticks are spoken of, not used.
+counts too. Marks in quotation marks or backticks, and opening ones amid words, are spoken of, not used.
 """
 
 import re
@@ -32,7 +32,7 @@ MARKS: Final = (*_OPENING, *_CLOSING)
 
 MARK: Final = re.compile(
     rf"(?=[<\[◁])(?<![{_QUOTES}])(?:"
-    rf"(?P<open>(?:(?<!\w)|(?=<\|))(?:{'|'.join(map(re.escape, _OPENING))}))"
+    rf"(?P<open>(?:(?<!\w)(?<!\w )|(?=<\|))(?:{'|'.join(map(re.escape, _OPENING))}))"
     rf"|(?P<close>{'|'.join(map(re.escape, _CLOSING))})"
     rf")(?!(?!```)[{_QUOTES}])",  # a fence may follow at once
     re.IGNORECASE,
@@ -42,7 +42,7 @@ MARK: Final = re.compile(
 _MAY_BE_MARK = whatever_case("|".join(map(re.escape, MARKS)))
 
 LONGEST_MARK: Final = 32
-"""Characters of the longest mark, with one on either side of it."""
+"""Characters of the longest mark, with two before it and one behind."""
 
 
 def marks(text: str) -> Iterator[re.Match[str]]:
