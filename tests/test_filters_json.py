@@ -108,7 +108,7 @@ GOOD, DRAFT = '{"answer": 3}', '{"answer": "?"}'
         ("object", 'So {"answer": 3, "why": "<think> a </think> b"} it is', True),
         ("object", f'{{"answer": "so</think>{GOOD}', True),
         ("object", f'{{"answer": "so <think> and" so</think>{GOOD}', True),
-        ("object", f'{{"answer": "so <think> and" so {GOOD}', False),
+        ("object", f'{{"answer": "so. <think> and" so {GOOD}', False),
         ("object", f'<think>{{"why": "a </think>{GOOD}', True),
         ("fence", '```json\n{"answer": 3, "why": "a </think> b"}\n```', True),
         ("fence", '```json\n{"answer": 3,\n "why": "a <think> b"}\n```\n', True),

@@ -71,7 +71,8 @@ class Extract(msgspec.Struct, frozen=True):
             try:
                 _pattern(self.which)
             except re2.error as error:
-                what = f"no pattern of RE2: {self.which!r} ({error})"
+                why = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+                what = f"no pattern of RE2: {self.which!r} ({why})"
                 raise InputError(
                     what, where="--answer", remedy="look-around and back references are not known"
                 ) from error
