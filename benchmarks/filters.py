@@ -41,8 +41,8 @@ from msifr_policy.filters import (
 )
 from msifr_policy.filters.answers import gold_answer
 from msifr_policy.filters.base import Judgement
-from msifr_policy.filters.json_find import Find
-from msifr_policy.filters.thinking import answer_start
+from msifr_policy.reading.json_find import Find
+from msifr_policy.reading.thinking import answer_start
 from msifr_policy.records.traces import find_trace_files, read_traces
 from msifr_policy.validators import built_in_validators
 

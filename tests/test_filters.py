@@ -22,9 +22,9 @@ from msifr_policy.filters import (
     NumericMatch,
     Prompt,
     final_filter,
-    parse_number,
 )
-from msifr_policy.filters.markers import REACH
+from msifr_policy.reading.markers import REACH
+from msifr_policy.reading.number import parse_number
 
 
 def prompt(gold: str | None) -> Prompt:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msifr_policy.filters.choices import choice_of, options_of
+from msifr_policy.reading.choices import choice_of, options_of
 
 OPTIONS = {"A": "12 apples", "B": "Both A and C", "C": "Paris", "D": "None of the above", "E": "$\\frac{1}{2}$"}
 

@@ -31,10 +31,10 @@ from msifr_policy.filters import (
     reader_of,
 )
 from msifr_policy.filters.json_end import JsonBlockEnd, JsonEnd
-from msifr_policy.filters.json_find import find_document
-from msifr_policy.filters.json_syntax import MAX_DEPTH
 from msifr_policy.filters.mathematics import MathVerify
 from msifr_policy.filters.unit_tests import ProgramEnd
+from msifr_policy.reading.json_find import find_document
+from msifr_policy.reading.json_syntax import MAX_DEPTH
 
 pytest.importorskip("jsonschema")
 pytest.importorskip("math_verify")

@@ -13,9 +13,9 @@ from msifr_policy.errors import InputError
 from msifr_policy.filters import Extract, Prompt
 from msifr_policy.filters.decided import DecidedReader
 from msifr_policy.filters.extract import asked_place
-from msifr_policy.filters.markers import markers, read
-from msifr_policy.filters.number import parse_number
-from msifr_policy.filters.thinking import after_thinking
+from msifr_policy.reading.markers import markers, read
+from msifr_policy.reading.number import parse_number
+from msifr_policy.reading.thinking import after_thinking
 
 ASKED = Prompt(prompt_id="p", prompt="How many?")
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters import JsonSchema, Judgement, Prompt
-from msifr_policy.filters.json_find import Find, find_document
 from msifr_policy.filters.json_schema import bracket_of
+from msifr_policy.reading.json_find import Find, find_document
 
 pytest.importorskip("jsonschema")
 pytest.importorskip("regress")

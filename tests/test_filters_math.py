@@ -18,10 +18,10 @@ from msifr_policy.filters import Judgement, MathVerify, Prompt
 
 pytest.importorskip("math_verify")
 
-from msifr_policy.filters.math_equal import LONGEST, load, same
-from msifr_policy.filters.math_forms import Number, Percent, Quantity, Several, read
-from msifr_policy.filters.math_text import canonical
-from msifr_policy.filters.math_units import unit
+from msifr_policy.filters.formulas.equal import LONGEST, load, same
+from msifr_policy.filters.formulas.forms import NumberForm, Percent, Quantity, Several, read
+from msifr_policy.filters.formulas.text import canonical
+from msifr_policy.filters.formulas.units import unit
 
 
 @pytest.fixture(scope="module")
@@ -546,7 +546,7 @@ def test_a_gold_answer_equals_itself_and_no_other_that_differs() -> None:
     golds = sorted({gold for table in EQUAL.values() for gold, _ in pairs(table)})
     assert all(same(gold, gold) for gold in golds)
     # Numbers are told apart in the tests of rationals.
-    others = [gold for gold in golds if not isinstance(read(gold), Number | Quantity | Percent)]
+    others = [gold for gold in golds if not isinstance(read(gold), NumberForm | Quantity | Percent)]
     equal = [pair for pair in combinations(others, 2) if same(*pair) or same(*pair[::-1])]
     alike = [{r"\mathbb{R}", r"\text{all real numbers}"}, {"C", r"\text{(C)}"}]
     alike.append({r"\begin{pmatrix} 3 \\ 4 \end{pmatrix}", r"\langle 3, 4 \rangle"})
@@ -949,4 +949,4 @@ def test_the_name_holds_what_decides() -> None:
 def test_nothing_of_the_comparison_is_imported_into_our_process() -> None:
     text = Path(__file__).parents[1].joinpath("msifr_policy", "filters", "mathematics.py").read_text()
     assert "import sympy" not in text
-    assert "math_equal import" not in text
+    assert "formulas.equal import" not in text

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from msifr_policy.filters.number import LONGEST, parse_number, read_number, same_number
+from msifr_policy.reading.number import LONGEST, parse_number, read_number, same_number
 
 SHOWN = {
     # Signs.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from msifr_policy.filters.json_syntax import MAX_DEPTH
+from msifr_policy.reading.json_syntax import MAX_DEPTH
 from msifr_policy.testing.validators import state_size
 from msifr_policy.validators import Evidence, JsonText, Verdict
 

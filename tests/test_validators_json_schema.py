@@ -16,7 +16,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters import JsonSchema, Prompt
-from msifr_policy.filters.json_find import Find
+from msifr_policy.reading.json_find import Find
 from msifr_policy.validators import JsonSchemaPrefix, JsonText, Verdict
 from msifr_policy.validators.readers.completion import LIMIT
 from msifr_policy.validators.readers.relaxed_pattern import relaxed_pattern

@@ -14,5 +14,4 @@ from .functions import ScoreThreshold as ScoreThreshold
 from .json_schema import JsonSchema as JsonSchema
 from .mathematics import MathVerify as MathVerify
 from .names import final_filter as final_filter
-from .number import parse_number as parse_number
 from .unit_tests import UnitTests as UnitTests

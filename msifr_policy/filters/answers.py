@@ -13,10 +13,10 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.choices import choice_of, options_of
 from msifr_policy.filters.decided import DecidedReader
 from msifr_policy.filters.extract import Answer, Extract
-from msifr_policy.filters.number import parse_number, same_number
+from msifr_policy.reading.choices import choice_of, options_of
+from msifr_policy.reading.number import parse_number, same_number
 
 _NOBODY: Final = Prompt(prompt_id="-", prompt="-")
 

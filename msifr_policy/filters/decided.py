@@ -16,8 +16,8 @@ from typing import Final, Protocol, cast
 
 from msifr_policy.filters.base import FinalFilter, Prompt
 from msifr_policy.filters.json_end import JsonEnd
-from msifr_policy.filters.markers import REACH, Marker, asks, read
-from msifr_policy.filters.thinking import marks
+from msifr_policy.reading.markers import REACH, Marker, asks, read
+from msifr_policy.reading.thinking import marks
 
 
 class DecidedReader(Protocol):

@@ -1,6 +1,6 @@
 r"""Where the final answer of a finished text is: the first of the two steps of a final filter; the second compares it.
 
-What a text announces as its answer counts, the last announcement first; see `msifr_policy.filters.markers`. So an
+What a text announces as its answer counts, the last announcement first; see `msifr_policy.reading.markers`. So an
 announcement that gives no answer hides no earlier one; one that the text breaks off in means that there is none.
 """
 
@@ -17,9 +17,9 @@ from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Prompt
 from msifr_policy.filters.decided import AnswerEnd, DecidedReader
 from msifr_policy.filters.json_end import JsonEnd
-from msifr_policy.filters.markers import REACH, Announced, Marker, asks, markers, members, read, tags
-from msifr_policy.filters.searching import as_utf8
-from msifr_policy.filters.thinking import answer_start
+from msifr_policy.reading.markers import REACH, Announced, Marker, asks, markers, members, read, tags
+from msifr_policy.reading.searching import as_utf8
+from msifr_policy.reading.thinking import answer_start
 
 Where = Literal["auto", "box", "hash", "phrase", "json", "tag", "regex", "last", "whole"]
 

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from msifr_policy.filters.blocks import BlockReader
-from msifr_policy.filters.json_documents import Documents
-from msifr_policy.filters.json_find import KIN, is_json
+from msifr_policy.reading.blocks import BlockReader
+from msifr_policy.reading.json_documents import Documents
+from msifr_policy.reading.json_find import KIN, is_json
 
 
 class JsonEnd:

@@ -19,9 +19,9 @@ from msifr_policy.errors import InputError
 from msifr_policy.filters.base import Judgement, Prompt
 from msifr_policy.filters.decided import DecidedReader
 from msifr_policy.filters.json_end import JsonBlockEnd, JsonEnd
-from msifr_policy.filters.json_find import Find, find_document
-from msifr_policy.filters.json_syntax import JsonSyntax
 from msifr_policy.filters.worker import Answerer, AsksWorker, Worker, require
+from msifr_policy.reading.json_find import Find, find_document
+from msifr_policy.reading.json_syntax import JsonSyntax
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _VERSION: Final = 3
@@ -31,7 +31,7 @@ _VERSION: Final = 3
 class JsonSchema(AsksWorker):
     """Accepts a text whose JSON document satisfies `schema`, or the prompt's own schema if none is given.
 
-    find: "whole", "fence" or "object": where in the text the document is; see `msifr_policy.filters.json_find`.
+    find: "whole", "fence" or "object": where in the text the document is; see `msifr_policy.reading.json_find`.
     seconds, memory: limits of one judgement, in seconds and in bytes of address space.
 
     Schemas are of Draft 2020-12: `format` is an annotation, keywords that the draft does not know are ignored, patterns

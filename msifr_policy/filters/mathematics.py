@@ -19,8 +19,8 @@ class MathVerify(AsksWorker):
     r"""Accepts a text whose final answer equals the prompt's `gold` as mathematics: `\frac{1}{2}` is `0.5`.
 
     The answer is found as by the other filters (`answer` says where, in the words of `Extract.parse`), and compared as
-    `msifr_policy.filters.math_equal` says: both must be of one kind (a pair is no set), and equal in value. Formulas
-    are read and compared with math-verify and sympy, which may take for ever and evaluate what they read. So that runs
+    `filters.formulas.equal` says: both must be of one kind (a pair is no set), and equal in value. Formulas are read
+    and compared with math-verify and sympy, which may take for ever and evaluate what they read. So that runs
     in a `Worker`: a process of its own, killed after `seconds` on one text, with `memory` bytes of address space. A
     text that is not judged within these limits is not accepted and counts as a failure. A `gold` may be a bare formula,
     a formula set off by `$` or `\boxed`, or a worked solution that ends in its answer.
@@ -33,7 +33,7 @@ class MathVerify(AsksWorker):
         versions = ", ".join(f"{package} {require(package, 'math')}" for package in packages)
         self.extract = Extract.parse(answer)
         """What finds the answer."""
-        self.worker = Worker("msifr_policy.filters.math_equal", seconds=seconds, memory=memory)
+        self.worker = Worker("msifr_policy.filters.formulas.equal", seconds=seconds, memory=memory)
         limits = f"{seconds:g} s, {memory} bytes"
         self.name = f"math[{self.extract.name}, {_COMPARISON}, {versions}, {limits}]"
         """`math`, with where the answer is, what compares it, and the limits."""

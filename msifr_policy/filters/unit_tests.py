@@ -22,8 +22,8 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.filters import programs, sandbox, vacuous
 from msifr_policy.filters.base import Judgement, Prompt
-from msifr_policy.filters.blocks import BlockReader, after_thinking, blocks
 from msifr_policy.filters.worker import kill, receive
+from msifr_policy.reading.blocks import BlockReader, after_thinking, blocks
 
 FindProgram = Literal["fence", "whole"]
 """Where the program is: in fenced blocks, or the whole text."""

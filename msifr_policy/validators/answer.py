@@ -1,6 +1,6 @@
 r"""Final answers that a text announces: whether one was given, how early, how often, and what came after it.
 
-What announces an answer, and what an announcement without an answer is, say `msifr_policy.filters.markers`: the final
+What announces an answer, and what an announcement without an answer is, say `msifr_policy.reading.markers`: the final
 filters read the same. A marker counts once its answer is complete: at the closing brace, quote or tag, or when
 something follows the sentence or line.
 """
@@ -9,10 +9,10 @@ import math
 import re
 from typing import Final, get_args
 
-from msifr_policy.filters.choices import choice_of
-from msifr_policy.filters.markers import LONGEST_MARKER, Announced, Marker, Place, markers, read
-from msifr_policy.filters.number import parse_number
-from msifr_policy.filters.thinking import LONGEST_MARK, marks
+from msifr_policy.reading.choices import choice_of
+from msifr_policy.reading.markers import LONGEST_MARKER, Announced, Marker, Place, markers, read
+from msifr_policy.reading.number import parse_number
+from msifr_policy.reading.thinking import LONGEST_MARK, marks
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 
 LIMIT: Final = 200

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import jiter
 
-from msifr_policy.filters.json_documents import Documents, Place
 from msifr_policy.filters.json_schema import bracket_of
-from msifr_policy.filters.json_syntax import STOPS, WHITE
+from msifr_policy.reading.json_documents import Documents, Place
+from msifr_policy.reading.json_syntax import STOPS, WHITE
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.completion import Completion
 from msifr_policy.validators.readers.relaxed_schema import grammar_of
@@ -84,13 +84,13 @@ class _JsonSchemaState(TextState):
         self._required = required
         self._strict = strict  # nothing may follow the document
         self._begun = 0
-        self._document = _Document(grammar, required)
+        self._document = _SchemaDocument(grammar, required)
 
     def _read(self, text: str) -> Evidence:
         for part in self._documents.feed(text):
             if part.begins:
                 self._begun += part.document is not None
-                self._document = _Document(self._grammar, self._required)
+                self._document = _SchemaDocument(self._grammar, self._required)
             if part.document is not None and self._begun <= MAX_DOCUMENTS:
                 self._document.feed(part.text, ended=part.document.state in STOPS)
         fits, read, missing, dead = self._document.scores()
@@ -101,7 +101,7 @@ class _JsonSchemaState(TextState):
         return evidence(fits, read, missing, dead, dead=dead == 1 and self._documents.sole)
 
 
-class _Document:
+class _SchemaDocument:
     """One document as far as it is read."""
 
     def __init__(self, grammar: str, required: frozenset[str]) -> None:

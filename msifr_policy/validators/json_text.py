@@ -1,13 +1,13 @@
 """JSON that no completion can make valid; and what became of the documents of a text that may hold several.
 
 Valid is what RFC 8259 says: no control characters in strings, no `NaN`, no trailing commas or comments; half surrogate
-pairs in escapes and numbers of any size are valid. See `msifr_policy.filters.json_syntax`, which reads it in time
+pairs in escapes and numbers of any size are valid. See `msifr_policy.reading.json_syntax`, which reads it in time
 linear in the text.
 """
 
 import math
 
-from msifr_policy.filters.json_documents import Documents, Place
+from msifr_policy.reading.json_documents import Documents, Place
 from msifr_policy.validators.base import Evidence, Rule, TextState, Verdict
 
 
@@ -15,7 +15,7 @@ class JsonText(Rule, frozen=True):
     """Follows the JSON documents of the text, outside thinking.
 
     place: where they are. "whole", "fence" and "object" are those of the final filter `json-schema`; see
-        `msifr_policy.filters.json_find`. "auto" takes a text that begins with JSON for one document, until an object
+        `msifr_policy.reading.json_find`. "auto" takes a text that begins with JSON for one document, until an object
         begins a later line, and any other text for one with documents in fenced blocks.
 
     The verdict is DEAD once no continuation makes the text a document: where it is one from its beginning. With "whole"

@@ -20,8 +20,8 @@ from functools import lru_cache
 from keyword import iskeyword
 from typing import NamedTuple
 
-from msifr_policy.filters.blocks import BlockReader, Part
 from msifr_policy.filters.programs import DEFINED, is_python
+from msifr_policy.reading.blocks import BlockReader, Part
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 
 LONGEST = 64

@@ -14,8 +14,8 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
 from msifr_policy.filters import FinalFilter, FunctionFilter, JsonSchema, MathVerify, ScoreThreshold, UnitTests
 from msifr_policy.filters import final_filter as usual_filter
-from msifr_policy.filters.json_find import Find
 from msifr_policy.filters.unit_tests import FindProgram
+from msifr_policy.reading.json_find import Find
 from msifr_policy.validators import (
     Validator,
     built_in_validators,

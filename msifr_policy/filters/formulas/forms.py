@@ -10,12 +10,12 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from msifr_policy.filters.literals import words, words_value
-from msifr_policy.filters.math_text import canonical, closing, split
-from msifr_policy.filters.math_units import Unit, unit
+from msifr_policy.filters.formulas.text import canonical, closing, split
+from msifr_policy.filters.formulas.units import Unit, unit
+from msifr_policy.reading.literals import words, words_value
 
 
-class Number(NamedTuple):
+class NumberForm(NamedTuple):
     """A number as it is written; `places` are the decimal digits after the point, None if the number is exact."""
 
     value: Fraction
@@ -45,13 +45,13 @@ class Percent(NamedTuple):
     value: "Form"
 
 
-class Words(NamedTuple):
+class WordsForm(NamedTuple):
     """An answer in words: lower case, without articles."""
 
     words: tuple[str, ...]
 
 
-class Choice(NamedTuple):
+class ChoiceForm(NamedTuple):
     """A letter of a multiple choice, and what it stands for if that is said."""
 
     letter: str
@@ -88,7 +88,7 @@ class Equation(NamedTuple):
     sides: tuple[str, ...]
 
 
-class Relation(NamedTuple):
+class RelationForm(NamedTuple):
     """Another relation, as a formula."""
 
     latex: str
@@ -117,8 +117,8 @@ class Based(NamedTuple):
 
 
 Form = (
-    Number | Formula | Quantity | Percent | Words | Choice | Several | Interval | Union | Equation | Relation | Matrix
-    | Ratio | Based
+    NumberForm | Formula | Quantity | Percent | WordsForm | ChoiceForm | Several | Interval | Union | Equation
+    | RelationForm | Matrix | Ratio | Based
 )  # fmt: skip
 
 _DEEPEST: Final = 12
@@ -173,10 +173,10 @@ def _whole(text: str, depth: int) -> Form:
     parts = _items(said or text)
     letters = [_letter(part) for part in parts] if len(parts) > 1 else []
     if letters and all(letter is not None and not letter[1] for letter in letters):
-        return Several("list", tuple(Choice(letter[0], None) for letter in letters if letter))
+        return Several("list", tuple(ChoiceForm(letter[0], None) for letter in letters if letter))
     chosen = _letter(text)
     if chosen is not None:
-        return Choice(chosen[0], _whole(chosen[1], depth - 1) if chosen[1] and depth > 1 else None)
+        return ChoiceForm(chosen[0], _whole(chosen[1], depth - 1) if chosen[1] and depth > 1 else None)
     if len(parts) == 1:
         return _item(parts[0], depth)
     forms = [_item(part, depth) for part in parts]
@@ -199,7 +199,7 @@ def _both(forms: list[Form]) -> Form | None:
     low, high = first.low, second.high
     if first.name != second.name or not _infinite(first.high) or not _infinite(second.low):
         return None
-    if not isinstance(low, Number) or not isinstance(high, Number) or low.value >= high.value:
+    if not isinstance(low, NumberForm) or not isinstance(high, NumberForm) or low.value >= high.value:
         return None
     return Interval(low, high, (first.closed[0], second.closed[1]), first.name, "")
 
@@ -278,7 +278,7 @@ def _restated(text: str, depth: int) -> Form | None:
     if found is None:
         return None
     forms = [_item(part, depth - 1) for part in (found["value"], found["again"])]
-    numbers = [form.value for form in forms if isinstance(form, Number)]
+    numbers = [form.value for form in forms if isinstance(form, NumberForm)]
     marked = found["mark"] != ""
     close = len(numbers) == 2 and abs(numbers[0] - numbers[1]) * 100 <= abs(numbers[0])
     return _several("list", forms) if marked or close else None
@@ -313,13 +313,13 @@ _MONTH = re.compile(
 def _date(text: str, _: int) -> Form | None:
     """Return a date as words, with the month's first three letters, in whatever order they stand."""
     if _DATE.fullmatch(text):
-        return Words((re.sub(r"[-/.]0?", "-", text),))
+        return WordsForm((re.sub(r"[-/.]0?", "-", text),))
     plain = _WITHOUT_TEXT.sub(r" \1 ", text)
     month = _MONTH.search(plain)
     rest = _MONTH.sub(" ", plain)
     if month is None or len(_MONTH.findall(plain)) > 1 or not re.search(r"\d", rest) or re.search(r"[^\d\s,.]", rest):
         return None
-    return Words((month[0][:3].casefold(), *sorted(re.findall(r"\d+", rest))))
+    return WordsForm((month[0][:3].casefold(), *sorted(re.findall(r"\d+", rest))))
 
 
 _PIECE = re.compile(r"\s*(?:,\s*)?(?:and\s+)?(\d{1,9}(?:\.\d{1,9})?)\s*([^\W\d_]+)\.?(?=[\s,\d]|\Z)")
@@ -339,7 +339,7 @@ def _compound(text: str, _: int) -> Form | None:
             return None
         total += Fraction(piece[1]) * named.factor / first.factor
         at, last = piece.end(), named
-    return Quantity(Number(total, None, 1), first, text) if first is not None and last is not first else None
+    return Quantity(NumberForm(total, None, 1), first, text) if first is not None and last is not first else None
 
 
 _EXCEPT = re.compile(
@@ -402,7 +402,7 @@ def _bracketed(text: str, depth: int) -> Form | None:
     parts = _items(inside, bracketed=True)
     if opener in (r"\{", "{") and closer in (r"\}", "}"):
         if not inside:
-            return Words(("no", "solution"))
+            return WordsForm(("no", "solution"))
         forms = [_item(part, depth - 1) for part in parts]
         return forms[0] if opener == "{" and len(forms) == 1 else _several("set", forms)
     if len(parts) == 1:
@@ -466,9 +466,9 @@ def _matrix(text: str, depth: int) -> Form | None:
 
 def _multiple(factor: str, cell: Form, depth: int) -> Form:
     by = _item("-1" if factor.strip() == "-" else factor, depth - 1)
-    if isinstance(by, Number) and isinstance(cell, Number):
-        return Number(by.value * cell.value, None, 1)
-    latex = cell.latex if isinstance(cell, Formula) else str(cell.value) if isinstance(cell, Number) else ""
+    if isinstance(by, NumberForm) and isinstance(cell, NumberForm):
+        return NumberForm(by.value * cell.value, None, 1)
+    latex = cell.latex if isinstance(cell, Formula) else str(cell.value) if isinstance(cell, NumberForm) else ""
     return Formula(rf"({factor})\cdot({latex})") if latex else cell
 
 
@@ -483,21 +483,21 @@ def _related(text: str, depth: int) -> Form | None:
         if arrow in signs:
             last = len(signs) - signs[::-1].index(arrow)
             after = _after(text, sides, signs, last)
-            return _item(after, depth - 1) if after.strip() else Relation(text)
+            return _item(after, depth - 1) if after.strip() else RelationForm(text)
     if any(not side.strip() for side in sides[1:]):
-        return Relation(text)
+        return RelationForm(text)
     if not sides[0].strip():
         # "= 5", "< 5": what is compared stands before the answer.
         said = text[len(sides[0]) + len(signs[0]) :]
-        return _item(said, depth - 1) if _EQUAL.fullmatch(signs[0]) else Relation(text)
+        return _item(said, depth - 1) if _EQUAL.fullmatch(signs[0]) else RelationForm(text)
     if signs == [r"\ne"] and _NAME.fullmatch(sides[0].strip()):
-        return _without([_item(sides[1], depth - 1)], sides[0].strip()) or Relation(text)
+        return _without([_item(sides[1], depth - 1)], sides[0].strip()) or RelationForm(text)
     if signs == [r"\in"]:
         return _item(sides[1], depth - 1)
     if all(map(_EQUAL.fullmatch, signs)):
         return Equation(tuple(side.strip() for side in sides))
     turned = all(sign in _MORE for sign in signs)
-    return _inequality(sides, signs, depth) or Relation(_turned(sides, signs) if turned else text)
+    return _inequality(sides, signs, depth) or RelationForm(_turned(sides, signs) if turned else text)
 
 
 def _turned(sides: list[str], signs: list[str]) -> str:
@@ -548,10 +548,10 @@ def _sized(sides: list[str], closed: bool, size: tuple[re.Match[str] | None, ...
     """Return the numbers that |x - a| < b, or >, leaves; `sides` are those of <."""
     at = 0 if _SIZE.fullmatch(sides[0]) else 1
     found, bound = next(filter(None, size), None), _item(sides[1 - at], depth - 1)
-    if found is None or not isinstance(bound, Number) or bound.value <= 0:
+    if found is None or not isinstance(bound, NumberForm) or bound.value <= 0:
         return None
     middle = Fraction(found[3] or 0) * (-1 if found[2] == "+" else 1)
-    low, high = (Number(middle + sign * bound.value, None, 1) for sign in (-1, 1))
+    low, high = (NumberForm(middle + sign * bound.value, None, 1) for sign in (-1, 1))
     if at == 0:
         return Interval(low, high, (closed, closed), found[1], "")
     below = Interval(Formula(r"-\infty"), low, (False, closed), found[1], "")
@@ -563,10 +563,10 @@ _EXCLUDED = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?\s*(?:\\setminus|\\backslash|-|
 
 def _without(forms: list[Form], name: str) -> Form | None:
     """Return the real numbers without these, or None if they are not numbers."""
-    numbers = sorted({form.value for form in forms if isinstance(form, Number)})
+    numbers = sorted({form.value for form in forms if isinstance(form, NumberForm)})
     if not forms or len(numbers) < len(forms):
         return None
-    ends: list[Form] = [Formula(r"-\infty"), *(Number(number, None, 1) for number in numbers), Formula(r"\infty")]
+    ends: list[Form] = [Formula(r"-\infty"), *(NumberForm(number, None, 1) for number in numbers), Formula(r"\infty")]
     return Union(tuple(Interval(low, high, (False, False), name, "") for low, high in pairwise(ends)))
 
 
@@ -609,15 +609,15 @@ def _number(text: str, _: int) -> Form | None:
     sign = -1 if (found["sign"] == "-") != (found["inner"] == "-") else 1
     form: Form
     if found["ten"]:
-        form = Number(sign * Fraction(10) ** int(found["ten"]), None, 1)
+        form = NumberForm(sign * Fraction(10) ** int(found["ten"]), None, 1)
     elif found["over"] is not None:
         over, under = int(found["over"]), int(found["under"])
         if found["whole"] and (found["minus"] or not 0 <= over < under):
-            return Words((text,))  # neither a mixed number nor a product that anyone would write
+            return WordsForm((text,))  # neither a mixed number nor a product that anyone would write
         if under == 0:
             return Formula(text)
         whole = int(re.sub("[, ]", "", found["whole"] or "0"))
-        form = Number(sign * (whole + Fraction(-over if found["minus"] else over, under)), None, 1)
+        form = NumberForm(sign * (whole + Fraction(-over if found["minus"] else over, under)), None, 1)
     else:
         form = _decimal(found, sign)
     if found["money"]:
@@ -625,7 +625,7 @@ def _number(text: str, _: int) -> Form | None:
     return None if found["dots"] and not found["decimals"] else form
 
 
-def _decimal(found: re.Match[str], sign: int) -> Number:
+def _decimal(found: re.Match[str], sign: int) -> NumberForm:
     whole, decimals = found["digits"].replace(",", "") or "0", (found["decimals"] or "").removeprefix(".")
     value = Fraction(int(whole + decimals), 10 ** len(decimals))
     again = found["again"] or found["enclosed"]
@@ -640,7 +640,7 @@ def _decimal(found: re.Match[str], sign: int) -> Number:
         value += Fraction(int(again), (10 ** len(again) - 1) * 10 ** len(decimals))
     power = int(found["power"] or found["exponent"] or 0)
     places = len(decimals) - power if decimals and not again else None
-    return Number(sign * value * Fraction(10) ** power, places, len((whole + decimals).lstrip("0")))
+    return NumberForm(sign * value * Fraction(10) ** power, places, len((whole + decimals).lstrip("0")))
 
 
 _PERIOD = re.compile(r"(?:(\d)\1\1|(\d{2,20})\2)\Z")
@@ -682,7 +682,7 @@ def _ratio(text: str, depth: int) -> Form | None:
         half = clock[3].lower() if clock[3] else "24" if hours > 12 or hours == 0 else ""
         if half == "24":
             half = f"{half}{'p' if 12 <= hours < 24 else 'a'}"
-        terms = (Number(Fraction(hours), None, 1), Number(Fraction(minutes), None, 1))
+        terms = (NumberForm(Fraction(hours), None, 1), NumberForm(Fraction(minutes), None, 1))
         return Ratio(terms, f"{60 * (hours % 12) + minutes} {half}")
     parts, colons = split(text, _COLON)
     if not colons or not all(map(str.strip, parts)):
@@ -739,9 +739,9 @@ def _measured(text: str, depth: int) -> Form | None:
             return Quantity(_item(value, depth - 1), Unit(((f"modulo {_bare(rest)}", 1),), Fraction(1)), text)
         minutes = _MINUTES.fullmatch(rest)
         whole = _number(value, depth) if minutes else None
-        if minutes and isinstance(whole, Number):
+        if minutes and isinstance(whole, NumberForm):
             parts = Fraction(minutes[1]) / 60 + Fraction(minutes[2] or 0) / 3600
-            return Quantity(Number(whole.value + parts, None, 1), unit("°"), text)
+            return Quantity(NumberForm(whole.value + parts, None, 1), unit("°"), text)
         if not _UNITLIKE.fullmatch(rest) or not _balanced(value):
             continue
         named = _WITHOUT_TEXT.sub(r" \1 ", rest)
@@ -751,13 +751,13 @@ def _measured(text: str, depth: int) -> Form | None:
         form = _item(value, depth - 1)
         scaled = _SCALED.match(named)
         number = form.value if isinstance(form, Quantity) else form
-        if scaled and isinstance(number, Number):
-            number = Number(number.value * _SCALES[scaled[1].lower()], None, 1)
+        if scaled and isinstance(number, NumberForm):
+            number = NumberForm(number.value * _SCALES[scaled[1].lower()], None, 1)
             named = named[scaled.end() :].strip()
             if not named or isinstance(form, Quantity):
                 return form._replace(value=number) if isinstance(form, Quantity) else number
             form, known = number, unit(named)
-        if isinstance(form, Words) or (
+        if isinstance(form, WordsForm) or (
             isinstance(form, Formula) and known is None and not found[0].startswith("\\text")
         ):
             continue
@@ -774,7 +774,7 @@ def _negated(text: str, depth: int) -> Form | None:
     """Return a number whose sign is said in a word."""
     found = _NEGATIVE.fullmatch(text)
     form = _item(found[2] if found[1] else found[2].rstrip(" }"), depth - 1) if found else None
-    return form._replace(value=-form.value) if isinstance(form, Number) and form.value > 0 else None
+    return form._replace(value=-form.value) if isinstance(form, NumberForm) and form.value > 0 else None
 
 
 def _bare(text: str) -> str:
@@ -823,21 +823,21 @@ def _words(text: str, _: int) -> Form | None:
     joined = " ".join(said)
     spelled = words_value(plain.casefold().replace(",", " ").split())
     if spelled is not None and not _OTHER_NUMERAL.search(joined.split(" ", spelled[1])[-1]):
-        number = Number(spelled[0], None, 1)
+        number = NumberForm(spelled[0], None, 1)
         return number if spelled[1] == len(plain.split()) else Quantity(number, None, "")
     if joined in _INFINITE:
         return Formula(_INFINITE[joined])
     if _INFINITELY.fullmatch(joined):
-        return Words(("infinitely", "many"))
+        return WordsForm(("infinitely", "many"))
     if joined.endswith(" does not exist"):
-        return Words(("does", "not", "exist"))
+        return WordsForm(("does", "not", "exist"))
     if _NO_SOLUTION.fullmatch(joined):
-        return Words(("no", "solution"))
+        return WordsForm(("no", "solution"))
     if joined in _ALL:
         return Interval(Formula(r"-\infty"), Formula(r"\infty"), (False, False), "", "")
     if len(joined) == 1:
         return Formula(plain.strip())
-    return Words(_NOTHING.get(joined, said))
+    return WordsForm(_NOTHING.get(joined, said))
 
 
 _KINDS: Final = (

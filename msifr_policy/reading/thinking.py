@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from msifr_policy.filters.searching import as_utf8, whatever_case
+from msifr_policy.reading.searching import as_utf8, whatever_case
 
 _NAMES = (
     "think", "thinking", "thought", "thoughts", "reasoning", "seed:think", "mm:think", "longcat_think", "scratchpad",

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from msifr_policy.filters.literals import SCALES, words
+from msifr_policy.reading.literals import SCALES, words
 
 LEAD: Final = frozenset(
     words(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from msifr_policy.filters.literals import DIGITS, MOST_EXPONENT, digits_value, plain, repeating, unfinished, words
+from msifr_policy.reading.literals import DIGITS, MOST_EXPONENT, digits_value, plain, repeating, unfinished, words
 
 
 class Refused(Exception):  # noqa: N818 (a result, not a fault)
@@ -256,7 +256,7 @@ def bits(value: Fraction) -> int:
     return value.numerator.bit_length() + value.denominator.bit_length()
 
 
-class Expression:
+class ShownExpression:
     """Evaluates the longest expression that begins at a token; `position` is then where it ends."""
 
     def __init__(self, tokens: Sequence[Token], *, sentence: bool = False) -> None:

@@ -21,10 +21,10 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from msifr_policy.filters.blocks import Block, after_thinking, blocks
-from msifr_policy.filters.json_documents import AfterHead
-from msifr_policy.filters.json_syntax import STOPS, WHITE, JsonSyntax
-from msifr_policy.filters.thinking import marks
+from msifr_policy.reading.blocks import Block, after_thinking, blocks
+from msifr_policy.reading.json_documents import AfterHead
+from msifr_policy.reading.json_syntax import STOPS, WHITE, JsonSyntax
+from msifr_policy.reading.thinking import marks
 
 Find = Literal["whole", "fence", "object"]
 """Where the document is: see this module."""

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Literal, NamedTuple
 
-from msifr_policy.filters.thinking import LONGEST_MARK, MARK
+from msifr_policy.reading.thinking import LONGEST_MARK, MARK
 
 
 class Block(NamedTuple):

@@ -22,26 +22,26 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from math_verify import verify
 from sympy.core.function import AppliedUndef
 
-from msifr_policy.filters.math_forms import (
+from msifr_policy.filters.formulas.forms import (
     Based,
-    Choice,
+    ChoiceForm,
     Equation,
     Form,
     Formula,
     Interval,
     Matrix,
-    Number,
+    NumberForm,
     Percent,
     Quantity,
     Ratio,
-    Relation,
+    RelationForm,
     Several,
     Union,
-    Words,
+    WordsForm,
     read,
     read_canonical,
 )
-from msifr_policy.filters.math_text import canonical
+from msifr_policy.filters.formulas.text import canonical
 from msifr_policy.filters.worker import Answerer
 
 LEAST_DIGITS: Final = 6
@@ -65,7 +65,7 @@ def same(gold: str, answer: str) -> bool:
     right, said = read(gold), read(answer)
     if right is None or said is None:
         return False
-    if isinstance(right, Number) and right.places is not None and isinstance(said, Several):
+    if isinstance(right, NumberForm) and right.places is not None and isinstance(said, Several):
         said = read(_COMMA.sub(r"\1.\2", answer, count=1)) or said
     return _plain(canonical(gold)) == _plain(canonical(answer)) or bool(_guarded(_same)(right, said))
 
@@ -89,7 +89,7 @@ def _plain(text: str) -> str:
 
 def _same(gold: Form, said: Form) -> bool:
     """Compare two forms; what may be around a value on one side only is taken off first."""
-    if isinstance(gold, Choice) or isinstance(said, Choice):
+    if isinstance(gold, ChoiceForm) or isinstance(said, ChoiceForm):
         return _same_choice(gold, said)
     assigned = _assigned(gold), _assigned(said)
     if assigned[0] and assigned[0].keys() == assigned[1].keys():
@@ -112,15 +112,15 @@ def _same(gold: Form, said: Form) -> bool:
         return _in_any_order(gold.parts, said.parts)
     if isinstance(gold, Formula) and isinstance(said, Formula) and _CONSTANT.search(gold.latex):
         return _same_integral(gold.latex, said.latex)
-    if isinstance(gold, Words) or isinstance(said, Words):
+    if isinstance(gold, WordsForm) or isinstance(said, WordsForm):
         return _same_words(gold, said)
     if isinstance(gold, Based) or isinstance(said, Based):
         return gold == said
-    if isinstance(gold, Relation | Interval) and isinstance(said, Relation | Interval):
+    if isinstance(gold, RelationForm | Interval) and isinstance(said, RelationForm | Interval):
         return bool(gold.latex and said.latex) and _verified(gold.latex, said.latex)
-    if isinstance(gold, Number) and isinstance(said, Number):
+    if isinstance(gold, NumberForm) and isinstance(said, NumberForm):
         return _same_number(gold, said)
-    if isinstance(gold, Number | Formula) and isinstance(said, Number | Formula):
+    if isinstance(gold, NumberForm | Formula) and isinstance(said, NumberForm | Formula):
         return _same_formula(gold, said)
     return False
 
@@ -165,13 +165,13 @@ def _different(forms: Sequence[Form]) -> list[Form]:
 
 def _same_choice(gold: Form, said: Form) -> bool:
     """A letter is compared with a letter; what it stands for, with a gold answer that is no letter."""
-    if isinstance(gold, Choice) and isinstance(said, Choice):
+    if isinstance(gold, ChoiceForm) and isinstance(said, ChoiceForm):
         return gold.letter == said.letter
-    if isinstance(gold, Choice) and isinstance(said, Formula) and len(said.latex) == 1:
+    if isinstance(gold, ChoiceForm) and isinstance(said, Formula) and len(said.latex) == 1:
         return said.latex.upper() == gold.letter
-    if isinstance(said, Choice):
+    if isinstance(said, ChoiceForm):
         return said.meaning is not None and _same(gold, said.meaning)
-    return isinstance(gold, Choice) and gold.meaning is not None and _same(gold.meaning, said)
+    return isinstance(gold, ChoiceForm) and gold.meaning is not None and _same(gold.meaning, said)
 
 
 _CONSTANT = re.compile(r"\+\s*(?:C|c|K|k|C_\{[01]\}|c_\{[01]\}|\\text\{\s*(?:const(?:ant)?|C)\.?\s*\})\s*\Z")
@@ -204,7 +204,7 @@ def _values(equation: Equation, *, named: bool) -> list[Form]:
     values = [read_canonical(side) for side in equation.sides[1:]]
     # Of a chain, what does not equal its end does not count.
     values = [value for value in values if value is values[-1] or not _contradicts(value, values[-1])]
-    if named and not isinstance(first := read_canonical(equation.sides[0]), Words) and not _letters(first):
+    if named and not isinstance(first := read_canonical(equation.sides[0]), WordsForm) and not _letters(first):
         # 1/2 = 0.5, but not 5 = 6.
         values = [*values, first] if _roughly(first, values[-1]) else []
     return values
@@ -212,7 +212,7 @@ def _values(equation: Equation, *, named: bool) -> list[Form]:
 
 def _contradicts(first: Form, second: Form) -> bool:
     """Say whether both are numbers, and not roughly the same."""
-    numbers = isinstance(first, Number | Formula) and isinstance(second, Number | Formula)
+    numbers = isinstance(first, NumberForm | Formula) and isinstance(second, NumberForm | Formula)
     constants = numbers and not _letters(first) and not _letters(second)
     return constants and not _roughly(first, second)
 
@@ -224,7 +224,7 @@ def _roughly(first: Form, second: Form) -> bool:
 
 
 def _letters(form: Form) -> bool:
-    return not isinstance(form, Number | Formula) or (
+    return not isinstance(form, NumberForm | Formula) or (
         isinstance(form, Formula)
         and bool(re.search(r"[A-Za-z]", re.sub(r"\\(?:frac|sqrt|pi|cdot|times)", "", form.latex)))
     )
@@ -257,21 +257,21 @@ def _same_equation(gold: Form, said: Form) -> bool:
         if names[0] is not None and named and _same(*values):
             return True
         sides = [[read_canonical(side) for side in equation.sides] for equation in (gold, said)]
-        if len(sides[0]) == len(sides[1]) and any(isinstance(side, Words) for side in sides[0]):
+        if len(sides[0]) == len(sides[1]) and any(isinstance(side, WordsForm) for side in sides[0]):
             return _in_any_order(*sides)
         return len(gold.sides) == len(said.sides) == 2 and _same_zeros(gold, said)
     if isinstance(gold, Equation):
         # What is only named may be given without its name; a condition may not.
         values = _values(gold, named=True)
         first = read_canonical(gold.sides[0])
-        named = _name(gold) is not None and not isinstance(first, Number)
+        named = _name(gold) is not None and not isinstance(first, NumberForm)
         return (named or not any(map(_letters, (first, *values)))) and any(_same(value, said) for value in values)
     if not isinstance(said, Equation):
         return False
     name, values = _name(said), _values(said, named=True)
     if name is None and said.sides[0][:1].isdigit() and _letters(read_canonical(said.sides[0])):
         return False  # 2x = 10 is not 10
-    zero = bool(values) and isinstance(values[0], Number) and values[0].value == 0
+    zero = bool(values) and isinstance(values[0], NumberForm) and values[0].value == 0
     return not (name is None and zero) and any(_same(gold, value) for value in values)
 
 
@@ -283,10 +283,10 @@ def _same_percent(gold: Form, said: Form) -> bool:
     if not isinstance(percent, Percent) or (isinstance(other, Quantity) and other.unit is not None):
         return False
     value = percent.value
-    hundredth: Form = Formula(rf"\frac{{{_latex(value)}}}{{100}}") if isinstance(value, Number | Formula) else value
-    if isinstance(value, Number):
+    hundredth: Form = Formula(rf"\frac{{{_latex(value)}}}{{100}}") if isinstance(value, NumberForm | Formula) else value
+    if isinstance(value, NumberForm):
         places = None if value.places is None else value.places + 2
-        hundredth = Number(value.value / 100, places, value.digits)
+        hundredth = NumberForm(value.value / 100, places, value.digits)
     pairs = ((value, other), (hundredth, other))
     return any(_same(*(pair if percent is gold else pair[::-1])) for pair in pairs)
 
@@ -309,20 +309,20 @@ def _same_quantity(gold: Form, said: Form) -> bool:
             for value, is_ in zip(values, degrees, strict=True)
         ]
         return (
-            all(isinstance(value, Number | Formula) for value in values)
+            all(isinstance(value, NumberForm | Formula) for value in values)
             and any(r"\pi" in _latex(value) for value in values)
             and _equal(radians[0], radians[1])
         )
     # A unit may be a variable after all: 4t.
-    both_formulas = all(isinstance(value, Number | Formula) for value in values) and all(formulas)
+    both_formulas = all(isinstance(value, NumberForm | Formula) for value in values) and all(formulas)
     return bool(both_formulas) and _equal(formulas[0], formulas[1])
 
 
 def _scaled(form: Form, factor: Fraction) -> Form:
     if factor == 1:
         return form
-    if isinstance(form, Number):
-        return Number(form.value * factor, None, form.digits)
+    if isinstance(form, NumberForm):
+        return NumberForm(form.value * factor, None, form.digits)
     if isinstance(form, Formula):
         return Formula(rf"({form.latex})\cdot\frac{{{factor.numerator}}}{{{factor.denominator}}}")
     if isinstance(form, Several):
@@ -346,7 +346,7 @@ def _same_ratio(gold: Form, said: Form) -> bool:
     if not isinstance(ratio, Ratio) or len(ratio.terms) != 2 or ratio.clock:
         return False
     quotient = Formula(rf"\frac{{{_latex(ratio.terms[0])}}}{{{_latex(ratio.terms[1])}}}")
-    return isinstance(other, Number | Formula) and _equal(quotient.latex, _latex(other))
+    return isinstance(other, NumberForm | Formula) and _equal(quotient.latex, _latex(other))
 
 
 def _product(first: Form, second: Form) -> str:
@@ -377,14 +377,18 @@ def _same_several(gold: Form, said: Form) -> bool:
         return vector and (_in_order(several.items, entries) if several is gold else _in_order(entries, several.items))
     if isinstance(other, Union) and several.kind == "list":
         return _in_any_order(other.parts, several.items)
-    if several.kind == "list" and all(isinstance(item, Choice) for item in several.items):
-        letters = "".join(sorted(item.letter for item in several.items if isinstance(item, Choice)))
+    if several.kind == "list" and all(isinstance(item, ChoiceForm) for item in several.items):
+        letters = "".join(sorted(item.letter for item in several.items if isinstance(item, ChoiceForm)))
         said_letters = "".join(sorted(_latex(other) or "".join(getattr(other, "words", ())).upper()))
         return letters == said_letters
     if several.kind == "list":
         equal = [item for item in several.items if _same(item, other)]
         return bool(equal) and all(item is equal[0] or _restates(item, equal[0]) for item in several.items)
-    if several.kind == "set" and isinstance(several.items[0], Words) and several.items[0].words == ("no", "solution"):
+    if (
+        several.kind == "set"
+        and isinstance(several.items[0], WordsForm)
+        and several.items[0].words == ("no", "solution")
+    ):
         return False
     if several.kind == "set" and len(several.items) == 1:
         return _same(several.items[0], said) if several is gold else _same(gold, several.items[0])
@@ -399,10 +403,10 @@ def _restates(first: Form, second: Form) -> bool:
         return True
     for rounded, exact in ((first, second), (second, first)):
         if (
-            isinstance(rounded, Number)
+            isinstance(rounded, NumberForm)
             and rounded.places
             and rounded.digits > 1
-            and isinstance(exact, Number | Formula)
+            and isinstance(exact, NumberForm | Formula)
         ):
             value = _constant(_latex(exact))
             if value is not None and value.is_real:
@@ -417,17 +421,17 @@ def _same_interval(gold: Interval, said: Interval) -> bool:
 
 
 def _same_words(gold: Form, said: Form) -> bool:
-    if isinstance(gold, Words) and isinstance(said, Words):
+    if isinstance(gold, WordsForm) and isinstance(said, WordsForm):
         return gold.words == said.words
     texts = [
-        " ".join(form.words) if isinstance(form, Words) else form.latex if isinstance(form, Formula) else ""
+        " ".join(form.words) if isinstance(form, WordsForm) else form.latex if isinstance(form, Formula) else ""
         for form in (gold, said)
     ]
     plain = [re.sub(r"\\cdot|\\times|\*", "", _plain(text)).casefold() for text in texts]
     return bool(plain[0]) and plain[0] == plain[1]
 
 
-def _same_number(gold: Number, said: Number) -> bool:
+def _same_number(gold: NumberForm, said: NumberForm) -> bool:
     if gold.value == said.value:
         return True
     # The one with fewer places may be the other one rounded; an exact number never is.
@@ -439,28 +443,28 @@ def _same_number(gold: Number, said: Number) -> bool:
     )
 
 
-def _rounds(number: Number, value: Any) -> bool:
+def _rounds(number: NumberForm, value: Any) -> bool:
     """Say whether a decimal stands for `value`, which rounds to it."""
     if number.places is None or number.places <= 0 or number.digits < LEAST_DIGITS:
         return False
     return bool(abs(value - number.value) * 2 * 10**number.places <= 1)
 
 
-def _same_formula(gold: Number | Formula, said: Number | Formula) -> bool:
-    number, formula = (gold, said) if isinstance(gold, Number) else (said, gold)
-    if isinstance(number, Number) and number.places is not None and isinstance(formula, Formula):
+def _same_formula(gold: NumberForm | Formula, said: NumberForm | Formula) -> bool:
+    number, formula = (gold, said) if isinstance(gold, NumberForm) else (said, gold)
+    if isinstance(number, NumberForm) and number.places is not None and isinstance(formula, Formula):
         value = _constant(formula.latex)
         return value is not None and (_near(value, number.value) or _rounds_constant(number, value))
     return _equal(_latex(gold), _latex(said))
 
 
-def _rounds_constant(number: Number, value: sympy.Expr) -> bool:
+def _rounds_constant(number: NumberForm, value: sympy.Expr) -> bool:
     return bool(value.is_real) and _rounds(number, Fraction(int(value * 10**50), 10**50))
 
 
 def _latex(form: Form) -> str:
     """Return a number or formula as LaTeX, "" for another form."""
-    if isinstance(form, Number):
+    if isinstance(form, NumberForm):
         return (
             rf"\frac{{{form.value.numerator}}}{{{form.value.denominator}}}"
             if form.value.denominator > 1

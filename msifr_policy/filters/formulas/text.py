@@ -9,8 +9,8 @@ evaluated, and the time is linear in the text.
 import re
 from typing import Final
 
-from msifr_policy.filters.literals import words
-from msifr_policy.filters.math_symbols import COMMANDS, FUNCTIONS, HEADS, RENAMED, command
+from msifr_policy.filters.formulas.symbols import COMMANDS, FUNCTIONS, HEADS, RENAMED, command
+from msifr_policy.reading.literals import words
 
 _RAISED: Final = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "0123456789+-=()ni", strict=True))
 _LOWERED: Final = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙ", "0123456789+-=()n", strict=True))

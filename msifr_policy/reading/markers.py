@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
-from msifr_policy.filters.literals import words
-from msifr_policy.filters.searching import as_utf8, whatever_case
+from msifr_policy.reading.literals import words
+from msifr_policy.reading.searching import as_utf8, whatever_case
 
 Place = Literal["box", "hash", "phrase", "json", "tag"]
 """The kinds of markers."""

@@ -22,9 +22,9 @@ from typing import Final
 
 import msgspec
 
-from msifr_policy.filters.expressions import Expression, Refused, Token, begins_operand, bits, is_bar, tokens_of
-from msifr_policy.filters.literals import ordinal_part, words_value
-from msifr_policy.filters.number_words import (
+from msifr_policy.reading.expressions import Refused, ShownExpression, Token, begins_operand, bits, is_bar, tokens_of
+from msifr_policy.reading.literals import ordinal_part, words_value
+from msifr_policy.reading.number_words import (
     ABBREVIATIONS,
     ARITHMETIC,
     BOUNDS,
@@ -52,7 +52,7 @@ LONGEST: Final = 4000
 """Characters of the longest answer that is read."""
 
 
-class Number(msgspec.Struct, frozen=True):
+class ShownNumber(msgspec.Struct, frozen=True):
     """A number as an answer shows it."""
 
     value: Fraction
@@ -66,7 +66,7 @@ class Number(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=1024)  # an answer is read to find it and to compare it, a gold answer with every attempt
-def read_number(text: str, *, sentence: bool = False) -> Number | None:
+def read_number(text: str, *, sentence: bool = False) -> ShownNumber | None:
     """Return the one number that an answer shows, or None if it shows none, several, or what is not evaluated.
 
     In a `sentence` a final exclamation mark is a mark; elsewhere `5!` is a factorial.
@@ -103,7 +103,7 @@ def same_number(gold: str, answer: str, *, sentence: bool = False) -> bool:
     return wanted.value in (shown.value, shown.exact) or _same(wanted, shown)
 
 
-def _same(one: Number, other: Number) -> bool:
+def _same(one: ShownNumber, other: ShownNumber) -> bool:
     """Say whether two numbers have the same value; of percentages, that is a hundredth of what is shown."""
     return one.value / (100 if one.percent else 1) == other.value / (100 if other.percent else 1)
 
@@ -130,13 +130,13 @@ class _Statement:
     def __init__(self, tokens: Sequence[Token], *, sentence: bool) -> None:
         self._tokens = tokens
         self._position = 0
-        self._expression = Expression(tokens, sentence=sentence)
+        self._expression = ShownExpression(tokens, sentence=sentence)
         self._closings = _closings(tokens)
         self._relations = _relations(tokens)
         self._words_before = _counts(tokens, "word")
         self._numbers_before = _counts(tokens, "number")
-        self._claim: Number | None = None
-        self._side: Number | None = None  # what stood before the last relation, if that is a number
+        self._claim: ShownNumber | None = None
+        self._side: ShownNumber | None = None  # what stood before the last relation, if that is a number
         self._rounded = False  # whether the last relation is an approximate one
         self._unit = ""  # the word after the number
         self._claim_end = 0
@@ -144,7 +144,7 @@ class _Statement:
         self._joined = False  # whether another statement may have begun after the number
         self._free = False  # whether words before the number may make it one of several of a sentence
 
-    def number(self) -> Number | None:
+    def number(self) -> ShownNumber | None:
         """Return the number that the answer shows; raises `Refused` for one that is not evaluated, or several."""
         going = True
         while going and self._position < len(self._tokens):
@@ -183,7 +183,7 @@ class _Statement:
         if self._claim is None:
             self._free = False
 
-    def _clean_side(self, start: int, end: int) -> Number | None:
+    def _clean_side(self, start: int, end: int) -> ShownNumber | None:
         """Return the number that these tokens show, units and usual words aside; None if they are anything else."""
         self._position = start
         while self._position < end and self._word() in LEAD:
@@ -197,7 +197,7 @@ class _Statement:
 
     # Numbers.
 
-    def _next_number(self) -> Number | None:
+    def _next_number(self) -> ShownNumber | None:
         """Read the number that begins here, with its sign, scale and percent sign; None if none does."""
         start, sign = self._position, 1
         if self._word() in NEGATIVE:
@@ -217,7 +217,7 @@ class _Statement:
         value = self._with_cents(self._scaled(sign * value))
         percent = self._is_percent()
         self._check_after()
-        return Number(value, percent, self._rounded_from(value))
+        return ShownNumber(value, percent, self._rounded_from(value))
 
     def _begins_expression(self) -> bool:
         token = self._token()
@@ -361,7 +361,7 @@ class _Statement:
         side = self._side if self._rounded else None
         return side.value if side is not None and _rounds(side.value, value, self._decimals) else None
 
-    def _claimed(self, number: Number) -> None:
+    def _claimed(self, number: ShownNumber) -> None:
         """Take note of a number; refuse it beside a different one."""
         unit = "" if leaves(self._word()) or self._word() in JOINS else self._word()
         if self._claim is None:
@@ -372,7 +372,7 @@ class _Statement:
             raise Refused  # 5 feet 5 inches
         self._claim_end = self._position
 
-    def _restates(self, number: Number) -> bool:
+    def _restates(self, number: ShownNumber) -> bool:
         """Say whether a later number is the one read: its value, its percentage, or a decimal that it rounds to."""
         claim = self._claim
         if claim is None or _same(claim, number):
@@ -476,7 +476,7 @@ class _Statement:
         except Refused:
             return False
         self._decimals = _decimals(self._tokens[start:end])
-        return self._expression.position == end and not self._restates(Number(value))
+        return self._expression.position == end and not self._restates(ShownNumber(value))
 
     def _pass_operator(self, token: Token) -> bool:
         before = self._tokens[self._position - 2] if self._position > 1 else None

@@ -3,7 +3,7 @@ r"""Names of mathematical symbols: the commands of LaTeX for characters of Unico
 import unicodedata
 from typing import Final
 
-from msifr_policy.filters.literals import words
+from msifr_policy.reading.literals import words
 
 GREEK: Final = words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi omicron pi rho"

@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from msifr_policy.filters.literals import words
+from msifr_policy.reading.literals import words
 
 
 class Unit(NamedTuple):

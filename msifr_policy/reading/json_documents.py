@@ -8,8 +8,8 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Final, Literal, NamedTuple
 
-from msifr_policy.filters.json_syntax import STOPS, WHITE, JsonSyntax
-from msifr_policy.filters.thinking import LONGEST_MARK, MARK, MARKS
+from msifr_policy.reading.json_syntax import STOPS, WHITE, JsonSyntax
+from msifr_policy.reading.thinking import LONGEST_MARK, MARK, MARKS
 
 Place = Literal["auto", "whole", "fence", "object"]
 """Where documents are: as `Find` has it, or "auto": if the text begins with JSON, that is one, and later ones are
@@ -17,7 +17,7 @@ objects that begin a line; else they are in fenced blocks.
 """
 
 
-class Part(NamedTuple):
+class DocumentPart(NamedTuple):
     """What a piece of text adds to a document; without a `document`, all that came before was not the answer."""
 
     text: str
@@ -50,7 +50,7 @@ class Documents:
         self._search = _Search(bracket if place == "object" else "")
         self._read = 0
 
-    def feed(self, text: str) -> Iterator[Part]:
+    def feed(self, text: str) -> Iterator[DocumentPart]:
         """Read the text that is new; yield what it adds to documents, in order."""
         self._read += len(text)
         if self._head is not None:
@@ -70,13 +70,13 @@ class Documents:
                 self.sole = False
                 yield part
 
-    def _continue(self, text: str) -> Generator[Part, None, str]:
+    def _continue(self, text: str) -> Generator[DocumentPart, None, str]:
         """Yield what the text adds to the sole document; return what comes after it, or breaks it."""
         begins = self._document is None
         document = self._document = self._document or JsonSyntax()
         if document.state not in STOPS:
             end = document.feed(text)
-            yield Part(text[:end], begins, document, self._read - len(text) + end)
+            yield DocumentPart(text[:end], begins, document, self._read - len(text) + end)
             text = text[end - (document.state in STOPS and document.state != "whole") :]
         self.followed = self.followed or (document.state == "whole" and text.strip(WHITE) != "")
         return text
@@ -152,7 +152,7 @@ class _Search:
         self._opened = ""  # a bracket before its first key or value
         self._document: JsonSyntax | None = None
 
-    def feed(self, text: str, before: int) -> Iterator[Part]:
+    def feed(self, text: str, before: int) -> Iterator[DocumentPart]:
         """Read on after `before` characters of the text."""
         before -= len(self._held)
         at = known = len(self._tail)
@@ -175,12 +175,12 @@ class _Search:
         self._newline = around.endswith("\n") if at < len(around) else self._newline
         self._tail = around[-LONGEST_MARK:]
 
-    def _marked(self, end: int, *, opens: bool) -> Part:
+    def _marked(self, end: int, *, opens: bool) -> DocumentPart:
         self._thinking, self._newline, self._spoken = opens, True, None
         self._forget()
-        return Part("", True, None, end)
+        return DocumentPart("", True, None, end)
 
-    def _look(self, text: str, before: int) -> Iterator[Part]:
+    def _look(self, text: str, before: int) -> Iterator[DocumentPart]:
         at = 0
         while at < len(text) and not self._thinking:
             begins = ""
@@ -193,7 +193,7 @@ class _Search:
                 self._document.feed(begins)
             document = self._document
             end = document.feed(text, at)
-            yield Part(begins + text[at:end], begins != "", document, before + end)
+            yield DocumentPart(begins + text[at:end], begins != "", document, before + end)
             at = end
             if document.state in STOPS:
                 # What breaks a document may begin another.

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from string import ascii_uppercase
 from typing import Final, NamedTuple
 
-from msifr_policy.filters.literals import plain, words
-from msifr_policy.filters.number import LONGEST, read_number
+from msifr_policy.reading.literals import plain, words
+from msifr_policy.reading.number import LONGEST, read_number
 
 _ITEM = re.compile(
     r"""
@@ -154,7 +154,7 @@ def choice_of(text: str, options: Mapping[str, str] | None = None) -> str | None
     if named is not None and _normal(text).upper() not in options:
         return named
     clean = _SCRIPTS.sub(" ", _WRAPPER.sub(" ", plain(text))).strip()
-    reader = _Reader(clean, options)
+    reader = _ChoiceReader(clean, options)
     return reader.letter() or (None if reader.several else _by_number(clean[reader.lead_end :], options))
 
 
@@ -189,7 +189,7 @@ def _has_words(text: str) -> bool:
     return re.search(r"[^\W\d_]", re.sub(r"\\[A-Za-z]++", "", text)) is not None
 
 
-class _Reader:
+class _ChoiceReader:
     """Reads a cleaned answer from left to right for the letter that it names."""
 
     def __init__(self, text: str, options: Mapping[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""Answers as mathematics: what kind of thing they are, and when two are the same."""

@@ -1,0 +1,1 @@
+"""What texts hold, read once for filters and validators: thinking, answers, numbers, choices, fenced blocks, JSON."""
