@@ -1,9 +1,10 @@
 """Final filters: what makes a finished attempt acceptable.
 
 A **final filter** sees the prompt's record and the finished text and says whether the attempt is **accepted**
-(A = 1). The built-in ones find a text's answer (`Extract`) and compare it with the prompt's `gold`, as numbers
-(`NumericMatch`), choices (`ChoiceMatch`), letter by letter (`ExactMatch`) or as mathematics (`MathVerify`), validate a document (`JsonSchema`), run a program with its tests
-(`UnitTests`), or compare a score with a threshold (`ScoreThreshold`); any function of (prompt, text) will do instead.
+(A = 1). The built-in ones find a text's answer (`Extract`) and compare it with the prompt's `gold`: as numbers
+(`NumericMatch`), choices (`ChoiceMatch`), letter by letter (`ExactMatch`) or as mathematics (`MathVerify`); or they
+validate a document (`JsonSchema`), run a program with its tests (`UnitTests`), or compare a score with a threshold
+(`ScoreThreshold`). Any function of (prompt, text) will do instead.
 
 A text is hostile. What runs in our process evaluates bounded arithmetic at most, in time linear in the text; what
 needs more runs in a process of its own, within limits. A filter fails closed: a text that it cannot judge is not
