@@ -32,7 +32,7 @@ pytest.importorskip("jsonschema")
 if not (Path(__file__).parents[1] / "benchmarks").exists():
     pytest.skip("the benchmarks are in the source tree only", allow_module_level=True)
 
-from benchmarks.filters import AS_JSON, count_dead  # noqa: E402 - not without benchmarks
+from benchmarks.filters import AS_JSON, count_dead
 
 PERSON = {
     "type": "object",
