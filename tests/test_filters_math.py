@@ -939,6 +939,15 @@ def test_no_text_breaks_it(accept: MathVerify, unit: str) -> None:
     assert not accept(prompt("3"), rf"\boxed{{{unit * (LONGEST // 2 // len(unit))}}}")
 
 
+def test_words_that_are_no_mathematics_hide_no_answer() -> None:
+    accept = MathVerify()
+    clear = "The answer is \\boxed{5}.\nThe answer is clearly marked."
+    assert accept(Prompt(prompt_id="p", prompt="q", gold="5"), clear)
+    assert accept(Prompt(prompt_id="p", prompt="q", gold="5"), "The answer is five.")
+    assert not accept(Prompt(prompt_id="p", prompt="q", gold="5"), "The answer is 5.\nThe answer is $x$.")
+    assert not accept(Prompt(prompt_id="p", prompt="q", gold="odd"), "The answer is odd.\nThe answer is even.")
+
+
 def test_the_name_holds_what_decides() -> None:
     made = (MathVerify(), MathVerify(seconds=2.5), MathVerify(memory=1 << 30), MathVerify(answer="box"))
     assert len({one.name for one in made}) == 4

@@ -10,6 +10,7 @@ from msifr_policy.filters.base import Judgement, Prompt
 from msifr_policy.filters.decided import DecidedReader
 from msifr_policy.filters.extract import Extract
 from msifr_policy.filters.worker import AsksWorker, Worker, require
+from msifr_policy.reading.number import parse_number
 
 _COMPARISON: Final = "by kind and value 2"
 """What the comparison is called in the filter's name; to be changed whenever it may decide otherwise."""
@@ -54,7 +55,10 @@ class MathVerify(AsksWorker):
 
     def __call__(self, prompt: Prompt, text: str) -> Judgement:
         """Find the answer and compare it."""
-        answer = self.extract(prompt, text)
+        gold = prompt.gold or ""
+        # Where words are no mathematics they cannot be the answer: "The answer is clearly marked".
+        reads = None if _PROSE.search(_gold_formula(gold)) else _may_be_formula
+        answer = self.extract(prompt, text, reads)
         if answer is None or prompt.gold is None:
             return Judgement(accepted=False, found=answer.place if answer else "")
         verdict = self.worker.ask({"gold": _gold_formula(prompt.gold), "answer": answer.text})
@@ -73,6 +77,14 @@ def _gold_formula(gold: str) -> str:
     gold = gold_answer(gold)
     formulas = [next(filter(None, found)) for found in _SET_OFF.findall(gold)]
     return formulas[-1] if formulas and _PROSE.search(_SET_OFF.sub("", gold)) else gold
+
+
+def _may_be_formula(said: str) -> bool:
+    """Say whether what prose announces may be mathematics: not words alone, unless they say a number."""
+    return not _PROSE.search(said) or _FORMAL.search(said) is not None or parse_number(said) is not None
+
+
+_FORMAL = re.compile(r"[\\$^=+*/<>|(]|\d")
 
 
 def _is_formula(answer: str) -> bool:
