@@ -24,7 +24,7 @@ from msifr_policy.reading.thinking import answer_start
 Where = Literal["auto", "box", "hash", "phrase", "json", "tag", "regex", "last", "whole"]
 
 PLACES: Final = "auto, box, hash, phrase, json:KEY, tag:NAME, regex:PATTERN, last, whole"
-"""The words for places of answers, as `place_of` reads them."""
+"""The words for places of answers, as `Extract.parse` reads them."""
 
 _MOST: Final = 64  # announcements looked at, from the last on
 
