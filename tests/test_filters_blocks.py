@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from msifr_policy.filters import blocks as module
+from msifr_policy.reading import blocks as module
 from msifr_policy.reading.blocks import BlockReader, Part, after_thinking, blocks
 
 Found = list[tuple[str, str]]
