@@ -559,22 +559,22 @@ def test_what_a_reader_keeps_has_an_answer(text: str) -> None:
             assert Extract.parse(where)(ASKED, text[:end]) is not None or "that is wrong" in text or "wait, no" in text
 
 
-@pytest.mark.parametrize("where", WHERES)
+@pytest.mark.parametrize("where", ("auto", "json:answer", "last", "regex:4(2)"))
 @pytest.mark.parametrize(
     "unit", [*PIECES, "answer ", "the answer to of in ", "\\boxed{1}", '{"answer": ', "\nQ: answer: ", "is the answer "]
 )
 def test_time_is_linear_in_a_hostile_text(where: str, unit: str) -> None:
     """Within a generous bound: quadratic time would take minutes."""
-    text = unit * (200_000 // len(unit))
+    text = unit * (50_000 // len(unit))
     extract = Extract.parse(where)
     started = time.process_time()
     extract(ASKED, text)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("unit", PIECES)
 def test_a_reader_takes_linear_time(unit: str) -> None:
-    text = unit * (100_000 // len(unit))
+    text = unit * (30_000 // len(unit))
     reader = reader_for("auto")
     started = time.process_time()
     for at in range(0, len(text), 50):
