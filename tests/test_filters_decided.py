@@ -390,7 +390,7 @@ HEADS = ("", "```json\n", "#### ", "answer is ", "\\boxed{", "aab")
 
 @pytest.mark.parametrize("kind", sorted(MAKERS))
 def test_time_is_linear_and_memory_bounded(kind: str) -> None:
-    """Many characters of each unit, at once; then in pieces, as a model writes. Each kind takes a third of all texts."""
+    """Many characters of each unit, at once; then in pieces, as a model writes: a third of all texts for each kind."""
     for head, unit in list(product(HEADS, UNITS))[sorted(MAKERS).index(kind) % 3 :: 3]:
         text = head + unit * (30_000 // len(unit))
         started = time.process_time()

@@ -559,7 +559,7 @@ def test_what_a_reader_keeps_has_an_answer(text: str) -> None:
             assert Extract.parse(where)(ASKED, text[:end]) is not None or "that is wrong" in text or "wait, no" in text
 
 
-@pytest.mark.parametrize("where", ("auto", "json:answer", "last", "regex:4(2)"))
+@pytest.mark.parametrize("where", ["auto", "json:answer", "last", "regex:4(2)"])
 @pytest.mark.parametrize(
     "unit", [*PIECES, "answer ", "the answer to of in ", "\\boxed{1}", '{"answer": ', "\nQ: answer: ", "is the answer "]
 )

@@ -192,8 +192,8 @@ def test_a_text_that_is_one_document_is_judged_to_its_end() -> None:
         ('{"a" 1 </think>\n', (0, 0, 0)),
         ('<think>{"a": 1}', (0, 0, 0)),
         ('{"a": "so </think> b"}', (2, 0, 0)),  # spoken of in a document
-        ('{"a": "so <think> b', (1, 0, 0)),
-        ('{"a": "so <think> b" {"a": 1}', (0, 0, 0)),  # it is none
+        ('{"a": "so. <think> b', (1, 0, 0)),
+        ('{"a": "so. <think> b" {"a": 1}', (0, 0, 0)),  # it is none
         ('<think>{"a": "so </think> b"}', (0, 0, 0)),
     ],
 )
