@@ -397,9 +397,13 @@ def test_time_is_linear_and_memory_bounded(kind: str) -> None:
         whole = end_of(kind, text)
         assert time.process_time() - started < 2  # a quadratic reader would take minutes
         said, growth = read_in_pieces(kind, text)
-        # Other threads of the process allocate too, now and then: what a reader holds it holds every time.
-        assert growth < 8_000 or min(read_in_pieces(kind, text)[1] for _ in range(3)) < 8_000
+        # Other threads of the process allocate too, now and then: what a reader holds it holds every time. It may hold
+        # what an announcement reaches, a long line, and a few objects; one that held all would grow by more.
+        assert growth < _HELD or min(read_in_pieces(kind, text)[1] for _ in range(3)) < _HELD
         assert said == whole or whole is None or whole > 20_000
+
+
+_HELD = 13_000  # bytes
 
 
 def read_in_pieces(kind: str, text: str) -> tuple[int | None, int]:
