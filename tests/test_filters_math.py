@@ -716,7 +716,13 @@ def test_a_decimal_stands_for_what_rounds_to_it_if_it_is_long() -> None:
     assert not same("271828", "100000e")  # a whole number is exact
 
 
-SAMPLES = [answer for table in (*EQUAL.values(), *DIFFERENT.values()) for pair in pairs(table) for answer in pair]
+SAMPLES = [
+    answer
+    for table in (*EQUAL.values(), *DIFFERENT.values())
+    for pair in pairs(table)
+    for answer in pair
+    if not answer.startswith("*")  # an emphasis within another mark is none
+]
 
 
 @given(
