@@ -449,7 +449,7 @@ def test_output_goes_through_links_and_never_replaces_a_device(files, tmp_path):
 
 
 def test_ctrl_c_ends_with_status_130(tmp_path):
-    write_traces(tmp_path / "t.jsonl", make_traces(3000, seed=1))
+    write_traces(tmp_path / "t.jsonl", make_traces(15_000, seed=1))
     command = [sys.executable, "-m", "msifr_integrations.cli.main", "fit", str(tmp_path / "t.jsonl")]
     process = subprocess.Popen([*command, "-o", str(tmp_path / "p.json")], stderr=subprocess.PIPE)  # noqa: S603
     time.sleep(4)
