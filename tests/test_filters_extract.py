@@ -15,7 +15,7 @@ from msifr_policy.filters.decided import DecidedReader
 from msifr_policy.filters.extract import asked_place
 from msifr_policy.reading.markers import markers, read
 from msifr_policy.reading.number import parse_number
-from msifr_policy.reading.thinking import after_thinking
+from msifr_policy.reading.thinking import answer_start
 
 ASKED = Prompt(prompt_id="p", prompt="How many?")
 
@@ -510,9 +510,9 @@ def test_an_answer_stands_in_the_text(text: str, where: str) -> None:
     answer = Extract.parse(where)(ASKED, text)
     if answer is not None:
         assert 0 <= answer.start <= answer.end <= len(text)
-        part = after_thinking(text)
-        assert part is not None
-        assert answer.end > len(text) - len(part) or not answer.text
+        start = answer_start(text)
+        assert start is not None
+        assert answer.end > start or not answer.text
 
 
 @given(

@@ -12,8 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from msifr_policy.filters.programs import is_python
-from msifr_policy.reading.blocks import Block, blocks
-from msifr_policy.reading.thinking import after_thinking
+from msifr_policy.reading.blocks import Block, after_thinking, blocks
 from msifr_policy.testing import check_validator
 from msifr_policy.testing.validators import check_chunking, check_memory
 from msifr_policy.validators import Program, Verdict, program

@@ -106,7 +106,10 @@ def blocks(text: str) -> list[Block]:
 
 
 def after_thinking(text: str) -> str | None:
-    """Return the answer part of `text` by the marks that are no content of blocks, None if it breaks off thinking."""
+    """Return the answer part of `text` by the marks that are no content of blocks, None if it breaks off thinking.
+
+    Where blocks do not matter, `thinking.answer_start` goes by all marks.
+    """
     reader, start, thinking = BlockReader(), 0, False
     for part in chain(reader.feed(text), reader.rest()):
         if part.kind in ("thinks", "answers"):

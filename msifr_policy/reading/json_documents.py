@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from typing import Final, Literal, NamedTuple
 
 from msifr_policy.reading.json_syntax import STOPS, WHITE, JsonSyntax
-from msifr_policy.reading.thinking import LONGEST_MARK, MARK, MARKS
+from msifr_policy.reading.thinking import LONGEST_MARK, MARK, MARKS, marks
 
 Place = Literal["auto", "whole", "fence", "object"]
 """Where documents are: as `Find` has it, or "auto": if the text begins with JSON, that is one, and later ones are
@@ -105,8 +105,9 @@ class AfterHead:
         text, self._held = self._held + text, ""
         while True:
             if self._thinking:
-                settled, marks = _settled(text), MARK.finditer(text)
-                closing = next((mark for mark in marks if mark["close"] and self._known <= mark.end() < settled), None)
+                settled = _settled(text)
+                known = (mark for mark in marks(text) if self._known <= mark.end() < settled)
+                closing = next((mark for mark in known if mark["close"]), None)
                 if closing is None:
                     start = max(0, settled - LONGEST_MARK)
                     self._held, self._known = text[start:], settled - start
@@ -160,7 +161,7 @@ class _Search:
         settled = _settled(around)
         around, self._held = around[:settled], around[settled:]
         # A mark counts once the character after it is known.
-        for mark in MARK.finditer(around) if _may_hold_mark(around) else ():
+        for mark in marks(around):
             if known <= mark.end() < len(around):
                 if not self._thinking:
                     yield from self._look(around[at : mark.end()], before + at - known)
@@ -250,20 +251,9 @@ class _Search:
 _CONTENT = re.compile(r"[^ \t\n\r]")
 _FIRST: Final = {"{": '"', "[": '"[{-0123456789tfn'}
 """What the first key or value in a bracket begins with."""
-_BEGINNINGS = ["".join(sorted({mark[i] for mark in MARKS})) for i in range(3)]
-# What every mark begins with; sets of characters make the search fast, and single characters still faster.
-_FIRST_OF_MARKS: Final = sorted({mark[0] for mark in MARKS})
-_LIKE_MARK = re.compile("".join(f"[{re.escape(''.join(sorted({*c, *c.upper()})))}]" for c in _BEGINNINGS))
 _FENCE = re.compile(r"[`~]{3}[ \t]{0,8}+(?:[jJ][sS][oO][nN]\w{0,8}+)?[ \t]{0,8}+\r?\n")
 _REACH = 64
 """More characters than a fence and its line can span."""
-
-
-def _may_hold_mark(text: str) -> bool:
-    for first in _FIRST_OF_MARKS:
-        if first in text:
-            return _LIKE_MARK.search(text) is not None
-    return False
 
 
 def _next_fence(text: str, at: int) -> re.Match[str] | None:

@@ -43,7 +43,7 @@ def find_document(text: str, find: Find, bracket: str = "{") -> str | None:
     """
     if find == "whole":
         return AfterHead().feed(text)
-    part = after_thinking(text) if find == "fence" else _after_thinking(text, bracket)
+    part = after_thinking(text) if find == "fence" else _answer_part(text, bracket)
     if part is None:
         return None
     if find == "fence":
@@ -66,7 +66,7 @@ def is_json(language: str) -> bool:
     return language == "json" or language.endswith(".json")
 
 
-def _after_thinking(text: str, bracket: str) -> str | None:
+def _answer_part(text: str, bracket: str) -> str | None:
     """Return the answer part, where marks in strings of documents are none; None if the text breaks off thinking."""
     start, thinking = 0, False
     at, document = 0, _Document(0, 0, broken=False)  # where to search on, and the document found last

@@ -39,6 +39,10 @@ MARK: Final = re.compile(
 )
 """A mark that opens thinking, or closes it."""
 
+_BEGINNINGS = ["".join(sorted({mark[i] for mark in MARKS})) for i in range(3)]
+# What every mark begins with; sets of characters make the search fast, and single characters still faster.
+_FIRST_OF_MARKS: Final = tuple(_BEGINNINGS[0])
+_LIKE_MARK = re.compile("".join(f"[{re.escape(characters)}]" for characters in _BEGINNINGS), re.IGNORECASE)
 _MAY_BE_MARK = whatever_case("|".join(map(re.escape, MARKS)))
 
 LONGEST_MARK: Final = 32
@@ -47,10 +51,19 @@ LONGEST_MARK: Final = 32
 
 def marks(text: str) -> Iterator[re.Match[str]]:
     """Yield the marks in `text`, as `MARK` matches them, in order: many times faster than by `MARK` alone."""
+    if not _may_hold_mark(text):
+        return
     for may_be in _MAY_BE_MARK.finditer(as_utf8(text)):
         mark = MARK.match(text, may_be.start())
         if mark is not None:
             yield mark
+
+
+def _may_hold_mark(text: str) -> bool:
+    for first in _FIRST_OF_MARKS:
+        if first in text:
+            return _LIKE_MARK.search(text) is not None
+    return False
 
 
 def answer_start(text: str) -> int | None:
@@ -64,9 +77,3 @@ def answer_start(text: str) -> int | None:
         if not thinking:
             start = mark.end()
     return None if thinking else start
-
-
-def after_thinking(text: str) -> str | None:
-    """Return the answer part of `text`; see `answer_start`."""
-    start = answer_start(text)
-    return None if start is None else text[start:]
