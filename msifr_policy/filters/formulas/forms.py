@@ -6,22 +6,23 @@ Nothing is evaluated here but decimals and fractions as they are written.
 """
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from msifr_policy.filters.formulas.text import canonical, closing, split
+from msifr_policy.filters.formulas.text import SET_AS_TEXT, canonical, closing, split, without_text
 from msifr_policy.filters.formulas.units import Unit, unit
-from msifr_policy.reading.literals import words, words_value
+from msifr_policy.reading.literals import SCALES, repeating, words, words_value
 
 
 class NumberForm(NamedTuple):
     """A number as it is written; `places` are the decimal digits after the point, None if the number is exact."""
 
     value: Fraction
-    places: int | None
-    digits: int
-    """Significant digits."""
+    places: int | None = None
+    digits: int = 1
+    """Significant digits, where there are `places`."""
 
 
 class Formula(NamedTuple):
@@ -71,8 +72,8 @@ class Interval(NamedTuple):
     low: "Form"
     high: "Form"
     closed: tuple[bool, bool]
-    name: str
-    latex: str
+    name: str = ""
+    latex: str = ""
     """An inequality as it is written; empty for brackets."""
 
 
@@ -152,11 +153,11 @@ _CELL = re.compile(r"&|,(?=\s)")
 def read(answer: str) -> Form | None:
     """Return what an answer says, or None if it says nothing."""
     text = canonical(answer)
-    return _whole(text, _DEEPEST) if text else None
+    return read_canonical(text) if text else None
 
 
 def read_canonical(text: str) -> Form:
-    """Return what a part of an answer says."""
+    """Return what an answer, or a part of one, in the canonical spelling says."""
     return _whole(text, _DEEPEST)
 
 
@@ -192,7 +193,7 @@ def _both(forms: list[Form]) -> Form | None:
     """Return what conditions on one name leave together, if they leave an interval or all but some numbers."""
     left_out = [_left_out(form) for form in forms]
     if len(forms) > 1 and all(left_out):
-        return _without([number for numbers in left_out for number in numbers], "")
+        return _without([number for numbers in left_out for number in numbers])
     if len(forms) != 2 or not all(isinstance(form, Interval) and form.name for form in forms):
         return None
     first, second = sorted((form for form in forms if isinstance(form, Interval)), key=lambda form: _infinite(form.low))
@@ -201,7 +202,7 @@ def _both(forms: list[Form]) -> Form | None:
         return None
     if not isinstance(low, NumberForm) or not isinstance(high, NumberForm) or low.value >= high.value:
         return None
-    return Interval(low, high, (first.closed[0], second.closed[1]), first.name, "")
+    return Interval(low, high, (first.closed[0], second.closed[1]), first.name)
 
 
 def _left_out(form: Form) -> list[Form]:
@@ -314,7 +315,7 @@ def _date(text: str, _: int) -> Form | None:
     """Return a date as words, with the month's first three letters, in whatever order they stand."""
     if _DATE.fullmatch(text):
         return WordsForm((re.sub(r"[-/.]0?", "-", text),))
-    plain = _WITHOUT_TEXT.sub(r" \1 ", text)
+    plain = without_text(text)
     month = _MONTH.search(plain)
     rest = _MONTH.sub(" ", plain)
     if month is None or len(_MONTH.findall(plain)) > 1 or not re.search(r"\d", rest) or re.search(r"[^\d\s,.]", rest):
@@ -327,7 +328,7 @@ _PIECE = re.compile(r"\s*(?:,\s*)?(?:and\s+)?(\d{1,9}(?:\.\d{1,9})?)\s*([^\W\d_]
 
 def _compound(text: str, _: int) -> Form | None:
     """Return a quantity in several units, each smaller than the one before: `2 hours and 30 minutes`."""
-    plain = _WITHOUT_TEXT.sub(r" \1 ", text)
+    plain = without_text(text)
     total, at, last, first = Fraction(0), 0, None, None
     while at < len(plain.rstrip()):
         piece = _PIECE.match(plain, at)
@@ -339,7 +340,7 @@ def _compound(text: str, _: int) -> Form | None:
             return None
         total += Fraction(piece[1]) * named.factor / first.factor
         at, last = piece.end(), named
-    return Quantity(NumberForm(total, None, 1), first, text) if first is not None and last is not first else None
+    return Quantity(NumberForm(total), first, text) if first is not None and last is not first else None
 
 
 _EXCEPT = re.compile(
@@ -351,10 +352,9 @@ _EXCEPT = re.compile(
 def _excepted(text: str, depth: int) -> Form | None:
     """Return the real numbers but for those that are named."""
     found = _EXCEPT.fullmatch(text)
-    return _without([_item(part, depth - 1) for part in _items(found[1])], "") if found and depth else None
+    return _without([_item(part, depth - 1) for part in _items(found[1])]) if found and depth else None
 
 
-_WITHOUT_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _CHOICE = re.compile(
     r"(?i:option|choice|answer)?\s*(?:\(\s*([A-Ja-j])\s*\)|([A-J])(?=[.):]|\s*\Z)[.):]?)\s*(.*)", re.DOTALL
 )
@@ -362,11 +362,11 @@ _CHOICE = re.compile(
 
 def _letter(text: str) -> tuple[str, str] | None:
     """Return the letter of a choice that an answer begins with, and what follows it; None if it is another answer."""
-    plain = _WITHOUT_TEXT.sub(r"\1", text).strip()
+    plain = SET_AS_TEXT.sub(r"\1", text).strip()
     found = _CHOICE.fullmatch(plain)
     if found is None:
         return None
-    rest = _WITHOUT_TEXT.sub(lambda words: words[0] if not _CHOICE.match(words[1].strip()) else "", text)
+    rest = SET_AS_TEXT.sub(lambda words: words[0] if not _CHOICE.match(words[1].strip()) else "", text)
     rest = rest[len(rest) - len(found[3]) :] if rest.endswith(found[3]) else found[3]
     rest = rest.strip(" .,:;")
     if rest.startswith(("^", "_", "+", "-", "*", "/", "=", "<", ">", "!", "(", "[", "\\c", "\\i", "\\l", "\\g", "\\n")):
@@ -374,9 +374,6 @@ def _letter(text: str) -> tuple[str, str] | None:
     if found[1] and found[1].islower() and rest:
         return None  # (a) b
     return (found[1] or found[2]).upper(), rest
-
-
-_FENCES: Final = {"(": ")", "[": "]", r"\{": r"\}", "{": "}", r"\langle": r"\rangle", "|": "|"}
 
 
 def _fenced(text: str) -> tuple[str, str, str] | None:
@@ -394,7 +391,7 @@ def _bracketed(text: str, depth: int) -> Form | None:
     if fenced is None:
         return None
     opener, inside, closer = fenced
-    if r"\begin" in inside and inside.startswith(r"\begin"):
+    if inside.startswith(r"\begin"):
         return _matrix(inside, depth)
     described = _DESCRIBED.match(inside) if opener in (r"\{", "{") else None
     if described:
@@ -412,12 +409,9 @@ def _bracketed(text: str, depth: int) -> Form | None:
     if rows and all(row is not None and row[0] + row[2] == "[]" for row in rows):
         cells = [_items(row[1], bracketed=True) for row in rows if row]
         return Matrix(tuple(tuple(_item(cell, depth - 1) for cell in row) for row in cells))
-    if len(parts) == 2 and opener + closer == "()" and any(map(_infinite, forms)):
-        return Interval(forms[0], forms[1], (False, False), "", "")
-    if len(parts) == 2 and "[" + "]" != opener + closer != "()" and {opener, closer} <= set("()[]"):
-        return Interval(forms[0], forms[1], (opener == "[", closer == "]"), "", "")
-    if len(parts) == 2 and opener + closer == "[]":
-        return Interval(forms[0], forms[1], (True, True), "", "")
+    fences = opener + closer
+    if len(parts) == 2 and (fences in ("[]", "[)", "(]") or (fences == "()" and any(map(_infinite, forms)))):
+        return Interval(forms[0], forms[1], (opener == "[", closer == "]"))
     return _several("tuple", forms)
 
 
@@ -467,7 +461,7 @@ def _matrix(text: str, depth: int) -> Form | None:
 def _multiple(factor: str, cell: Form, depth: int) -> Form:
     by = _item("-1" if factor.strip() == "-" else factor, depth - 1)
     if isinstance(by, NumberForm) and isinstance(cell, NumberForm):
-        return NumberForm(by.value * cell.value, None, 1)
+        return NumberForm(by.value * cell.value)
     latex = cell.latex if isinstance(cell, Formula) else str(cell.value) if isinstance(cell, NumberForm) else ""
     return Formula(rf"({factor})\cdot({latex})") if latex else cell
 
@@ -502,7 +496,7 @@ def _related(text: str, depth: int) -> Form | None:
 
 def _turned(sides: list[str], signs: list[str]) -> str:
     """Return a > b > c as c < b < a."""
-    less = [{">": "<", ">=": r"\le ", r"\ge": r"\le "}[sign] for sign in reversed(signs)]
+    less = [_MORE[sign] for sign in reversed(signs)]
     return "".join(side.strip() + sign for side, sign in zip(reversed(sides), [*less, ""], strict=True))
 
 
@@ -511,8 +505,9 @@ def _after(text: str, sides: list[str], signs: list[str], at: int) -> str:
 
 
 _NAME = re.compile(r"\\?[A-Za-z]+(?:_\{[^{}]*\})?(?:\([A-Za-z]\))?")
-_LESS: Final = {"<": (False, True), r"\le": (True, True), "<=": (True, True)}
-_MORE: Final = {">": (False, False), r"\ge": (True, False), ">=": (True, False)}
+_LESS: Final = ("<", r"\le", "<=")
+_MORE: Final = {">": "<", r"\ge": r"\le ", ">=": r"\le "}
+"""Signs, and how they are written the other way round."""
 
 
 def _inequality(sides: list[str], signs: list[str], depth: int) -> Form | None:
@@ -524,57 +519,54 @@ def _inequality(sides: list[str], signs: list[str], depth: int) -> Form | None:
         return None
     written = "".join(side + sign for side, sign in zip(sides, [*signs, ""], strict=True))
     sides = [side.strip() for side in sides]
-    closed = [(_LESS.get(sign) or _MORE[sign])[0] for sign in signs]
+    closed = [sign not in ("<", ">") for sign in signs]
     if turned[0]:
         sides, closed = sides[::-1], closed[::-1]
-    size = _SIZE.fullmatch(sides[0] if turned[0] else sides[-1]), _SIZE.fullmatch(sides[-1] if turned[0] else sides[0])
-    if len(sides) == 2 and any(size):
-        return _sized(sides, closed[0], size, depth)
+    if len(sides) == 2 and any(map(_SIZE.fullmatch, sides)):
+        return _sized(sides, closed[0], depth)
     names = [at for at, side in enumerate(sides) if _NAME.fullmatch(side) and side not in (r"\infty", r"\pi", "e")]
-    if len(names) != 1:
+    if len(names) != 1 or (len(sides) == 3 and names != [1]):
         return None
     at = names[0]
     low = _item(sides[at - 1], depth - 1) if at else Formula(r"-\infty")
     high = _item(sides[at + 1], depth - 1) if at + 1 < len(sides) else Formula(r"\infty")
-    if len(sides) == 3 and at != 1:
-        return None
     return Interval(low, high, (bool(at) and closed[0], at + 1 < len(sides) and closed[-1]), sides[at], written)
 
 
 _SIZE = re.compile(r"\|\s*([A-Za-z])\s*(?:([-+])\s*(\d{1,20}(?:\.\d{1,20})?))?\s*\|")
 
 
-def _sized(sides: list[str], closed: bool, size: tuple[re.Match[str] | None, ...], depth: int) -> Form | None:
+def _sized(sides: list[str], closed: bool, depth: int) -> Form | None:
     """Return the numbers that |x - a| < b, or >, leaves; `sides` are those of <."""
     at = 0 if _SIZE.fullmatch(sides[0]) else 1
-    found, bound = next(filter(None, size), None), _item(sides[1 - at], depth - 1)
+    found, bound = _SIZE.fullmatch(sides[at]), _item(sides[1 - at], depth - 1)
     if found is None or not isinstance(bound, NumberForm) or bound.value <= 0:
         return None
     middle = Fraction(found[3] or 0) * (-1 if found[2] == "+" else 1)
-    low, high = (NumberForm(middle + sign * bound.value, None, 1) for sign in (-1, 1))
+    low, high = (NumberForm(middle + sign * bound.value) for sign in (-1, 1))
     if at == 0:
-        return Interval(low, high, (closed, closed), found[1], "")
-    below = Interval(Formula(r"-\infty"), low, (False, closed), found[1], "")
-    return Union((below, Interval(high, Formula(r"\infty"), (closed, False), found[1], "")))
+        return Interval(low, high, (closed, closed), found[1])
+    below = Interval(Formula(r"-\infty"), low, (False, closed), found[1])
+    return Union((below, Interval(high, Formula(r"\infty"), (closed, False), found[1])))
 
 
 _EXCLUDED = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?\s*(?:\\setminus|\\backslash|-|\\)\s*(\\\{.*\\\})", re.DOTALL)
 
 
-def _without(forms: list[Form], name: str) -> Form | None:
+def _without(forms: Sequence[Form], name: str = "") -> Form | None:
     """Return the real numbers without these, or None if they are not numbers."""
     numbers = sorted({form.value for form in forms if isinstance(form, NumberForm)})
     if not forms or len(numbers) < len(forms):
         return None
-    ends: list[Form] = [Formula(r"-\infty"), *(NumberForm(number, None, 1) for number in numbers), Formula(r"\infty")]
-    return Union(tuple(Interval(low, high, (False, False), name, "") for low, high in pairwise(ends)))
+    ends: list[Form] = [Formula(r"-\infty"), *(NumberForm(number) for number in numbers), Formula(r"\infty")]
+    return Union(tuple(Interval(low, high, (False, False), name) for low, high in pairwise(ends)))
 
 
 def _union(text: str, depth: int) -> Form | None:
     excluded = _EXCLUDED.fullmatch(text)
     if excluded:
         inner = _item(excluded[1], depth - 1)
-        return _without(list(inner.items), "") if isinstance(inner, Several) else None
+        return _without(inner.items) if isinstance(inner, Several) else None
     parts, cups = split(text, _CUP)
     if not cups or not all(map(str.strip, parts)):
         return None
@@ -609,7 +601,7 @@ def _number(text: str, _: int) -> Form | None:
     sign = -1 if (found["sign"] == "-") != (found["inner"] == "-") else 1
     form: Form
     if found["ten"]:
-        form = NumberForm(sign * Fraction(10) ** int(found["ten"]), None, 1)
+        form = NumberForm(sign * Fraction(10) ** int(found["ten"]))
     elif found["over"] is not None:
         over, under = int(found["over"]), int(found["under"])
         if found["whole"] and (found["minus"] or not 0 <= over < under):
@@ -617,7 +609,7 @@ def _number(text: str, _: int) -> Form | None:
         if under == 0:
             return Formula(text)
         whole = int(re.sub("[, ]", "", found["whole"] or "0"))
-        form = NumberForm(sign * (whole + Fraction(-over if found["minus"] else over, under)), None, 1)
+        form = NumberForm(sign * (whole + Fraction(-over if found["minus"] else over, under)))
     else:
         form = _decimal(found, sign)
     if found["money"]:
@@ -637,7 +629,7 @@ def _decimal(found: re.Match[str], sign: int) -> NumberForm:
         if not again:  # cut off, not rounded
             value += Fraction(1, 2 * 10 ** len(decimals))
     if again:
-        value += Fraction(int(again), (10 ** len(again) - 1) * 10 ** len(decimals))
+        value = repeating(whole, decimals, again)
     power = int(found["power"] or found["exponent"] or 0)
     places = len(decimals) - power if decimals and not again else None
     return NumberForm(sign * value * Fraction(10) ** power, places, len((whole + decimals).lstrip("0")))
@@ -648,21 +640,19 @@ _PERIOD = re.compile(r"(?:(\d)\1\1|(\d{2,20})\2)\Z")
 _BASED = re.compile(r"\(?\s*([0-9A-F]+)\s*\)?\s*_\s*\{\s*\(?\s*(?:\\text\{\s*)?([a-z]+|\d{1,2})\s*\}?\s*\)?\s*\}")
 _BASE_SAID = re.compile(r"([0-9A-F]+)\s*\(?\s*(?:in\s+)?base[\s-]*([a-z]+|\d{1,2})\s*\)?\s*")
 _BASES: Final = {
-    "two": "2",
-    "three": "3",
-    "four": "4",
-    "five": "5",
-    "six": "6",
-    "seven": "7",
-    "eight": "8",
-    "nine": "9",
+    **{word: str(base) for base, word in enumerate(words("two three four five six seven eight nine ten"), start=2)},
+    "twelve": "12",
+    "sixteen": "16",
+    "bin": "2",
+    "oct": "8",
+    "dec": "10",
+    "hex": "16",
 }
-_BASES_MORE: Final = {"ten": "10", "sixteen": "16", "hex": "16", "bin": "2", "oct": "8", "dec": "10", "twelve": "12"}
 
 
 def _based(text: str, depth: int) -> Form | None:
-    found = _BASED.fullmatch(text) or _BASE_SAID.fullmatch(_WITHOUT_TEXT.sub(r" \1 ", text))
-    base = found and (found[2] if found[2].isdigit() else {**_BASES, **_BASES_MORE}.get(found[2]))
+    found = _BASED.fullmatch(text) or _BASE_SAID.fullmatch(without_text(text))
+    base = found and (found[2] if found[2].isdigit() else _BASES.get(found[2]))
     if not found or not base or (not found[1][0].isdigit() and int(base) <= 10):
         return None
     digits = found[1].lstrip("0") or "0"
@@ -682,7 +672,7 @@ def _ratio(text: str, depth: int) -> Form | None:
         half = clock[3].lower() if clock[3] else "24" if hours > 12 or hours == 0 else ""
         if half == "24":
             half = f"{half}{'p' if 12 <= hours < 24 else 'a'}"
-        terms = (NumberForm(Fraction(hours), None, 1), NumberForm(Fraction(minutes), None, 1))
+        terms = (NumberForm(Fraction(hours)), NumberForm(Fraction(minutes)))
         return Ratio(terms, f"{60 * (hours % 12) + minutes} {half}")
     parts, colons = split(text, _COLON)
     if not colons or not all(map(str.strip, parts)):
@@ -709,12 +699,8 @@ _UNITLIKE = re.compile(r"(?:\\\$|[€£¥₹]|\\text\{[^{}]*\}|\^\{?-?\d\}?|\\de
 _MICRO = re.compile(r"\A([^A-Za-z]{1,99}(?:10\^\{-?\d+\})?\s*)\\mu\s*(?:\\text\{\s*)?([mgsLAVCFNT]|Pa|mol)\s*\}?\s*\Z")
 _OHM = re.compile(r"\A([^A-Za-z]{1,99}(?:10\^\{-?\d+\})?\s*)(?:\\text\{\s*)?([kMm]?)\s*\}?\s*\\Omega\s*\Z")
 _SCALES: Final[dict[str, Fraction]] = {
-    **{word: Fraction(10**power) for word, power in zip(
-        words("hundred thousand million billion trillion 万 萬 亿 億 lakh crore"),
-        (2, 3, 6, 9, 12, 4, 4, 8, 8, 5, 7),
-        strict=True,
-    )},
-    "dozen": Fraction(12),
+    **{word: Fraction(scale) for word, scale in SCALES.items()},
+    **{word: Fraction(10**power) for word, power in zip(words("万 萬 亿 億"), (4, 4, 8, 8), strict=True)},
     **{f"{word}s": Fraction(1, number) for word, number in zip(
         words("third fourth fifth sixth seventh eighth ninth tenth hundredth thousandth"),
         (3, 4, 5, 6, 7, 8, 9, 10, 100, 1000),
@@ -741,10 +727,10 @@ def _measured(text: str, depth: int) -> Form | None:
         whole = _number(value, depth) if minutes else None
         if minutes and isinstance(whole, NumberForm):
             parts = Fraction(minutes[1]) / 60 + Fraction(minutes[2] or 0) / 3600
-            return Quantity(NumberForm(whole.value + parts, None, 1), unit("°"), text)
+            return Quantity(NumberForm(whole.value + parts), unit("°"), text)
         if not _UNITLIKE.fullmatch(rest) or not _balanced(value):
             continue
-        named = _WITHOUT_TEXT.sub(r" \1 ", rest)
+        named = without_text(rest)
         known = unit(named)
         if "degree" in dict(known.dimensions if known else ()) and _ANGULAR.search(value):
             continue
@@ -752,7 +738,7 @@ def _measured(text: str, depth: int) -> Form | None:
         scaled = _SCALED.match(named)
         number = form.value if isinstance(form, Quantity) else form
         if scaled and isinstance(number, NumberForm):
-            number = NumberForm(number.value * _SCALES[scaled[1].lower()], None, 1)
+            number = NumberForm(number.value * _SCALES[scaled[1].lower()])
             named = named[scaled.end() :].strip()
             if not named or isinstance(form, Quantity):
                 return form._replace(value=number) if isinstance(form, Quantity) else number
@@ -810,7 +796,7 @@ _LONG_WORD = re.compile(r"(?<![A-Za-z\\])[^\W\d_]{3,}")
 
 def _words(text: str, _: int) -> Form | None:
     """Return words: what is set as text, and plain runs of three letters or more that are no function."""
-    plain = _WITHOUT_TEXT.sub(r" \1 ", text)
+    plain = without_text(text)
     if text != r"\emptyset" and not (_PLAIN_WORDS.fullmatch(text) and (plain != text or _LONG_WORD.search(text))):
         if not re.match(r"\s*(?:\\text\{[^{}]*[^\W\d_]{3,}[^{}]*\}|[^\W\d_]{3,}\s)\s*[\d\w]", text):
             return None
@@ -823,7 +809,7 @@ def _words(text: str, _: int) -> Form | None:
     joined = " ".join(said)
     spelled = words_value(plain.casefold().replace(",", " ").split())
     if spelled is not None and not _OTHER_NUMERAL.search(joined.split(" ", spelled[1])[-1]):
-        number = NumberForm(spelled[0], None, 1)
+        number = NumberForm(spelled[0])
         return number if spelled[1] == len(plain.split()) else Quantity(number, None, "")
     if joined in _INFINITE:
         return Formula(_INFINITE[joined])
@@ -834,27 +820,14 @@ def _words(text: str, _: int) -> Form | None:
     if _NO_SOLUTION.fullmatch(joined):
         return WordsForm(("no", "solution"))
     if joined in _ALL:
-        return Interval(Formula(r"-\infty"), Formula(r"\infty"), (False, False), "", "")
+        return Interval(Formula(r"-\infty"), Formula(r"\infty"), (False, False))
     if len(joined) == 1:
         return Formula(plain.strip())
     return WordsForm(_NOTHING.get(joined, said))
 
 
 _KINDS: Final = (
-    *(
-        _date,
-        _bracketed,
-        _related,
-        _union,
-        _matrix,
-        _number,
-        _based,
-        _ratio,
-        _percent,
-        _restated,
-        _negated,
-        _measured,
-        _words,
-    ),
-)
+    _date, _bracketed, _related, _union, _matrix, _number, _based, _ratio, _percent, _restated, _negated, _measured,
+    _words,
+)  # fmt: skip
 """What an item may be, each tried in turn; what is none of these is a formula."""

@@ -52,11 +52,12 @@ _OPTIONS = re.compile(r"\\bbox\s*\[[^\[\]]{0,40}\]")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z()\[\]])")
 _POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({\\-])")
 _MARKDOWN = re.compile(r"\*\*+|__+|`+")
-_FONT = re.compile(
+_FONT = (
     r"\\(text|mbox|hbox|textrm|textbf|textit|textsf|texttt|textnormal|textsc|emph|mathrm|mathbf|mathit|mathsf|mathtt"
     r"|mathcal|mathscr|boldsymbol|bm|pmb|operatorname\*?|boxed|fbox|underline|ensuremath|mathop|mathord|displaystyle"
     r"|color|textcolor|colorbox|bold|underbrace)\s*\{"
 )
+_FONT_OR_BRACE = re.compile(rf"{_FONT}|\\.|[{{}}]", re.DOTALL)
 _WORDS = frozenset(words("text mbox hbox textrm textbf textit textsf texttt textnormal textsc emph bold"))
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|\^\s*o(?![A-Za-z])")
@@ -169,7 +170,7 @@ def _fonts(text: str) -> str:
     out: list[str] = []
     open_groups: list[tuple[str, int] | None] = []  # of each open brace: the font's name and where it begins in out
     at = 0
-    for token in re.finditer(rf"{_FONT.pattern}|\\.|[{{}}]", text, re.DOTALL):
+    for token in _FONT_OR_BRACE.finditer(text):
         out.append(text[at : token.start()])
         at = token.end()
         if token[1]:
@@ -283,6 +284,15 @@ def _joined(pieces: list[_Piece]) -> str:
         else:
             pieces.extend(reversed(piece))
     return "".join(text)
+
+
+SET_AS_TEXT: Final = re.compile(r"\\text\{([^{}]*)\}")
+"""Words in the canonical spelling."""
+
+
+def without_text(text: str) -> str:
+    r"""Return a formula in which the words of every `\text{…}` stand bare, between blanks."""
+    return SET_AS_TEXT.sub(r" \1 ", text)
 
 
 _BRACKET: Final = re.compile(
