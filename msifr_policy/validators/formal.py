@@ -30,8 +30,7 @@ class _FormalLanguage(Rule, frozen=True):
 
     The verdict is DEAD once no completion of the text belongs to it, ALIVE while one does, and UNKNOWN beyond
     `completion.LIMIT` bytes, where a grammar is too ambiguous or the lexer alone finds no completion, and where neither
-    says the language. Raises `InputError`
-    if the parameter defines none.
+    says the language. Raises `InputError` if the parameter defines none.
     """
 
     version = "3"

@@ -38,8 +38,7 @@ class Completion:
     """
 
     def __init__(self, grammar: str, second: str | None = None) -> None:
-        self._reading = _Reading(grammar)
-        self._second = _Reading(second) if second else None
+        self._readings = [_Reading(grammar), *([_Reading(second)] if second else [])]
         self._unsure = second == ""
         self.state: Literal["open", "dead", "lost"] = "open"
         self.characters = 0.0
@@ -50,14 +49,14 @@ class Completion:
             return
         # What cannot be encoded is read as a question mark.
         data = text.encode("utf-8", "replace")
-        states = [reading.feed(data) for reading in (self._reading, self._second) if reading is not None]
+        states = [reading.feed(data) for reading in self._readings]
         if "open" in states:
             self.characters += len(text)
         elif "lost" in states or self._unsure:
             self.state, self.characters = "lost", math.nan
         else:
             self.state = "dead"
-            read = max(reading.read for reading in (self._reading, self._second) if reading is not None)
+            read = max(reading.read for reading in self._readings)
             self.characters += len(data[:read].decode("utf-8", "ignore"))
 
     @property
@@ -72,8 +71,7 @@ class Completion:
 
     def _current(self) -> list[_Reading]:
         """Return the readings that have come as far as any."""
-        readings = (self._reading, self._second)
-        return [reading for reading in readings if reading is not None and reading.state == self.state]
+        return [reading for reading in self._readings if reading.state == self.state]
 
 
 class _Reading:

@@ -28,6 +28,9 @@ _ITEM = re.compile(
     """,
     re.VERBOSE,
 )
+_RANGE_END = re.compile(r'\s*\.\.\s*("(?:[^"\\]|\\.)")')
+_IMPORT = re.compile(r"\s*common\.(\w+)\s*(?:->\s*(\w+)\s*)?|\s*common\s*\(([\w\s,]+)\)\s*")
+_ESCAPED = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|[^\\]")
 _PRIORITY = re.compile(r"(?m)^(\s*[?!]*[A-Za-z_]\w*)\.-?[0-9]+(?=\s*:)")
 _COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*+"|/(?![/*])(?:[^/\\\n]|\\.)++/)|(?://|\#)[^\n]*""")
 _COMMON = {
@@ -69,23 +72,24 @@ def _rewritten(lark: str) -> str:
     ignored: list[str] = []
     imported: dict[str, str] = {}
     for name, body in _statements(_COMMENT.sub(lambda match: match[1] or "", lark)):
+        if name == "%llguidance":  # options of the parser
+            continue
         if name == "%ignore":
             ignored.append(_expression(body, within_terminal=True))
         elif name == "%import":
             imported |= _imports(body)
-        elif name.startswith("%") and name != "%llguidance":  # options of the parser
+        elif name.startswith("%"):
             raise _UnreadableError(name)
-        elif name != "%llguidance":
+        else:
             rules[name] = body
+    if "start" not in rules:
+        raise _UnreadableError("start")
     lines = [
         "start: ignored r_start",
         f"ignored: ({' | '.join(f'({one})' for one in ignored)})*" if ignored else 'ignored: ""',
     ]
     for name, body in {**imported, **rules}.items():
-        terminal = _is_terminal(name)
-        lines.append(f"{_renamed(name)}: {_expression(body, within_terminal=terminal)}")
-    if "start" not in rules:
-        raise _UnreadableError("start")
+        lines.append(f"{_renamed(name)}: {_expression(body, within_terminal=_is_terminal(name))}")
     return "\n".join(lines)
 
 
@@ -106,7 +110,7 @@ def _statements(lark: str) -> list[tuple[str, str]]:
 
 def _imports(body: str) -> dict[str, str]:
     """Return the terminals of the `common` library that a command imports."""
-    match = re.fullmatch(r"\s*common\.(\w+)\s*(?:->\s*(\w+)\s*)?|\s*common\s*\(([\w\s,]+)\)\s*", body)
+    match = _IMPORT.fullmatch(body)
     if match is None:
         raise _UnreadableError(body)
     names = [match[1]] if match[1] else [name.strip() for name in match[3].split(",") if name.strip()]
@@ -136,9 +140,8 @@ def _expression(body: str, *, within_terminal: bool) -> str:
         terminal = ""
         if match["string"]:
             terminal = _spelled(match["string"], any_case=bool(match["any_case"]))
-            later = re.compile(r'\s*\.\.\s*("(?:[^"\\]|\\.)")').match(body, at)
-            if later:
-                terminal, at = f"{match['string']}..{later[1]}", later.end()
+            if last := _RANGE_END.match(body, at):
+                terminal, at = f"{match['string']}..{last[1]}", last.end()
         elif match["regex"]:
             terminal = _Regex(match["regex"][1:-1], match["flags"]).rewritten()
         elif match["name"]:
@@ -156,7 +159,7 @@ def _expression(body: str, *, within_terminal: bool) -> str:
 
 def _spelled(string: str, *, any_case: bool) -> str:
     """Return a quoted string as a sequence of single characters."""
-    characters = re.findall(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|[^\\]", string[1:-1])
+    characters = _ESCAPED.findall(string[1:-1])
     return " ".join(f'"{character}"{"i" if any_case else ""}' for character in characters) or '""'
 
 
