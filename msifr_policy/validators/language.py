@@ -10,6 +10,7 @@ that it names, or without one that can be told, that of the first sample that sp
 
 import math
 from collections import Counter, deque
+from functools import lru_cache
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.readers.asked_language import asked_languages, named_languages
@@ -76,16 +77,21 @@ class Language(Rule, frozen=True):
     """
 
     def _state(self, prompt: str) -> TextState:
-        own = spoken(prompt[-READ:])[0]
-        asked = asked_languages(prompt)
-        if not asked and own:
-            asked = named_languages(prompt) | {own}
-        return _LanguageState(asked)
+        return _LanguageState(_expected(prompt))
+
+
+@lru_cache(256)  # attempts at one prompt come together
+def _expected(prompt: str) -> frozenset[str]:
+    """Return the languages, or scripts, that an answer to a prompt may be in; none if that cannot be told."""
+    if asked := asked_languages(prompt):
+        return asked
+    own = spoken(prompt[-READ:])[0]
+    return named_languages(prompt) | {own} if own else frozenset()
 
 
 class _LanguageState(TextState):
     def __init__(self, expected: frozenset[str]) -> None:
-        self._expected = expected  # languages or scripts; empty while not known
+        self._expected = expected  # empty while not known
         self._last = ""
         self._switches = 0
         self._pending = ""  # of a sample
