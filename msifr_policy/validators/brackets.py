@@ -73,12 +73,19 @@ def _shown(stack: str) -> str:
 def _symbols(prompt: str) -> str:
     """Return the symbols of the last input of a prompt, empty if it gives none that can be closed."""
     symbols = "".join(prompt.rpartition("Input:")[2].split())
-    if len(symbols) > MOST_SYMBOLS or not _SYMBOLS.issuperset(symbols):
-        return ""
-    stack: str | None = ""
+    possible = len(symbols) <= MOST_SYMBOLS and _SYMBOLS.issuperset(symbols) and _stack(symbols) is not None
+    return symbols if possible else ""
+
+
+def _stack(symbols: str) -> str | None:
+    """Return the open brackets after all these symbols, None if one closes another than the last."""
+    stack = ""
     for symbol in symbols:
-        stack = push(stack, symbol) if stack is not None else None
-    return "" if stack is None else symbols
+        after = push(stack, symbol)
+        if after is None:
+            return None
+        stack = after
+    return stack
 
 
 def push(stack: str, symbol: str) -> str | None:
@@ -133,7 +140,4 @@ class _BracketsState(TextState):
         """Read the symbols before the one at `at` again."""
         self._known = True
         self._at = min(at, len(self._symbols))
-        stack: str | None = ""
-        for symbol in self._symbols[: self._at]:
-            stack = push(stack or "", symbol)
-        self._stack = stack or ""
+        self._stack = _stack(self._symbols[: self._at]) or ""

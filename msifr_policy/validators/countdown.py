@@ -94,7 +94,7 @@ def _after(numbers: tuple[Fraction, ...], step: GameStep) -> tuple[Fraction, ...
     return None
 
 
-def _taken(numbers: tuple[Fraction, ...], shown: list[str]) -> tuple[list[Fraction], tuple[Fraction, ...]]:
+def _taken(numbers: tuple[Fraction, ...], shown: Sequence[str]) -> tuple[list[Fraction], tuple[Fraction, ...]]:
     """Return the numbers that are shown, none if one of them is not there, and the others."""
     taken: list[Fraction] = []
     for text in shown:
@@ -107,11 +107,8 @@ def _taken(numbers: tuple[Fraction, ...], shown: list[str]) -> tuple[list[Fracti
 
 def _shows(shown: Sequence[str], numbers: tuple[Fraction, ...]) -> bool:
     """Say whether the numbers shown are those left, in any order."""
-    for text in shown:
-        number, numbers = _without(numbers, text)
-        if number is None:
-            return False
-    return not numbers
+    taken, others = _taken(numbers, shown)
+    return len(taken) == len(shown) and not others
 
 
 def _is_false(step: GameStep) -> bool:
@@ -209,7 +206,7 @@ class _CountdownState(TextState):
         self._use_all = rule.use_all and not game.some
         self._first_try_counts = rule.first_try_counts
         self._game = game
-        self._task = frozenset(map(str, (*game.numbers, game.target)))
+        self._given = frozenset(map(str, game.numbers))
         self._line = ""
         self._searches = 0
         self._unread: frozenset[str] | None = None  # numbers of arithmetic since the last step
@@ -234,8 +231,7 @@ class _CountdownState(TextState):
 
     def _restates(self, numbers: frozenset[str]) -> bool:
         """Say whether these are the numbers of the game, as in the answer, which is no step."""
-        given = {str(number) for number in self._game.numbers}
-        return given <= numbers <= self._task
+        return self._given <= numbers <= self._given | {str(self._game.target)}
 
     def _take(self, step: GameStep) -> None:
         shown = frozenset(operands(step.readings[0]))
