@@ -244,7 +244,7 @@ def test_a_long_line_of_prose_is_no_fence_nor_is_one_that_begins_with_blanks_alo
         ("#### $1,000.50\nx", "#### $1,000.50"),
         ("####\n7\n", "####\n7"),
         ("#### Step 1: count\n#### 7\n", "#### Step 1: count\n#### 7"),  # a heading
-        ("#### 7 apples\nmore", "#### 7 apples"),
+        ("#### 7 apples\nmore", None),  # perhaps a heading, so it is read on
         ("#### 7 apples are more than we thought at first\n", None),
         ("#### 4:30\n", None),
         ("The answer is 12", None),
@@ -252,9 +252,9 @@ def test_a_long_line_of_prose_is_no_fence_nor_is_one_that_begins_with_blanks_alo
         ("The answer is 12.5", None),
         ("The answer is 12. Is it?", None),  # until the line ends
         ("The answer is 12. Is it?\n", "The answer is 12."),
-        ("The answer is 3! Yes\n", "The answer is 3! Yes"),
+        ("The answer is 3! Yes\n", None),
         ("The answer is \\(12.5\\). Yes\n", "The answer is \\(12.5\\)."),
-        ("#### 5*6\n", "#### 5*6"),
+        ("#### 5*6\n", None),
         ("**The ANSWER IS: **12**\nand", "**The ANSWER IS: **12**"),
         (
             "If the answer is 5, then it is odd. So the answer is 7.\n",
@@ -426,7 +426,10 @@ def read_in_pieces(kind: str, text: str, before: int = 0) -> tuple[int | None, i
 
 
 def test_on_recorded_texts_almost_no_right_answer_is_lost(shared: Path) -> None:
-    """What is kept against all that was recorded: 7 of 2757 right answers lost, 26 gained."""
+    """What is kept against all that was recorded: 5 of 2757 right answers lost, 23 gained.
+
+    Two of the five correct a JSON document, three go on to another part of the question.
+    """
     accept, count = NumericMatch(), Counter[str]()
     for path in sorted((shared / "traces").glob("m*.jsonl.gz")) + sorted((shared / "traces").glob("a*.jsonl.gz")):
         with gzip.open(path) as lines:
@@ -444,7 +447,7 @@ def test_on_recorded_texts_almost_no_right_answer_is_lost(shared: Path) -> None:
                 count.update(right=right, decided=end is not None, lost=right > kept, gained=kept > right)
     assert count["right"] > 1500
     assert count["decided"] > 500
-    assert count["lost"] <= 0.003 * count["right"]
+    assert count["lost"] <= 0.002 * count["right"]
 
 
 def test_a_next_question_is_not_read(shared: Path) -> None:

@@ -77,10 +77,9 @@ def _no_gold(prompt: Prompt) -> InputError:
     return InputError("no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one")
 
 
-# An answer that is a number and little else: no formula goes on after it, and no sentence.
+# What makes an answer more than a number alone: words, a unit too, since a heading begins so; what is to be computed.
 _FORMULA = re.compile(r"\\(?:[()\[\],;:!$%]|(?:text|mathrm|mathbf|d?frac|tfrac|left|right|circ|cdot|times)\b)")
-_WORD = re.compile(r"[^\W\d_]+")
-_MOST_LETTERS: Final = 16  # of a unit
+_MORE = re.compile(r"[^\W\d_]|[=*×^<>~≈!]|[\d)}]\s*[-−–+]|,\s*\Z")
 
 
 class NumericMatch(AnswerFilter, frozen=True):
@@ -104,11 +103,8 @@ class NumericMatch(AnswerFilter, frozen=True):
         return parse_number(answer) is not None
 
     def complete(self, answer: str) -> bool:
-        """See `AnswerFilter.complete`: a number alone, or with a unit."""
-        if answer.rstrip().endswith(","):
-            return False
-        letters = sum(map(len, _WORD.findall(_FORMULA.sub(" ", answer))))
-        return letters <= _MOST_LETTERS and parse_number(answer) is not None
+        """See `AnswerFilter.complete`: a number alone."""
+        return not _MORE.search(_FORMULA.sub(" ", answer)) and parse_number(answer) is not None
 
     def same(self, prompt: Prompt, gold: str, answer: Answer) -> bool:
         """See `AnswerFilter.same`."""
