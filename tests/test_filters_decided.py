@@ -294,10 +294,11 @@ def test_an_end_has_an_answer(text: str) -> None:
     """What is kept has an answer that is accepted, if it is right."""
     for kind, accept in (("numeric", NumericMatch()), ("exact", ExactMatch(answer="hash")), ("choice", ChoiceMatch())):
         end = end_of(kind, text)
-        if end is not None:
-            answer = accept.extract(prompt(), text[:end])
-            if answer is not None and not text[:end].lstrip().startswith("{"):
-                assert accept.same(prompt(), answer.text, answer) or kind != "exact"
+        if end is None or text.lstrip().startswith(("{", "```json")):  # a document may be one without an answer
+            continue
+        answer = accept.extract(prompt(), text[:end], accept.reads)
+        assert answer is not None
+        assert accept(prompt(answer.text), text[:end])
 
 
 @pytest.mark.parametrize(
