@@ -30,11 +30,14 @@ from msifr_policy.filters import (
     UnitTests,
     reader_of,
 )
+from msifr_policy.filters.answers import AnswerFilter
 from msifr_policy.filters.json_end import JsonBlockEnd, JsonEnd
 from msifr_policy.filters.mathematics import MathVerify
 from msifr_policy.filters.unit_tests import ProgramEnd
+from msifr_policy.reading.choices import choice_of
 from msifr_policy.reading.json_find import find_document
 from msifr_policy.reading.json_syntax import MAX_DEPTH
+from msifr_policy.reading.number import parse_number
 
 pytest.importorskip("jsonschema")
 pytest.importorskip("math_verify")
@@ -292,13 +295,18 @@ def test_a_numeric_answer_that_the_prompt_holds_may_be_a_repetition() -> None:
 @given(TEXTS)
 def test_an_end_has_an_answer(text: str) -> None:
     """What is kept has an answer that is accepted, if it is right."""
-    for kind, accept in (("numeric", NumericMatch()), ("exact", ExactMatch(answer="hash")), ("choice", ChoiceMatch())):
+    kinds: tuple[tuple[str, AnswerFilter, Callable[[str], object]], ...] = (
+        ("numeric", NumericMatch(), parse_number),
+        ("exact", ExactMatch(answer="hash"), str),
+        ("choice", ChoiceMatch(), choice_of),
+    )
+    for kind, accept, shown in kinds:
         end = end_of(kind, text)
         if end is None or text.lstrip().startswith(("{", "```json")):  # a document may be one without an answer
             continue
         answer = accept.extract(prompt(), text[:end], accept.reads)
         assert answer is not None
-        assert accept(prompt(answer.text), text[:end])
+        assert accept(prompt(str(shown(answer.text))), text[:end])
 
 
 @pytest.mark.parametrize(
