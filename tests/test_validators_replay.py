@@ -431,6 +431,8 @@ CARRIED_OUT = [
     "| 1 | unstack | red | green |\n| 2 | put-down | red | |\n| 3 | pick-up | green |\n| 4 | stack | green | blue |\n",
     "<think>\n1. pick up green\nNo, green is not clear.\n</think>\n"
     "Unstack red from green\nPut down red\nPick up green\nStack green on blue\n",
+    "◁think▷\n1. pick up green\nNo, green is not clear.\n◁/think▷\n"
+    "Unstack red from green\nPut down red\nPick up green\nStack green on blue\n",
 ]
 
 

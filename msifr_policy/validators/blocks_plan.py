@@ -29,6 +29,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from msifr_policy.reading.thinking import marks
 from msifr_policy.validators.base import Evidence, Rule, Silence, TextState, evidence
 from msifr_policy.validators.readers.lines import LIMIT, cut_lines
 
@@ -64,8 +65,8 @@ class World(NamedTuple):
     below: Mapping[str, str]
     hand: str | None = None
 
-    def clear(self, block: str | None) -> bool:
-        """Return whether a known block has nothing on it."""
+    def clear(self, block: str) -> bool:
+        """Return whether this is a block of the world, not in the hand, that has nothing on it."""
         return block in self.below and block not in self.below.values()
 
 
@@ -260,11 +261,11 @@ def _step(deed: re.Match[str], words: list[str], first: bool, blocks: Mapping[st
     """Return the step that these words tell, None if they tell none."""
     takes, takes_off, puts, _ = deed.groups()
     named = [word for word in words if word in blocks]
-    block = None if "it" in words and (not named or words.index("it") < words.index(named[0])) else named[:1]
-    if block == []:
+    in_hand = "it" in words and (not named or words.index("it") < words.index(named[0]))
+    if not named and not in_hand:
         return None
-    other = next(iter(named[1:] if block else named), None)
-    moved = block[0] if block else None
+    moved, *others = (None, *named) if in_hand else named
+    other = others[0] if others else None
     if takes:
         informal = other is not None and takes.lower() in ("grab", "lift")
         return _PlanStep("unstack" if informal else "pick", moved, other, first)
@@ -313,8 +314,9 @@ def _taken(world: World, block: str, under: str | None) -> World | None:
 
 def _put(world: World, block: str, onto: str | None) -> World | None:
     """Return the world with the block in the hand put down; None if that is not possible."""
-    free = onto is not None and (onto == _TABLE or world.clear(onto))
-    return World({**world.below, block: onto}) if world.hand == block and onto is not None and free else None
+    if onto is None or world.hand != block or not (onto == _TABLE or world.clear(onto)):
+        return None
+    return World({**world.below, block: onto})
 
 
 class _Plan(NamedTuple):
@@ -358,8 +360,8 @@ class _BlocksPlanState(TextState):
 
     def _take(self, line: str) -> None:
         problem = self._problem
-        if "think" in line and (mark := _THOUGHT.search(line)):
-            self._thinks = not mark[1]
+        for mark in marks(line):
+            self._thinks = mark["open"] is not None
             self._plan = _Plan(problem.world)
         said = _read_line(line, problem)
         if said.told and self._ordered:
@@ -391,6 +393,3 @@ class _BlocksPlanState(TextState):
         self._broken_plans += not plan.broken
         self._broken_answers += not plan.broken and not self._thinks
         return plan._replace(steps=plan.steps + 1, broken=True, last=step)
-
-
-_THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
