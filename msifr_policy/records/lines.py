@@ -46,15 +46,25 @@ def object_of(line: bytes, where: str, remedy: str) -> dict[str, Any]:
     raise _explained(line, where, reason, remedy)
 
 
-def with_values(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without the members that have no value: null, and what tables of numbers have instead, NaN."""
-    return {name: value for name, value in record.items() if value is not None and not _is_nan(value)}
+def with_values(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the members under these names that have a value: no null, and no NaN, which tables of numbers have for it."""
+    return {name: record[name] for name in names if record.get(name) is not None and not _is_nan(record[name])}
 
 
 def as_texts(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return a record with the numbers under these names as texts; infinity and truth values stay what they are."""
     numbers = {n: record[n] for n in names if type(record.get(n)) in (int, float) and math.isfinite(record[n])}
     return record | {name: str(number) for name, number in numbers.items()}
+
+
+def as_objects(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return a record with the JSON under these names read; a text that is none stays what it is."""
+    read = dict(record)
+    for name in names:
+        if isinstance(text := record.get(name), str):
+            with suppress(ValueError, RecursionError):
+                read[name] = json.loads(text)
+    return read
 
 
 def _is_nan(value: Any) -> bool:

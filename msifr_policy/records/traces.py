@@ -18,7 +18,7 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.files import LONGEST_LINE, read_lines, replacing
-from msifr_policy.records.lines import LONGEST_MENDED, as_texts, finite, object_of, with_values
+from msifr_policy.records.lines import LONGEST_MENDED, as_objects, as_texts, finite, object_of, with_values
 from msifr_policy.records.others import known_as
 
 OnError = Literal["raise", "skip"]
@@ -212,8 +212,7 @@ class _FailedError(InputError):
 _decoder = msgspec.json.Decoder(Trace)
 _FIELDS = (*Trace.__struct_encode_fields__, "status")
 _SUCH = f"a trace is a line such as {EXAMPLE}"
-_SKIP = "--on-error skip counts and skips what is none"
-_REMEDY = f"{_SUCH}; {_SKIP}"
+_REMEDY = f"{_SUCH}; --on-error skip counts and skips what is none"
 _JSON_FIELDS = ("parameters", "schema")
 """Objects of any shape: Parquet, which has no type for them, holds their JSON."""
 
@@ -233,7 +232,7 @@ def _decode(line: bytes, where: str) -> Trace:
 
 def _convert(given: dict[str, Any], where: str) -> Trace:
     """Return the trace that a record usually means; raises `InputError`."""
-    record = as_texts(with_values({name: given[name] for name in _FIELDS if name in given}), _NUMBERS_TOO)
+    record = as_texts(with_values(given, _FIELDS), _NUMBERS_TOO)
     correct = record.get("correct")
     if correct is None and record.get("status") == "discarded":
         raise _DiscardedError(
@@ -249,10 +248,7 @@ def _convert(given: dict[str, Any], where: str) -> Trace:
                 record[name] = value.decode()
         elif name in _COUNTS:
             record[name] = [_whole(each) for each in value] if isinstance(value, list) else _whole(value)
-    for name in _JSON_FIELDS:
-        if isinstance(record.get(name), str):
-            with suppress(ValueError, RecursionError):  # what is no JSON is no object either, and is refused below
-                record[name] = json.loads(record[name])
+    record = as_objects(record, _JSON_FIELDS)  # what is no JSON is no object either, and is refused below
     if isinstance(record.get("logprobs"), list):
         record["logprobs"] = [math.nan if value is None else value for value in record["logprobs"]]
     missing = [f"`{name}`" for name in ("id", "prompt_id", "text", "correct") if name not in record]
@@ -284,10 +280,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     number = 0
-    known = {field.encode_name for field in msgspec.structs.fields(Trace)} | {"status"}
     try:
         with pq.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name in known]
+            columns = [name for name in file.schema_arrow.names if name in _FIELDS]
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=columns):
                 for row in batch.to_pylist():
                     number += 1

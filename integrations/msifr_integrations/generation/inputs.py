@@ -1,9 +1,8 @@
 """What a run is given: prompts from a file, a model from a folder, and fingerprints of both."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ from msifr_integrations.generation.options import DTYPES, PLACE
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
 from msifr_policy.filters import FinalFilter, Message, Prompt
-from msifr_policy.records.lines import as_texts, object_of, with_values
+from msifr_policy.records.lines import as_objects, as_texts, object_of, with_values
 from msifr_policy.records.others import known_as
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -45,7 +44,6 @@ optional: group (topic or difficulty), parameters (of validators, for this
 prompt: by validator, then by parameter)
 Other keys are ignored."""
 
-_FIELDS = Prompt.__struct_encode_fields__
 _REMEDY = f"a prompt is a line such as {PROMPT_EXAMPLE}; see msifr generate --help"
 
 
@@ -55,22 +53,20 @@ def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
     Numbers are read as ids and answers, null and NaN as a field without a value. Raises `InputError` with file, line,
     field and the remedy for a line that is no prompt, or has the `prompt_id` of another.
     """
-    lines: dict[str, int] = {}
-    for number, (where, line) in enumerate(read_lines(path)):
+    seen: set[str] = set()
+    for where, line in read_lines(path):
         prompt = _prompt(object_of(line, where, _REMEDY), where)
-        if lines.setdefault(prompt.prompt_id, number) != number:
+        if prompt.prompt_id in seen:
             what = f"prompt_id {prompt.prompt_id!r} occurs twice"
             raise InputError(what, where=where, remedy="give every prompt its own id")
+        seen.add(prompt.prompt_id)
         yield prompt
 
 
 def _prompt(given: dict[str, Any], where: str) -> Prompt:
     """Return the prompt that a record usually means; raises `InputError`."""
-    record = with_values({name: given[name] for name in _FIELDS if name in given})
-    record = as_texts(record, ("prompt_id", "gold", "group"))
-    if isinstance(record.get("schema"), str):
-        with suppress(ValueError, RecursionError):  # what is no JSON is no object either, and is refused below
-            record["schema"] = json.loads(record["schema"])
+    record = as_texts(with_values(given, Prompt.__struct_encode_fields__), ("prompt_id", "gold", "group"))
+    record = as_objects(record, ("schema",))  # what is no JSON is no object either, and is refused below
     try:
         return msgspec.convert(record, Prompt)
     except msgspec.ValidationError as error:
