@@ -20,6 +20,11 @@ from msifr_policy.errors import InputError
 LONGEST_LINE = 64 * 2**20
 """Bytes: no record of one attempt is longer, and a hostile file must not fill the memory."""
 
+_HEAD: Final = 512
+"""Bytes by which files are told apart; a tar archive says at 257 what it is."""
+
+_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+"""How a frame begins that holds no data: some packers of Zstandard put one before the others."""
 
 _OTHERS: Final = (
     (b"PAR1", "is a Parquet file", "write it as JSON lines, for instance with pandas: to_json(…, lines=True)"),
@@ -75,11 +80,6 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
             raise InputError(f"cannot be read: {error.strerror}", where=os.fspath(path)) from error
         where = f"{os.fspath(path)}, line {number + 1}"
         raise InputError(f"{packed}cannot be read: {error}", where=where, remedy="the file may be cut short") from error
-
-
-_HEAD: Final = 512
-_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
-"""How a frame begins that holds no data: some packers of Zstandard put one before the others."""
 
 
 def _check_text(head: bytes, where: str) -> None:
