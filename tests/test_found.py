@@ -73,6 +73,7 @@ def test_nobody_need_listen() -> None:
 )
 def test_what_helps_depends_on_why_there_is_no_answer(cut: int, says: str, says_not: str) -> None:
     said = missing({"": 9, "box": 3}, cut, "choice[auto]")
+    assert said is not None
     assert said.startswith("9 (75%) show no answer that the final filter choice[auto] finds")
     assert says in said
     assert says_not not in said

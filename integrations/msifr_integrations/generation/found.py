@@ -8,7 +8,7 @@ from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.filters.extract import Extract, asked_place
 from msifr_policy.records.ledger import Totals
 
-ALARM: Final = 0.2
+_ALARM: Final = 0.2
 """A larger share of finished attempts without an answer is remarked on."""
 
 _EARLY: Final = 50
@@ -44,16 +44,18 @@ class Watcher:
             return
         self._found[judgement.found] += 1
         self._cut += cut and not judgement.found
-        if self._found.total() == _EARLY and self._found[""] > ALARM * _EARLY:
-            self._say(f"of the first {_EARLY} finished attempts {missing(self._found, self._cut, self._accept.name)}")
+        if self._found.total() == _EARLY and (remark := missing(self._found, self._cut, self._accept.name)) is not None:
+            self._say(f"of the first {_EARLY} finished attempts {remark}")
 
 
-def missing(found: Mapping[str, int], cut: int, name: str) -> str:
-    """Return a remark on the attempts that show no answer: what is wrong, and what helps.
+def missing(found: Mapping[str, int], cut: int, name: str) -> str | None:
+    """Return a remark on the attempts that show no answer, if they are many: what is wrong, and what helps.
 
     `found` counts by kind of place, "" for none; `cut` of those were cut off at their limit. `name` is the filter's.
     """
     none, finished = found.get("", 0), sum(found.values())
+    if none <= _ALARM * finished:
+        return None
     what = f"{none} ({none / finished:.0%}) show no answer that the final filter {name} finds, "
     what += "and are not accepted for that"
     if cut:

@@ -16,7 +16,7 @@ import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.engines import model_settings, open_engine
-from msifr_integrations.generation.found import ALARM, asked, missing, places
+from msifr_integrations.generation.found import asked, missing, places
 from msifr_integrations.generation.inputs import check_prompts, fingerprint, read_prompts
 from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path
 from msifr_integrations.generation.live import Task
@@ -349,8 +349,8 @@ def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any],
     return total([*ledger.entries, *ledger.sessions])
 
 
-def _remark(totals: Totals, policy: str, name: str, say: Callable[[str], None]) -> None:
-    """Say aloud what a table of numbers would hide; `name` is the final filter's."""
+def _remark(totals: Totals, policy: str, filter_name: str, say: Callable[[str], None]) -> None:
+    """Say aloud what a table of numbers would hide."""
     if policy != "none" and totals.discarded == 0:
         say(f"the policy never discarded any of {totals.attempts} attempts: this run saved nothing")
     for of_filter, meaning in (
@@ -364,8 +364,8 @@ def _remark(totals: Totals, policy: str, name: str, say: Callable[[str], None]) 
     found = {place: spent.attempts for place, spent in totals.by_found.items()}
     if found:
         say(f"answers were found {places(found)}")
-    if found.get("", 0) > ALARM * sum(found.values()):
-        say(f"of {sum(found.values())} finished attempts {missing(found, totals.cut_unanswered, name)}")
+    if (remark := missing(found, totals.cut_unanswered, filter_name)) is not None:
+        say(f"of {sum(found.values())} finished attempts {remark}")
     if totals.tokens_wasted_after_decision:
         say(f"{totals.tokens_wasted_after_decision} tokens arrived after their attempt was over")
     if totals.failed:
