@@ -112,9 +112,8 @@ def _order(job: Job) -> WorkOrder:
         prompts=job.prompts,
         policy=job.policy,
         accept=job.accept,
-        options=msgspec.structs.replace(
-            options, final_filter="numeric", answer="", compare=None
-        ),  # the filter goes by itself
+        # The filter goes by itself.
+        options=msgspec.structs.replace(options, final_filter="numeric", answer="", compare=None),
         must=must | (job.journal.settings or {}),
     )
 
