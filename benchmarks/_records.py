@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Record", "environment", "print_records", "save_records"]
+__all__ = ["Record", "environment", "print_records", "save_records", "write_records"]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -53,7 +53,11 @@ def print_records(records: Sequence[Record], json: bool) -> None:
         sys.stdout.write(line.rstrip() + "\n")
 
 
+def write_records(records: Sequence[Record], path: Path) -> None:
+    """Write the records to a file of JSON for people to read too."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(records), indent=1) + b"\n")
+
+
 def save_records(records: Sequence[Record], name: str) -> None:
     """Write the records to `results/NAME.json` beside the benchmarks."""
-    text = msgspec.json.format(msgspec.json.encode(records), indent=1)
-    Path(__file__).with_name("results").joinpath(f"{name}.json").write_bytes(text + b"\n")
+    write_records(records, Path(__file__).with_name("results") / f"{name}.json")

@@ -61,6 +61,22 @@ class Scripted:
         return Decision(Action.DISCARD, 1, len(text), self.tokens, 0.0, 1.0, "script")
 
 
+def limits_of(lengths: Mapping[str, int]) -> dict[str, int]:
+    """Return after how many tokens every other attempt is discarded."""
+    return {name: max(1, round(DISCARDED_AFTER * lengths[name])) for name in list(lengths)[::2]}
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or how many threads of a CPU are used."""
+    return torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
+
+
+def synchronise() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 class Timed(NamedTuple):
     """One drain: wall and processor seconds, tokens by attempt and after a decision, rows computed."""
 
@@ -80,8 +96,7 @@ def drain(engine: Any, attempts: Sequence[Attempt], tokenizer: Any, limits: Mapp
             if lives[event.id].take(event):
                 engine.cancel(event.id)
 
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronise()
     started, worked = time.perf_counter(), time.process_time()
     for attempt in attempts:
         engine.submit(attempt)
@@ -107,7 +122,7 @@ def measure(model: Any, tokenizer: Any, slots: int, count: int, repeats: int) ->
 
     lengths = drain(make("slots"), attempts, tokenizer, {}).tokens  # and warm up
     drain(make("static"), attempts[:slots], tokenizer, {})
-    limits = {a.id: max(1, round(DISCARDED_AFTER * lengths[a.id])) for a in attempts[::2]}
+    limits = limits_of(lengths)
     # The four kinds of run take turns, so that a disturbance hits all of them.
     runs: dict[tuple[str, bool], list[Timed]] = {}
     for _ in range(repeats):
@@ -184,11 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # float32, on a GPU too: in half precision the two engines would not draw the same tokens.
     model, tokenizer = load_model(options.model or embedded_model_path(), dtype="float32")
     records = environment("torch", "transformers")
-    where = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
     records += [
         Record("model", options.model or "the embedded model"),
         Record("model weights", float(model.num_parameters())),
-        Record("device", where),
+        Record("device", device_name(model.device)),
         Record("dtype", str(model.dtype).removeprefix("torch.")),
     ]
     for slots, count in [(16, 48)] if options.quick else [(16, 96), (64, 256)]:

@@ -25,9 +25,10 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -37,7 +38,6 @@ from unittest.mock import patch
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import msgspec
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -47,8 +47,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, Pr
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.models.llama import modeling_llama
 
-from benchmarks._records import Record, environment, print_records
-from benchmarks.engine import DISCARDED_AFTER, PEER, Scripted
+from benchmarks._records import Record, environment, print_records, write_records
+from benchmarks.engine import PEER, Scripted, device_name, limits_of, synchronise
 from msifr_integrations.embedded import embedded_model_path, embedded_samples_path, problems
 from msifr_integrations.engine import attention, slot_engine, static_engine, step_graphs
 from msifr_integrations.engine.base import Attempt, Event, Sampling, end_tokens, levels, stream_key
@@ -104,12 +104,6 @@ SMALL = Plan(TINY_SHAPES, (2, 4, 6), keys=64, calls=2, per_slot=2, cap=24, copie
 
 
 # --- clocks --------------------------------------------------------------------------------------------------------
-
-
-def synchronise() -> None:
-    """Wait for the device."""
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def milliseconds(call: Callable[[], object], calls: int) -> tuple[float, float]:
@@ -252,9 +246,47 @@ class Watched(Scripted):
         return super().feed(text, tokens, logprobs)
 
 
-def limits_of(lengths: dict[str, int]) -> dict[str, int]:
-    """Return after how many tokens every other attempt is discarded."""
-    return {name: max(1, round(DISCARDED_AFTER * lengths[name])) for name in list(lengths)[::2]}
+def slots_of(model: Any, slots: int, end: frozenset[int] = frozenset()) -> Callable[[], SlotEngine]:
+    """Return what makes the engine that is measured."""
+    return partial(SlotEngine, model, slots=slots, sampling=Sampling(), end=end)
+
+
+def without_graphs() -> AbstractContextManager[object]:
+    """Have the slot cache capture nothing in the block."""
+    return patch.object(step_graphs, "AFTER", sys.maxsize)
+
+
+@contextmanager
+def attention_of_slots(model: Any) -> Iterator[None]:
+    """Have the model attend in the block as it does in slots."""
+    before = attention.register(model)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def eager_step(model: Any, slots: int, keys: int) -> tuple[Callable[[], Tensor], Tensor]:
+    """Return a decode step, done eagerly, of rows of many lengths below `keys`; and the lengths, (slots,)."""
+    cache = SlotCache(prefill(model, [(1,)]), slots, keys)
+    cache.reserve(keys)
+    for layer in cache.layers:
+        layer.change(torch.randn_like)
+    lengths = torch.linspace(keys // 16, keys - 1, slots, device=DEVICE).long()
+    tokens = torch.randint(model.config.vocab_size, (slots,), device=DEVICE)
+
+    def step() -> Tensor:
+        with without_graphs():
+            return cache.step(model, tokens, lengths, keys - 1)
+
+    return step, lengths
+
+
+def eager_draw(logits: Tensor) -> Callable[[], Drawn]:
+    """Return the drawing of the next tokens from logits, (rows, vocabulary)."""
+    rows, vocabulary = logits.shape
+    numbers = torch.rand(rows, levels(vocabulary), dtype=torch.float64, device=DEVICE)
+    return lambda: draw(logits, numbers, Sampling())
 
 
 # --- running an engine ---------------------------------------------------------------------------------------------
@@ -371,11 +403,9 @@ class Bench:
 
     def machine(self) -> Iterator[Record]:
         """What is measured on, and the two ceilings: a large copy, a large product of matrices."""
+        yield Record("environment device", device_name(DEVICE))
         if DEVICE.type == "cuda":
-            yield Record("environment device", torch.cuda.get_device_name())
             yield Record("environment cuda", str(torch.version.cuda))
-        else:
-            yield Record("environment device", f"{torch.get_num_threads()} CPU thread(s)")
         texts = find_trace_files([self.traces or embedded_samples_path()])
         yield Record("texts", ", ".join(path.name for path in texts))
         source = torch.randint(0, 127, (self.plan.copied,), dtype=torch.int8, device=DEVICE)
@@ -403,13 +433,12 @@ class Bench:
         lengths = [2 + i * (self.plan.keys - 2) // rows for i in range(rows)]
         torch.manual_seed(3)
         prompts = [torch.randint(size, (length,)).tolist() for length in lengths]
-        before = attention.register(model)
-        prefix = prefill(model, [prompt[:-1] for prompt in prompts])
-        cache = SlotCache(prefix, rows, self.plan.keys)
-        cache.fill(range(rows), prefix, range(rows))
-        last, at = torch.tensor([(prompt[-1], len(prompt) - 1) for prompt in prompts], device=DEVICE).T
-        got = cache.step(model, last, at, max(lengths) - 1).float()
-        model.set_attn_implementation(before)
+        with attention_of_slots(model):
+            prefix = prefill(model, [prompt[:-1] for prompt in prompts])
+            cache = SlotCache(prefix, rows, self.plan.keys)
+            cache.fill(range(rows), prefix, range(rows))
+            last, at = torch.tensor([(prompt[-1], len(prompt) - 1) for prompt in prompts], device=DEVICE).T
+            got = cache.step(model, last, at, max(lengths) - 1).float()
         plain = torch.stack([_last_logits(model, prompt) for prompt in prompts])
         precise = deepcopy(model).float()
         expected = torch.stack([_last_logits(precise, prompt) for prompt in prompts])
@@ -438,38 +467,26 @@ class Bench:
     def step(self, shape: str, slots: int) -> Iterator[Record]:
         """One decode step of rows of many lengths: eager, as a CUDA graph, and with transformers' own attention."""
         model, at, keys = self.models[shape], f"{shape} B={slots}", self.plan.keys
-        cache = SlotCache(prefill(model, [(1,)]), slots, keys)
-        cache.reserve(keys)
-        for layer in cache.layers:
-            layer.change(lambda old: torch.randn_like(old))
-        lengths = torch.linspace(keys // 16, keys - 1, slots, device=DEVICE).long()
-        tokens = torch.randint(model.config.vocab_size, (slots,), device=DEVICE)
-        numbers = torch.rand(slots, levels(model.config.vocab_size), dtype=torch.float64, device=DEVICE)
-
-        def model_step() -> Tensor:
-            with patch.object(step_graphs, "AFTER", sys.maxsize):
-                return cache.step(model, tokens, lengths, keys - 1)
-
-        before = attention.register(model)
+        step, lengths = eager_step(model, slots, keys)
         floor, shown = self.floor(model, lengths + 1), self.floor(model, keys, slots)
         yield Record(f"{at} floor of a step", floor, "ms")
         yield Record(f"{at} floor of a step that reads all {keys} keys of every row", shown, "ms")
-        eager, launching = milliseconds(model_step, self.plan.calls)
-        yield Record(f"{at} step, eager", eager, "ms")
-        yield Record(f"{at} step, eager: until it is launched", launching, "ms")
-        yield Record(f"{at} floor over eager step", floor / eager, "ratio", ">= 0.9", ok=floor / eager >= 0.9)
-        logits = model_step()
-        draws, launching = milliseconds(lambda: draw(logits, numbers, Sampling()), self.plan.calls)
-        yield Record(f"{at} sampling, eager", draws, "ms")
-        yield Record(f"{at} sampling, eager: until it is launched", launching, "ms")
-        if DEVICE.type == "cuda":
-            graph, _ = milliseconds(capture(model_step), self.plan.calls)
-            yield Record(f"{at} step, CUDA graph", graph, "ms")
-            yield Record(f"{at} floor over CUDA graph", floor / graph, "ratio", ">= 0.9", ok=floor / graph >= 0.9)
-            drawing, _ = milliseconds(capture(lambda: draw(logits, numbers, Sampling())), self.plan.calls)
-            yield Record(f"{at} sampling, CUDA graph", drawing, "ms")
-        model.set_attn_implementation(before)
-        copying, _ = milliseconds(model_step, self.plan.calls)
+        with attention_of_slots(model):
+            eager, launching = milliseconds(step, self.plan.calls)
+            yield Record(f"{at} step, eager", eager, "ms")
+            yield Record(f"{at} step, eager: until it is launched", launching, "ms")
+            yield Record(f"{at} floor over eager step", floor / eager, "ratio", ">= 0.9", ok=floor / eager >= 0.9)
+            drawing = eager_draw(step())
+            draws, launching = milliseconds(drawing, self.plan.calls)
+            yield Record(f"{at} sampling, eager", draws, "ms")
+            yield Record(f"{at} sampling, eager: until it is launched", launching, "ms")
+            if DEVICE.type == "cuda":
+                graph, _ = milliseconds(capture(step), self.plan.calls)
+                yield Record(f"{at} step, CUDA graph", graph, "ms")
+                yield Record(f"{at} floor over CUDA graph", floor / graph, "ratio", ">= 0.9", ok=floor / graph >= 0.9)
+                draws, _ = milliseconds(capture(drawing), self.plan.calls)
+                yield Record(f"{at} sampling, CUDA graph", draws, "ms")
+        copying, _ = milliseconds(step, self.plan.calls)
         yield Record(f"{at} step, eager, transformers' attention", copying, "ms")
 
     @torch.inference_mode()
@@ -530,10 +547,7 @@ class Bench:
     def convert(self, shape: str, slots: int) -> Iterator[Record]:
         """Half of the attempts discarded after 30 %, against all of them run to their end without a policy."""
         model, at, work = self.models[shape], f"{shape} B={slots}", self._work(slots)
-
-        def make() -> SlotEngine:
-            return SlotEngine(model, slots=slots, sampling=Sampling(), end=frozenset())
-
+        make = slots_of(model, slots)
         run(make, work, {}, forced=True, on=[_short(a) for a in work.attempts[: slots + slots // 4]])  # to warm up
         full = run(make, work, {}, forced=True)
         lengths = {name: len(tokens) for name, tokens in full.tokens.items()}
@@ -588,14 +602,8 @@ class Bench:
         limits = limits_of(lengths)
         useful = sum(length for name, length in lengths.items() if name not in limits)
         speed = {}
-        for kind, engine, options in (
-            ("static", StaticEngine, {"left_padding": True}),
-            ("slots", SlotEngine, {}),
-        ):
-
-            def make(engine: Any = engine, options: Any = options) -> Any:
-                return engine(model, slots=slots, sampling=Sampling(), end=frozenset(), **options)
-
+        static = partial(StaticEngine, model, slots=slots, sampling=Sampling(), end=frozenset(), left_padding=True)
+        for kind, make in (("static", static), ("slots", slots_of(model, slots))):
             run(make, work, {}, forced=True, on=[_short(a) for a in on[:slots]])
             ran = run(make, work, {name: Watched(limits.get(name)) for name in lengths}, forced=True, on=on)
             speed[kind] = useful / ran.seconds
@@ -627,11 +635,7 @@ class Bench:
         if left:
             yield Record(f"{at} continuous batching, requests without a result", left)
             return
-
-        def make() -> SlotEngine:
-            return SlotEngine(model, slots=slots, sampling=Sampling(), end=frozenset())
-
-        ours = run(make, work, {}, forced=True, on=work.attempts[: 2 * slots])
+        ours = run(slots_of(model, slots), work, {}, forced=True, on=work.attempts[: 2 * slots])
         yield Record(f"{at} slots, two batches without a policy", ours.count / ours.seconds, "tokens/s")
 
     def coupling(self, shape: str | None, dtype: str) -> Iterator[Record]:
@@ -649,15 +653,12 @@ class Bench:
             for name, prompt in tasks.items()
         ]
         work = Work(tokenizer, attempts, {}, tasks)
-
-        def make(slots: int = slots) -> SlotEngine:
-            return SlotEngine(model, slots=slots, sampling=Sampling(), end=end)
-
+        make = slots_of(model, slots, end)
         full = run(make, work, {}, forced=False)
         limits = limits_of({name: len(tokens) for name, tokens in full.tokens.items()})
         some = run(make, work, {name: Watched(limit) for name, limit in limits.items()}, forced=False)
-        half = run(lambda: make(max(1, slots // 2)), work, {}, forced=False)
-        with patch.object(step_graphs, "AFTER", sys.maxsize):
+        half = run(slots_of(model, max(1, slots // 2), end), work, {}, forced=False)
+        with without_graphs():
             eager = run(make, work, {}, forced=False)
         survivors = [name for name in full.tokens if name not in limits]
         same = sum(some.tokens[name] == full.tokens[name] for name in survivors) / len(survivors)
@@ -679,12 +680,9 @@ class Bench:
         """A model whose steps ask the device cannot be captured: it must run as before."""
         shape = TINY_SHAPES["8B"]
         model, work = random_model(shape).float(), recorded_work(None, 512, 24, self.plan.cap)
-
-        def make() -> SlotEngine:
-            return SlotEngine(model, slots=8, sampling=Sampling(), end=frozenset())
-
+        make = slots_of(model, 8)
         captured = run(make, work, {}, forced=False)
-        with patch.object(step_graphs, "AFTER", sys.maxsize):
+        with without_graphs():
             eager = run(make, work, {}, forced=False)
         asked = model.model.layers[0].register_forward_hook(lambda *args: bool(args[2].isnan().any()) or None)
         refused = run(make, work, {}, forced=False)
@@ -711,19 +709,10 @@ class Bench:
         """A captured step with norms, rotations and activations compiled: what is left of small kernels."""
         slots, keys = self.plan.slots[1], self.plan.keys
         model, at = self.models[shape], f"{shape} B={slots}"
-        before = attention.register(model)
-        cache = SlotCache(prefill(model, [(1,)]), slots, keys)
-        cache.reserve(keys)
-        lengths = torch.linspace(keys // 16, keys - 1, slots, device=DEVICE).long()
-        tokens = torch.randint(model.config.vocab_size, (slots,), device=DEVICE)
-
-        def step() -> Tensor:
-            with patch.object(step_graphs, "AFTER", sys.maxsize):
-                return cache.step(model, tokens, lengths, keys - 1)
-
-        expected = step().float()
-        plain, _ = milliseconds(capture(step), self.plan.calls)
-        with ExitStack() as patches:
+        step, lengths = eager_step(model, slots, keys)
+        with attention_of_slots(model), ExitStack() as patches:
+            expected = step().float()
+            plain, _ = milliseconds(capture(step), self.plan.calls)
             for owner, name in (
                 (modeling_llama.LlamaRMSNorm, "forward"),
                 (modeling_llama.LlamaMLP, "forward"),
@@ -732,7 +721,6 @@ class Bench:
                 patches.enter_context(patch.object(owner, name, torch.compile(getattr(owner, name), dynamic=False)))
             off = float((step().float() - expected).norm() / expected.norm())
             taken, _ = milliseconds(capture(step), self.plan.calls)
-        model.set_attn_implementation(before)
         yield Record(f"{at} step, CUDA graph, beside it", plain, "ms")
         yield Record(f"{at} step, CUDA graph, small kernels compiled", taken, "ms", "", f"off by {off:.1e}")
         floor = self.floor(model, lengths + 1)
@@ -740,30 +728,21 @@ class Bench:
 
     def profile(self, shape: str) -> Iterator[Record]:
         """Device time of a decode step, model and sampling, by kernel."""
-        slots, keys = self.plan.slots[1], self.plan.keys
+        slots = self.plan.slots[1]
         model, at = self.models[shape], f"{shape} B={slots}"
-        before = attention.register(model)
         activities = [torch.profiler.ProfilerActivity.CPU]
         if DEVICE.type == "cuda":
             activities.append(torch.profiler.ProfilerActivity.CUDA)
-        with torch.inference_mode():
-            cache = SlotCache(prefill(model, [(1,)]), slots, keys)
-            cache.reserve(keys)
-            lengths = torch.linspace(keys // 16, keys - 1, slots, device=DEVICE).long()
-            tokens = torch.randint(model.config.vocab_size, (slots,), device=DEVICE)
-            numbers = torch.rand(slots, levels(model.config.vocab_size), dtype=torch.float64, device=DEVICE)
-
-            def step() -> None:
-                with patch.object(step_graphs, "AFTER", sys.maxsize):
-                    draw(cache.step(model, tokens, lengths, keys - 1), numbers, Sampling())
-
-            step()
+        with torch.inference_mode(), attention_of_slots(model):
+            step, _ = eager_step(model, slots, self.plan.keys)
+            drawing = eager_draw(step())
+            drawing()
             synchronise()
             with torch.profiler.profile(activities=activities) as profile:
                 for _ in range(2):
                     step()
+                    drawing()
                 synchronise()
-        model.set_attn_implementation(before)
         kernels = [each for each in profile.key_averages() if each.device_type != torch.autograd.DeviceType.CPU]
         yield Record(f"{at} kernels a step", sum(each.count for each in kernels) / 2)
         yield Record(f"{at} kernels' time", sum(each.self_device_time_total for each in kernels) / 2e3, "ms a step")
@@ -861,7 +840,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"    {record.metric}: {record.value} {record.unit}", file=sys.stderr)
             records.append(record)
             if options.out:
-                Path(options.out).write_bytes(msgspec.json.format(msgspec.json.encode(records), indent=1) + b"\n")
+                write_records(records, Path(options.out))
     print_records(records, json=True)
 
 

@@ -19,6 +19,7 @@ if not (ROOT / "benchmarks").exists():
 
 from benchmarks import gpu  # noqa: E402 - not without benchmarks
 from benchmarks._records import Record  # noqa: E402
+from benchmarks.engine import limits_of  # noqa: E402
 
 # What must hold on any machine, however fast; all other targets are those of a GPU.
 TRUE_ANYWHERE = (
@@ -68,7 +69,7 @@ def test_traces_of_one_s_own_are_forced_as_they_are(tmp_path: Path) -> None:
 
 
 def test_every_other_attempt_is_discarded_after_three_tenths() -> None:
-    assert gpu.limits_of({"a": 10, "b": 10, "c": 101, "d": 1, "e": 1}) == {"a": 3, "c": 30, "e": 1}
+    assert limits_of({"a": 10, "b": 10, "c": 101, "d": 1, "e": 1}) == {"a": 3, "c": 30, "e": 1}
 
 
 def test_a_part_does_not_count_the_parts_inside_it(monkeypatch: pytest.MonkeyPatch) -> None:
