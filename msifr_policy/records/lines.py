@@ -47,7 +47,7 @@ def object_of(line: bytes, where: str, remedy: str) -> dict[str, Any]:
 
 
 def with_values(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the members under these names that have a value: no null, and no NaN, which tables of numbers have for it."""
+    """Return the members under these names that have a value: no null, and no NaN, which tables have in its place."""
     return {name: record[name] for name in names if record.get(name) is not None and not _is_nan(record[name])}
 
 
