@@ -17,13 +17,12 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 from msifr_policy.validators.base import Evidence, Rule, TextState, evidence
 from msifr_policy.validators.equations.claims import KEPT, Claims
-from msifr_policy.validators.equations.judge import JudgedEquation, Truth, judge, may_hold_equation
+from msifr_policy.validators.equations.judge import JudgedEquation, Truth, judge, may_hold_equation, some_false
 from msifr_policy.validators.equations.systems import DECIMAL, HINTS, given, mentioned
 from msifr_policy.validators.readers.clauses import LIMIT, Clause, ClauseCutter
 
@@ -70,10 +69,6 @@ def _hints() -> re2._Regexp[bytes]:
     import re2
 
     return re2.compile(f"(?i){'|'.join((*_CORRECTION_HINTS, *HINTS))}".encode())
-
-
-def _some_false(judged: Sequence[JudgedEquation]) -> bool:
-    return any(equation.truth is Truth.FALSE for equation in judged)
 
 
 class _ArithmeticState(TextState):
@@ -138,13 +133,13 @@ class _ArithmeticState(TextState):
         false = []
         lead = self._trail[-1].text if self._trail and self._trail[-1].mark == ":" else ""
         judged = judge(text, self._systems, lead)
-        if self._prompt and _some_false(judged):
+        if self._prompt and some_false(judged):
             self._systems = self._systems.also(given(self._prompt))
             self._prompt = ""
             judged = judge(text, self._systems, lead)
-        if self._trail and self._trail[-1].mark[:1] == "," and _some_false(judged):
+        if self._trail and self._trail[-1].mark[:1] == "," and some_false(judged):
             head, tail = _THOUSANDS.search(self._trail[-1].text), _HUNDREDS.match(text)
-            if head and tail and not _some_false(joined := judge(f"{head[0]}{text.lstrip()}", self._systems, lead)):
+            if head and tail and not some_false(joined := judge(f"{head[0]}{text.lstrip()}", self._systems, lead)):
                 judged = joined
         for equation in judged:
             if equation.truth is Truth.HOLDS:

@@ -242,10 +242,7 @@ class Claims:
                 self.shown += len(false)
         if self._open:
             ended = mark not in (",", ";", ":", "")
-            self._open = [
-                c._replace(stands=True) if not c.stands and (ended or clause.end - c.end > LIMIT) else c
-                for c in self._open
-            ]
+            self._open = [c._replace(stands=True) if ended or clause.end - c.end > LIMIT else c for c in self._open]
             for claim in self._open[:-_MOST]:
                 self._keep(claim)
             del self._open[:-_MOST]
@@ -276,11 +273,12 @@ class Claims:
 
     def _hear(self, text: str, systems: Systems) -> None:
         """Take back what this clause takes back: of its own sentence, or of the one before."""
+        heard = f"{self._heard} {text}"[:_WIDTH]
         if self._recent and len(self._heard) < _WIDTH:
-            self._recent = self._left(self._recent, f"{self._heard} {text}"[:_WIDTH], systems, answer=True)
+            self._recent = self._left(self._recent, heard, systems, answer=True)
         if self._open:
             self._open = self._left(self._open, text[:_WIDTH], systems, answer=False)
-        self._heard = f"{self._heard} {text}"[:_WIDTH]
+        self._heard = heard
 
     def _left(self, claims: list[_Claim], text: str, systems: Systems, *, answer: bool) -> list[_Claim]:
         """Return the claims that `text` leaves: an answer to them, or the rest of their sentence."""

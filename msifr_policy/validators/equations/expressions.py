@@ -286,6 +286,11 @@ class Expression:
         return _Evaluation(_pair(self.items) if reading.paired else self.items, reading).value
 
     @property
+    def plain(self) -> Fraction:
+        """The value shown, read as usual. Raises `UnreadableError`."""
+        return self.value(Reading()).value
+
+    @property
     def number(self) -> Number | None:
         """The number that is all of this expression but a sign, if it is one."""
         last = self.items[-1] if self.items else None

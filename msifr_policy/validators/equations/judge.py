@@ -60,6 +60,8 @@ _RIGHT = re.compile(r"[\s$€£¥₹`&*({\[+\-−–]*+[0-9.\\]")
 _MATHEMATICS = re.compile(r"\\[A-Za-z(]|[0-9)}]\$(?![0-9])")
 _DOLLARS = re.compile(r"[=≈~\s*&<]{1,9}\$")
 _BLANKS = " \t\n$€£¥₹`&*"
+_BULLET = re.compile(r"\s*[-*•–]\s+")
+_PROSE = f"{string.ascii_letters} ,'’"
 
 
 def may_hold_equation(clause: str) -> bool:
@@ -78,7 +80,7 @@ def may_hold_equation(clause: str) -> bool:
     return "≈" in clause or "\\approx" in clause or "~" in clause
 
 
-@lru_cache(256)  # texts repeat what they compute
+@lru_cache(256)  # texts repeat what they compute: more than half of what is judged has just been
 def judge(clause: str, systems: Systems = DECIMAL, lead: str = "") -> Sequence[JudgedEquation]:
     """Judge every relation of a clause whose two sides are numeric expressions, in order.
 
@@ -89,13 +91,14 @@ def judge(clause: str, systems: Systems = DECIMAL, lead: str = "") -> Sequence[J
     """
     if bullet := _BULLET.match(clause):
         judged = _judge_clause(clause[bullet.end() :], systems, lead)
-        if all(equation.truth is not Truth.FALSE for equation in judged):
+        if not some_false(judged):
             return judged
     return _judge_clause(clause, systems, lead)
 
 
-_BULLET = re.compile(r"\s*[-*•–]\s+")
-_PROSE = f"{string.ascii_letters} ,'’"
+def some_false(judged: Sequence[JudgedEquation]) -> bool:
+    """Say whether any of these equations is false."""
+    return any(equation.truth is Truth.FALSE for equation in judged)
 
 
 def _trim(clause: str) -> tuple[str, int]:
@@ -132,21 +135,17 @@ def _judge_clause(clause: str, systems: Systems, lead: str) -> list[JudgedEquati
             label |= k == 0 and right.number is None and isinstance(sides[0][-1], Word)
             # In 3 + 4 = 7 * 2 = 14 the right side goes on computing from the value of the left.
             first = right.items[0] if k + 1 < len(relations) else None
-            runs_on = isinstance(first, Number) and left.value(Reading()).value == first.value
+            runs_on = isinstance(first, Number) and left.plain == first.value
             if label or runs_on or systems.allow(left, right):
                 judged.append(_SKIPPED)
                 continue
             others = others or _OtherReadings(text, lead, sides, relations, places)
-            if may_convert(units, money=_shows_money(clause)) and not others.alike(k):
+            if may_convert(units, money=others.money) and not others.alike(k):
                 equation = _SKIPPED
             else:
                 equation = others.allow(k) or equation._replace(place=start + places[k])
         judged.append(equation)
-    if (
-        len(judged) > 1
-        and any(equation.truth is Truth.FALSE for equation in judged)
-        and _comes_back(expressions, relations)
-    ):
+    if len(judged) > 1 and some_false(judged) and _comes_back(expressions, relations):
         return [_SKIPPED if equation.truth is Truth.FALSE else equation for equation in judged]
     return judged
 
@@ -157,7 +156,7 @@ def _comes_back(expressions: list[tuple[Expression, Expression]], relations: lis
         return False
     first, last = expressions[0][1], expressions[-1][0]
     try:
-        return first.number is None and first.value(Reading()).value == last.value(Reading()).value
+        return first.number is None and first.plain == last.plain
     except UnreadableError:
         return False
 
@@ -175,7 +174,7 @@ class _OtherReadings:
     ) -> None:
         self._relations = relations
         self._dollars = [_DOLLARS.match(clause, place) is not None for place in places]
-        self._money = _shows_money(clause)
+        self.money = _shows_money(clause)
         self._quantities = [ends(side, set(), quantities=True) for side in sides]
         self._respelled: list[list[list[tuple[Expression, Expression]]]] = []
         for texts in respelled(clause, lead):
@@ -185,13 +184,13 @@ class _OtherReadings:
 
     def alike(self, k: int) -> bool:
         """Say whether the units of relation `k` need no conversion, whatever others the clause mentions."""
-        dollars = self._money and self._dollars[k]
+        dollars = self.money and self._dollars[k]
         return alike(self._quantities[k][1], self._quantities[k + 1][0], dollars=dollars)
 
     def allow(self, k: int) -> JudgedEquation | None:
         """Return what relation `k` is if another reading than the usual one explains it, else None."""
         left, right = self._quantities[k][1], self._quantities[k + 1][0]
-        if converts(left, right, money=self._money):
+        if converts(left, right, money=self.money):
             return _SKIPPED
         return _HOLDS if any(all(self._holds(text, k) for text in texts) for texts in self._respelled) else None
 

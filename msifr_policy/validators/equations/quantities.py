@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from msifr_policy.validators.equations.atoms import Number
-from msifr_policy.validators.equations.expressions import Expression, Item, Reading, UnreadableError
+from msifr_policy.validators.equations.expressions import Expression, Item, UnreadableError
 
 _QUANTITIES = {
     "time": "second sec minute min hour hr day week month year quarter decade century weekend shift ms ns yr",
@@ -80,7 +80,7 @@ def alike(left: Expression, right: Expression, *, dollars: bool) -> bool:
     if not (same or (dollars and "money" not in kinds)) or kinds & {"count", "clock"}:
         return False
     try:
-        a, b = (Fraction(abs(side.value(Reading()).value)) for side in (left, right))
+        a, b = (Fraction(abs(side.plain)) for side in (left, right))
     except UnreadableError:
         return False
     return not b or all(abs(a / b - usual) > _NEAR * usual for usual in _USUAL)
@@ -135,4 +135,4 @@ def _value(expression: Expression, factors: Mapping[str, Fraction]) -> Fraction:
         item._replace(value=item.value * factors.get(item.unit[:_SAME], 1)) if isinstance(item, Number) else item
         for item in expression.items
     ]
-    return Expression(items).value(Reading()).value
+    return Expression(items).plain

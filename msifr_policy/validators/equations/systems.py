@@ -14,7 +14,7 @@ from operator import or_, xor
 from typing import NamedTuple, cast
 
 from msifr_policy.validators.equations.atoms import Number
-from msifr_policy.validators.equations.expressions import Expression, Item, Reading, UnreadableError
+from msifr_policy.validators.equations.expressions import Expression, Item, UnreadableError
 from msifr_policy.validators.readers.sentences import PatternSets
 
 _MENTIONS = PatternSets(
@@ -166,10 +166,9 @@ def _redefined(text: str) -> frozenset[str]:
 def _holds_in(base: int, left: Expression, right: Expression) -> bool:
     """Say whether both sides are equal if the digits of one of them or both are in `base`."""
     try:
-        values = [(side.value(Reading()).value, _in_base(base, side).value(Reading()).value) for side in (left, right)]
+        (a, a_base), (b, b_base) = ((side.plain, _in_base(base, side).plain) for side in (left, right))
     except UnreadableError:
         return False
-    (a, a_base), (b, b_base) = values
     return a_base in (b, b_base) or a == b_base
 
 
@@ -178,7 +177,7 @@ def _congruent(modulus: int, left: Expression, right: Expression) -> bool:
     if "/" in left.items or "/" in right.items or "frac" in left.items or "frac" in right.items:
         return True
     try:
-        difference = left.value(Reading()).value - right.value(Reading()).value
+        difference = left.plain - right.plain
     except UnreadableError:
         return True
     return difference.denominator != 1 or difference % modulus == 0
@@ -228,6 +227,6 @@ def _on_clock(left: Expression, right: Expression) -> bool:
     if any(item not in ("+", "-", "(", ")") if isinstance(item, str) else item.value > 24 for item in items):
         return False
     try:
-        return (left.value(Reading()).value - right.value(Reading()).value) % 12 == 0
+        return (left.plain - right.plain) % 12 == 0
     except UnreadableError:
         return False
