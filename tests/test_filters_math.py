@@ -19,7 +19,8 @@ from msifr_policy.filters import Judgement, MathVerify, Prompt
 pytest.importorskip("math_verify")
 
 from msifr_policy.filters.formulas.equal import LONGEST, load, same
-from msifr_policy.filters.formulas.forms import NumberForm, Percent, Quantity, Several, read
+from msifr_policy.filters.formulas.forms import NumberForm, Percent, Quantity, Several
+from msifr_policy.filters.formulas.reader import read
 from msifr_policy.filters.formulas.text import canonical
 from msifr_policy.filters.formulas.units import unit
 

@@ -55,13 +55,13 @@ class MathVerify(AsksWorker):
 
     def __call__(self, prompt: Prompt, text: str) -> Judgement:
         """Find the answer and compare it."""
-        gold = prompt.gold or ""
+        gold = _gold_formula(prompt.gold or "")
         # Where words are no mathematics they cannot be the answer: "The answer is clearly marked".
-        reads = None if _PROSE.search(_gold_formula(gold)) else _may_be_formula
+        reads = None if _PROSE.search(gold) else _may_be_formula
         answer = self.extract(prompt, text, reads)
         if answer is None or prompt.gold is None:
             return Judgement(accepted=False, found=answer.place if answer else "")
-        verdict = self.worker.ask({"gold": _gold_formula(prompt.gold), "answer": answer.text})
+        verdict = self.worker.ask({"gold": gold, "answer": answer.text})
         failure = verdict.failure if isinstance(verdict, Judgement) else ""
         return Judgement(accepted=bool(verdict), failure=failure, found=answer.place)
 

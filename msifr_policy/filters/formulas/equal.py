@@ -38,10 +38,9 @@ from msifr_policy.filters.formulas.forms import (
     Several,
     Union,
     WordsForm,
-    read,
-    read_canonical,
 )
-from msifr_policy.filters.formulas.text import canonical
+from msifr_policy.filters.formulas.reader import read, read_canonical
+from msifr_policy.filters.formulas.text import SET_AS_TEXT, canonical
 from msifr_policy.filters.worker import Answerer
 
 LEAST_DIGITS: Final = 6
@@ -62,12 +61,13 @@ def same(gold: str, answer: str) -> bool:
     """
     if max(len(gold), len(answer)) > LONGEST:
         return False
-    right, said = read(gold), read(answer)
-    if right is None or said is None:
+    texts = canonical(gold), canonical(answer)
+    if not all(texts):
         return False
+    right, said = map(read_canonical, texts)
     if isinstance(right, NumberForm) and right.places is not None and isinstance(said, Several):
         said = read(_COMMA.sub(r"\1.\2", answer, count=1)) or said
-    return _plain(canonical(gold)) == _plain(canonical(answer)) or bool(_guarded(_same)(right, said))
+    return _plain(texts[0]) == _plain(texts[1]) or bool(_guarded(_same)(right, said))
 
 
 _COMMA = re.compile(r"\A([\s$*\\-]*\d+),(\d{1,2}|\d{4,})(?![\d,]|.*,)", re.DOTALL)
@@ -84,7 +84,7 @@ def readable(gold: str) -> bool:
 
 def _plain(text: str) -> str:
     # A blank between digits parts two numbers.
-    return re.sub(r"(?<!\d) +| +(?!\d)", "", re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
+    return re.sub(r"(?<!\d) +| +(?!\d)", "", SET_AS_TEXT.sub(r"\1", text))
 
 
 def _same(gold: Form, said: Form) -> bool:
@@ -410,7 +410,7 @@ def _restates(first: Form, second: Form) -> bool:
         ):
             value = _constant(_latex(exact))
             if value is not None and value.is_real:
-                return bool(abs(Fraction(int(value * 10**50), 10**50) - rounded.value) * 2 * 10**rounded.places <= 1)
+                return _within_half(rounded.value, rounded.places, _fraction(value))
     return False
 
 
@@ -443,23 +443,31 @@ def _same_number(gold: NumberForm, said: NumberForm) -> bool:
     )
 
 
-def _rounds(number: NumberForm, value: Any) -> bool:
+def _rounds(number: NumberForm, value: Fraction) -> bool:
     """Say whether a decimal stands for `value`, which rounds to it."""
     if number.places is None or number.places <= 0 or number.digits < LEAST_DIGITS:
         return False
-    return bool(abs(value - number.value) * 2 * 10**number.places <= 1)
+    return _within_half(number.value, number.places, value)
+
+
+def _within_half(rounded: Fraction, places: int, value: Fraction) -> bool:
+    """Say whether a value is no further from a decimal than half a unit of its last place."""
+    return bool(abs(value - rounded) * 2 * 10**places <= 1)
 
 
 def _same_formula(gold: NumberForm | Formula, said: NumberForm | Formula) -> bool:
     number, formula = (gold, said) if isinstance(gold, NumberForm) else (said, gold)
     if isinstance(number, NumberForm) and number.places is not None and isinstance(formula, Formula):
         value = _constant(formula.latex)
-        return value is not None and (_near(value, number.value) or _rounds_constant(number, value))
+        if value is None:
+            return False
+        return _near(value, number.value) or (bool(value.is_real) and _rounds(number, _fraction(value)))
     return _equal(_latex(gold), _latex(said))
 
 
-def _rounds_constant(number: NumberForm, value: sympy.Expr) -> bool:
-    return bool(value.is_real) and _rounds(number, Fraction(int(value * 10**50), 10**50))
+def _fraction(value: sympy.Expr) -> Fraction:
+    """Return a real value to fifty decimals."""
+    return Fraction(int(value * 10**50), 10**50)
 
 
 def _latex(form: Form) -> str:
@@ -630,6 +638,12 @@ def _points(*expressions: sympy.Expr) -> list[dict[Any, Any]]:
     return [{symbol: value(name, point) for name, symbol in enumerate(names)} for point in range(_POINTS)]
 
 
+def _values_of(first: sympy.Expr, second: sympy.Expr) -> list[tuple[Any, Any]]:
+    """Return the values of two formulas at the points where both have one."""
+    pairs = ((_value(first, at), _value(second, at)) for at in _points(first, second))
+    return [pair for pair in pairs if None not in pair]
+
+
 def _same_zeros(gold: Equation, said: Equation) -> bool:
     """Say whether two equations are the same but for a factor; if they are not, math-verify may solve both."""
     differences = []
@@ -646,20 +660,12 @@ def _same_zeros(gold: Equation, said: Equation) -> bool:
 
 
 def _constant_ratio(first: sympy.Expr, second: sympy.Expr) -> bool:
-    ratios = []
-    for at in _points(first, second):
-        values = _value(first, at), _value(second, at)
-        if None not in values and 0 not in values:
-            ratios.append(values[0] / values[1])
+    ratios = [one / other for one, other in _values_of(first, second) if 0 not in (one, other)]
     return len(ratios) > 2 and all(_near(ratio, ratios[0]) for ratio in ratios)
 
 
 def _constant_difference(first: sympy.Expr, second: sympy.Expr) -> bool:
-    differences = []
-    for at in _points(first, second):
-        values = _value(first, at), _value(second, at)
-        if None not in values:
-            differences.append(values[0] - values[1])
+    differences = [one - other for one, other in _values_of(first, second)]
     size = max((abs(difference) for difference in differences), default=0)
     return len(differences) > 2 and all(
         abs(difference - differences[0]) <= size * sympy.Float("1e-40", _DIGITS) for difference in differences

@@ -22,19 +22,14 @@ _PREFIXES: Final = {
 }
 # Base or derived unit that takes prefixes: symbol, words, and what it counts as.
 _METRIC: Final = (
-    *(("m", "metre meter", "length"), ("g", "gram gramme", "mass"), ("s", "second", "time"), ("L", "litre liter", "")),
-    *(("J", "joule", "energy"), ("W", "watt", "power"), ("N", "newton", "force"), ("Pa", "pascal", "pressure")),
-    *(("Hz", "hertz", "frequency"), ("V", "volt", "voltage"), ("A", "ampere amp", "current"), ("mol", "mole", "mole")),
-    *(("K", "kelvin", "kelvin"), ("eV", "electronvolt", "electronvolt"), ("cal", "calorie", "calorie")),
-    *(("pc", "parsec", "parsec"), ("Ω", "ohm", "resistance"), ("F", "farad", "capacity"), ("C", "coulomb", "charge")),
-    *(
-        ("T", "tesla", "tesla"),
-        ("B", "byte", "byte"),
-        ("bit", "", "bit"),
-        ("erg", "", "erg"),
-        ("rad", "radian", "radian"),
-    ),
-)
+    ("m", "metre meter", "length"), ("g", "gram gramme", "mass"), ("s", "second", "time"),
+    ("L", "litre liter", "volume"), ("J", "joule", "energy"), ("W", "watt", "power"), ("N", "newton", "force"),
+    ("Pa", "pascal", "pressure"), ("Hz", "hertz", "frequency"), ("V", "volt", "voltage"),
+    ("A", "ampere amp", "current"), ("mol", "mole", "mole"), ("K", "kelvin", "kelvin"),
+    ("eV", "electronvolt", "electronvolt"), ("cal", "calorie", "calorie"), ("pc", "parsec", "parsec"),
+    ("Ω", "ohm", "resistance"), ("F", "farad", "capacity"), ("C", "coulomb", "charge"), ("T", "tesla", "tesla"),
+    ("B", "byte", "byte"), ("bit", "", "bit"), ("erg", "", "erg"), ("rad", "radian", "radian"),
+)  # fmt: skip
 # Units without prefixes: symbols and words, the base, and how many of it one is.
 _PLAIN: Final = (
     ("in inch inches", "length", Fraction("0.0254")),
@@ -104,7 +99,7 @@ def _table() -> dict[str, Unit]:
             forms = [] if len(prefix) > 2 else [symbol]
             forms += words(spelled) if len(prefix) != 1 else []
             for name in forms:
-                add(prefix + name, base or "volume", one * Fraction(10) ** power)
+                add(prefix + name, base, one * Fraction(10) ** power)
     for prefix, factor in (("", Fraction(1, 1000)), ("m", Fraction(1, 10**6))):
         add(f"{prefix}l", "volume", factor)
     for names, base, factor in _PLAIN:
@@ -114,7 +109,7 @@ def _table() -> dict[str, Unit]:
 
 
 _UNITS: Final = _table()
-_EXPONENTS: Final = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
+_EXPONENTS: Final = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 _TOKEN = re.compile(
     r"\\degree|\^\{?(?P<power>-?\d)\}?|(?P<over>/|\bper\b)|\\cdot|\\times|[*·.()\s-]|(?P<word>[^\W\d_]+|[$°€£₹¥]|\\\$)|(?P<other>.)"
 )
