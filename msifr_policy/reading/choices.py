@@ -16,7 +16,7 @@ _ITEM = re.compile(
     r"""
     (?<!\S) (?P<line> (?<![^\n])[ \t]*+ )?+ (?:[-*•>]\s)?+ (?:\*\*)?+
     (?: [(（]\ ?(?P<inside>[A-Za-z])\ ?[)）] | (?P<letter>[A-Za-zＡ-Ｚ])(?P<mark>[.):、．：）]) )
-    (?:\*\*)?+ (?P<sign>[.:]?)
+    (?:\*\*)?+ [.:]?
     """,
     re.VERBOSE,
 )
@@ -250,7 +250,7 @@ class _ChoiceReader:
             return None
         next_word = after.text.lower()
         ended = after.kind == "stop" or after.text in tuple(".:,;-–—&=?)|(]>\\") or not after.text.isascii()
-        reasons = next_word in _LEAVES | {"is", "and", "or"}
+        reasons = next_word in _LEAVES or next_word in ("is", "and", "or")
         called = position > 0 and before.text.lower() in _NAMES
         if (position == 0 and after.kind == "stop") or (called and (ended or reasons or token.text not in "aIi")):
             return letter

@@ -64,28 +64,14 @@ _WRAPPERS = frozenset(
         "fbox boxed boldsymbol bm emph underline displaystyle operatorname"
     )
 )
-_EVALUATED = {
-    "frac": "frac",
-    "dfrac": "frac",
-    "tfrac": "frac",
-    "cfrac": "frac",
-    "nicefrac": "frac",
-    "sfrac": "frac",
-    "sqrt": "sqrt",
-    "over": "over",
-    "choose": "over",
-} | dict.fromkeys(("binom", "dbinom", "tbinom"), "binom")
 _MACROS = {
-    **_EVALUATED,
-    "times": "*",
-    "cdot": "*",
-    "ast": "*",
+    **dict.fromkeys(words("frac dfrac tfrac cfrac nicefrac sfrac"), "frac"),
+    **dict.fromkeys(words("binom dbinom tbinom"), "binom"),
+    **dict.fromkeys(words("over choose"), "over"),
+    "sqrt": "sqrt",
+    **dict.fromkeys(words("times cdot ast"), "*"),
     "div": "/",
-    "approx": "about",
-    "simeq": "about",
-    "sim": "about",
-    "thickapprox": "about",
-    "doteq": "about",
+    **dict.fromkeys(words("approx simeq sim thickapprox doteq"), "about"),
     **dict.fromkeys(words("to rightarrow Rightarrow implies Longrightarrow longrightarrow therefore iff"), "arrow"),
     **dict.fromkeys(
         words("le leq leqslant ge geq geqslant lt gt ne neq equiv in notin pm mp propto subset cong mid"), "other"
@@ -97,18 +83,16 @@ _MACROS = {
     "percent": "%",
 }
 _SIGNS = {
-    **{sign: sign for sign in "+-/^!(){}|:?%_,="},
+    **{sign: sign for sign in "+-–/^!(){}|:?%_,=."},
     "[": "(",
     "]": ")",
     "\\|": "|",
     "\\%": "%",
-    "–": "–",
     "—": "dash",
     "--": "dash",
     "---": "dash",
     ";": ",",
     "\\\\": ",",
-    ".": ".",
     "=>": "arrow",
     "->": "arrow",
     "==": "=",
@@ -227,6 +211,11 @@ def begins_operand(token: Token | None) -> bool:
     return token is not None and token.kind in _BEGINS
 
 
+def begins_signed(sign: Token | None, following: Token | None) -> bool:
+    """Say whether an operand with a sign before it can begin with these two tokens."""
+    return sign is not None and sign.kind in ("+", "-") and begins_operand(following)
+
+
 def ends_operand(token: Token) -> bool:
     """Say whether an operand can end with this token."""
     return token.kind in ("number", ")", "}", "!", "%", "variable")
@@ -326,8 +315,7 @@ class ShownExpression:
         total = self._sign() * self._product()
         while (token := self._token()) is not None and token.kind in ("+", "-"):
             following = self._token(1)
-            signed = following is not None and following.kind in ("+", "-") and begins_operand(self._token(2))
-            if not begins_operand(following) and not signed:
+            if not begins_operand(following) and not begins_signed(following, self._token(2)):
                 break  # a dash of prose, or nothing that is understood: whoever reads on decides
             if token.kind == "-" and not token.spaced and not token.blank_after and self._digits_around():
                 raise Refused  # 3-5: a range, a score, a date
@@ -345,7 +333,7 @@ class ShownExpression:
         divisions = 0
         while (token := self._token()) is not None:
             following = self._token(1)
-            if token.kind in ("*", "/") and (begins_operand(following) or self._signed(1)):
+            if token.kind in ("*", "/") and (begins_operand(following) or begins_signed(following, self._token(2))):
                 divisions = divisions + 1 if token.kind == "/" else 0
                 if divisions > 1:
                     raise Refused  # 1/2/2024
@@ -366,10 +354,6 @@ class ShownExpression:
                 raise Refused
             product = self._bounded(product / factor if token.kind == "/" else product * factor)
         return product
-
-    def _signed(self, ahead: int) -> bool:
-        token = self._token(ahead)
-        return token is not None and token.kind in ("+", "-") and begins_operand(self._token(ahead + 1))
 
     def _is_times(self, sign: Token, following: Token | None) -> bool:
         """Say whether a letter x between two operands multiplies them: `2 x 3`, `2x10^3`, but not `2x3`."""

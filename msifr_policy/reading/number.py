@@ -22,7 +22,16 @@ from typing import Final
 
 import msgspec
 
-from msifr_policy.reading.expressions import Refused, ShownExpression, Token, begins_operand, bits, is_bar, tokens_of
+from msifr_policy.reading.expressions import (
+    Refused,
+    ShownExpression,
+    Token,
+    begins_operand,
+    begins_signed,
+    bits,
+    is_bar,
+    tokens_of,
+)
 from msifr_policy.reading.literals import ordinal_part, words_value
 from msifr_policy.reading.number_words import (
     ABBREVIATIONS,
@@ -106,6 +115,11 @@ def same_number(gold: str, answer: str, *, sentence: bool = False) -> bool:
 def _same(one: ShownNumber, other: ShownNumber) -> bool:
     """Say whether two numbers have the same value; of percentages, that is a hundredth of what is shown."""
     return one.value / (100 if one.percent else 1) == other.value / (100 if other.percent else 1)
+
+
+def _with_part(value: Fraction, part: Fraction) -> Fraction:
+    """Return a value with a part more, which has its sign: minus two and a half is -2 - 1/2."""
+    return value + part if value >= 0 else value - part
 
 
 def _rounds(exact: Fraction, shown: Fraction, decimals: int | None) -> bool:
@@ -224,8 +238,8 @@ class _Statement:
         if token is None or token.kind == "(":
             return token is not None and not self._is_remark()
         if token.kind == "|":
-            signed = self._kind(1) in ("+", "-") and begins_operand(self._token(2))
-            return is_bar(token) and (begins_operand(self._token(1)) or signed)
+            first, second = self._token(1), self._token(2)
+            return is_bar(token) and (begins_operand(first) or begins_signed(first, second))
         if token.kind in ("+", "-", "–"):
             return begins_operand(self._token(1)) or self._kind(1) == "|"
         return begins_operand(token)
@@ -281,7 +295,7 @@ class _Statement:
     def _scaled(self, value: Fraction) -> Fraction:
         """Return the value with what multiplies it: `3 million`, `3k`, `2 and a half million`, `2 thirds`."""
         if self._word() == "and" and self._is_article(1) and self._word(2) in ("half", "third", "quarter"):
-            value += Fraction(1 if value >= 0 else -1, ordinal_part(self._word(2)) or 1)
+            value = _with_part(value, Fraction(1, ordinal_part(self._word(2)) or 1))
             self._position += 3
         value = self._with_fraction(value)
         token = self._token()
@@ -311,8 +325,7 @@ class _Statement:
         if not (above.text.isdigit() and below.text.isdigit() and 0 < int(above.text[:9]) < int(below.text[:9])):
             return value
         self._position += 4
-        part = Fraction(int(above.text[:9]), int(below.text[:9]))
-        return value + part if value >= 0 else value - part
+        return _with_part(value, Fraction(int(above.text[:9]), int(below.text[:9])))
 
     def _with_cents(self, value: Fraction) -> Fraction:
         """Return the value of money with its hundredths: `5 dollars and 50 cents`, `$5 and 50 cents`."""
@@ -323,7 +336,7 @@ class _Statement:
         if self._word(ahead) != "and" or value.denominator != 1:
             return value
         self._position += ahead + 3
-        return value + Fraction(int(cents.text), 100) * (1 if value >= 0 else -1)
+        return _with_part(value, Fraction(int(cents.text), 100))
 
     def _is_percent(self) -> bool:
         if self._kind() == "%" or self._word() in PERCENT:
@@ -429,8 +442,8 @@ class _Statement:
         while word in LINKS and self._word(ahead) in LINKS and ahead < _MOST_LINKS:
             arithmetic = arithmetic or self._word(ahead) in ARITHMETIC
             ahead += 1
-        signed = self._kind(ahead) in ("+", "-") and begins_operand(self._token(ahead + 1))
-        return arithmetic and (begins_operand(self._token(ahead)) or signed)
+        first, second = self._token(ahead), self._token(ahead + 1)
+        return arithmetic and (begins_operand(first) or begins_signed(first, second))
 
     def _pass_variable(self, token: Token) -> bool:
         if self._claim is not None:

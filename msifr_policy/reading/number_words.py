@@ -17,13 +17,13 @@ LEAD: Final = frozenset(
 
 DENIALS: Final = frozenset(
     words(
-        "not no never neither nor cannot can't isn't aren't wasn't doesn't don't didn't won't without unknown none "
+        "not no never neither nor cannot without unknown none "
         "more less fewer greater larger smaller higher lower least most over under above below beyond up between "
         "either unless until twice double triple thrice anything nowhere far nicht kein keine mehr weniger mindestens "
         "höchstens moins menos más meno più больше меньше более менее"
     )
 )
-"""Words before a number that say it is none, a bound, or part of an expression in words."""
+"""Words before a number that say it is none, a bound, or part of an expression in words; those in n't do so too."""
 
 NEGATIVE: Final = frozenset(words("minus negative moins menos meno минус 负 負 マイナス 마이너스"))
 """Words that are the sign of the number behind them."""
