@@ -48,8 +48,6 @@ from msifr_policy.validators import built_in_validators
 
 SHARED = Path(__file__).parents[2] / "shared"
 RESULTS = Path(__file__).parent / "results"
-CHUNK = 2000
-"""Lines that are read at once, at most."""
 
 MATHEMATICS = ("math500", "math_x8", "math_l5_json", "olympiadbench", "minerva_math")
 """Families whose gold answers are mathematics; of others a gold answer says itself what it is."""
@@ -59,6 +57,11 @@ OTHERS = ("blocksworld", "blocksworld3", "mystery_blocksworld", "game24", "livec
 _NUMBER = re.compile(r"\s*\\?[$]?\s*[-−]?[\d,]*\.?\d+\s*(?:\\?%)?\s*")
 _CHOICE = re.compile(r"\(?[A-Z]\)?")
 _SOURCE_LABEL = re.compile(r"\| `([\w.-]+)\.jsonl\.gz` \|[^|]*\| source \|")
+
+
+def is_number(gold: str) -> bool:
+    """Say whether the answer that a gold answer holds is a plain number."""
+    return _NUMBER.fullmatch(gold_answer(gold)) is not None
 
 
 class Compared(NamedTuple):
@@ -88,10 +91,10 @@ class Judges:
 
     def __call__(self, asked: Prompt, text: str) -> bool | Judgement:
         """Judge a text by the filter for its gold answer."""
-        gold = gold_answer(asked.gold or "")
-        if _NUMBER.fullmatch(gold):
+        gold = asked.gold or ""
+        if is_number(gold):
             return self._of_numbers(asked, text)
-        return (self._of_letters if _CHOICE.fullmatch(gold) else self._of_others)(asked, text)
+        return (self._of_letters if _CHOICE.fullmatch(gold_answer(gold)) else self._of_others)(asked, text)
 
 
 def compare(path: Path) -> list[Compared]:
@@ -110,7 +113,7 @@ def compare(path: Path) -> list[Compared]:
                 Compared(
                     id=record["id"],
                     gold=record["gold"],
-                    number=_NUMBER.fullmatch(gold_answer(record["gold"])) is not None,
+                    number=is_number(record["gold"]),
                     found=None if answer is None else answer.text,
                     accepted=bool(judged),
                     recorded=record["correct"],
@@ -218,12 +221,10 @@ def deaths(all_judged: Sequence[Judged], control: Counter[str] | None) -> Iterat
             f"DEAD though accepted: {name}", right[name], f"of {right['']}", peer=f"{wrong[name]} of {wrong['']} wrong"
         )
     if control is not None:
-        share = 100 * control["arithmetic"] / control[""]
-        yield Record(
-            "DEAD though right, human solutions: arithmetic", share, f"% of {control['']}", "<= 0.25", ok=share <= 0.25
-        )
-        share = 100 * control[ANY] / control[""]
-        yield Record(f"DEAD though right, human solutions: {ANY}", share, f"% of {control['']}")
+        prefix, unit = "DEAD though right, human solutions: ", f"% of {control['']}"
+        arithmetic, by_any = (100 * control[name] / control[""] for name in ("arithmetic", ANY))
+        yield Record(f"{prefix}arithmetic", arithmetic, unit, "<= 0.25", ok=arithmetic <= 0.25)
+        yield Record(f"{prefix}{ANY}", by_any, unit)
 
 
 def detection(judged: Judged) -> Record:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,15 @@ RESULTS = Path(__file__).parent / "results"
 BEGIN, END = "<!-- results: python -m benchmarks.readme -->\n", "<!-- end of results -->"
 
 
+@cache
 def _records(name: str) -> dict[str, Any]:
+    """Return the records of a result file by their metrics."""
     return {record["metric"]: record for record in json.loads((RESULTS / f"{name}.json").read_text())}
+
+
+def _values(name: str) -> dict[str, Any]:
+    """Return the values of a result file by their metrics."""
+    return {metric: record["value"] for metric, record in _records(name).items()}
 
 
 def _real_rows() -> list[tuple[str, str, str]]:
@@ -63,7 +71,7 @@ def _real_rows() -> list[tuple[str, str, str]]:
 
 
 def _server_rows() -> list[tuple[str, str, str]]:
-    value = {metric: record["value"] for metric, record in _records("servers").items()}
+    value = _values("servers")
     most = max(value[f"requests: memory of the client at {share}"] for share in ("10%", "50%", "100%"))
     return [
         (
@@ -135,8 +143,7 @@ def _trace_rows(families: tuple[str, ...]) -> list[tuple[str, str, str]]:
 
 
 def _mean_rows() -> list[tuple[str, str, str]]:
-    records = _records("real_traces")
-    value = {metric: record["value"] for metric, record in records.items()}
+    records, value = _records("real_traces"), _values("real_traces")
     n = int(value["families"])
     return [
         (
@@ -263,7 +270,7 @@ def results() -> str:
 
 def all_results() -> str:
     """Return RESULTS.md: every family, every method, where the saved tokens came from, and the learned posterior."""
-    value = {metric: record["value"] for metric, record in _records("real_traces").items()}
+    value = _values("real_traces")
     families = [metric.removesuffix(" hindsight factor") for metric in value if metric.endswith(" hindsight factor")]
     lines = [
         "# Results",
@@ -291,7 +298,7 @@ def all_results() -> str:
             f"| {_share(row['captured share'])} | {row['uncertified factor']:.3f} | {row['hindsight factor']:.3f} |"
         )
     lines += ["", "## Means over families", "", "| method | net cost factor | captured share |", "| --- | --- | --- |"]
-    alone = {metric: record["value"] for metric, record in _records("rules").items()}
+    alone = _values("rules")
     value |= alone
     methods = [
         metric.removesuffix(": mean net cost factor") for metric in value if metric.endswith("mean net cost factor")
@@ -324,7 +331,7 @@ def all_results() -> str:
             lines.append(f"| {name} | {record['value']:.2%} | {good['value']:.2%} | {lost:.2%} |")
     lines += _filter_tables()
     lines += ["", "## The learned posterior", "", "| what | value |", "| --- | --- |"]
-    for record in json.loads((RESULTS / "learned.json").read_text()):
+    for record in json.loads((RESULTS / "learned.json").read_text()):  # two of which have one name
         shown = (
             record["value"] if isinstance(record["value"], str) else f"{record['value']:.4g} {record['unit']}".strip()
         )
@@ -334,7 +341,7 @@ def all_results() -> str:
 
 def _what_stands_in_the_way(value: dict[str, float]) -> list[str]:
     """Return what separates the learned policies from the targets, in numbers."""
-    learned = {record["metric"]: record["value"] for record in json.loads((RESULTS / "learned.json").read_text())}
+    learned = _values("learned")
     factor, share = "mean net cost factor", "mean captured share"
     whole, half = "learned", "learned, half of the prompts"
     loss, area = "log loss", "area under the curve"
