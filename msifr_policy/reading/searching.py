@@ -13,6 +13,13 @@ def as_utf8(text: str) -> str:
     return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
 
 
+def quietly(pattern: str) -> "re2._Regexp[str]":
+    """Return the compiled pattern; raises `re2.error` for one that is none, which RE2 does not log."""
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
 def whatever_case(pattern: str) -> "re2._Regexp[str]":
     """Return the compiled pattern, for which upper and lower case are alike."""
     options = re2.Options()

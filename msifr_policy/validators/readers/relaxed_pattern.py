@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import re2
 
 from msifr_policy.errors import InputError
+from msifr_policy.reading.searching import quietly
 
 LONGEST: Final = 4096
 """Characters of a pattern that is read; a longer one is relaxed to any text."""
@@ -32,19 +33,13 @@ def relaxed_pattern(pattern: str) -> Relaxed:
         return Relaxed(_ANY_TEXT, frozenset({"a long pattern"}))
     try:
         translation = _Translation(pattern)
-        re2.compile(translation.result, _quiet())
+        quietly(translation.result)
     except (re2.error, ValueError) as error:
         if re.search("repetition size|too large", str(error)):
             return Relaxed(_ANY_TEXT, frozenset({"many repetitions"}))
         where = f"pattern {pattern[:100]!r}"
         raise InputError(f"no regular expression of ECMA-262: {error}", where=where) from error
     return Relaxed(translation.result, frozenset(translation.missing))
-
-
-def _quiet() -> re2.Options:
-    options = re2.Options()
-    options.log_errors = False
-    return options
 
 
 _ANY: Final = r"\x{0}-\x{10ffff}"
