@@ -16,7 +16,7 @@ from typing import Final, Protocol, cast
 
 from msifr_policy.filters.base import FinalFilter, Prompt
 from msifr_policy.filters.json_end import JsonEnd
-from msifr_policy.reading.markers import REACH, Marker, asks, read
+from msifr_policy.reading.markers import REACH, Announced, Marker, asks, closing_brace, read
 from msifr_policy.reading.thinking import marks
 
 
@@ -111,17 +111,17 @@ class AnswerEnd:
         """Look for an answer in whole lines of which the first begins there; keep those whose answer may go on."""
         keep = len(lines)
         for marker in self._find(lines):
-            end = self._ends(marker, lines)
+            announced = read(marker, lines)
+            end = self._ends(marker, announced, lines)
             if end is not None:
                 return start + end
-            goes_on = marker.place == "box" or read(marker, lines).end >= len(lines)
+            goes_on = marker.place == "box" or announced.end >= len(lines)
             keep = marker.start if goes_on and len(lines) - marker.start < REACH else len(lines)
         self._lines = lines[keep:]
         return None
 
-    def _ends(self, marker: Marker, lines: str) -> int | None:
+    def _ends(self, marker: Marker, announced: Announced, lines: str) -> int | None:
         """Return where the judged text ends with the answer that this marker announces, if it is complete."""
-        announced = read(marker, lines)
         if announced.state != "given" or announced.end == len(lines) or not self._complete(announced.text):
             return None
         if marker.place != "hash" and lines[marker.start : announced.end] in self._asked:
@@ -142,7 +142,6 @@ _NEAR: Final = 48
 _LONGEST_LINE: Final = 4000  # characters of a line that is read
 _DOCUMENT: Final = ("{", "```json")
 
-_BRACE = re.compile(r"\\.|(?P<brace>[{}])", re.DOTALL)
 _FORMULA_END: Final = re.compile(r"\$|\\[)\]]")
 _DISPLAY_END = ("\\]", "$$")
 
@@ -152,17 +151,13 @@ def box_end(answer: str) -> int | None:
 
     A formula that is closed at the beginning of the next line ends there. More boxes may follow in the same line.
     """
-    depth = 1
-    for token in _BRACE.finditer(answer):
-        depth += {"{": 1, "}": -1}.get(token["brace"], 0)
-        if depth == 0:
-            break
-    else:
+    closed = closing_brace(answer)
+    if closed is None:
         return None
-    line, newline, rest = answer[token.end() :].partition("\n")
+    line, newline, rest = answer[closed:].partition("\n")
     if not newline:
         return None
-    end = token.end() + len(line)
+    end = closed + len(line)
     if _FORMULA_END.search(line):
         return end
     begins = rest.lstrip()

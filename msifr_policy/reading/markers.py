@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msifr_policy.reading.literals import words
 from msifr_policy.reading.searching import as_utf8, whatever_case
+from msifr_policy.reading.thinking import QUOTES
 
 Place = Literal["box", "hash", "phrase", "json", "tag"]
 """The kinds of markers."""
@@ -223,7 +224,6 @@ _SUPPOSED = re.compile(
     r"[\s:$*({\\]*\Z",
     re.IGNORECASE,
 )
-_QUOTES = "`\"'“”‘’"
 
 
 def _announces(text: str, marker: re.Match[str]) -> bool:
@@ -233,7 +233,7 @@ def _announces(text: str, marker: re.Match[str]) -> bool:
     if marker["box"] is not None:
         return _SUPPOSED.search(before) is None
     if marker["tag"] is not None:
-        return not (before[-1:] and before[-1] in _QUOTES and text[marker.end() : marker.end() + 1] == before[-1])
+        return not (before[-1:] and before[-1] in QUOTES and text[marker.end() : marker.end() + 1] == before[-1])
     if marker["phrase"] is None:
         return True
     if marker["cell"] is not None:
@@ -286,13 +286,21 @@ def _box(marker: Marker, reach: str) -> Announced:
     if marker.name == "token":
         end = reach.find("<|end_of_box|>")
         return _open(reach) if end < 0 else Announced(*_within(reach[:end]), end)
+    closed = closing_brace(reach)
+    if closed is None:
+        return _open(reach)
+    inside = reach[: closed - 1].strip()
+    return Announced("none" if _is_placeholder(inside) else "given", inside, closed)
+
+
+def closing_brace(content: str) -> int | None:
+    """Return the characters up to and with the brace that closes one before `content`; None if none does."""
     depth = 1
-    for token in _BRACE.finditer(reach):
+    for token in _BRACE.finditer(content):
         depth += {"{": 1, "}": -1}.get(token[0], 0)
         if depth == 0:
-            inside = reach[: token.start()].strip()
-            return Announced("none" if _is_placeholder(inside) else "given", inside, token.end())
-    return _open(reach)
+            return token.end()
+    return None
 
 
 def _open(reach: str) -> Announced:

@@ -25,16 +25,17 @@ _CLOSING = (
     "<|/thinking|>", "<|end_of_thought|>", "<|end_thinking|>", "<unused95>", "<|channel|>final<|message|>",
     "<channel|>",
 )  # fmt: skip
-_QUOTES = "`\"'“”‘’"
+QUOTES: Final = "`\"'“”‘’"
+"""Between two of them a mark is spoken of, not used."""
 
 MARKS: Final = (*_OPENING, *_CLOSING)
 """The marks, in lower case."""
 
 MARK: Final = re.compile(
-    rf"(?=[<\[◁])(?<![{_QUOTES}])(?:"
+    rf"(?=[<\[◁])(?<![{QUOTES}])(?:"
     rf"(?P<open>(?:(?<!\w)(?<!\w )|(?=<\|))(?:{'|'.join(map(re.escape, _OPENING))}))"
     rf"|(?P<close>{'|'.join(map(re.escape, _CLOSING))})"
-    rf")(?!(?!```)[{_QUOTES}])",  # a fence may follow at once
+    rf")(?!(?!```)[{QUOTES}])",  # a fence may follow at once
     re.IGNORECASE,
 )
 """A mark that opens thinking, or closes it."""
