@@ -138,8 +138,9 @@ def _encode(schema: dict[str, Any], *, where: str) -> str:
         encoded.encode()
         formats = FormatChecker(())
         formats.checks("regex", ValueError)(_is_pattern)
-        Draft202012Validator.check_schema(json.loads(encoded), format_checker=formats)
-        _check_references(json.loads(encoded))
+        read = json.loads(encoded)
+        Draft202012Validator.check_schema(read, format_checker=formats)
+        _check_references(read)
     except (SchemaError, TypeError, ValueError, RecursionError) as error:
         reason = str(error)
         if isinstance(error, SchemaError):
@@ -223,14 +224,14 @@ def load() -> Answerer:
     """Import jsonschema and return what answers {schema, find, text}; the schema is JSON text."""
     from jsonschema_specifications import REGISTRY
 
-    judge = _exact_validator()
+    exact = _exact_validator()
     sys.setrecursionlimit(50_000)  # jsonschema calls some ten functions for each level of a document
 
     @lru_cache(maxsize=256)
     def validator(schema: str) -> tuple[Any, str]:
         read = json.loads(schema, parse_float=Decimal)
         # With a registry of its own nothing is ever fetched from the network.
-        return judge(read, registry=REGISTRY), bracket_of(read)
+        return exact(read, registry=REGISTRY), bracket_of(read)
 
     def answer(request: dict[str, Any]) -> bool:
         judge, bracket = validator(request["schema"])
