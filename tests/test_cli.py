@@ -450,8 +450,6 @@ def test_output_goes_through_links_and_never_replaces_a_device(files, tmp_path):
 
 def test_ctrl_c_ends_with_status_130(tmp_path):
     write_traces(tmp_path / "t.jsonl", make_traces(15_000, seed=1))
-    # As the program is installed. With -m, Python itself would end by the signal where that finds it at work on code in
-    # a text (a dataclass, say): to a shell 130 as well.
     program = [sys.executable, "-c", "from msifr_integrations.cli.entry import run; run()"]
     command = [*program, "fit", str(tmp_path / "t.jsonl")]
     process = subprocess.Popen([*command, "-o", str(tmp_path / "p.json")], stderr=subprocess.PIPE)  # noqa: S603
@@ -519,3 +517,31 @@ run()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_an_interrupt_during_an_import_is_not_lost_in_it(tmp_path):
+    """Modules of scipy, say, lose interrupts, or make errors of their own of them; one here loses all."""
+    write_traces(tmp_path / "t.jsonl", make_traces(3_000, seed=1))
+    (tmp_path / "loses_interrupts.py").write_text("""
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+except BaseException:
+    pass
+""")
+    code = f"""
+import sys
+class Loads:
+    def find_spec(self, name, path=None, target=None):
+        if name == "msifr_integrations.cli.fit":
+            sys.path.insert(0, {str(tmp_path)!r})
+            import loses_interrupts
+sys.meta_path.insert(0, Loads())
+sys.argv = ["msifr", "fit", {str(tmp_path / "t.jsonl")!r}, "-o", {str(tmp_path / "p.json")!r}]
+from msifr_integrations.cli.entry import run
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stdout) == (130, "")
+    assert not (tmp_path / "p.json").exists()

@@ -1,12 +1,30 @@
-"""The program `msifr`: an interrupt ends it with status 130 even while its parts are being loaded."""
+"""The program `msifr`: an interrupt ends it with status 130, whatever it is at."""
 
+import _thread
+import signal
 import sys
+import threading
+from types import FrameType
+
+_AGAIN = 0.05
+"""Seconds until an interrupt that came during an import is looked at once more."""
 
 
 def run() -> None:
     """Run the command line."""
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         from msifr_integrations.cli.main import main
     except KeyboardInterrupt:
         sys.exit(130)
     main()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt` once no import is under way: modules turn it into errors of their own, or lose it."""
+    while frame is not None and frame.f_code is not run.__code__:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            threading.Timer(_AGAIN, _thread.interrupt_main, [number]).start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
