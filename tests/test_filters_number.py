@@ -128,6 +128,7 @@ SHOWN = {
     "50 % der Leute": 50,
     "٥٠٪": 50,
     "**72**": 72,
+    "**1,000,000 * 10**-6**": 1,
     "__72__": 72,
     "`72`": 72,
     "“72”": 72,
@@ -474,8 +475,9 @@ rationals = st.one_of(
 
 @given(st.data(), rationals)
 def test_any_rational_is_read_back_from_any_spelling(data: st.DataObject, value: Fraction) -> None:
-    text = data.draw(spelled(value))
-    assert parse_number(data.draw(st.sampled_from(FRAMES)).format(text)) == value
+    text, frame = data.draw(spelled(value)), data.draw(st.sampled_from(FRAMES))
+    assume(frame != "({})" or "," not in text or "." in text or text.count(",") > 1)  # (0,5) is a pair
+    assert parse_number(frame.format(text)) == value
 
 
 @given(st.data(), rationals, rationals)

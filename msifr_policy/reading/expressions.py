@@ -6,6 +6,7 @@ variable) is never cut off. Values are rationals; size and work are bounded, so 
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -113,6 +114,7 @@ def tokens_of(text: str) -> list[Token]:
     tokens: list[Token] = []
     braces: list[bool] = []  # for each open one: whether it only holds what a wrapper wraps
     wrapped, spaced, bold = False, False, ""
+    stars = Counter(_STARS.findall(text))  # runs that are still to come
     for match in _TOKEN.finditer(text):
         kind, found = match.lastgroup or "", match[0]
         if kind == "blank" or found == "'":
@@ -135,14 +137,18 @@ def tokens_of(text: str) -> list[Token]:
         if kind == "macro" and match["macro"] in _WRAPPERS:
             wrapped = spaced = True
             continue
-        if kind == "sign" and found[0] == "*" and (bold == found or not _multiplies(tokens, text, match.end())):
-            bold, spaced = "" if bold == found else found, True
-            continue
+        if kind == "sign" and found[0] == "*":
+            stars[found] -= 1
+            closes = bold == found and stars[found] % 2 == 0  # else what closes is to come: **10**6**
+            if closes or not _multiplies(tokens, text, match.end()):
+                bold, spaced = "" if bold == found else found, True
+                continue
         tokens += _tokens(match, kind, found, spaced)
         spaced = False
     return tokens
 
 
+_STARS = re.compile(r"\*+")
 _AFTER_STAR = re.compile(r"[0-9({\\$.+-]")
 
 
@@ -231,6 +237,7 @@ _GROUPS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{2,3})*,[0-9]{3}(?:\.[0-9]+)?")
 
 def _is_pair(digits: str) -> bool:
     """Say whether digits with a comma in brackets, `(1,2)`, may be two numbers: what is grouped is one."""
+    digits = digits.replace("\\,", " ")
     return "," in digits and "{,}" not in digits and _GROUPS.fullmatch(digits.replace("\\!", "")) is None
 
 
