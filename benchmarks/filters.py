@@ -101,13 +101,13 @@ def compare(path: Path) -> list[Compared]:
     """Judge the attempts of one family again, if they have gold answers."""
     if name_of(path).startswith(OTHERS):
         return []
-    judge, extract, compared = Judges(path), Extract(), list[Compared]()
+    judges, extract, compared = Judges(path), Extract(), list[Compared]()
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for record in map(json.loads, lines):
             if record["gold"] is None:
                 continue
             asked = Prompt(prompt_id="p", prompt=record["prompt"], gold=record["gold"])
-            judged = judge(asked, record["text"])
+            judged = judges(asked, record["text"])
             answer = extract(asked, record["text"])
             compared.append(
                 Compared(

@@ -73,7 +73,8 @@ def gold_answer(gold: str) -> str:
     return gold.strip() if found is None else found.text
 
 
-def _no_gold(prompt: Prompt) -> InputError:
+def no_gold(prompt: Prompt) -> InputError:
+    """Return the error of a prompt without a gold answer."""
     return InputError("no gold answer", where=f"prompt {prompt.prompt_id!r}, field gold", remedy="add one")
 
 
@@ -93,7 +94,7 @@ class NumericMatch(AnswerFilter, frozen=True):
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt's gold answer is not a number."""
         if prompt.gold is None:
-            raise _no_gold(prompt)
+            raise no_gold(prompt)
         if parse_number(gold_answer(prompt.gold)) is None:
             where, remedy = f"prompt {prompt.prompt_id!r}, field gold", "give a number, or use the math or exact filter"
             raise InputError(f"gold answer {prompt.gold!r} is not a number", where=where, remedy=remedy)
@@ -126,7 +127,7 @@ class ChoiceMatch(AnswerFilter, frozen=True):
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt's gold answer names no choice."""
         if prompt.gold is None:
-            raise _no_gold(prompt)
+            raise no_gold(prompt)
         if choice_of(gold_answer(prompt.gold), options_of(prompt.prompt)) is None:
             where, remedy = f"prompt {prompt.prompt_id!r}, field gold", "give the letter of an option, such as B"
             raise InputError(f"gold answer {prompt.gold!r} names no choice", where=where, remedy=remedy)
@@ -158,7 +159,7 @@ class ExactMatch(AnswerFilter, frozen=True):
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no gold answer."""
         if prompt.gold is None:
-            raise _no_gold(prompt)
+            raise no_gold(prompt)
 
     def complete(self, answer: str) -> bool:
         """See `AnswerFilter.complete`: whatever is announced."""

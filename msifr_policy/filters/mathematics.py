@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 from msifr_policy.errors import InputError
-from msifr_policy.filters.answers import gold_answer
+from msifr_policy.filters.answers import gold_answer, no_gold
 from msifr_policy.filters.base import Judgement, Prompt
 from msifr_policy.filters.decided import DecidedReader
 from msifr_policy.filters.extract import Extract
@@ -45,12 +45,12 @@ class MathVerify(AsksWorker):
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if the prompt has no gold answer, or one that cannot be read within the limits."""
-        where = f"prompt {prompt.prompt_id!r}, field gold"
         if prompt.gold is None:
-            raise InputError("no gold answer", where=where, remedy="add one")
+            raise no_gold(prompt)
         understood = self.worker.ask({"gold": _gold_formula(prompt.gold)})
         if not understood:
             why = f"cannot be read: {understood.failure}" if isinstance(understood, Judgement) else "is not mathematics"
+            where = f"prompt {prompt.prompt_id!r}, field gold"
             raise InputError(f"gold answer {prompt.gold!r} {why}", where=where, remedy="or use the exact filter")
 
     def __call__(self, prompt: Prompt, text: str) -> Judgement:

@@ -443,10 +443,10 @@ def _ratio(text: str, depth: int) -> Form | None:
     clock = _CLOCK.fullmatch(text)
     if clock and int(clock[1]) <= 24:
         hours, minutes = int(clock[1]), int(clock[2] or 0)
-        # Of 24 hours, those that no clock with twelve has tell the half of the day too: as "24".
-        half = clock[3].lower() if clock[3] else "24" if hours > 12 or hours == 0 else ""
-        if half == "24":
-            half = f"{half}{'p' if 12 <= hours < 24 else 'a'}"
+        half = (clock[3] or "").lower()
+        if not half and (hours > 12 or hours == 0):
+            # Of 24 hours, those that no clock with twelve has tell the half of the day too.
+            half = "24p" if 12 <= hours < 24 else "24a"
         terms = (NumberForm(Fraction(hours)), NumberForm(Fraction(minutes)))
         return Ratio(terms, f"{60 * (hours % 12) + minutes} {half}")
     parts, colons = split(text, _COLON)

@@ -14,8 +14,9 @@ GREEK: Final = words(
 FUNCTIONS: Final = words("arcsin arccos arctan sinh cosh tanh sin cos tan cot sec csc log ln lg exp max min gcd lcm")
 """Functions of numbers."""
 
+_BEFORE_OPERANDS: Final = words("sqrt frac lceil lfloor angle cdot times")
 _OTHERS: Final = words(
-    "sqrt frac lceil lfloor angle cdot times infty text mathrm mathbb begin end left right cup cap in notin setminus"
+    "infty text mathrm mathbb begin end left right cup cap in notin setminus"
     " emptyset varnothing pm mp le ge leq geq lt gt ne neq equiv approx sim to rightarrow Rightarrow implies iff land"
     " lor wedge vee forall exists subset subseteq mid nmid parallel perp circ degree prime dagger star ast div bmod"
     " pmod mod binom over choose overline underline bar hat vec dot ddot tilde widehat sum prod int oint lim sup inf"
@@ -25,10 +26,10 @@ _OTHERS: Final = words(
     " backslash propto cong simeq lesssim gtrsim ll gg bigcup bigcap complement aleph imath jmath Box checkmark"
     " displaystyle textstyle hline varrho varsigma"
 )
-COMMANDS: Final = frozenset((*GREEK, *FUNCTIONS, *_OTHERS))
+COMMANDS: Final = frozenset((*GREEK, *FUNCTIONS, *_BEFORE_OPERANDS, *_OTHERS))
 """Commands that are known."""
 
-HEADS: Final = tuple(sorted((*GREEK, *FUNCTIONS, *_OTHERS[:7]), key=len, reverse=True))
+HEADS: Final = tuple(sorted((*GREEK, *FUNCTIONS, *_BEFORE_OPERANDS), key=len, reverse=True))
 r"""Commands that may be meant where a longer word is no command, since its blanks were lost: `\pir`."""
 
 

@@ -86,7 +86,8 @@ def canonical(text: str) -> str:
     text = _SCRIPT.sub(r"\1{\2}", _arguments(text))
     text = _SLASHED.sub(r"\\frac{\1}{\2}", text)
     text = _OUTWARD.sub(_outward, text)
-    return re.sub(r" {2,}", " ", text).lstrip(_TRAILING.replace(".", "")).rstrip(_TRAILING)
+    text = re.sub(r" {2,}", " ", text).lstrip(_TRAILING.replace(".", "")).rstrip(_TRAILING)
+    return _unmarked(text).rstrip(_TRAILING)  # once more: within a box, say
 
 
 _SI_NUMBER = re.compile(r"\\(?:num|ang)\s*\{([^{}]*)\}")
@@ -304,13 +305,13 @@ def closing(text: str, at: int) -> int | None:
     """Return where the bracket is closed that opens at `at`, whatever closes it; None if nothing does."""
     depth = 0
     for bracket in _BRACKET.finditer(text, at):
-        depth += nesting(bracket[0])
-        if depth == 0 and nesting(bracket[0]) < 0:
+        depth += _nesting(bracket[0])
+        if depth == 0 and _nesting(bracket[0]) < 0:
             return bracket.start() if len(bracket[0]) == 1 else bracket.end() - 1
     return None
 
 
-def nesting(bracket: str) -> int:
+def _nesting(bracket: str) -> int:
     """Return 1 for what opens, -1 for what closes, 0 for another command."""
     if bracket.startswith(("\\begin", "\\langle")) or bracket in ("(", "[", "{", "\\{"):
         return 1
@@ -325,7 +326,7 @@ def split(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
     both = re.compile(rf"(?P<separator>{separator.pattern})|(?:{_BRACKET.pattern})", re.DOTALL | separator.flags)
     for token in both.finditer(text):
         if token["separator"] is None:
-            depth = max(0, depth + nesting(token[0]))
+            depth = max(0, depth + _nesting(token[0]))
         elif depth == 0:
             parts.append(text[start : token.start()])
             separators.append(token["separator"])
