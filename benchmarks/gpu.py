@@ -1,4 +1,4 @@
-"""The slot engine on a GPU: `bash benchmarks/gpu.sh [--tiny] [--traces FOLDER] [--seconds N] [--out FILE]`.
+"""The slot engine on a GPU: `bash benchmarks/gpu.sh [--tiny] [--traces FOLDER] [--seconds N] [--only WORDS]`.
 
 Llama shapes of 1 and 8 billion weights, random, in bfloat16, with the real vocabulary of 128,256 tokens. Recorded texts
 are forced through the real decode loop: everything is computed and drawn, then the recorded token takes the place of

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the slot engine does on a GPU, in five minutes, from a source tree alone: nothing is installed or downloaded.
 #
-#     bash benchmarks/gpu.sh [--tiny] [--traces FOLDER] [--seconds N] [--out FILE]
+#     bash benchmarks/gpu.sh [--tiny] [--traces FOLDER] [--seconds N] [--only WORDS] [--out FILE]
 #
 # Needs a Python (PYTHON=…) with torch, transformers and what the package depends on. `--tiny` runs the same on a CPU.
 set -euo pipefail
