@@ -263,6 +263,19 @@ def test_numbers_are_explained_where_they_are_printed(files):
         assert meaning in said
 
 
+def test_whom_rates_weigh_equally_is_said_where_attempts_per_prompt_differ(files, tmp_path):
+    traces = make_traces(60, seed=4, attempts=2)
+    write_traces(tmp_path / "equal.jsonl", traces)
+    write_traces(tmp_path / "unequal.jsonl", traces[:-30:2] + traces[-30:])
+    record = last_json(run("evaluate", files / "policy.json", tmp_path / "unequal.jsonl", "--json"))
+    assert (record["weigh"], record["attempts_per_prompt"]) == ("prompts", [1, 2])
+    said = run("evaluate", files / "policy.json", tmp_path / "unequal.jsonl").stdout
+    assert "share of the good samples discarded, prompts weighing equally" in said
+    assert f"that of f as of {record['n_effective']:.0f} independent samples" in said
+    assert record["false_reject_rate_ci"][1] > 0
+    assert "weighing equally" not in run("evaluate", files / "policy.json", tmp_path / "equal.jsonl").stdout
+
+
 def test_schedules_have_a_word_each():
     assert parse_schedule("every:64") == EveryUnits(64, "characters")
     assert parse_schedule("every:8:tokens") == EveryUnits(8, "tokens")

@@ -46,7 +46,8 @@ def outcomes(cost_full, cost_policy, accepted, discarded, prompt):
 
 
 def test_the_headline_numbers_are_those_of_the_definitions():
-    s = summarise(outcomes([10, 10, 10, 10], [10, 4, 5, 10], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 2]), length_cap=9.0)
+    drawn = outcomes([10, 10, 10, 10], [10, 4, 5, 10], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 2])
+    s = summarise(drawn, length_cap=9.0, weigh="attempts")
     assert (s.n_attempts, s.n_prompts, s.n_accepted) == (4, 3, 2)
     assert s.saving_rate == pytest.approx(11 / 40)
     assert s.false_reject_rate == 0.5

@@ -1,7 +1,8 @@
 """What attempts cost with and without a policy, and the headline numbers of theory §1 with intervals.
 
 Replay, Monte Carlo and live runs all end in `Outcomes`; `summarise` is the only place where s, f and the net cost
-factor are estimated. Intervals are percentile bootstraps over prompts, the unit of independence.
+factor are estimated. Prompts are the unit of independence: the interval of s is a percentile bootstrap over prompts,
+that of f exact at the effective number of accepted samples, that of the factor made of both (`intervals`).
 """
 
 from collections import Counter
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Unit
 from msifr_policy.rates import capped, rates
+from msifr_sim.intervals import Weigh, attempt_weights, factor_interval, rate_interval
 
 CI_LEVEL = 0.95
 
@@ -76,7 +78,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cost_full and cost_policy are totals in `unit`; saving_rate s = 1 − cost_policy/cost_full; false_reject_rate f =
     discarded accepted / accepted; net_cost_factor = cost per accepted with the policy over without it [T2];
     length_cap_factor the same under the policy file's plain length cap. Rates that are undefined (nothing accepted) are
-    null. The `_ci` are [low, high] at `ci_level`, bootstrap by prompt.
+    null.
+
+    `weigh` says whom the totals and rates weigh equally: "prompts" (an attempt of a prompt with m weighs 1/m of the
+    mean number of attempts per prompt) or "attempts"; it is the same where every prompt has equally many.
+    attempts_per_prompt are the fewest and the most. Counts (`n_…`, discards_by_reason, by_checkpoint) are of attempts.
+
+    The `_ci` are [low, high] at `ci_level`: of s bootstrap by prompt, of f Clopper-Pearson for n_effective independent
+    accepted samples, never [0, 0], of the factor both together (`intervals`).
 
     accepted_cost_share = cost of the accepted attempts / cost_full: the net cost factor of discarding every
     unaccepted attempt before it costs anything. Policies with f = 0 pay accepted attempts in full, so their ΣT ≥ Σ N·A
@@ -100,56 +109,72 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     length_cap_factor: float | None
     accepted_cost_share: float | None
     ci_level: float
+    weigh: Weigh
+    attempts_per_prompt: tuple[int, int]
+    n_effective: float | None
     discards_by_reason: dict[str, int]
     by_checkpoint: list[CheckpointCount]
 
 
 def summarise(
-    outcomes: Outcomes, *, length_cap: float | None = None, seed: int = 0, draws: int = 2000, max_units: int = 10_000
+    outcomes: Outcomes,
+    *,
+    weigh: Weigh = "prompts",
+    length_cap: float | None = None,
+    seed: int = 0,
+    draws: int = 2000,
+    max_units: int = 10_000,
 ) -> Summary:
-    """Estimate the headline numbers of `outcomes`; `length_cap` in the cost unit, None for no cap.
+    """Estimate the headline numbers of `outcomes`, prompts or attempts weighing equally (`Summary`).
 
-    Intervals come from `draws` resamples of prompts. More than `max_units` prompts are first shuffled into that many
-    groups of one size (give or take one), and groups are resampled. Sums over disjoint sets of independent prompts are
-    independent, and their totals the same, so this is the bootstrap of fewer, larger units, rare losses included; the
-    spread of 10,000 units is known to about 1 %, less than what 2000 draws leave open. Time and memory are then linear
-    in the attempts.
+    `length_cap` is in the cost unit, None for no cap. The interval of s comes from `draws` resamples of prompts. More
+    than `max_units` prompts are first shuffled into that many groups of one size (give or take one), and groups are
+    resampled. Sums over disjoint sets of independent prompts are independent, and their totals the same, so this is the
+    bootstrap of fewer, larger units; the spread of 10,000 units is known to about 1 %, less than what 2000 draws leave
+    open. Time and memory are then linear in the attempts.
 
-    Raises `InputError` when there are no attempts.
+    Raises `InputError` when there are no attempts, or for another word than "prompts" or "attempts".
     """
     n = len(outcomes.accepted)
     if n == 0:
         raise InputError("there are no attempts to summarise")
     rng = np.random.default_rng(seed)
-    numbers, unit = np.unique(outcomes.prompt, return_inverse=True)
-    n_prompts = len(numbers)
-    if n_prompts > max_units:
-        unit = rng.permutation(np.arange(n_prompts) % max_units)[unit]
-    lost = outcomes.accepted & outcomes.discarded
-    columns = (outcomes.cost_full, outcomes.cost_policy, outcomes.accepted, lost)
-    per_unit = np.column_stack([np.bincount(unit, column) for column in columns]).astype(np.float64)
-    totals = per_unit.sum(axis=0)
-    s, f, factor = map(_finite, rates(totals))
-    boot = rates(_bootstrap(per_unit, rng, draws))
-    capped_cost, cut = capped(outcomes.cost_full, length_cap)
-    with_cap = rates([totals[0], capped_cost.sum(), totals[2], (outcomes.accepted & cut).sum()])
+    _, prompt, attempts = np.unique(outcomes.prompt, return_inverse=True, return_counts=True)
+    weight = attempt_weights(outcomes.prompt, weigh)
+    cut_cost, cut = capped(outcomes.cost_full, length_cap)
+    A = outcomes.accepted
+    # Per prompt and in all: cost in full, cost with the policy, accepted, lost, cost under the cap, lost by the cap.
+    columns = (outcomes.cost_full, outcomes.cost_policy, A, A & outcomes.discarded, cut_cost, A & cut)
+    per_prompt = np.column_stack([np.bincount(prompt, weight * column) for column in columns]).astype(np.float64)
+    totals = per_prompt.sum(axis=0)
+    s, f, factor = map(_finite, rates(totals[:4]))
+    savings = rates(_bootstrap(_units(per_prompt[:, :4], rng, max_units), rng, draws)).saving_rate
+    saving_ci = _interval(savings)
+    loss = rate_interval(per_prompt[:, 3], per_prompt[:, 2], int(A.sum()), CI_LEVEL)
+    factor_ci = None
+    if s is not None and f is not None and factor is not None and saving_ci and loss:
+        factor_ci = factor_interval((s, *saving_ci), (f, loss.low, loss.high))
+    accepted_cost = float(weight @ (outcomes.cost_full * A))
     return Summary(
         n_attempts=n,
-        n_prompts=n_prompts,
-        n_accepted=int(outcomes.accepted.sum()),
+        n_prompts=len(attempts),
+        n_accepted=int(A.sum()),
         unit=outcomes.unit,
         cost_full=float(totals[0]),
         cost_policy=float(totals[1]),
         saving_rate=s,
-        saving_rate_ci=_interval(boot.saving_rate),
-        saving_rate_se=_finite(np.std(boot.saving_rate)),
+        saving_rate_ci=saving_ci,
+        saving_rate_se=_finite(np.std(savings)),
         false_reject_rate=f,
-        false_reject_rate_ci=_interval(boot.false_reject_rate),
+        false_reject_rate_ci=(loss.low, loss.high) if loss else None,
         net_cost_factor=factor,
-        net_cost_factor_ci=_interval(boot.net_cost_factor),
-        length_cap_factor=_finite(with_cap.net_cost_factor),
-        accepted_cost_share=float(outcomes.cost_full[outcomes.accepted].sum() / totals[0]) if totals[0] > 0 else None,
+        net_cost_factor_ci=factor_ci,
+        length_cap_factor=_finite(rates(totals[[0, 4, 2, 5]]).net_cost_factor),
+        accepted_cost_share=accepted_cost / float(totals[0]) if totals[0] > 0 else None,
         ci_level=CI_LEVEL,
+        weigh=weigh,
+        attempts_per_prompt=(int(attempts.min()), int(attempts.max())),
+        n_effective=loss.n_effective if loss else None,
         discards_by_reason=dict(Counter(compress(outcomes.reason, outcomes.discarded.tolist())).most_common()),
         by_checkpoint=_by_checkpoint(outcomes),
     )
@@ -162,6 +187,15 @@ def _by_checkpoint(outcomes: Outcomes) -> list[CheckpointCount]:
     discarded = np.bincount(outcomes.stop_k[outcomes.discarded], minlength=last + 1)
     lost = np.bincount(outcomes.stop_k[outcomes.discarded & outcomes.accepted], minlength=last + 1)
     return [CheckpointCount(k, int(reached[k]), int(discarded[k]), int(lost[k])) for k in range(1, last + 1)]
+
+
+def _units(per_prompt: NDArray[np.float64], rng: np.random.Generator, most: int) -> NDArray[np.float64]:
+    """Return `[units, …]` what is resampled: prompts, or where there are more than `most` groups of them."""
+    n = len(per_prompt)
+    if n <= most:
+        return per_prompt
+    unit = rng.permutation(np.arange(n) % most)
+    return np.column_stack([np.bincount(unit, column) for column in per_prompt.T]).astype(np.float64)
 
 
 def _bootstrap(per_unit: NDArray[np.float64], rng: np.random.Generator, draws: int) -> NDArray[np.float64]:

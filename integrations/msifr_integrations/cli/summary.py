@@ -28,18 +28,21 @@ def summary_lines(summary: Summary, *, capped: bool = True) -> list[str]:
         f"plain length cap     = {_factor(summary.length_cap_factor)}: that factor of stopping all attempts at one "
         "length, the best for the same budget"
     )
+    fewest, most = summary.attempts_per_prompt
+    equally = f", {summary.weigh} weighing equally" if fewest < most else ""
+    as_of = "" if summary.n_effective is None else f"; that of f as of {summary.n_effective:.0f} independent samples"
     return [
         f"{summary.n_attempts} attempts at {summary.n_prompts} prompts, {summary.n_accepted} accepted",
         f"saving rate        s = {_percent(summary.saving_rate, summary.saving_rate_ci)}: "
         f"share of all {summary.unit} not spent",
         f"false-reject rate  f = {_percent(summary.false_reject_rate, summary.false_reject_rate_ci)}: "
-        "share of the good samples discarded",
+        f"share of the good samples discarded{equally}",
         f"net cost factor      = {_factor(summary.net_cost_factor, summary.net_cost_factor_ci)}: "
         "cost per accepted sample, with over without the policy; it pays below 1",
         *([cap] if capped else []),
         f"accepted cost share  = {_factor(summary.accepted_cost_share)}: that factor if exactly the attempts not "
         "accepted never began; no policy without losses gets below",
-        f"(intervals: {summary.ci_level:.0%}, by resampling prompts)",
+        f"(intervals: {summary.ci_level:.0%}, by resampling prompts{as_of})",
         f"discards by reason: {reasons or 'none: the policy never fired'}",
     ]
 
