@@ -13,6 +13,7 @@ from msifr_integrations.cli.evaluate import evaluate
 from msifr_integrations.cli.fit import fit
 from msifr_integrations.cli.generate import generate
 from msifr_integrations.cli.merge import merge
+from msifr_integrations.cli.plan import plan
 from msifr_integrations.cli.score import score
 from msifr_integrations.cli.simulate import simulate
 
@@ -27,7 +28,7 @@ def main() -> None:
     """
 
 
-for command in (score, fit, evaluate, simulate, generate, merge):
+for command in (plan, score, fit, evaluate, simulate, generate, merge):
     main.add_command(command)
 
 if __name__ == "__main__":
