@@ -24,6 +24,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule, Unit
 from msifr_policy.evidence.watch import Watch, column_names
 from msifr_policy.files import replacing
+from msifr_policy.records.near_duplicates import Sketch, near_duplicates, sketch
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Validator, ValidatorSpec, Verdict, describe, parameters_of
@@ -51,7 +52,8 @@ class EvidenceTable:
     values: `[R, D]` float64, NaN = not known. verdicts: `[R, V]` int8 (`Verdict`). k: `[R]` checkpoint number, 1
     for the first. spent: `[R]` cost so far in `costing.unit`; the last row of an attempt holds its full cost N.
     position: `[R]` characters so far. start: `[N + 1]` row offsets. prompt: `[N]` index into `prompt_ids`.
-    prompt_hash: `[P]` uint64 of id and text of each prompt. accepted: `[N]` bool, the outcome A.
+    prompt_hash: `[P]` uint64 of id and text of each prompt. accepted: `[N]` bool, the outcome A. merged: how many
+    prompts count as one with an earlier one, of which they are near-duplicates, where the table was built.
     """
 
     columns: tuple[str, ...]
@@ -73,6 +75,7 @@ class EvidenceTable:
     fingerprint: str
     provenance: Provenance = field(default_factory=Provenance)
     failures: dict[str, int] = field(default_factory=dict)
+    merged: int = 0
 
     @property
     def n_attempts(self) -> int:
@@ -267,6 +270,7 @@ class _Header(msgspec.Struct):
     fingerprint: str
     provenance: Provenance
     failures: dict[str, int]
+    merged: int = 0
     format: Literal[2] = 2
 
 
@@ -369,13 +373,17 @@ def build_evidence(
 
     The cost unit: tokens when every trace records its tokens or a `tokenizer` is given, otherwise characters; pass
     `unit` to insist on one. `provenance` adds to what the traces tell. `progress` is called with the number of attempts
-    done. Memory: one row of numbers per checkpoint; no text is kept.
+    done. Memory: one row of numbers per checkpoint, and a sketch of each prompt; no text is kept.
+
+    Prompts under different ids that are near-duplicates are one prompt, under the id and with the hash of the first of
+    them (`records.near_duplicates`); what a prompt asks of its validators is part of its text there.
 
     Raises `InputError` for duplicate trace ids, an empty input, or a unit the traces cannot give.
     """
     columns = column_names(validators)
     schedule_unit: Unit = getattr(schedule, "unit", "characters")
     replayed: dict[str, _ReplayedTrace] = {}
+    sketches: dict[str, Sketch] = {}
     failures: Counter[str] = Counter()
     digest = hashlib.sha256()
     for trace in traces:
@@ -386,6 +394,8 @@ def build_evidence(
         replayed[trace.id] = _replay(trace, watch, schedule_unit, tokenizer)
         failures += watch.failures
         asked = (json.dumps(parameters, sort_keys=True),) if parameters else ()
+        if trace.prompt_id not in sketches:
+            sketches[trace.prompt_id] = sketch("\n".join((trace.prompt, *asked)) if trace.prompt.strip() else "")
         for part in (trace.id, trace.prompt_id, trace.text, str(trace.accepted), *asked):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
         if progress is not None:
@@ -402,7 +412,10 @@ def build_evidence(
         )
     rows = _Rows(*map(np.concatenate, zip(*(one.rows for one in every), strict=True)))
     hashes = {one.prompt_id: one.prompt_hash for one in reversed(every)}
-    prompts = {prompt_id: i for i, prompt_id in enumerate(dict.fromkeys(one.prompt_id for one in every))}
+    first, place = np.unique(near_duplicates(list(sketches.values())), return_inverse=True)
+    prompts = dict(zip(sketches, place.tolist(), strict=True))
+    known_ids = list(sketches)
+    prompt_ids = tuple(known_ids[i] for i in first)
     return EvidenceTable(
         columns=columns,
         values=rows.values.reshape(-1, len(columns)),
@@ -412,8 +425,8 @@ def build_evidence(
         position=rows.position,
         start=np.cumsum([0, *(len(one.rows.k) for one in every)], dtype=np.int64),
         attempt_ids=tuple(replayed),
-        prompt_ids=tuple(prompts),
-        prompt_hash=np.asarray([hashes[prompt_id] for prompt_id in prompts], dtype=np.uint64),
+        prompt_ids=prompt_ids,
+        prompt_hash=np.asarray([hashes[prompt_id] for prompt_id in prompt_ids], dtype=np.uint64),
         prompt=np.asarray([prompts[one.prompt_id] for one in every], dtype=np.int64),
         groups=tuple(one.group for one in every),
         accepted=np.asarray([one.accepted for one in every], dtype=bool),
@@ -427,4 +440,5 @@ def build_evidence(
             datasets=tuple(dict.fromkeys(one.dataset for one in every if one.dataset)),
         ),
         failures=dict(failures),
+        merged=len(sketches) - len(prompt_ids),
     )

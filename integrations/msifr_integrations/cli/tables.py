@@ -69,6 +69,9 @@ def load_table(
         prose(f"left out {report.failed} attempts that the run could not make", json=as_json)
     if report.skipped:
         prose(f"skipped {report.skipped} malformed records; the first: {report.errors[0]}", json=as_json)
+    if table.merged:
+        what = f"{table.merged} prompts are near-duplicates of others and count as one with them"
+        prose(f"{what} ({table.n_prompts} prompts left)", json=as_json)
     for failure, count in table.failures.items():
         prose(f"validator failed on {count} attempts ({failure}); its evidence is unknown there", json=as_json)
     return Loaded(table, kept, report.skipped)
