@@ -152,9 +152,18 @@ def test_rates_are_of_the_population_that_is_named():
         assert found.saving_rate == pytest.approx(1 - found.cost_policy / found.cost_full)
         assert (found.n_attempts, found.n_accepted, found.discards_by_reason) == (5, 5, {"rule": 2})
         assert found.by_checkpoint[0].false_rejects == 2
-    assert summarise(UNEQUAL, length_cap=20.0).length_cap_factor == pytest.approx((10 + 20) / 50 / (1 / 2))
     with pytest.raises(InputError, match="known: prompts, attempts"):
         summarise(UNEQUAL, weigh="prompt")
+
+
+def test_the_cap_and_the_share_beside_them_are_of_the_same_population():
+    """Two attempts of 10 and 30 tokens, of which the shorter is good, and at another prompt a good one of 40."""
+    drawn = outcomes([1, 0, 1], [0, 0, 0], [0, 0, 1], [10, 30, 40], [10, 30, 40])
+    by_prompt, by_attempt = (summarise(drawn, length_cap=20.0, weigh=weigh) for weigh in ("prompts", "attempts"))
+    # With the cap the prompts cost 15 and 20 of 20 and 40, and keep 1/2 of 1/2 + 1 good samples.
+    assert by_prompt.length_cap_factor == pytest.approx((35 / 60) / (0.5 / 1.5))
+    assert by_attempt.length_cap_factor == pytest.approx((50 / 80) / (1 / 2))
+    assert (by_prompt.accepted_cost_share, by_attempt.accepted_cost_share) == pytest.approx((45 / 60, 50 / 80))
 
 
 def test_with_equally_many_attempts_nothing_depends_on_whom_rates_weigh():

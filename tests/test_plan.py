@@ -34,15 +34,17 @@ def test_a_critical_number_is_the_first_that_the_test_passes(alpha, confidence, 
     assert all(binomial_p_value(losses, before, alpha) > 1 - confidence for before in range(losses + 1, n))
 
 
-def test_rounding_does_not_move_a_critical_number():
-    """Confidences at which (1 − α)ⁿ is δ exactly, but for rounding: what counts is the comparison the test makes."""
-    for alpha in (0.1, 0.25, 0.5, 0.9):
-        for n in range(1, 30):
-            for confidence in (1 - (1 - alpha) ** n, np.nextafter(1 - (1 - alpha) ** n, 0)):
+@pytest.mark.parametrize("losses", [0, 2])
+def test_rounding_does_not_move_a_critical_number(losses):
+    """Confidences that a number of samples has exactly, but for rounding: what counts is the test's own comparison."""
+    for alpha in (0.01, 0.1, 0.25, 0.5, 0.9):
+        for n in range(losses + 1, 30):
+            exactly = 1 - binomial_p_value(losses, n, alpha)
+            for confidence in (np.nextafter(exactly, 0), exactly, np.nextafter(exactly, 1)):
                 if 0 < confidence < 1:
-                    found = critical_number(0, alpha, confidence)
-                    assert binomial_p_value(0, found, alpha) <= 1 - confidence
-                    assert found == 1 or binomial_p_value(0, found - 1, alpha) > 1 - confidence
+                    found = critical_number(losses, alpha, confidence)
+                    assert binomial_p_value(losses, found, alpha) <= 1 - confidence
+                    assert found == losses + 1 or binomial_p_value(losses, found - 1, alpha) > 1 - confidence
 
 
 @pytest.mark.parametrize(
