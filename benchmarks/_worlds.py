@@ -55,7 +55,8 @@ def draw_world(rng: np.random.Generator) -> World:
     """Return one of many similar worlds: half of the attempts or so accepted, evidence that tells much but not all."""
     stage = np.arange(1, K + 2)
     ends = np.empty((2, K + 1))
-    for accepted, centre, at_limit in ((0, rng.uniform(9.5, 10.5), rng.uniform(0.25, 0.35)), (1, rng.uniform(6.5, 7.5), 0.005)):
+    of_bad, of_good = (rng.uniform(9.5, 10.5), rng.uniform(0.25, 0.35)), (rng.uniform(6.5, 7.5), 0.005)
+    for accepted, (centre, at_limit) in enumerate((of_bad, of_good)):
         shape = np.exp(-0.5 * ((stage - centre) / rng.uniform(2.8, 3.2)) ** 2)
         ends[accepted] = (1 - at_limit) * shape / shape.sum()
         ends[accepted, -1] += at_limit

@@ -344,7 +344,7 @@ Calibration = tuple[list[list[Flags]], list[EvidenceTable]]
 def validity(repeats: int) -> list[Record]:
     """Return how often each test certifies what has f = α."""
     settings: dict[str, tuple[Callable[[np.random.Generator], Calibration], Weigh, bool]] = {
-        "independent": (lambda rng: correlated(rng, np.ones(250, dtype=np.int64), 0.0), "prompts", False),
+        "independent": (lambda rng: correlated(rng, ones(400), 0.0), "prompts", False),
         "ρ = 0.2, 4 attempts": (lambda rng: correlated(rng, np.full(150, 4), 0.2), "prompts", False),
         "ρ = 0.9, 4 attempts": (lambda rng: correlated(rng, np.full(150, 4), 0.9), "prompts", False),
         "ρ = 1, 4 attempts": (lambda rng: correlated(rng, np.full(150, 4), 1.0), "prompts", False),
@@ -416,8 +416,8 @@ def unequal(rng: np.random.Generator, weigh: Weigh) -> Calibration:
 
     The ratio of both kinds' false-reject rates is fixed, and their size such that f = α as `weigh` weighs.
     """
-    hard = rng.random(200) < 0.4
-    attempts = np.where(hard, rng.integers(6, 21, 200), rng.integers(1, 6, 200))
+    hard = rng.random(400) < 0.4
+    attempts = np.where(hard, rng.integers(6, 21, 400), rng.integers(1, 6, 400))
     accept = np.asarray([0.7, 0.3])
     mean_attempts = np.asarray([3.0, 13.0])
     share = np.asarray([0.6, 0.4]) * accept * (mean_attempts if weigh == "attempts" else 1.0)
