@@ -212,9 +212,9 @@ def _newton(z: Array, y: NDArray[np.bool_], ridge: float, theta: Array) -> Array
 
 def _loss(design: Array, y: NDArray[np.bool_], curvature: Array, theta: Array) -> tuple[Array, float]:
     """Return `[n]` probabilities and what `_newton` minimises."""
-    eta = design @ theta
-    p: Array = expit(eta)
-    return p, float(np.logaddexp(0.0, np.where(y, -eta, eta)).sum() + (curvature * theta**2).sum() / 2)
+    p: Array = expit(design @ theta)
+    of_outcome = np.maximum(np.where(y, p, 1 - p), 1e-300)
+    return p, float((curvature * theta**2).sum() / 2 - np.log(of_outcome).sum())
 
 
 def _isotonic(M: Array, y: NDArray[np.bool_]) -> Knots:
