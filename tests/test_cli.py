@@ -26,7 +26,8 @@ from msifr_policy.records.traces import write_traces
 CONTRACT = {
     "n_attempts", "n_prompts", "n_accepted", "unit", "cost_full", "cost_policy", "saving_rate", "saving_rate_ci",
     "false_reject_rate", "false_reject_rate_ci", "net_cost_factor", "net_cost_factor_ci", "length_cap_factor",
-    "accepted_cost_share", "discards_by_reason", "by_checkpoint", "certificate",
+    "accepted_cost_share", "discards_by_reason", "by_checkpoint", "certificate", "ci_level", "weigh",
+    "attempts_per_prompt", "n_effective",
 }  # fmt: skip
 
 

@@ -85,6 +85,10 @@ def factor_interval(saving: tuple[float, float, float], loss: tuple[float, float
     Squares of the distances to either end add up in logarithms (MOVER, Zou and Donner 2008), so that the factor is
     never surer than f is. Errors of s and f are taken as uncorrelated; what is lost also saves, so the interval
     is rather too wide.
+
+    Where a few very long attempts make up the saving, 60 prompts may show none of them, and the lower end is too high.
+    The upper end holds: of length caps with f = 3 %, replayed on 60 prompts drawn from each of 33 recorded families, in
+    98.7 % or more of 150 draws in every family (bootstrap of the factor: 40 % in the worst), the interval of f in 96 %.
     """
     s, s_low, s_high = (_log_rest(x) for x in saving)
     f, f_low, f_high = (_log_rest(x) for x in loss)
