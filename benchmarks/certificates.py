@@ -46,6 +46,7 @@ from msifr_calibration.learn import Candidates, fit_candidates
 from msifr_calibration.path import fit_path
 from msifr_policy.beliefs.blend import worth_of
 from msifr_policy.evidence.table import EvidenceTable
+from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy_file import Weigh
 from msifr_policy.rates import rates
 
@@ -60,6 +61,7 @@ ALLOWED = int(binom.isf(FALSE_ALARM, REPEATS, DELTA))
 NOTICED = float(beta.isf(FALSE_ALARM, ALLOWED + 1, REPEATS - ALLOWED))
 POWER = {60: (0.45, 200), 100: (0.58, 200), 200: (0.70, 200), 1000: (0.88, 200)}
 """By n: the share aimed at, and the number of draws."""
+MANY_DRAWS = 40
 N_WORLDS = 8
 
 
@@ -105,9 +107,9 @@ def progress(line: str) -> None:
 # What of the package is not public is called here and nowhere else.
 
 
-def certify_elsewhere(candidates: Candidates, table: EvidenceTable, seed: int) -> Flags | Any:
+def certify_elsewhere(candidates: Candidates, table: EvidenceTable) -> FittedPolicy:
     """Return the policy certified on all of `table`, of candidates fitted elsewhere."""
-    (fit,) = certify([candidates], [table], FitOptions(max_false_reject=ALPHA, confidence=1 - DELTA, seed=seed))
+    (fit,) = certify([candidates], [table], FitOptions(max_false_reject=ALPHA, confidence=1 - DELTA))
     return fit.file.policy()
 
 
@@ -182,45 +184,66 @@ def outcome(table: EvidenceTable, stop: Integers) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What peers get of one draw: the posterior `[R]` of checkpoints, and that of the fresh attempts."""
+    """What peers get of one draw: the posterior `[R]` of its attempts, and that of the fresh ones."""
 
+    n: int
     table: EvidenceTable
     M: Array
     fresh: Array
 
 
 def power(peers: str | None, quick: bool) -> list[Record]:
-    """Return share and wrong certificates by n, of every method."""
+    """Return share and wrong certificates by n, of every method; and how often many attempts per prompt certify."""
     n_worlds, n_test = (2, 4000) if quick else (N_WORLDS, 20_000)
     found: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    differences = []
+    differences, many = [], []
     for number, judged in enumerate(judged_worlds(n_worlds, n_test)):
+        cases: dict[str, list[Case]] = {"cross-fitted": [], "from elsewhere": []}
         for n, (_, draws) in POWER.items():
-            each = 3 if quick else draws // n_worlds
-            cases: dict[str, list[Case]] = {"cross-fitted": [], "from elsewhere": []}
-            for draw in range(each):
+            for draw in range(3 if quick else draws // n_worlds):
                 rng = np.random.default_rng((5, number, n, draw))
                 size = round(n / np.mean(judged.test.accepted))
                 table = draw_table(judged.world, ones(size), rng, accepted=n, name=f"d{number}-{n}-{draw}-")
-                fit = fit_policy(table, max_false_reject=ALPHA, confidence=1 - DELTA, seed=draw)
+                fit = fit_policy(table, max_false_reject=ALPHA, confidence=1 - DELTA)
                 stops = {
                     "plain": fit.file.policy().stops(judged.test),
-                    "beliefs from elsewhere": certify_elsewhere(judged.elsewhere, table, draw).stops(judged.test),
+                    "beliefs from elsewhere": certify_elsewhere(judged.elsewhere, table).stops(judged.test),
                 }
                 for method, stop in stops.items():
                     found.setdefault((method, n), []).append(shared(judged, stop))
                 if peers:
                     own, there = fit_linear_beliefs(table), judged.elsewhere.fitted.beliefs
-                    cases["cross-fitted"].append(Case(table, own.M, posterior(own.beliefs, judged.test)))
-                    cases["from elsewhere"].append(Case(table, posterior(there, table), posterior(there, judged.test)))
-            for scores, these in cases.items() if peers else ():
-                answer = ask_peers(str(peers), these)
-                differences.append(answer.get("check", 0.0))
-                for case, said in zip(these, answer["cases"], strict=True):
-                    for peer, stop in peer_stops(judged.test, case.fresh, said).items():
-                        found.setdefault((f"{peer}, {scores}", n), []).append(shared(judged, stop))
+                    cases["cross-fitted"].append(Case(n, table, own.M, posterior(own.beliefs, judged.test)))
+                    elsewhere = Case(n, table, posterior(there, table), posterior(there, judged.test))
+                    cases["from elsewhere"].append(elsewhere)
             progress(f"  n = {n}")
-    return power_records(found, differences)
+        for scores, these in cases.items() if peers else ():
+            answer = ask_peers(str(peers), these)
+            differences.append(answer["check"])
+            for case, said in zip(these, answer["cases"], strict=True):
+                for peer, stop in peer_stops(judged.test, case.fresh, said).items():
+                    found.setdefault((f"{peer}, {scores}", case.n), []).append(shared(judged, stop))
+            progress(f"  peers, {scores}")
+        for draw in range(1 if quick else MANY_DRAWS // n_worlds):
+            rng = np.random.default_rng((9, number, draw))
+            table = draw_table(judged.world, np.full(200, 8), rng, correlation=0.5, name=f"m{number}-{draw}-")
+            fit = fit_policy(table, max_false_reject=ALPHA, confidence=1 - DELTA)
+            many.append((fit.file.certificate.certified, *shared(judged, fit.file.policy().stops(judged.test))))
+    return [*power_records(found, differences), *many_records(many)]
+
+
+def many_records(many: Sequence[tuple[bool, float, float]]) -> list[Record]:
+    """Return how often 200 prompts of 8 attempts certify, and what is saved."""
+    certified, share, f = np.asarray(many, dtype=float).T.tolist()
+    name = "power, 200 prompts x 8 attempts, ρ = 0.5"
+    often = float(np.mean(certified))
+    return [
+        Record(f"{name}: certified", often, f"of {len(many)}", ">= 0.95", "", often >= 0.95),
+        Record(
+            f"{name}: share of the oracle's saving", float(np.mean(share)), f"± {np.std(share) / len(many) ** 0.5:.3f}"
+        ),
+        Record(f"{name}: f above α", float(np.mean(np.asarray(f) > ALPHA)), "of draws"),
+    ]
 
 
 def posterior(beliefs: Any, table: EvidenceTable) -> Array:
@@ -517,7 +540,7 @@ def time_fit(n: int, peers: str | None) -> dict[str, Any]:
     if peers:
         M = posterior(fit.file.beliefs, table)
         some = min(n, 5000)
-        answer = ask_peers(peers, [Case(table, M, M)], "--speed", str(some))
+        answer = ask_peers(peers, [Case(n, table, M, M)], "--speed", str(some))
         told["e-valuator"] = (answer["evaluator"][0] * n / some, some)
         told["mapie"] = (answer["mapie"][0], n)
     return told
