@@ -9,15 +9,21 @@ from types import FrameType
 _AGAIN = 0.05
 """Seconds until an interrupt that came during an import is looked at once more."""
 
+_interrupted = threading.Event()
+
 
 def run() -> None:
     """Run the command line."""
     signal.signal(signal.SIGINT, _interrupt)
     try:
         from msifr_integrations.cli.main import main
-    except KeyboardInterrupt:
-        sys.exit(130)
-    main()
+
+        main()
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Where an interrupt reaches click outside of a command, click ends with 1.
+        if _interrupted.is_set() or isinstance(end, KeyboardInterrupt):
+            sys.exit(130)
+        raise
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -27,4 +33,5 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
             threading.Timer(_AGAIN, _thread.interrupt_main, [number]).start()
             return
         frame = frame.f_back
+    _interrupted.set()
     raise KeyboardInterrupt
