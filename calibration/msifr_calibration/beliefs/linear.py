@@ -38,7 +38,8 @@ Taken = Literal["logistic", "isotonic"]
 
 _PENALTIES = (0.003, 0.03, 0.3)
 _COST_PENALTY = 30.0
-_ENOUGH = 1e-9
+_ENOUGH = 1e-5
+"""Nats that a last Newton step may gain: what is left after it is about the square of that."""
 _MOST_STEPS = 50
 
 Posterior = tuple[LinearModel, list[Knots]]
@@ -189,7 +190,7 @@ def _logistics(x: Array, y: NDArray[np.bool_], penalties: Sequence[float]) -> li
 def _newton(z: Array, y: NDArray[np.bool_], ridge: float, theta: Array) -> Array:
     """Return the minimum θ `[1 + D]` of Σ −log P(y | σ(θ₀ + z·θ₁…)) + ridge·|θ₁…|²/2, from where `theta` is.
 
-    By Newton's method, halving steps that lead upwards, until a step would gain less than 10⁻⁹ nats.
+    By Newton's method, halving steps that lead upwards, until one would gain next to nothing.
     """
     design = np.column_stack([np.ones(len(z)), z])
     curvature = np.full(len(theta), ridge)
