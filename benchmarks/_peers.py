@@ -1,4 +1,4 @@
-"""The peers of `benchmarks.certificates`, in an environment of their own: `python _peers.py IN.npz OUT.json [--speed]`.
+"""The peers of `benchmarks.certificates`, in an environment of their own: `python _peers.py IN.npz OUT.json …`.
 
     python -m venv peers && peers/bin/pip install e-valuator==1.0.0 mapie==1.6.0
 
@@ -10,8 +10,10 @@ needs (thresholds and, of e-valuator, its regressions), so that all are judged b
 * MAPIE: recall ≥ 1 − α of "kept", which is min_k score ≥ threshold, by fixed-sequence testing over its default grid of
   100 thresholds; of the valid ones the largest is taken, which discards most.
 
-IN.npz: `score` `[R]`, `start` `[N + 1]` rows of each attempt, `accepted` `[N]`, `case` `[C + 1]` attempts of each case,
-`alpha`, `delta`. Attempts without a checkpoint have no rows. Imports nothing of this project.
+IN.npz: `score` `[R]`, `start` `[N + 1]` rows of each attempt, `accepted` `[N]`, `case` `[C + 1]` first attempts of the
+cases, `alpha`, `delta`. Attempts without a checkpoint have no rows. With `--speed N M` e-valuator is timed on the first
+N attempts, MAPIE on all, and the cross-fitted scores that either needs, by scikit-learn's logistic regressions per
+checkpoint in five folds, on the first M, whose `evidence` `[R', D]` is in the file. Imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ import numpy as np
 import pandas as pd
 from evaluator import EValuator
 from mapie.risk_control import BinaryClassificationController
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 
 class Quicker(EValuator):
@@ -114,6 +120,20 @@ def lowest_scores(score: np.ndarray, start: np.ndarray) -> np.ndarray:
     return lowest
 
 
+def cross_fitted(evidence: np.ndarray, start: np.ndarray, accepted: np.ndarray) -> np.ndarray:
+    """Return `[R]` cross-fitted scores of `evidence` `[R, D]`, and fit the models that score attempts to come."""
+    step = np.arange(len(evidence)) - np.repeat(start[:-1], np.diff(start))
+    outcome = np.repeat(accepted, np.diff(start))
+    score = np.empty(len(evidence))
+    for k in range(int(step.max()) + 1):
+        rows = np.flatnonzero(step == k)
+        model = make_pipeline(StandardScaler(), LogisticRegression())
+        predicted = cross_val_predict(model, evidence[rows], outcome[rows], cv=5, method="predict_proba")
+        score[rows] = predicted[:, 1]
+        model.fit(evidence[rows], outcome[rows])
+    return score
+
+
 def check(table: pd.DataFrame, alpha: float, delta: float) -> float:
     """Return the largest relative difference between the quicker e-values and the original's, and of thresholds."""
     both = [evaluator(kind, alpha, delta) for kind in (EValuator, Quicker)]
@@ -140,9 +160,10 @@ def main() -> None:
     alpha, delta = float(alpha), float(delta)
     answer: dict[str, Any] = {"versions": {name: version(name) for name in ("e-valuator", "mapie")}, "cases": []}
     if "--speed" in sys.argv:
-        some = int(sys.argv[-1])  # attempts e-valuator is timed on
+        some, scored = map(int, sys.argv[-2:])
         table = frame(score[: start[some]], start[: some + 1], accepted[:some])
         answer["evaluator"] = timed(lambda: evaluator(EValuator, alpha, delta).fit(table))
+        answer["scores"] = timed(lambda: cross_fitted(data["evidence"], start[: scored + 1], accepted[:scored]))
         answer["mapie"] = timed(lambda: of_mapie(lowest_scores(score, start), accepted, alpha, delta))
     else:
         for first, last in pairwise(data["case"]):
