@@ -1,0 +1,80 @@
+"""Linear beliefs and paths are at the exact minimum of what they say they minimise."""
+
+import numpy as np
+import pytest
+from scipy.optimize import isotonic_regression
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from msifr_calibration.beliefs.checkpoint_groups import standardise
+from msifr_calibration.beliefs.linear import _eta, _isotonic, _logistics, _ridge
+from msifr_calibration.path import _Block, _zero_crossings
+
+
+def evidence(seed, n=400):
+    """x `[n, 4]`, its last column constant and its second not always known, and outcomes that depend on the first."""
+    rng = np.random.default_rng(seed)
+    x = np.column_stack([rng.standard_normal((n, 3)) * [1, 5, 0.1], np.ones(n)])
+    x[rng.random(n) < 0.3, 1] = np.nan
+    return x, rng.random(n) < 1 / (1 + np.exp(-3 * x[:, 0]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_logistic_regressions_are_those_of_another_library(seed):
+    x, y = evidence(seed)
+    z, *_ = standardise(x)
+    for penalty, fitted in zip((0.003, 30.0), _logistics(x, y, (0.003, 30.0)), strict=True):
+        other = LogisticRegression(C=penalty, tol=1e-10, max_iter=10_000).fit(z, y)
+        assert fitted.coefficients == pytest.approx(other.coef_[0], abs=1e-5)
+        assert fitted.intercept == pytest.approx(other.intercept_[0], abs=1e-5)
+        assert _eta(fitted, x) == pytest.approx(other.decision_function(z), abs=1e-4)
+
+
+def test_outcomes_that_evidence_tells_apart_have_finite_odds():
+    """Without a penalty there is no minimum; a full first step from its start would lead away from it."""
+    x = np.linspace(-1, 1, 50)[:, None] ** 3
+    (fitted,) = _logistics(x, x[:, 0] > 0.9, (1e4,))
+    z, *_ = standardise(x)
+    p = 1 / (1 + np.exp(-(fitted.intercept + z[:, 0] * fitted.coefficients[0])))
+    gradient = z[:, 0] @ (p - (x[:, 0] > 0.9)) + fitted.coefficients[0] / 1e4
+    assert gradient == pytest.approx(0.0, abs=1e-6)
+    assert (p - (x[:, 0] > 0.9)).sum() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_cost_regressions_are_those_of_another_library():
+    x, _ = evidence(0)
+    y = np.nan_to_num(x) @ [1.0, 0.2, 3.0, 0.0] + 4.0
+    z, *_ = standardise(x)
+    other = Ridge(30.0).fit(z, y)
+    fitted = _ridge(x, y)
+    assert fitted.coefficients == pytest.approx(other.coef_, abs=1e-9)
+    assert fitted.intercept == pytest.approx(other.intercept_)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 50, 400])
+def test_isotonic_maps_are_those_of_another_library(n):
+    rng = np.random.default_rng(n)
+    M = rng.random(n).round(2)
+    y = rng.random(n) < M
+    ours, other = _isotonic(M, y), IsotonicRegression(out_of_bounds="clip").fit(M, y)
+    grid = np.linspace(-0.1, 1.1, 500)
+    assert np.interp(grid, ours.x, ours.y) == pytest.approx(other.predict(grid), abs=1e-12)
+
+
+def test_a_threshold_is_where_the_isotonic_regression_becomes_positive():
+    """The last least sum so far, against the regression itself; noise makes all cases, ends among them."""
+    rng = np.random.default_rng(0)
+    ends = set()
+    for _ in range(300):
+        n = int(rng.integers(1, 30))
+        worth = rng.random(n).round(1)
+        going_on = rng.standard_normal(n) + 2 * worth - 1
+        order = np.argsort(worth, kind="stable")
+        levels, level, counts = np.unique(worth, return_inverse=True, return_counts=True)
+        edges = np.concatenate([[0.0], (levels[:-1] + levels[1:]) / 2, [1.0]])
+        block = _Block(np.arange(n), np.arange(n), np.arange(n), worth, order, np.cumsum(counts) - 1, edges)
+        regression = isotonic_regression(np.bincount(level, going_on) / counts, weights=counts).x
+        kept = int((regression > 0).sum())
+        assert _zero_crossings(block, going_on[None])[0, 0] == edges[len(levels) - kept]
+        ends |= {kept == 0, kept == len(levels)}
+    assert ends == {True, False}
