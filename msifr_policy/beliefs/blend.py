@@ -79,7 +79,7 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per group of it a map of M ("isotonic"), or empty. Either cost_model gives log r, or blend does, and M with it.
     """
 
-    method: Literal["logistic", "isotonic", "learned"]
+    method: Literal["logistic", "isotonic", "learned", "pretrained"]
     columns: tuple[str, ...]
     cost_per_accepted: Positive
     posterior_model: LinearModel
@@ -91,7 +91,8 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         models = [self.posterior_model] if self.cost_model is None else [self.posterior_model, self.cost_model]
         if {model.n_columns for model in models} != {len(self.columns)}:
             raise InputError(f"the checkpoint groups do not have {len(self.columns)} coefficients", where="beliefs")
-        if (self.cost_model is None) == (self.blend is None) or (self.method == "learned") != (self.blend is not None):
+        by_network = self.method in ("learned", "pretrained")
+        if (self.cost_model is None) == (self.blend is None) or by_network != (self.blend is not None):
             raise InputError(
                 "a network gives the cost to go of learned beliefs, a model that of others", where="beliefs"
             )

@@ -57,7 +57,12 @@ class FittedBeliefs:
         return log_loss(np.full(len(outcome), outcome.mean()), outcome) if len(outcome) else 0.0
 
     def extend(self, table: EvidenceTable, traces: Sequence[Trace]) -> EvidenceTable:
-        """Return a table of other attempts with all columns of the beliefs; `traces` hold their texts."""
+        """Return a table of other attempts with all columns of the beliefs; `traces` hold their texts.
+
+        A table that has them all is returned as it is.
+        """
         from msifr_calibration.beliefs.words import with_words
 
-        return table if self.words is None else with_words(table, traces, self.words)
+        if self.words is None or set(self.beliefs.columns) <= set(table.columns):
+            return table
+        return with_words(table, traces, self.words)

@@ -32,7 +32,9 @@ class NetworkOptions:
 
     hidden: width H. dropout: of hidden units. batch: attempts per step. epochs: passes over the data, more where that
     makes fewer than least_steps steps. consistency: c, the weight of the temporal-difference term; cost_weight: e.
-    checkpoints: how many have an offset of their own. device: "auto" takes a GPU if there is one.
+    checkpoints: how many have an offset of their own. nameless: share of attempts that are shown without their
+    family's offset, as attempts of a family yet to come are. unseen: share of validators whose scores an attempt is
+    shown without. device: "auto" takes a GPU if there is one.
     """
 
     hidden: int = 64
@@ -45,6 +47,8 @@ class NetworkOptions:
     consistency: float = 0.5
     cost_weight: float = 0.4
     checkpoints: int = 64
+    nameless: float = 0.0
+    unseen: float = 0.0
     device: str = "auto"
 
 
@@ -80,8 +84,11 @@ def fit_networks(stack: Stack, options: NetworkOptions, seed: int, progress: Cal
     return Networks([run.parameters[best] for run in runs], outputs, inputs.centre, inputs.scale)
 
 
-def network_tensors(networks: Networks, family: int) -> dict[str, NDArray[Any]]:
-    """Return the tensors of all networks side by side for one family, its offset folded into their bias."""
+def network_tensors(networks: Networks, family: int | None) -> dict[str, NDArray[Any]]:
+    """Return the tensors of all networks side by side for one family, its offset folded into their bias.
+
+    Without a `family` they are those for a family yet to come.
+    """
     D = len(networks.centre)
     known, unknown, bias, at_checkpoint = [], [], [], []
     for net in networks.parameters:
@@ -89,7 +96,7 @@ def network_tensors(networks: Networks, family: int) -> dict[str, NDArray[Any]]:
         of_known, of_unknown, of_family, of_k = np.split(net["first.weight"].T, np.cumsum([D, D, width]))
         known.append(of_known)
         unknown.append(of_unknown)
-        bias.append(net["first.bias"] + net["family.weight"][family] @ of_family)
+        bias.append(net["first.bias"] + (0.0 if family is None else net["family.weight"][family] @ of_family))
         at_checkpoint.append(np.column_stack([net["checkpoint.weight"], net["ramp"]]) @ of_k)
     layers = Layers(
         centre=networks.centre,

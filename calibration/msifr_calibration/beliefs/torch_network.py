@@ -89,18 +89,23 @@ class _Network(nn.Module):
 
     def forward(self, batch: _Batch) -> torch.Tensor:
         at = batch.k.clamp(max=len(self.ramp)) - 1
-        x = torch.cat([batch.z, batch.unknown, self.family(batch.family), self.checkpoint(at), self.ramp[at]], dim=1)
+        family = self.family(batch.family) * batch.named
+        x = torch.cat([batch.z, batch.unknown, family, self.checkpoint(at), self.ramp[at]], dim=1)
         hidden = self.drop(gelu(self.hidden(self.drop(gelu(self.first(x))))))
         result: torch.Tensor = self.out(hidden)
         return result
 
 
 class _Batch(NamedTuple):
-    """The rows `[B]` of some attempts on the device; weight: of a row in the loss, 0 at ends."""
+    """The rows `[B]` of some attempts on the device; weight: of a row in the loss, 0 at ends.
+
+    named: `[B, 1]` 1, or 0 where the network is not told the family.
+    """
 
     z: torch.Tensor
     unknown: torch.Tensor
     family: torch.Tensor
+    named: torch.Tensor
     k: torch.Tensor
     accepted: torch.Tensor
     log_remaining: torch.Tensor
@@ -115,17 +120,32 @@ class _Training:
         self.stack, self.inputs, self.options = stack, inputs, options
         self.inside, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         self.weight = inputs.weight / inputs.weight[self.inside].mean()
+        validators = [column.partition(".")[0] for column in stack.tables[0].columns]
+        self.owner = np.unique(validators, return_inverse=True)[1]
         name = options.device
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
-    def batch(self, attempts: Integers) -> _Batch:
+    def batch(self, attempts: Integers, rng: np.random.Generator | None = None) -> _Batch:
+        """Return the rows of `attempts`; with `rng` some without their family or some scores, as the options say.
+
+        Held-out attempts have no family as soon as any attempt has none: that is what they stand for.
+        """
         stack, inputs, rows = self.stack, self.inputs, self.rows(attempts)
         attempt, sizes = stack.attempt[rows], np.diff(stack.start)
         weight = (self.weight / sizes)[attempt] * stack.checks[rows]
+        z, unknown = inputs.z[rows], inputs.unknown[rows]
+        named = np.full((len(rows), 1), not self.options.nameless, dtype=np.float32)
+        if rng is not None and self.options.nameless:
+            named = np.repeat(rng.random((len(attempts), 1)) >= self.options.nameless, sizes[attempts], axis=0)
+        if rng is not None and self.options.unseen:
+            hidden = rng.random((len(attempts), len(self.owner) and self.owner.max() + 1)) < self.options.unseen
+            hide = np.repeat(hidden[:, self.owner], sizes[attempts], axis=0)
+            z, unknown = np.where(hide, 0, z), np.where(hide, 1, unknown)
         arrays = (
-            inputs.z[rows],
-            inputs.unknown[rows],
+            z.astype(np.float32),
+            unknown.astype(np.float32),
             stack.family[attempt],
+            named.astype(np.float32),
             inputs.k[rows],
             stack.accepted[attempt].astype(np.float32),
             inputs.log_remaining[rows],
@@ -188,7 +208,7 @@ def train(stack: Stack, inputs: Inputs, held_out: NDArray[np.bool_], options: Ne
             network.train()
             shuffled = rng.permutation(run.inside)
             for first in range(0, len(shuffled), size):
-                batch = run.batch(shuffled[first : first + size])
+                batch = run.batch(shuffled[first : first + size], rng)
                 loss = run.loss(network(batch), batch)
                 optimiser.zero_grad()
                 loss.backward()

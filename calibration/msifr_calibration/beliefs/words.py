@@ -121,12 +121,14 @@ def fit_word_odds(
     *,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
+    own: bool = True,
 ) -> list[WordOdds]:
     """Learn the weights of all families together, from the `words` of each. `progress` gets a line per regression.
 
+    Without `own` there are only the weights u that all families share: those that a family yet to come can use.
     Raises `InputError` if all prompts fall into one fold.
     """
-    grams = Grams(stack_up([family.table for family in families], seed), words)
+    grams = Grams(stack_up([family.table for family in families], seed), words, own=own)
     scores = np.zeros((len(grams.stack.attempt), 2))
     fitted = []
     for fold, held_out in grams.stack.held_out:
@@ -159,26 +161,28 @@ class _Scores(NamedTuple):
 class _Vocabulary:
     """Which parameters each of G grams has: its bucket's, and its bucket's among linked families (`linked`)."""
 
-    def __init__(self, buckets: Integers, group: Integers, n_documents: int) -> None:
+    def __init__(self, buckets: Integers, group: Integers, n_documents: int, *, own: bool) -> None:
         frequency = np.bincount(buckets, minlength=BUCKETS)
         idf = np.log((1 + n_documents) / (1 + frequency)) + 1
         # A mean of one keeps the meaning of the ridge penalty from depending on the language.
         idf = idf / (idf[buckets].mean() if len(buckets) else 1.0)
         self.shared, self.of_shared = np.unique(buckets, return_inverse=True)
-        self.own, self.of_own = np.unique(group * BUCKETS + buckets, return_inverse=True)
+        self.own, self.of_own = np.unique((group * BUCKETS + buckets)[: len(buckets) * own], return_inverse=True)
         self.size = len(self.shared) + len(self.own)
         self._scale = np.concatenate([idf[self.shared], idf[self.own % BUCKETS]])
 
     def of_grams(self, theta: Array) -> Array:
         """Return `[G]` the weight of each gram; theta are the vocabulary's parameters."""
         shared, own = np.split(theta * self._scale, [len(self.shared)])
-        result: Array = shared[self.of_shared] + own[self.of_own]
+        result: Array = shared[self.of_shared]
+        if len(own):
+            result = result + own[self.of_own]
         return result
 
     def gradient(self, by_gram: Array) -> Array:
         """Return the gradient by theta from the gradient by the weights of grams `[G]`."""
         shared = np.bincount(self.of_shared, by_gram, len(self.shared))
-        own = np.bincount(self.of_own, by_gram, len(self.own))
+        own = np.bincount(self.of_own, by_gram, len(self.own)) if len(self.own) else np.zeros(0)
         return np.concatenate([shared, own]) * self._scale
 
     def of_buckets(self, theta: Array, group: int) -> Array:
@@ -194,7 +198,7 @@ class _Vocabulary:
 class Grams:
     """The grams of a stack of families: of every text so far, and of every distinct prompt."""
 
-    def __init__(self, stack: Stack, words: Sequence[WordRows]) -> None:
+    def __init__(self, stack: Stack, words: Sequence[WordRows], *, own: bool = True) -> None:
         self.stack = stack
         self.group = linked(stack.tables)
         checks = stack.checks.astype(np.float64)
@@ -205,7 +209,8 @@ class Grams:
         self.seen = np.cumsum(self.new)
         self.before = (self.seen - self.new)[stack.start[:-1]][stack.attempt]
         buckets = np.concatenate([w.buckets for w in words]).astype(np.int64)
-        self.text = _Vocabulary(buckets, np.repeat(self.group, [len(w.buckets) for w in words]), len(stack.accepted))
+        group_of_gram = np.repeat(self.group, [len(w.buckets) for w in words])
+        self.text = _Vocabulary(buckets, group_of_gram, len(stack.accepted), own=own)
         self.text_norm = np.sqrt(self.seen - self.before + SMOOTHING)
 
         buckets = np.concatenate([w.prompt_buckets for w in words]).astype(np.int64)
@@ -214,7 +219,7 @@ class Grams:
         n_prompts = np.cumsum([0, *(len(w.prompt_start) - 1 for w in words)])
         self.prompt_of = np.concatenate([w.prompt_of + o for w, o in zip(words, n_prompts, strict=False)])
         group_of_gram = np.repeat(self.group, [len(w.prompt_buckets) for w in words])
-        self.prompt = _Vocabulary(buckets, group_of_gram, len(self.prompt_sizes))
+        self.prompt = _Vocabulary(buckets, group_of_gram, len(self.prompt_sizes), own=own)
         self.prompt_norm = np.sqrt(self.prompt_sizes + SMOOTHING)
 
     @property
