@@ -7,7 +7,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from msifr_calibration.beliefs.checkpoint_groups import standardise
-from msifr_calibration.beliefs.linear import _eta, _isotonic, _logistics, _ridge
+from msifr_calibration.beliefs.linear import _eta, _isotonic, _logistics, _newton, _ridge
 from msifr_calibration.path import _Block, _zero_crossings
 
 
@@ -30,15 +30,12 @@ def test_logistic_regressions_are_those_of_another_library(seed):
         assert _eta(fitted, x) == pytest.approx(other.decision_function(z), abs=1e-4)
 
 
-def test_outcomes_that_evidence_tells_apart_have_finite_odds():
-    """Without a penalty there is no minimum; a full first step from its start would lead away from it."""
-    x = np.linspace(-1, 1, 50)[:, None] ** 3
-    (fitted,) = _logistics(x, x[:, 0] > 0.9, (1e4,))
+def test_the_minimum_is_found_from_far_away():
+    """There a full step of Newton's leads ever farther: the outcomes look certain, and all of them wrong."""
+    x, y = evidence(0)
     z, *_ = standardise(x)
-    p = 1 / (1 + np.exp(-(fitted.intercept + z[:, 0] * fitted.coefficients[0])))
-    gradient = z[:, 0] @ (p - (x[:, 0] > 0.9)) + fitted.coefficients[0] / 1e4
-    assert gradient == pytest.approx(0.0, abs=1e-6)
-    assert (p - (x[:, 0] > 0.9)).sum() == pytest.approx(0.0, abs=1e-6)
+    near, far = (_newton(z, y, 2.0, theta) for theta in (np.zeros(5), np.asarray([3.0, -6.0, 4.0, 0.0, 0.0])))
+    assert far == pytest.approx(near, abs=1e-5)
 
 
 def test_cost_regressions_are_those_of_another_library():

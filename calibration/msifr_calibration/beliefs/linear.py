@@ -233,9 +233,6 @@ def _ridge(x: Array, y: Array) -> CheckpointGroup:
     z, centre, scale = standardise(x)
     intercept, coefficients = 0.0, np.zeros(x.shape[1])
     if len(y):
-        # Both are centred in the normal equations, not row by row.
-        mean_z, mean_y = z.mean(axis=0), float(y.mean())
-        gram = z.T @ z - len(y) * np.outer(mean_z, mean_z) + _COST_PENALTY * np.eye(len(mean_z))
-        coefficients = np.linalg.solve(gram, z.T @ (y - mean_y))
-        intercept = mean_y - float(mean_z @ coefficients)
+        coefficients = np.linalg.solve(z.T @ z + _COST_PENALTY * np.eye(z.shape[1]), z.T @ y)
+        intercept = float(y.mean())  # the columns of z have mean 0
     return CheckpointGroup(intercept, centre.tolist(), scale.tolist(), coefficients.tolist())
