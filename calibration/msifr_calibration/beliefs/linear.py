@@ -192,13 +192,13 @@ def _newton(z: Array, y: NDArray[np.bool_], ridge: float, theta: Array) -> Array
 
     By Newton's method, halving steps that lead upwards, until one would gain next to nothing.
     """
-    design = np.column_stack([np.ones(len(z)), z])
+    design = np.concatenate([np.ones((1, len(z))), z.T])  # a column's values lie side by side
     curvature = np.full(len(theta), ridge)
     curvature[0] = 0.0
     p, loss = _loss(design, y, curvature, theta)
     for _ in range(_MOST_STEPS):
-        gradient = design.T @ (p - y) + curvature * theta
-        hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(curvature + 1e-12)
+        gradient = design @ (p - y) + curvature * theta
+        hessian = (design * (p * (1 - p))) @ design.T + np.diag(curvature + 1e-12)
         step = np.linalg.solve(hessian, gradient)
         if gradient @ step < _ENOUGH:
             return theta - step
@@ -213,7 +213,7 @@ def _newton(z: Array, y: NDArray[np.bool_], ridge: float, theta: Array) -> Array
 
 def _loss(design: Array, y: NDArray[np.bool_], curvature: Array, theta: Array) -> tuple[Array, float]:
     """Return `[n]` probabilities and what `_newton` minimises."""
-    p: Array = expit(design @ theta)
+    p: Array = expit(theta @ design)
     of_outcome = np.maximum(np.where(y, p, 1 - p), 1e-300)
     return p, float((curvature * theta**2).sum() / 2 - np.log(of_outcome).sum())
 
