@@ -37,7 +37,7 @@ from msifr_calibration.beliefs.fitted import FittedBeliefs, log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.beliefs.words import WordRows, read_words
 from msifr_calibration.family import Family as Fitting
-from msifr_calibration.split import prompt_uniform
+from msifr_calibration.split import uniform
 from msifr_integrations.embedded import embedded_samples_path
 from msifr_policy.beliefs.linear import signed_log1p
 from msifr_policy.evidence.table import EvidenceTable
@@ -184,7 +184,7 @@ def learn(
 
 def half(table: EvidenceTable) -> EvidenceTable:
     """Return the attempts of about half of the prompts."""
-    return table.take(np.flatnonzero((prompt_uniform(table.prompt_ids, 0, "half") < 0.5)[table.prompt]))
+    return table.take(np.flatnonzero((uniform(table.prompt_ids, 0, "half") < 0.5)[table.prompt]))
 
 
 def judged(family: Family, beliefs: FittedBeliefs) -> EvidenceTable:

@@ -35,6 +35,10 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 
 
+Weigh = Literal["prompts", "attempts"]
+"""What weighs equally in a false-reject rate: every prompt, whatever the number of its attempts, or every attempt."""
+
+
 class GroupBound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Evidence on the false-reject rate f_G of one group, on the certification data [T6].
 
@@ -53,7 +57,8 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     With probability at least `confidence` over the certification data, the false-reject rate f of the policy
     is at most `max_false_reject`; then the retained accepted samples differ from all accepted samples by at most
     `bias_bound` in total variation. `certified` False means nothing could be: the policy never discards.
-    `unit_of_independence` is what was taken as independent; "prompt" weighs prompts as sampled.
+    `unit_of_independence` is what was taken as independent; `weigh` what weighs equally in f, prompts or attempts.
+    `by_group`: f ≤ α of every group at once.
     `accepted_needed` is the number of accepted certification samples from which a certificate is possible at all.
     `pool` names the families of traces that were certified together: the statement then holds for their mixture as
     sampled, not for each; counts are of the pool. `groups` are of this family alone.
@@ -62,7 +67,7 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certified: bool
     max_false_reject: Share
     confidence: Share
-    method: Literal["exact binomial", "betting by prompt", "none"]
+    method: Literal["exact binomial", "randomised exact binomial", "betting by prompt", "none"]
     unit_of_independence: Literal["prompt"]
     n_prompts: Count
     n_accepted: Count
@@ -74,6 +79,8 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str
     groups: dict[str, GroupBound] = msgspec.field(default_factory=dict)
     pool: list[str] = msgspec.field(default_factory=list)
+    weigh: Weigh = "prompts"
+    by_group: bool = False
 
 
 class LengthCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,21 +11,27 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from makers import make_table
-from msifr_calibration import Family, best_length_cap, fit_policy, split_by_prompt
+from msifr_calibration import Family, FitOptions, best_length_cap, fit_policy, split_by_prompt
 from msifr_calibration.beliefs.fitted import log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.betting import (
+    Expected,
     accepted_needed,
-    betting_log_e_value,
+    betting_log_wealth,
     betting_p_value,
     binomial_p_value,
     binomial_upper,
     prompt_scores,
 )
-from msifr_calibration.certificate import certificate_of, fixed_sequence_test
+from msifr_calibration.certificate import certificate_of, certify_in_order
 from msifr_calibration.certify import certify
+from msifr_calibration.choose import choose_way
+from msifr_calibration.fit import prompts_to_certify
+from msifr_calibration.held_out import HeldOut, one_each
 from msifr_calibration.learn import fit_candidates
+from msifr_calibration.nested import NEVER, nested
 from msifr_calibration.path import fit_path, good_samples_lost, thresholds_at_price
+from msifr_calibration.several_paths import n_certified
 from msifr_calibration.split import folds
 from msifr_policy.errors import InputError
 from msifr_sim import replay_policy, summarise
@@ -34,6 +40,24 @@ ALPHA, DELTA = 0.1, 0.1
 REPEATS = 1000
 # At most DELTA of the runs may break the promise; a correct test breaks this bound with probability < 1e-6.
 ALLOWED = int(binom.isf(1e-6, REPEATS, DELTA))
+HOPED_FOR = Expected(-0.04, 0.005)
+"""What is bet on at first: far from the truth of f = α, as after fitting on other prompts it may be."""
+
+
+def held_out(prompt, accepted, key="k", weigh="prompts", group=None):
+    """Attempts at prompts named by number."""
+    ids = [str(p) for p in np.unique(prompt)]
+    table = make_table(2)
+    n = len(prompt)
+    made = replace(
+        table,
+        prompt_ids=tuple(ids),
+        prompt=np.unique(prompt, return_inverse=True)[1],
+        attempt_ids=tuple(map(str, range(n))),
+        accepted=np.asarray(accepted, dtype=bool),
+        groups=tuple([""] * n if group is None else group),
+    )
+    return HeldOut.of([made], key, weigh, by_group=group is not None)
 
 
 def simulated_prompts(rng, f, n_prompts=150, attempts=4, spread=0.0):
@@ -53,7 +77,7 @@ def test_betting_certifies_a_false_claim_no_more_often_than_delta(spread):
     for _ in range(REPEATS):
         accepted, discarded = simulated_prompts(rng, ALPHA, spread=spread)
         Z = prompt_scores(prompt, accepted.ravel(), discarded.ravel(), ALPHA)
-        broken += betting_p_value(Z, ALPHA) <= DELTA
+        broken += betting_p_value(Z, ALPHA, HOPED_FOR) <= DELTA
     assert broken <= ALLOWED
 
 
@@ -75,26 +99,29 @@ def test_betting_has_power():
     for _ in range(200):
         accepted, discarded = simulated_prompts(rng, 0.02)
         Z = prompt_scores(prompt, accepted.ravel(), discarded.ravel(), ALPHA)
-        found += betting_p_value(Z, ALPHA) <= DELTA
+        found += betting_p_value(Z, ALPHA, HOPED_FOR) <= DELTA
     assert found >= 190  # the true power is about 1; fewer than 190 of 200 has probability < 1e-6 at power 0.99
 
 
-@given(st.lists(st.floats(-ALPHA, 1 - ALPHA), max_size=12), st.randoms())
-def test_betting_does_not_depend_on_the_order_of_prompts(Z, random):
-    shuffled = list(Z)
-    random.shuffle(shuffled)
-    a, b = (betting_log_e_value(np.asarray(z), ALPHA) for z in (Z, shuffled))
-    assert a == pytest.approx(b, abs=1e-9)
-
-
-def test_the_betting_e_value_has_mean_at_most_one_at_the_boundary():
-    """Exactly: over all outcomes of three prompts with P(Z = 1 − α) = α, P(Z = −α) = 1 − α."""
+@given(st.floats(-0.09, 0.5), st.floats(0.001, 0.5))
+def test_the_wealth_of_bets_has_mean_at_most_one_at_the_boundary(mean, square):
+    """Exactly: over all outcomes of four prompts with P(Z = 1 − α) = α, P(Z = −α) = 1 − α, whatever is expected."""
     total = 0.0
-    for outcome in np.ndindex(2, 2, 2):
+    for outcome in np.ndindex(2, 2, 2, 2):
         Z = np.where(np.asarray(outcome) == 1, 1 - ALPHA, -ALPHA)
         probability = np.prod(np.where(np.asarray(outcome) == 1, ALPHA, 1 - ALPHA))
-        total += probability * math.exp(betting_log_e_value(Z, ALPHA))
+        total += probability * math.exp(betting_log_wealth(Z, ALPHA, Expected(mean, square))[-1])
     assert total == pytest.approx(1.0, abs=1e-12)
+
+
+def test_bets_look_at_no_later_prompt():
+    """Predictable: the wealth after the first prompts does not depend on what comes then."""
+    rng = np.random.default_rng(3)
+    Z = rng.choice([-ALPHA, 0.0, 1 - ALPHA], 40, p=[0.5, 0.45, 0.05])
+    other = np.concatenate([Z[:25], rng.choice([-ALPHA, 1 - ALPHA], 15)])
+    one, two = (betting_log_wealth(each, ALPHA, HOPED_FOR) for each in (Z, other))
+    assert one[:25] == pytest.approx(two[:25], abs=1e-12)
+    assert np.all(np.isfinite(betting_log_wealth(np.full(500, 1 - ALPHA), ALPHA, HOPED_FOR)))
 
 
 def test_binomial_numbers_agree_with_the_textbook():
@@ -106,6 +133,17 @@ def test_binomial_numbers_agree_with_the_textbook():
     assert binomial_upper(3, 20, 0.95) == pytest.approx(0.3437, abs=1e-4)
     assert binomial_upper(4, 4, 0.9) == 1.0
     assert binomial_p_value(0, 0, 0.05) == 1.0
+    assert binomial_p_value(1, 46, 0.05, 0.25) == pytest.approx(0.95**46 + 0.25 * 46 * 0.05 * 0.95**45)
+
+
+def test_the_randomised_test_errs_exactly_as_often_as_allowed():
+    """At f = α the p-value is uniform: P(p ≤ δ) = δ, by summing over all outcomes; the exact test gives less."""
+    for n in (46, 60, 100):
+        weights = binom.pmf(np.arange(n + 1), n, 0.05)
+        U = (np.arange(2000) + 0.5) / 2000
+        below = [np.mean([binomial_p_value(lost, n, 0.05, u) <= DELTA for u in U]) for lost in range(8)]
+        assert weights[:8] @ below == pytest.approx(DELTA, abs=5e-4)
+        assert sum(w for lost, w in enumerate(weights) if binomial_p_value(lost, n, 0.05) <= DELTA) < DELTA
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -1.0, math.nan])
@@ -113,24 +151,147 @@ def test_impossible_budgets_are_refused(alpha):
     with pytest.raises(InputError, match="budget"):
         binomial_p_value(1, 2, alpha)
     with pytest.raises(InputError, match="scores must lie"):
-        betting_log_e_value(np.asarray([0.99]), 0.5)
+        betting_log_wealth(np.asarray([0.99]), 0.5, HOPED_FOR)
 
 
 def test_fixed_sequence_testing_keeps_its_promise_on_a_path_that_is_not_monotone():
     """Ten policies, all with f = α exactly or above, in no order: any certificate is a broken promise."""
     rng = np.random.default_rng(3)
     table = make_table(500, accept=0.5, loop=0.0)
+    of_table = HeldOut.of([table], "k")
     broken = 0
     for _ in range(REPEATS):
         f = ALPHA + 0.1 * rng.random(10) * (rng.random(10) < 0.5)
         discarded = (rng.random(table.n_attempts) < rate for rate in f)
-        broken += (
-            fixed_sequence_test(
-                discarded, table.prompt, table.accepted, max_false_reject=ALPHA, confidence=1 - DELTA
-            ).n_certified
-            > 0
-        )
+        tested = certify_in_order([discarded], of_table, max_false_reject=ALPHA, confidence=1 - DELTA)
+        broken += tested.paths[0].n_certified > 0
     assert broken <= ALLOWED
+
+
+def test_several_paths_keep_their_promise_together_and_pass_on_what_is_left():
+    """Three paths whose policies all have f = α: any certificate of any is a broken promise. Bonferroni errs as often
+    where nothing passes on; here the first path is certified to its end, and the others get its share."""
+    rng = np.random.default_rng(4)
+    of_table = HeldOut.of([make_table(500, accept=0.5, loop=0.0)], "k")
+    n = len(of_table.accepted)
+    broken = passed = 0
+    for _ in range(REPEATS):
+        paths = [[np.zeros(n, bool)], *([rng.random(n) < ALPHA for _ in range(3)] for _ in range(2))]
+        tested = certify_in_order(
+            paths, of_table, max_false_reject=ALPHA, confidence=1 - DELTA, weights=(0.5, 0.25, 0.25)
+        )
+        passed += tested.paths[0].n_certified
+        broken += any(path.n_certified for path in tested.paths[1:])
+    assert passed == REPEATS  # nothing is lost there
+    assert broken <= ALLOWED
+    # The shares did pass on: with a quarter of δ each, the true level of two would be half of what is seen.
+    assert broken >= REPEATS * DELTA / 3
+
+
+@pytest.mark.parametrize(
+    ("weights", "last", "expected"),
+    [
+        ((1.0, 0.0), 0.03, [3, 3]),
+        ((0.0, 1.0), 0.2, [0, 2]),
+        ((0.5, 0.5), 0.2, [0, 2]),
+        ((0.5, 0.5), 0.03, [3, 3]),
+    ],
+)
+def test_the_level_of_a_path_that_ended_passes_to_the_other(weights, last, expected):
+    """By hand: δ = 0.1; the first path has p = 0.08 thrice, the second 0.01, 0.02, and then one that fails or not."""
+    p = [[0.08, 0.08, 0.08], [0.01, 0.02, last]]
+    assert n_certified(lambda path, step: p[path][step] if step < 3 else None, weights, 0.1) == expected
+
+
+def test_wrong_shares_are_refused():
+    for weights in ((0.5, 0.6), (-0.1, 1.1), ()):
+        with pytest.raises(InputError, match="no shares"):
+            n_certified(lambda *_: None, weights, 0.1)
+
+
+@pytest.mark.parametrize("weigh", ["prompts", "attempts"])
+@pytest.mark.parametrize("test", ["exact binomial", "betting by prompt"])
+def test_unequal_attempts_are_weighed_as_it_says(weigh, test):
+    """Prompts with 1 and with 9 attempts lose at different rates, so that f = α for what weighs equally, not otherwise.
+
+    At that f no more than δ of the calibrations are wrong; read the other way f is far above α or far below.
+    """
+    rng = np.random.default_rng(7)
+    sizes = np.asarray([1] * 150 + [9] * 150)
+    prompt = np.repeat(np.arange(300), sizes)
+    # Of prompts f = (f₁ + f₉)/2, of attempts (f₁ + 9·f₉)/10.
+    rates = {"prompts": (0.02, 0.18), "attempts": (0.55, 0.05)}[weigh]
+    of_attempt = np.where(sizes == 1, *rates)[prompt]
+    assert (np.mean(rates) if weigh == "prompts" else (rates[0] + 9 * rates[1]) / 10) == pytest.approx(ALPHA)
+    broken = 0
+    for repeat in range(REPEATS // 2):
+        of = held_out(prompt, rng.random(len(prompt)) < 0.6, f"{repeat}", weigh)
+        discarded = rng.random(len(prompt)) < of_attempt
+        broken += of.p_value(discarded, test, ALPHA, [HOPED_FOR]) <= DELTA
+    assert broken <= int(binom.isf(1e-6, REPEATS // 2, DELTA))
+
+
+def test_every_group_is_certified_or_none():
+    """Pooled, the rate is far below α; one group's is α: a certificate of every group is wrong at most δ of times."""
+    rng = np.random.default_rng(8)
+    prompt = np.arange(600)
+    group = np.where(prompt % 2, "hard", "easy")
+    broken = pooled = 0
+    for repeat in range(REPEATS // 2):
+        accepted = rng.random(600) < 0.5
+        discarded = rng.random(600) < np.where(group == "hard", ALPHA, 0.0)
+        of = held_out(prompt, accepted, f"{repeat}", group=group)
+        broken += of.p_value(discarded, "exact binomial", ALPHA) <= DELTA
+        pooled += held_out(prompt, accepted, f"{repeat}").p_value(discarded, "exact binomial", ALPHA) <= DELTA
+    assert broken <= int(binom.isf(1e-6, REPEATS // 2, DELTA))
+    assert pooled > REPEATS / 4  # so the pooled certificate says nothing of the group
+
+
+def test_one_attempt_of_a_prompt_is_drawn_whatever_the_order_and_the_company():
+    """Group bounds once counted the first accepted attempt: where files list the best first, they missed."""
+    table = make_table(50, attempts=4)
+    drawn = {table.attempt_ids[i] for i in one_each(table.prompt, table.attempt_ids, "k")}
+    assert len({i.split("/")[0] for i in drawn}) == len(drawn) == 50
+    turned = table.take(np.arange(200)[::-1])
+    assert {turned.attempt_ids[i] for i in one_each(turned.prompt, turned.attempt_ids, "k")} == drawn
+    half = table.where(np.arange(50) < 25)
+    assert {half.attempt_ids[i] for i in one_each(half.prompt, half.attempt_ids, "k")} == {
+        i for i in drawn if int(i[1:].split("/")[0]) < 25
+    }
+    places = [int(i.split("/")[1]) for i in drawn]
+    assert np.bincount(places, minlength=4).min() >= 3  # each of four places: fewer has probability < 1e-3
+
+
+def test_a_split_hangs_on_the_data_and_on_no_seed():
+    table = make_table(200, seed=3)
+    fits = [fit_policy(table, seed=seed) for seed in (0, 5)]
+    assert fits[0].file.certified_on == fits[1].file.certified_on
+    assert fits[0].file.certificate.n_accepted == fits[1].file.certificate.n_accepted
+
+
+@pytest.mark.parametrize(("accepted", "half", "most"), [(40, 0, 0), (60, 45, 45), (100, 45, 77), (300, 158, 234)])
+def test_a_number_of_accepted_samples_that_counts_is_held_out(accepted, half, most):
+    """45, 77, 105, 132, 158 … of independent accepted samples certify with 0, 1, 2, 3, 4 … losses."""
+    table = replace(make_table(400, seed=1), accepted=np.arange(400) < accepted)
+    for share, expected in ((0.5, half), (0.8, most)):
+        held = prompts_to_certify(table, "k", FitOptions(), share)
+        assert table.accepted[held[table.prompt]].sum() == expected or (expected == 0 and held.sum() == 200)
+
+
+def test_all_policies_of_a_path_are_replayed_at_once():
+    """First policy that discards, costs and losses of every policy, against the replay of each one."""
+    table = make_table(150, attempts=2, seed=2)
+    rng = np.random.default_rng(0)
+    worth, M = rng.random(len(table.k)), rng.random(len(table.k))
+    thresholds = np.sort(rng.random((7, table.n_checkpoints - 2)) * 0.4, axis=0)
+    found = nested(table, M, worth, thresholds)
+    for j, each in enumerate(thresholds):
+        stop = table.stops(worth, each)
+        assert np.array_equal(found.first <= j, stop >= 0)
+        assert found.spent[j] == pytest.approx(table.cost_until(stop).sum())
+        assert found.lost[j] == (table.accepted & (stop >= 0)).sum()
+        assert found.expected[j] == pytest.approx(M[stop[stop >= 0]].sum())
+    assert nested(table, M, worth, thresholds[:0]).first.min() == NEVER
 
 
 def test_policies_before_the_first_failure_are_certified():
@@ -139,17 +300,16 @@ def test_policies_before_the_first_failure_are_certified():
     none, bad_only, all_good = (np.zeros(300, dtype=bool) for _ in range(3))
     bad_only[:] = ~table.accepted
     all_good[good] = True
-    tested = fixed_sequence_test(
-        [none, bad_only, all_good, none], table.prompt, table.accepted, max_false_reject=0.05, confidence=0.9
-    )
-    assert (tested.n_certified, tested.losses) == (2, (0, 0, len(good)))
-    certificate = certificate_of(tested, table, 1, bad_only)
+    of_table = HeldOut.of([table], "k")
+    tested = certify_in_order([[none, bad_only, all_good, none]], of_table, max_false_reject=0.05, confidence=0.9)
+    assert (tested.paths[0].n_certified, tested.paths[0].losses) == (2, (0, 0, len(good)))
+    certificate = certificate_of(tested, table, (0, 1), bad_only)
     assert (certificate.method, certificate.bias_bound, certificate.false_rejects) == ("exact binomial", 0.05, 0)
     assert set(certificate.groups) == {"even", "odd"}
     assert sum(g.n_accepted for g in certificate.groups.values()) == len(good)
     with pytest.raises(InputError, match="not among the 2 certified"):
-        certificate_of(tested, table, 2, all_good)
-    failed = fixed_sequence_test([all_good], table.prompt, table.accepted, max_false_reject=0.05, confidence=0.9)
+        certificate_of(tested, table, (0, 2), all_good)
+    failed = certify_in_order([[all_good]], of_table, max_false_reject=0.05, confidence=0.9)
     assert "nothing could be certified" in certificate_of(failed, table, None, none).message
 
 
@@ -178,18 +338,16 @@ def test_certified_policies_break_their_promise_no_more_often_than_delta():
     assert certified >= 14  # and it does certify: a method that never does would pass the line above
 
 
-def test_many_attempts_per_prompt_are_tested_by_betting_few_by_one_of_each_prompt():
+@pytest.mark.parametrize(("alike", "test"), [(True, "exact binomial"), (False, "betting by prompt")])
+def test_how_alike_attempts_are_decides_the_test(alike, test):
+    """Twelve attempts at each of 200 prompts: where one tells all, one is counted; where each tells more, all are."""
     rng = np.random.default_rng(0)
-    for attempts, exact in ((3, True), (20, False)):
-        prompt = np.repeat(np.arange(200), attempts)
-        # Attempts of a prompt share their fate: counting one of each is counting prompts.
-        fate = rng.random(200) < 0.8
-        accepted = np.repeat(fate, attempts)
-        none = np.zeros(len(prompt), dtype=bool)
-        tested = fixed_sequence_test([none], prompt, accepted, max_false_reject=0.05, confidence=0.9, seed=1)
-        assert (tested.exact, tested.n_certified, tested.n_prompts) == (exact, 1, 200)
-        assert tested.accepted_in_all == accepted.sum()
-        assert tested.n_accepted == (fate.sum() if exact else accepted.sum())
+    prompt = np.repeat(np.arange(200), 12)
+    fate, lost = ((rng.random(200) < rate)[prompt] if alike else rng.random(2400) < rate for rate in (0.8, 0.025))
+    of = held_out(prompt, fate)
+    first = np.where(lost, 0, NEVER)
+    way = choose_way(of, [first], [np.asarray([0.3])], of, max_false_reject=0.05, confidence=0.9, seed=0)
+    assert way.test == test
 
 
 def test_a_fitted_policy_saves_and_its_promise_holds_where_evidence_is_good():

@@ -328,7 +328,7 @@ def test_a_pool_breaks_its_promise_no_more_often_than_delta():
     With δ = 0.1 the number of broken promises exceeds 48 in 300 with probability below 0.001; the test of a pool whose
     true rate is α/4 certifies nearly always.
     """
-    from msifr_calibration.certificate import fixed_sequence_test
+    from test_calibration import held_out
 
     rng = np.random.default_rng(12)
     prompt = np.concatenate([np.arange(150), np.arange(150)])
@@ -337,7 +337,8 @@ def test_a_pool_breaks_its_promise_no_more_often_than_delta():
         accepted = rng.random(300) < 0.6
         discarded = rng.random(300) < 0.05
         few = rng.random(300) < 0.0125
-        broken += fixed_sequence_test([discarded], prompt, accepted, max_false_reject=0.05, confidence=0.9).n_certified
-        kept += fixed_sequence_test([few], prompt, accepted, max_false_reject=0.05, confidence=0.9).n_certified
+        of = held_out(prompt, accepted)
+        broken += of.p_value(discarded, "exact binomial", 0.05) <= 0.1
+        kept += of.p_value(few, "exact binomial", 0.05) <= 0.1
     assert broken <= 48
     assert kept >= 150

@@ -1,154 +1,171 @@
-"""Certificates: which policies of a path have a certified false-reject rate [T10], and the bias that implies [T6].
+"""Certificates: which policies of which paths have a certified false-reject rate [T10, T15], and what it implies [T6].
 
-Learn, then test: the path was fitted on other prompts. Its policies are tested from conservative to
-aggressive, and the first that is not rejected ends the sequence; so with probability at least 1 − δ = confidence
-*every* policy before it has f ≤ α, without assuming that f grows along the path. Any of them may then be chosen,
-by any rule.
+Learn, then test: the paths were fitted on other prompts. The policies of one path are tested from conservative to
+aggressive, and the first that is not rejected ends it; so with probability at least 1 − δ = confidence *every* policy
+before it has f ≤ α, without assuming that f grows along the path. Several paths share δ; the share of one that is
+certified to its end passes to the others (Bretz, Maurer, Brannath and Posch 2009). Any certified policy may then be
+chosen, by any rule.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msifr_calibration.betting import (
-    accepted_needed,
-    betting_p_value,
-    betting_prompts_needed,
-    binomial_p_value,
-    binomial_upper,
-    prompt_scores,
-)
+from msifr_calibration.betting import Expected, accepted_needed, betting_prompts_needed, binomial_upper
+from msifr_calibration.held_out import HeldOut, Test
+from msifr_calibration.several_paths import n_certified
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Certificate, GroupBound
 
-# Where one attempt of each prompt, tested exactly, tells more than a bet on all of them: few attempts per prompt, or
-# few prompts. With f = 2 % against α = 5 % and four attempts each, the exact test and the bet certify in 52 and 21 of
-# 100 cases at 100 accepted among one attempt of each prompt, 59 and 49 at 125, 67 and 81 at 150 (sixteen: 70 and 98).
-_FEW_ATTEMPTS = 3
-_FEW_ACCEPTED = 130
+Discards = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class PathOutcome:
+    """One path: how many policies at its head are certified, and p-values and losses of those that were tested.
+
+    The last tested is the first that failed, if one did.
+    """
+
+    n_certified: int
+    p_values: tuple[float, ...]
+    losses: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """Outcome of fixed-sequence testing.
+    """Outcome of testing paths.
 
-    n_certified: how many policies at the head of the path are certified. p_values, losses: of those tested, the last
-    being the first that failed, if one did. n_accepted: accepted samples the test counted, of accepted_in_all.
-    n_prompts: distinct prompts; needed: how many accepted samples make a certificate possible at all.
+    n_accepted: accepted samples the test counted, of accepted_in_all. n_prompts: distinct prompts; needed: how many
+    accepted samples make a certificate possible at all.
     """
 
     max_false_reject: float
     confidence: float
-    exact: bool
-    n_certified: int
-    p_values: tuple[float, ...]
-    losses: tuple[int, ...]
+    test: Test
+    held_out: HeldOut
+    paths: tuple[PathOutcome, ...]
     n_accepted: int
-    accepted_in_all: int
-    n_prompts: int
     needed: int
 
     @property
-    def method(self) -> Literal["exact binomial", "betting by prompt"]:
-        """Which test it was."""
-        return "exact binomial" if self.exact else "betting by prompt"
+    def accepted_in_all(self) -> int:
+        """Accepted held-out attempts, counted or not."""
+        return int(self.held_out.accepted.sum())
+
+    @property
+    def n_prompts(self) -> int:
+        """Distinct held-out prompts."""
+        return self.held_out.n_prompts
 
 
-def fixed_sequence_test(
-    discarded: Iterable[NDArray[np.bool_]],
-    prompt: NDArray[np.int64],
-    accepted: NDArray[np.bool_],
+def certify_in_order(
+    paths: Sequence[Iterable[Discards]],
+    held_out: HeldOut,
     *,
     max_false_reject: float,
     confidence: float,
-    seed: int = 0,
+    test: Test = "exact binomial",
+    weights: Sequence[float] = (1.0,),
+    expected: Callable[[int, int], Sequence[Expected]] | None = None,
 ) -> Tested:
-    """Test H_j: f(π_j) > α on N held-out attempts, from conservative to aggressive, until one is not rejected.
+    """Test H: f(π) ≥ α of the policies of each path in its order, until one is not rejected at the path's level.
 
-    `discarded` gives `[N]` which attempts each policy discards; `prompt` `[N]` numbers their prompts, `accepted`
-    `[N]` is the outcome A. Where prompts are few or have few attempts each, one attempt of each, drawn by `seed`, is
-    counted and the test is exact binomial; otherwise prompts are the unit and the test is by betting. That choice looks
-    at counts alone, before any loss is seen.
-
-    Raises `InputError` for a budget or confidence outside (0, 1).
+    A path gives `[N]` which attempts each of its policies discards, from conservative to aggressive; `weights` are the
+    paths' shares of δ, see `several_paths`; `expected(path, step)` is what other prompts tell of scores, see
+    `HeldOut.p_value`. Where accepted samples are too few for any certificate nothing is tested. Raises `InputError` for
+    a budget or confidence outside (0, 1), or weights that are no shares.
     """
     alpha, delta = max_false_reject, 1 - confidence
-    least = accepted_needed(alpha, confidence)
-    n_prompts, n_attempts = len(np.unique(prompt)), len(prompt)
-    of_one_each = float(accepted.mean()) * n_prompts if n_attempts else 0.0
-    exact = n_attempts <= _FEW_ATTEMPTS * n_prompts or of_one_each < _FEW_ACCEPTED
-    if exact:
-        order = np.random.default_rng(seed).permutation(n_attempts)
-        counted = order[np.unique(prompt[order], return_index=True)[1]]
-    else:
-        counted = np.arange(n_attempts)
-        least = math.ceil(betting_prompts_needed(alpha, confidence) * n_attempts / n_prompts)
-    good = counted[accepted[counted]]
-    p_values: list[float] = []
-    losses: list[int] = []
-    for discards in discarded if len(good) >= least else ():
-        losses.append(int(discards[good].sum()))
-        if exact:
-            p_values.append(binomial_p_value(losses[-1], len(good), alpha))
-        else:
-            p_values.append(betting_p_value(prompt_scores(prompt, accepted, discards, alpha), alpha))
-        if p_values[-1] > delta:
-            break
-    n_certified = sum(p <= delta for p in p_values)
-    in_all = int(accepted.sum())
-    return Tested(
-        alpha, confidence, exact, n_certified, tuple(p_values), tuple(losses), len(good), in_all, n_prompts, least
+    good = held_out.good(test)
+    none = np.zeros(len(held_out.accepted), dtype=bool)
+    possible = held_out.p_value(none, test, alpha) <= delta  # if nothing at all were lost
+    policies = [iter(path if possible else ()) for path in paths]
+    seen: list[list[tuple[float, int]]] = [[] for _ in paths]
+
+    def p_value(path: int, step: int) -> float | None:
+        discards = next(policies[path], None)
+        if discards is None:
+            return None
+        p = held_out.p_value(discards, test, alpha, () if expected is None else expected(path, step))
+        seen[path].append((p, int(discards[good].sum())))
+        return p
+
+    counts = n_certified(p_value, weights, delta)
+    done = tuple(
+        PathOutcome(n, tuple(p for p, _ in tests), tuple(lost for _, lost in tests))
+        for n, tests in zip(counts, seen, strict=True)
     )
+    return Tested(alpha, confidence, test, held_out, done, len(good), _needed(held_out, test, alpha, confidence))
+
+
+def _needed(held_out: HeldOut, test: Test, alpha: float, confidence: float) -> int:
+    """Return how many accepted samples, in each group, make a certificate possible at all."""
+    if test != "betting by prompt":
+        return accepted_needed(alpha, confidence)
+    # Prompts all of whose attempts are accepted, or more of which fewer are.
+    per_prompt = len(held_out.accepted) / max(held_out.n_prompts, 1)
+    return math.ceil(betting_prompts_needed(alpha, confidence) * per_prompt)
 
 
 def certificate_of(
     tested: Tested,
     table: EvidenceTable,
-    step: int | None,
-    discarded: NDArray[np.bool_],
+    chosen: tuple[int, int] | None,
+    discarded: Discards,
     *,
+    key: str = "",
     pool: Sequence[str] = (),
     remedy: str = "add prompts",
 ) -> Certificate:
-    """Return the certificate of the policy at `step` of the sequence (None: never discard) for one family.
+    """Return the certificate of the policy `chosen`, (path, step) or None: never discard, for one family.
 
-    It discards `discarded` `[N]` of `table`, the family's held-out attempts. `pool` names the families that were tested
-    together, empty if this one was tested alone; `remedy` says what to do where accepted samples are too few. Raises
-    `InputError` if the step is not among the certified.
+    It discards `discarded` `[N]` of `table`, the family's held-out attempts. `key`: of random choices; `pool` names the
+    families that were tested together, empty if this one was tested alone; `remedy` says what to do where accepted
+    samples are too few. Raises `InputError` if the policy is not among the certified.
     """
-    if step is not None and not 0 <= step < tested.n_certified:
-        raise InputError(f"policy {step} is not among the {tested.n_certified} certified", where="certificate")
-    certified = step is not None
+    certified = chosen is not None
+    losses, p_value = 0, 1.0
+    if chosen is not None:
+        path, step = chosen
+        each = tested.paths[path]
+        if not 0 <= step < each.n_certified:
+            raise InputError(f"policy {step} is not among the {each.n_certified} certified", where="certificate")
+        losses, p_value = each.losses[step], each.p_values[step]
     return Certificate(
         certified=certified,
         max_false_reject=tested.max_false_reject,
         confidence=tested.confidence,
-        method=tested.method if certified else "none",
+        method=tested.test if certified else "none",
         unit_of_independence="prompt",
         n_prompts=tested.n_prompts,
         n_accepted=tested.n_accepted,
-        false_rejects=0 if step is None else tested.losses[step],
+        false_rejects=losses,
         accepted_needed=tested.needed,
-        p_value=1.0 if step is None else tested.p_values[step],
+        p_value=p_value,
         bias_bound=tested.max_false_reject if certified else 0.0,
-        tested=len(tested.p_values),
+        tested=sum(len(each.p_values) for each in tested.paths),
         message=_promise(tested, pool) if certified else f"{_failure(tested, remedy)}; the policy never discards",
-        groups=_groups(table, discarded, tested.confidence) if certified else {},
+        groups=_groups(table, discarded, tested, key) if certified else {},
         pool=list(pool),
+        weigh=tested.held_out.weigh,
+        by_group=tested.held_out.by_group,
     )
 
 
 def _promise(tested: Tested, pool: Sequence[str]) -> str:
     alpha = tested.max_false_reject
     whole = f" of {len(pool)} families taken together ({', '.join(pool)}), not of each" if len(pool) > 1 else ""
+    whole += " of every group" if tested.held_out.by_group else ""
+    equally = f" ({tested.held_out.weigh} weigh equally)" if tested.held_out.unequal else ""
     return (
-        f"with confidence {tested.confidence:g}, at most {alpha:.3g} of the good samples{whole} are discarded; the "
-        f"retained good samples differ from all good samples by at most {alpha:.3g} in total variation"
+        f"with confidence {tested.confidence:g}, at most {alpha:.3g} of the good samples{whole} at new prompts like "
+        f"these are discarded{equally}; the retained good samples differ from all good samples by at most {alpha:.3g} "
+        "in total variation"
     )
 
 
@@ -162,23 +179,25 @@ def _failure(tested: Tested, remedy: str) -> str:
             f"nothing can be certified: {n} accepted samples to certify on{counted}, at least {tested.needed} are "
             f"needed for a false-reject rate of {alpha:g} at confidence {confidence:g}; {remedy}"
         )
-    if tested.n_certified:
-        return f"{tested.n_certified} policies could be certified, but none clearly lowers the cost per accepted sample"
-    if tested.p_values:
+    certified = sum(each.n_certified for each in tested.paths)
+    if certified:
+        return f"{certified} policies could be certified, but none clearly lowers the cost per accepted sample"
+    losses = [each.losses[0] for each in tested.paths if each.losses]
+    if losses:
         return (
-            f"nothing could be certified: the most conservative policy lost {tested.losses[0]} of {n} accepted "
-            f"samples ({tested.method}); more accepted samples or better evidence are needed"
+            f"nothing could be certified: the most conservative policy lost {min(losses)} of {n} accepted samples "
+            f"({tested.test}); more accepted samples or better evidence are needed"
         )
     return "discarding would not lower the cost per accepted sample"
 
 
-def _groups(table: EvidenceTable, discarded: NDArray[np.bool_], confidence: float) -> dict[str, GroupBound]:
-    """Bound f_G by group. Attempts of one prompt are not independent, so one attempt per prompt is counted."""
+def _groups(table: EvidenceTable, discarded: Discards, tested: Tested, key: str) -> dict[str, GroupBound]:
+    """Bound f_G by group. Attempts of one prompt are not independent, so one of each, drawn at random, is counted."""
     names = np.asarray(table.groups)
+    drawn = HeldOut.of([table], key, tested.held_out.weigh).drawn
     bounds: dict[str, GroupBound] = {}
     for name in sorted(set(table.groups) - {""}):
-        good = np.flatnonzero((names == name) & table.accepted)
-        counted = good[np.unique(table.prompt[good], return_index=True)[1]]
+        counted = drawn[(names[drawn] == name) & table.accepted[drawn]]
         losses = int(discarded[counted].sum())
-        bounds[name] = GroupBound(len(counted), losses, binomial_upper(losses, len(counted), confidence))
+        bounds[name] = GroupBound(len(counted), losses, binomial_upper(losses, len(counted), tested.confidence))
     return bounds

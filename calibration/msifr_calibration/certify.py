@@ -1,13 +1,14 @@
-"""Certifying, the second half of learn-then-test: how far along the paths f ≤ α holds on held-out prompts [T10].
+"""Certifying, the second half of learn-then-test: how far along the paths f ≤ α holds on held-out prompts [T10, T15].
 
 Families certified as one **pool** walk their own paths in step: at each step every family uses the policy of one price,
 relative to its own cost per accepted sample, and the pool's false-reject rate is tested. The certificate then holds for
 the pool as sampled, and says so; no family takes a policy by which it seems to lose more than the pool may. The
-cheapest certified policy is taken.
+cheapest certified policy of all paths is taken, so a certified length cap is never out of reach.
 """
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import NamedTuple
@@ -16,22 +17,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from msifr_calibration.certificate import Tested, certificate_of, fixed_sequence_test
+from msifr_calibration.betting import Expected
+from msifr_calibration.certificate import Tested, certificate_of, certify_in_order
+from msifr_calibration.choose import Way, choose_way
+from msifr_calibration.held_out import HeldOut
 from msifr_calibration.learn import Candidates
 from msifr_calibration.length_cap import best_length_cap
+from msifr_calibration.nested import Nested, nested
 from msifr_calibration.options import FitOptions
 from msifr_calibration.path import good_samples_lost
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, PolicyFile
 from msifr_policy.rates import rates
 
-MARGIN = 1.35
-"""How many times the accepted samples that a certificate needs are aimed at: some may be lost, and splits are luck."""
-
-MOST_TO_CERTIFY = 0.75
-"""Largest share of the prompts that is held out to certify on unless one is named."""
-
 _CLEARLY = 0.75
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,17 @@ class Fit:
     certifying: EvidenceTable
 
 
+def key_of(tables: Sequence[EvidenceTable]) -> str:
+    """Return what all random choices about these data hang on: no seed can be shopped for."""
+    return hashlib.sha256("".join(table.fingerprint for table in tables).encode()).hexdigest()
+
+
 def certify_pools(
-    candidates: Sequence[Candidates], certifying: Sequence[EvidenceTable], options: FitOptions | None = None
+    candidates: Sequence[Candidates],
+    certifying: Sequence[EvidenceTable],
+    options: FitOptions | None = None,
+    *,
+    key: str = "",
 ) -> list[Fit]:
     """Certify families pool by pool, and those with many accepted samples to certify on alone (`certify_alone`).
 
@@ -57,84 +67,143 @@ def certify_pools(
         members.setdefault(("alone", str(i)) if alone else ("pool", each.family.pool), []).append(i)
     fits: dict[int, Fit] = {}
     for pool in members.values():
-        fits |= zip(pool, certify([candidates[i] for i in pool], [certifying[i] for i in pool], options), strict=True)
+        together = certify([candidates[i] for i in pool], [certifying[i] for i in pool], options, key=key)
+        fits |= zip(pool, together, strict=True)
     return [fits[i] for i in range(len(candidates))]
 
 
 def certify(
-    candidates: Sequence[Candidates], certifying: Sequence[EvidenceTable], options: FitOptions | None = None
+    candidates: Sequence[Candidates],
+    certifying: Sequence[EvidenceTable],
+    options: FitOptions | None = None,
+    *,
+    key: str = "",
 ) -> list[Fit]:
     """Certify families as one pool, and take each one's cheapest certified policy.
 
     `certifying` are held-out attempts of each family, none at its fitting prompts, with all columns of its beliefs
-    (`FittedBeliefs.extend`).
+    (`FittedBeliefs.extend`). `key`: what random choices hang on, by default the held-out attempts.
     """
     options = options or FitOptions()
-    seen = [_see(each, table) for each, table in zip(candidates, certifying, strict=True)]
-    n_steps = max(len(each.path.prices) for each in candidates)
-    # A family whose path has ended waits there for the others; −1 is never discarding.
-    steps = [np.minimum(np.arange(n_steps), len(each.path.prices) - 1) for each in candidates]
-    prompt_ids = [table.prompt_ids[p] for table in certifying for p in table.prompt]
-    _, prompt = np.unique(np.asarray(prompt_ids, dtype=object), return_inverse=True)
-    tested = fixed_sequence_test(
-        (np.concatenate([one.stops[at[i]] >= 0 for one, at in zip(seen, steps, strict=True)]) for i in range(n_steps)),
-        prompt.astype(np.int64),
-        np.concatenate([table.accepted for table in certifying]),
+    key = key or key_of(certifying)
+    members = [_Member.of(each, table) for each, table in zip(candidates, certifying, strict=True)]
+    held_out = HeldOut.of(certifying, key, options.weigh, by_group=options.certify_groups)
+    fitting = HeldOut.of([member.candidates.fitted.table for member in members], key, options.weigh)
+    way = _choose(members, fitting, held_out, options)
+    paths = range(len(way.weights))
+
+    def expected(path: int, step: int) -> Sequence[Expected]:
+        if way.test != "betting by prompt" or held_out.by_group:
+            return ()
+        discarded = np.concatenate([member.known[path].first <= step for member in members])
+        return [Expected.of(fitting.scores(discarded, options.max_false_reject))]
+
+    tested = certify_in_order(
+        [_discards(members, path) for path in paths],
+        held_out,
         max_false_reject=options.max_false_reject,
         confidence=options.confidence,
-        seed=options.seed,
+        test=way.test,
+        weights=way.weights,
+        expected=expected,
     )
     pool = [each.family.name for each in candidates] if len(candidates) > 1 else []
     remedy = _remedy(tested, candidates, options)
     return [
-        Fit(_policy_file(*each, tested, pool, remedy, options), each[0], each[1].table)
-        for each in zip(candidates, seen, steps, strict=True)
+        Fit(_policy_file(member, tested, pool, remedy, options, key), member.candidates, member.table)
+        for member in members
     ]
 
 
-class _Replayed(NamedTuple):
-    """Attempts as the policies see them: `[R]` posterior; per policy `[N]` where it discards, and last −1: never."""
+class _Member(NamedTuple):
+    """A family of a pool: its held-out attempts with `[R]` posterior and worth, and what each path does to them.
 
+    seen, known: per path, what its policies do to the held-out and to the fitting attempts.
+    """
+
+    candidates: Candidates
     table: EvidenceTable
-    M: NDArray[np.float64]
-    stops: list[NDArray[np.int64]]
+    M: Array
+    worth: Array
+    seen: list[Nested]
+    known: list[Nested]
+
+    @classmethod
+    def of(cls, candidates: Candidates, table: EvidenceTable) -> "_Member":
+        fitted = candidates.fitted
+        M, worth = fitted.beliefs.worth(table.k, table.values)
+        seen = [nested(table, M, worth, path.thresholds) for path in candidates.paths]
+        known = [nested(fitted.table, fitted.M, fitted.worth, path.thresholds) for path in candidates.paths]
+        return cls(candidates, table, M, worth, seen, known)
+
+    def n_steps(self, path: int) -> int:
+        return len(self.candidates.paths[path].prices)
 
 
-def _see(candidates: Candidates, table: EvidenceTable) -> _Replayed:
-    """Return the held-out attempts as the policies see them."""
-    M, worth = candidates.fitted.beliefs.worth(table.k, table.values)
-    stops = [table.stops(worth, thresholds) for thresholds in candidates.path.thresholds]
-    return _Replayed(table, M, [*stops, np.full(table.n_attempts, -1)])
+def _discards(members: Sequence[_Member], path: int) -> Iterator[NDArray[np.bool_]]:
+    """Yield `[N]` what each step of a path discards; a family whose path has ended waits there for the others."""
+    first = np.concatenate([member.seen[path].first for member in members])
+    return (first <= step for step in range(max(member.n_steps(path) for member in members)))
+
+
+def _choose(members: Sequence[_Member], fitting: HeldOut, held_out: HeldOut, options: FitOptions) -> Way:
+    """Choose test and shares of δ by what the fitting parts say."""
+    paths = range(len(members[0].known))
+    way = choose_way(
+        fitting,
+        [np.concatenate([member.known[path].first for member in members]) for path in paths],
+        [_saved(members, path) for path in paths],
+        held_out,
+        max_false_reject=options.max_false_reject,
+        confidence=options.confidence,
+        seed=options.seed,
+    )
+    if options.randomise and way.test == "exact binomial":
+        return Way("randomised exact binomial", way.weights)
+    return way
+
+
+def _saved(members: Sequence[_Member], path: int) -> Array:
+    """Return `[J]` one minus the net cost factor at each step, as the fitting parts tell; the mean over families."""
+    steps = np.arange(max(member.n_steps(path) for member in members))
+    saved = np.zeros(len(steps))
+    for member in members:
+        table, known = member.candidates.fitted.table, member.known[path]
+        if len(known.spent):
+            at = np.minimum(steps, len(known.spent) - 1)
+            lost = (known.lost[at] + known.expected[at]) / 2
+            full = np.full(len(at), table.cost.sum())
+            factor = rates(np.stack([full, known.spent[at], np.full(len(at), table.n_accepted), lost], axis=1))
+            saved += np.maximum(1 - factor.net_cost_factor, -1)
+    result: Array = saved / len(members)
+    return result
 
 
 def _policy_file(
-    candidates: Candidates,
-    held_out: _Replayed,
-    steps: NDArray[np.int64],
-    tested: Tested,
-    pool: Sequence[str],
-    remedy: str,
-    options: FitOptions,
+    member: _Member, tested: Tested, pool: Sequence[str], remedy: str, options: FitOptions, key: str
 ) -> PolicyFile:
-    fitted, path, fitting, certifying = candidates.fitted, candidates.path, candidates.family.table, held_out.table
-    step = _cheapest(candidates, held_out, steps[: tested.n_certified], options)
-    at = -1 if step is None else int(steps[step])
-    provenance = [table.provenance for table in (fitting, certifying)]
+    fitted, table = member.candidates.fitted, member.table
+    fitting = member.candidates.family.table
+    chosen = _cheapest(member, tested, options)
+    thresholds, price, stop = np.zeros(0), None, np.full(table.n_attempts, -1)
+    if chosen is not None:
+        path = member.candidates.paths[chosen[0]]
+        at = min(chosen[1], len(path.prices) - 1)
+        thresholds, price = path.thresholds[at], float(path.prices[at])
+        stop = table.stops(member.worth, thresholds)
+    provenance = [each.provenance for each in (fitting, table)]
     return PolicyFile(
         costing=fitting.costing,
         schedule=fitting.schedule,
         validators=list(fitted.validators),
         beliefs=fitted.beliefs,
-        thresholds=[] if at < 0 else path.thresholds[at].tolist(),
-        price=None if at < 0 else float(path.prices[at]),
-        certificate=certificate_of(tested, certifying, step, held_out.stops[at] >= 0, pool=pool, remedy=remedy),
-        length_cap=best_length_cap((fitting, certifying), tested.max_false_reject),
-        frontier=[
-            _frontier_point(certifying, stop, float(price))
-            for stop, price in zip(held_out.stops[:-1], path.prices, strict=True)
-        ],
+        thresholds=thresholds.tolist(),
+        price=price,
+        certificate=certificate_of(tested, table, chosen, stop >= 0, key=key, pool=pool, remedy=remedy),
+        length_cap=best_length_cap((fitting, table), tested.max_false_reject),
+        frontier=_frontier(member),
         fitted_on=Fingerprint.of(fitting),
-        certified_on=Fingerprint.of(certifying),
+        certified_on=Fingerprint.of(table),
         provenance=msgspec.structs.replace(
             provenance[0],
             models=tuple(dict.fromkeys(name for each in provenance for name in each.models)),
@@ -145,60 +214,74 @@ def _policy_file(
     )
 
 
-def _cheapest(candidates: Candidates, held_out: _Replayed, steps: NDArray[np.int64], options: FitOptions) -> int | None:
-    """Return the certified step with the least net cost factor, None if none is clearly below 1.
+def _cheapest(member: _Member, tested: Tested, options: FitOptions) -> tuple[int, int] | None:
+    """Return path and step of the certified policy with the least net cost factor, None if none is clearly below 1.
 
     Every certified policy may be chosen by any rule: what fitting and held-out attempts say of its cost together
     decides. Clearly: below 1 in three of four bootstrap samples of prompts. A policy that saves nothing worth having
     only loses good samples. Policies that seem to lose more than α of this family's good samples are left out: what a
     pool may lose together is not to be one family's loss.
     """
-    fitted, worth = candidates.fitted, candidates.fitted.worth
-    best, chosen, best_totals = 1.0, None, None
-    for step, at in enumerate(steps.tolist()):
-        if at >= 0:
-            stop = fitted.table.stops(worth, candidates.path.thresholds[at])
-            parts = ((fitted.table, fitted.M, stop), (held_out.table, held_out.M, held_out.stops[at]))
-            totals = np.concatenate([_prompt_totals(*part) for part in parts])
-            _, f, factor = rates(totals.sum(axis=0))
-            if factor < best and f <= options.max_false_reject:
-                best, chosen, best_totals = float(factor), step, totals
-    if best_totals is None:
+    fitted = member.candidates.fitted
+    tables = (fitted.table, member.table)
+    full, accepted = (
+        sum(float(part.sum()) for part in parts) for parts in zip(*((t.cost, t.accepted) for t in tables), strict=True)
+    )
+    best, chosen = 1.0, None
+    for path, outcome in enumerate(tested.paths):
+        n = min(outcome.n_certified, member.n_steps(path))
+        both = (member.known[path], member.seen[path])
+        spent = sum(each.spent[:n] for each in both)
+        lost = sum((each.lost[:n] + each.expected[:n]) / 2 for each in both)
+        totals = np.stack(np.broadcast_arrays(full, spent, accepted, lost), axis=1).reshape(n, 4)
+        of_path = rates(totals)
+        factor = np.where(of_path.false_reject_rate <= options.max_false_reject, of_path.net_cost_factor, np.inf)
+        if n and factor.min() < best:
+            best, chosen = float(factor.min()), (path, int(factor.argmin()))
+    if chosen is None:
         return None
-    n = len(best_totals)
-    draws = np.random.default_rng(options.seed).multinomial(n, np.full(n, 1 / n), 400)
-    return chosen if np.mean(rates(draws @ best_totals).net_cost_factor < 1) >= _CLEARLY else None
+    thresholds = member.candidates.paths[chosen[0]].thresholds[chosen[1]]
+    parts = (
+        (fitted.table, fitted.M, fitted.table.stops(fitted.worth, thresholds)),
+        (member.table, member.M, member.table.stops(member.worth, thresholds)),
+    )
+    totals = np.concatenate([_prompt_totals(*part) for part in parts])
+    n = len(totals)
+    rng = np.random.default_rng(options.seed)
+    draws = np.concatenate([rng.multinomial(n, np.full(n, 1 / n), 20) @ totals for _ in range(20)])
+    return chosen if np.mean(rates(draws).net_cost_factor < 1) >= _CLEARLY else None
 
 
-def _prompt_totals(table: EvidenceTable, M: NDArray[np.float64], stop: NDArray[np.int64]) -> NDArray[np.float64]:
+def _prompt_totals(table: EvidenceTable, M: Array, stop: NDArray[np.int64]) -> Array:
     """Return `[P, 4]` per prompt: full cost, cost until `stop` `[N]`, accepted, lost as `good_samples_lost`."""
     columns = (table.cost, table.cost_until(stop), table.accepted, good_samples_lost(table, M, stop))
     return np.column_stack([np.bincount(table.prompt, c, table.n_prompts) for c in columns]).astype(np.float64)
 
 
-def _frontier_point(table: EvidenceTable, stop: NDArray[np.int64], price: float) -> FrontierPoint:
-    lost = (table.accepted & (stop >= 0)).sum()
-    s, f, _ = rates([table.cost.sum(), table.cost_until(stop).sum(), table.n_accepted, lost])
-    return FrontierPoint(price, float(np.nan_to_num(s)), float(np.nan_to_num(f)))
+def _frontier(member: _Member) -> list[FrontierPoint]:
+    """Return what each policy of the path by price saves and loses on the held-out attempts."""
+    table, seen = member.table, member.seen[0]
+    full, accepted = float(table.cost.sum()), table.n_accepted
+    points = []
+    for price, spent, lost in zip(member.candidates.path.prices, seen.spent, seen.lost, strict=True):
+        s, f, _ = rates([full, spent, accepted, lost])
+        points.append(FrontierPoint(float(price), float(np.nan_to_num(s)), float(np.nan_to_num(f))))
+    return points
 
 
 def _remedy(tested: Tested, candidates: Sequence[Candidates], options: FitOptions) -> str:
-    """Return what to do where accepted samples to certify on are too few; the margin allows for the luck of a split."""
-    n, wanted = tested.n_accepted, MARGIN * tested.needed
+    """Return what to do where accepted samples to certify on are too few."""
+    n = tested.n_accepted
     if not n:
         return "add prompts with accepted attempts"
-    fitting = [each.family.table for each in candidates]
-    # Accepted samples and prompts in all, counted as the test counts.
-    in_all = n * (1 + sum(table.n_accepted for table in fitting) / tested.accepted_in_all)
-    prompts = tested.n_prompts + len({p for table in fitting for p in table.prompt_ids})
-    share = math.ceil(100 * wanted / in_all) / 100
-    if share <= MOST_TO_CERTIFY:
-        first = f"hold out more of what there is (--certify-share {share:g})"
-    else:
-        enough = math.ceil(prompts * wanted / (MOST_TO_CERTIFY * in_all))
-        first = f"bring about {enough} prompts, not {prompts} (and --certify-share {MOST_TO_CERTIFY:g})"
-    share_now = f"{options.certify_share or 1:.6g}"
-    if not tested.exact or share_now == "1":
+    prompts = tested.n_prompts + len({p for each in candidates for p in each.family.table.prompt_ids})
+    in_all = tested.accepted_in_all + sum(each.family.table.n_accepted for each in candidates)
+    counted = in_all * n / max(tested.accepted_in_all, 1)
+    enough = math.ceil(prompts * 1.35 * tested.needed / counted)
+    first = f"bring about {enough} prompts, not {prompts}"
+    if options.certify_share is not None and tested.needed < 0.75 * counted:
+        first = "leave out --certify-share: by default as many are held out as are needed"
+    if tested.test == "betting by prompt":
         return first
     allowed = math.ceil(1000 * (1 - (1 - options.confidence) ** (1 / n))) / 1000
-    return f"{first}, or allow more: --max-false-reject {allowed:g} --certify-share {share_now}"
+    return f"{first}, or allow more: --max-false-reject {allowed:g}"

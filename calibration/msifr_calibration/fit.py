@@ -9,18 +9,22 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from msifr_calibration.betting import accepted_needed
-from msifr_calibration.certify import MARGIN, MOST_TO_CERTIFY, Fit, certify_pools
+from msifr_calibration.certify import Fit, certify_pools, key_of
 from msifr_calibration.family import Family
-from msifr_calibration.learn import fit_candidates
+from msifr_calibration.held_out import one_each
+from msifr_calibration.learn import fit_beliefs, fit_candidates
 from msifr_calibration.options import FitOptions
-from msifr_calibration.split import prompt_uniform, split_by_prompt
+from msifr_calibration.sample_size import critical_number
+from msifr_calibration.split import uniform
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 
 _USE = "certify"
+_LEFT_TO_FIT = 5
+_MOST = 0.8
 
 
 def fit_policy(
@@ -35,20 +39,17 @@ def fit_policy(
 
     `changes` are fields of `FitOptions`, such as max_false_reject=0.05. The method "learned" needs the `traces` behind
     the table, and torch. When nothing can be certified the file holds the policy that never discards, and its
-    certificate says why.
+    certificate says why. The split hangs on the data alone, so no other seed gives another certificate.
 
     Raises `InputError` for options that do not fit, or where no attempt costs anything.
     """
     options = replace(options or FitOptions(), **changes)
-    share = options.certify_share
-    if share is None:
-        share = default_certify_share(table, accepted_needed(options.max_false_reject, options.confidence))
-        options = replace(options, certify_share=share)
-    if table.n_prompts > 1:
-        certifying, fitting = split_by_prompt(table, share, options.seed, _USE)
-    else:
-        certifying, fitting = table.take(np.zeros(0, dtype=np.int64)), table
-    return _fit([Family("", fitting, traces)], [certifying], options, progress)[0]
+    key = key_of([table])
+    held_out, half = (prompts_to_certify(table, key, options, share) for share in (_MOST, 0.5))
+    if held_out.sum() > half.sum() and not (traces and _few_numbers(table.where(~held_out), traces, options)):
+        held_out = half
+    fitting, certifying = table.where(~held_out), table.where(held_out)
+    return _fit([Family("", fitting, traces)], [certifying], options, progress, key)[0]
 
 
 def fit_families(
@@ -65,15 +66,15 @@ def fit_families(
     """
     options = replace(options or FitOptions(), **changes)
     share = options.certify_share or 0.5
-    options = replace(options, certify_share=share)
+    key = key_of([family.table for family in families])
     if len({family.name for family in families}) < len(families):
         raise InputError("two families have one name", where="fit_families", remedy="name each of its own")
     fitting, certifying = [], []
     for family in families:
-        held_out = prompt_uniform(family.table.prompt_ids, options.seed, _USE) < share
+        held_out = uniform(family.table.prompt_ids, key, _USE) < share
         certifying.append(family.table.where(held_out))
         fitting.append(replace(family, table=family.table.where(~held_out)))
-    return _fit(fitting, certifying, options, progress)
+    return _fit(fitting, certifying, options, progress, key)
 
 
 def _fit(
@@ -81,6 +82,7 @@ def _fit(
     certifying: Sequence[EvidenceTable],
     options: FitOptions,
     progress: Callable[[str], None],
+    key: str,
 ) -> list[Fit]:
     for family in fitting:
         if not family.table.n_attempts:
@@ -94,13 +96,49 @@ def _fit(
         each.fitted.extend(table, each.family.traces) for each, table in zip(candidates, certifying, strict=True)
     ]
     progress("certificates")
-    return certify_pools(candidates, held_out, options)
+    return certify_pools(candidates, held_out, options, key=key)
 
 
-def default_certify_share(table: EvidenceTable, needed: int) -> float:
-    """Return 0.35, or more where so few of the accepted samples could not carry a certificate.
+def _few_numbers(table: EvidenceTable, traces: Sequence[Trace], options: FitOptions) -> bool:
+    """Return whether beliefs that only learn a few numbers are the best: then most accepted samples may certify.
 
-    `needed` accepted samples certify only if none of them is lost; aiming at more allows for the luck of the split.
-    Looks at counts alone, so the certificate stays valid.
+    Said by `table`, prompts that are fitted on either way, so the certificate stays valid.
     """
-    return min(max(0.35, MARGIN * needed / max(table.n_accepted, 1)), MOST_TO_CERTIFY)
+    if options.method not in ("auto", "pretrained"):
+        return False
+    beliefs = fit_beliefs(Family("", table, traces), options)[0].beliefs
+    return beliefs.method == "pretrained" and not any(any(g.coefficients) for g in beliefs.posterior_model.groups)
+
+
+def prompts_to_certify(table: EvidenceTable, key: str, options: FitOptions, share: float) -> NDArray[np.bool_]:
+    """Return `[P]` which prompts are held out to certify on: `certify_share` of them, or by default as many as count.
+
+    Among one attempt of each prompt, a certificate that m lost samples do not prevent needs as many accepted ones as
+    its critical number (45, 77, 105, … for α = 5 % with confidence 90 %); between two of them nothing is gained.
+    Prompts are held out, in an order drawn by `key`, until the critical number nearest to `share` of the accepted ones
+    is reached, or the first, if that leaves some to fit on; else half. Looks at outcomes alone, never at what a policy
+    discards, so the certificate stays valid.
+    """
+    order = np.argsort(uniform(table.prompt_ids, key, _USE), kind="stable")
+    if options.certify_share is not None:
+        n = round(options.certify_share * table.n_prompts)
+        n = min(max(n, 1), table.n_prompts - 1)
+    else:
+        accepted = table.accepted[one_each(table.prompt, table.attempt_ids, key)]  # by number of prompt
+        reached = np.cumsum(accepted[order])
+        wanted = _to_certify(int(accepted.sum()), options, share)
+        n = int(np.searchsorted(reached, wanted)) + 1 if wanted else table.n_prompts // 2
+    held_out = np.zeros(table.n_prompts, dtype=bool)
+    held_out[order[:n]] = True
+    return held_out
+
+
+def _to_certify(n_accepted: int, options: FitOptions, share: float) -> int:
+    """Return how many of so many accepted samples are to certify; 0 if no number of them can, and leave a few."""
+    alpha, confidence = options.max_false_reject, options.confidence
+    losses, numbers = 0, list[int]()
+    while not numbers or numbers[-1] < n_accepted:
+        numbers.append(critical_number(losses, alpha, confidence))
+        losses += 1 + losses // 10  # far out the steps are close together
+    possible = [n for n in numbers if n <= n_accepted - _LEFT_TO_FIT]
+    return min(possible, key=lambda n: abs(n - share * n_accepted), default=0)

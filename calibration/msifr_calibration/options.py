@@ -1,13 +1,15 @@
 """How a policy is fitted and certified: the one place of defaults for library and command line."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from msifr_calibration.beliefs.network import NetworkOptions
 from msifr_policy.errors import InputError
+from msifr_policy.policy_file import Weigh
 
-Method = Literal["auto", "logistic", "isotonic", "learned"]
-"""How beliefs are fitted: linear ones by the method named (auto: the better), or learned with words and a network."""
+Method = Literal["auto", "logistic", "isotonic", "pretrained", "learned"]
+"""How beliefs are fitted: linear ones by the method named; pretrained ones, fitted to the family by a few numbers;
+learned anew with words and a network; auto: pretrained, linear or both, by held-out loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,18 +17,25 @@ class FitOptions:
     """How a policy is fitted and certified.
 
     max_false_reject: α, the largest false-reject rate; confidence: 1 − δ of the certificate. certify_share: share of
-    the prompts held out to certify on, None for `default_certify_share`. method: of fitting beliefs; network: how the
-    network of learned ones is trained. certify_alone: from so many accepted samples to certify on, a family of a pool
-    is certified alone: losing 3 % of 300 certifies α = 5 % with confidence 90 %, nearly what a pool admits, and
-    promises more. Raises `InputError` for shares outside (0, 1), a negative seed or an unknown method.
+    the prompts held out to certify on, None for as many as count, see `fit.prompts_to_certify`. method: of fitting
+    beliefs; pretrained: SHA-256 of weights to take instead of those of the package; network: how the network of learned
+    ones is trained. certify_alone: from so many accepted samples to certify on, a family of a pool is certified alone:
+    losing 3 % of 300 certifies α = 5 % with confidence 90 %, nearly what a pool admits, and promises more. weigh: what
+    weighs equally in f, prompts or attempts. certify_groups: f ≤ α of every group at once. randomise: exact tests by a
+    number drawn from the data, which certify a little more often where accepted samples are few. Raises `InputError`
+    for shares outside (0, 1), a negative seed or an unknown method.
     """
 
     max_false_reject: float = 0.05
     confidence: float = 0.9
     certify_share: float | None = None
     method: Method = "auto"
+    pretrained: str | None = None
     network: NetworkOptions = field(default_factory=NetworkOptions)
     certify_alone: int = 300
+    weigh: Weigh = "prompts"
+    certify_groups: bool = False
+    randomise: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -34,8 +43,8 @@ class FitOptions:
         _check_share("confidence", self.confidence)
         if self.certify_share is not None:
             _check_share("certify_share", self.certify_share)
-        if self.method not in ("auto", "logistic", "isotonic", "learned"):
-            raise InputError(f"unknown method {self.method!r}", remedy="known: auto, logistic, isotonic, learned")
+        if self.method not in get_args(Method):
+            raise InputError(f"unknown method {self.method!r}", remedy=f"known: {', '.join(get_args(Method))}")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed} must not be negative")
 

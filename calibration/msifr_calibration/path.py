@@ -29,10 +29,10 @@ Lost good samples are counted half as observed and half as Σ M_τ [T4]; the mea
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
+from numpy.typing import ArrayLike, NDArray
 
-from msifr_policy.checkpoints import discards, first_rows
+from msifr_calibration.nested import nested
+from msifr_policy.checkpoints import discards
 from msifr_policy.evidence.table import EvidenceTable
 
 Array = NDArray[np.float64]
@@ -41,6 +41,9 @@ Integers = NDArray[np.int64]
 _MIN_ROWS = 30
 _MOST_BLOCKS = 40
 _N_CAPS = 24
+_MOST_CAPS = 64
+_UNSEEN = 0.5  # good samples that a cap is taken to lose beyond those seen: the longest of n good ones is not the limit
+_AT_ONCE = 2**18  # attempts times prices
 # Constant thresholds ρ/(ρ + Λ), which stand for the prices: close together where few good samples are lost.
 _LEVELS = np.linspace(0.06, 0.85, 80) ** 2
 
@@ -67,7 +70,8 @@ def thresholds_at_price(table: EvidenceTable, M: Array, worth: Array, price: flo
 
     M and worth `[R]` are cross-fitted. Consecutive checkpoints share a threshold until they have enough rows.
     """
-    return _induct(table, M, _blocks(table, worth), price)
+    thresholds: Array = _induct(table, M, _blocks(table, worth), np.asarray([price]))[0]
+    return thresholds
 
 
 def good_samples_lost(table: EvidenceTable, M: Array, stop: Integers) -> Array:
@@ -77,19 +81,20 @@ def good_samples_lost(table: EvidenceTable, M: Array, stop: Integers) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Rows of consecutive checkpoints that share a threshold, sorted; what the regression needs of their worth.
+    """Rows `[n]` of consecutive checkpoints that share a threshold; what the regression needs of their worth.
 
-    An attempt may have several rows here: `owner` are the attempts, `first` where each begins in `rows`. `levels` are
-    the distinct values of `worth`, `level` the one of each row, `counts` how often each occurs.
+    An attempt may have several rows here: `owner` are the attempts, `first` where each begins in `rows`. `order` sorts
+    the worth, `last` `[L]` is where each of its distinct values ends there; `edges` `[L + 1]` are thresholds between
+    them.
     """
 
     rows: Integers
     owner: Integers
     first: Integers
     worth: Array
-    levels: Array
-    level: Integers
-    counts: Integers
+    order: Integers
+    last: Integers
+    edges: Array
 
 
 def _blocks(table: EvidenceTable, worth: Array) -> list[_Block]:
@@ -111,43 +116,53 @@ def _blocks(table: EvidenceTable, worth: Array) -> list[_Block]:
     for number in range(block + 1):
         here = rows[block_of[table.k[rows]] == number]
         owner, first = np.unique(attempt[here], return_index=True)
-        levels, level, occurs = np.unique(worth[here], return_inverse=True, return_counts=True)
-        blocks.append(_Block(here, owner, first, worth[here], levels, level, occurs))
+        order = np.argsort(worth[here], kind="stable")
+        sorted_worth = worth[here[order]]
+        last = np.append(np.flatnonzero(np.diff(sorted_worth)), len(here) - 1)
+        levels = sorted_worth[last]
+        # Half way between the best that is discarded and the worst that is kept.
+        edges = np.concatenate([[0.0], np.clip((levels[:-1] + levels[1:]) / 2, 0.0, 1.0), [1.0]])
+        blocks.append(_Block(here, owner, first, worth[here], order, last, edges))
     return blocks
 
 
-def _induct(table: EvidenceTable, M: Array, blocks: list[_Block], price: float) -> Array:
-    thresholds = np.zeros(max(table.n_checkpoints, 1))
-    # Burden of each attempt seen from the row where it had `paid`; at the end there is none.
-    burden = np.zeros(table.n_attempts)
-    paid = table.cost.copy()
-    attempt = table.attempt
-    for block in reversed(blocks):
-        rows, owner = block.rows, block.owner
-        onward = (burden + paid)[attempt[rows]] - table.spent[rows]
-        threshold = _zero_crossing(block, price * M[rows] - onward)
-        thresholds[table.k[rows].min() - 1 : table.k[rows].max()] = threshold
-        # The first row below the threshold discards the attempt.
-        stop = first_rows(discards(block.worth, threshold), np.append(block.first, len(rows)))
-        entry, discarded = rows[block.first], stop >= 0
-        at = rows[np.maximum(stop, 0)]
-        to_go = np.where(discarded, table.spent[at], (burden + paid)[owner]) - table.spent[entry]
-        burden[owner] = to_go + np.where(discarded, price * M[at], 0.0)
-        paid[owner] = table.spent[entry]
+def _induct(table: EvidenceTable, M: Array, blocks: list[_Block], prices: Array) -> Array:
+    """Return `[J, K]` the thresholds of the recursion at each of `prices` `[J]`, some prices at a time."""
+    thresholds = np.zeros((len(prices), max(table.n_checkpoints, 1)))
+    some = max(1, _AT_ONCE // max(table.n_attempts, 1))
+    for start in range(0, len(prices), some):
+        _induct_some(table, M, blocks, prices[start : start + some, None], thresholds[start : start + some])
     return thresholds
 
 
-def _zero_crossing(block: _Block, going_on: Array) -> float:
-    """Return where the isotonic regression of `going_on` `[n]` on the worth becomes positive, in [0, 1]."""
-    means = np.bincount(block.level, going_on) / block.counts
-    worth = isotonic_regression(means, weights=block.counts).x > 0
-    keeps = len(worth) - int(worth.sum())  # the regression increases: the first level worth going on from
-    if keeps == 0:
-        return 0.0
-    if keeps == len(worth):
-        return 1.0
-    # Half way between the best that is discarded and the worst that is kept.
-    return float(np.clip((block.levels[keeps - 1] + block.levels[keeps]) / 2, 0.0, 1.0))
+def _induct_some(table: EvidenceTable, M: Array, blocks: list[_Block], price: Array, thresholds: Array) -> None:
+    """Fill `thresholds` `[J, K]` for `price` `[J, 1]`."""
+    attempt = table.attempt
+    # Burden of each attempt, with what it has paid before: at the end all it costs.
+    burden = np.repeat(table.cost[None], len(price), axis=0)
+    for block in reversed(blocks):
+        rows, owner = block.rows, block.owner
+        going_on = price * M[rows] - (burden[:, attempt[rows]] - table.spent[rows])
+        threshold = _zero_crossings(block, going_on)
+        thresholds[:, table.k[rows].min() - 1 : table.k[rows].max()] = threshold
+        # The first row below the threshold discards the attempt.
+        below = np.where(discards(block.worth, threshold), np.arange(len(rows)), len(rows))
+        stop = np.minimum.reduceat(below, block.first, axis=1)
+        at = rows[np.minimum(stop, len(rows) - 1)]
+        burden[:, owner] = np.where(stop < len(rows), table.spent[at] + price * M[at], burden[:, owner])
+
+
+def _zero_crossings(block: _Block, going_on: Array) -> Array:
+    """Return `[J, 1]` where the isotonic regression of `going_on` `[J, n]` on the worth becomes positive, in [0, 1].
+
+    The regression is the slope of the greatest convex minorant of the sums so far (Barlow et al. 1972): positive beyond
+    the last place where these are least.
+    """
+    sums = np.zeros((len(going_on), len(block.last) + 1))
+    sums[:, 1:] = np.cumsum(going_on[:, block.order], axis=1)[:, block.last]
+    kept = np.argmin(sums[:, ::-1], axis=1)
+    result: Array = block.edges[len(block.last) - kept, None]
+    return result
 
 
 def fit_path(table: EvidenceTable, M: Array, worth: Array) -> PolicyPath:
@@ -155,23 +170,53 @@ def fit_path(table: EvidenceTable, M: Array, worth: Array) -> PolicyPath:
     n_accepted = table.n_accepted
     blocks = _blocks(table, worth)
     if n_accepted in (0, table.n_attempts) or not blocks:
-        return PolicyPath(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
+        return _EMPTY
     rho_full = table.cost_per_accepted
     prices = rho_full * (1 - _LEVELS) / _LEVELS
     caps = _caps(table.n_checkpoints)
-    at_cap = [table.stops(worth, cap) for cap in caps]
-    policies = []
-    for level, price in zip(_LEVELS, prices, strict=True):
-        thresholds = (level + _induct(table, M, blocks, float(price))) / 2
-        stop = table.stops(worth, thresholds)
-        outcomes = np.asarray([_spent_and_lost(table, M, _earlier(stop, other)) for other in at_cap])
-        policies.append(np.maximum(thresholds, caps[(outcomes @ [1.0, price]).argmin()]))
-    nested = np.maximum.accumulate(policies)
-    spent, lost = np.asarray([_spent_and_lost(table, M, table.stops(worth, each)) for each in nested]).T
+    at_cap = np.asarray([table.stops(worth, cap) for cap in caps])
+    policies = (_LEVELS[:, None] + _induct(table, M, blocks, prices)) / 2
+    for price, thresholds in zip(prices, policies, strict=True):
+        outcomes = _with_caps(table, M, table.stops(worth, thresholds), at_cap)
+        outcomes[1:, 1] += _UNSEEN
+        np.maximum(thresholds, caps[(outcomes @ [1.0, price]).argmin()], out=thresholds)
+    policies = np.maximum.accumulate(policies)
+    found = nested(table, M, worth, policies)
+    return _until_cheapest(table, policies, prices, np.stack([found.spent, (found.lost + found.expected) / 2], axis=1))
+
+
+def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
+    """Return the path of plain length caps at checkpoints, at the same prices; M `[R]` as for `fit_path`.
+
+    At each price the cap with the least cost + Λ·lost, never a later one than at a higher price; before the first of
+    them all later caps one by one, so that the path begins where nothing is lost, however few good samples there are.
+    """
+    K = table.n_checkpoints
+    if table.n_accepted in (0, table.n_attempts) or not K:
+        return _EMPTY
+    prices = table.cost_per_accepted * (1 - _LEVELS) / _LEVELS
+    caps = np.flip(np.triu(np.ones((K, K))), axis=0)  # the latest first
+    found = nested(table, M, np.zeros(len(table.k)), caps)
+    outcomes = np.stack([found.spent, (found.lost + found.expected) / 2], axis=1)
+    chosen = np.maximum.accumulate([int((outcomes @ [1.0, price]).argmin()) for price in prices])
+    # As many steps on every path: those of a pool are walked together, at one price.
+    before = np.maximum(chosen[0] - np.arange(_MOST_CAPS, 0, -1), 0)
+    chosen = np.concatenate([before, chosen])
+    prices = np.concatenate([np.full(_MOST_CAPS, prices[0]), prices])
+    return _until_cheapest(table, caps[chosen], prices, outcomes[chosen])
+
+
+_EMPTY = PolicyPath(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
+
+
+def _until_cheapest(table: EvidenceTable, thresholds: Array, prices: Array, outcomes: ArrayLike) -> PolicyPath:
+    """Return the path of `thresholds` `[J, K]` up to the least cost per accepted; outcomes `[J, 2]`: spent, lost."""
+    spent, lost = np.asarray(outcomes).T
+    n_accepted, rho_full = table.n_accepted, table.cost_per_accepted
     with np.errstate(divide="ignore", invalid="ignore"):
         rho = np.append(rho_full, np.where(lost < n_accepted, spent / (n_accepted - lost), np.inf))
     end = int(rho.argmin())
-    return PolicyPath(nested[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]))
+    return PolicyPath(thresholds[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]))
 
 
 def _caps(K: int) -> Array:
@@ -180,9 +225,20 @@ def _caps(K: int) -> Array:
     return (np.arange(K) >= starts[:, None]).astype(np.float64)
 
 
-def _earlier(one: Integers, other: Integers) -> Integers:
-    """Return the earlier of two stopping rows, elementwise; −1 is never."""
-    return np.where((one < 0) | ((other >= 0) & (other < one)), other, one)
+def _with_caps(table: EvidenceTable, M: Array, stop: Integers, at_cap: Integers) -> Array:
+    """Return `[C, 2]` cost and good samples lost of stopping at row `stop` `[N]` or `at_cap` `[C, N]`, the earlier.
+
+    −1 is never.
+    """
+    by_cap = (at_cap >= 0) & ((stop < 0) | (at_cap < stop))
+    cap, attempt = np.nonzero(by_cap)
+    rows = at_cap[cap, attempt]
+    spent, lost = table.cost_until(stop), good_samples_lost(table, M, stop)
+    more_spent = table.spent[rows] - spent[attempt]
+    more_lost = (table.accepted[attempt] + M[rows]) / 2 - lost[attempt]
+    more = [np.bincount(cap, each, len(at_cap)) for each in (more_spent, more_lost)]
+    result: Array = np.stack(more, axis=1) + np.asarray([spent.sum(), lost.sum()])
+    return result
 
 
 def _spent_and_lost(table: EvidenceTable, M: Array, stop: Integers) -> tuple[float, float]:

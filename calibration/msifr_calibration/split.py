@@ -10,26 +10,26 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 
 
-def prompt_uniform(prompt_ids: Sequence[str], seed: int, use: str = "") -> NDArray[np.float64]:
-    """Return `[P]` a number in [0, 1) per prompt id, a function of (seed, use, id) alone.
+def uniform(ids: Sequence[str], key: str | int, use: str = "") -> NDArray[np.float64]:
+    """Return `[len(ids)]` a number in [0, 1) per id of a prompt or attempt, a function of (key, use, id) alone.
 
     The side a prompt falls on does not depend on which other prompts are in the data. Numbers for different uses are
     independent, so that a split inside a split is not made by the same numbers.
     """
-    scale = 1 / 2**64
-    key = f"{seed}{use}".encode()
-    return np.asarray(
-        [
-            int.from_bytes(hashlib.blake2b(p.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()) * scale
-            for p in prompt_ids
-        ]
-    )
+    start = hashlib.blake2b(digest_size=8, key=hashlib.sha256(f"{key}{use}".encode()).digest())
+
+    def digest(text: str) -> bytes:
+        one = start.copy()
+        one.update(text.encode("utf-8", "surrogatepass"))
+        return one.digest()
+
+    return np.frombuffer(b"".join(map(digest, ids)), dtype=">u8") / 2.0**64
 
 
 def split_by_prompt(
     table: EvidenceTable, share: float, seed: int, use: str = ""
 ) -> tuple[EvidenceTable, EvidenceTable]:
-    """Return (first, second): about `share` of the prompts, and the rest; `use` as in `prompt_uniform`.
+    """Return (first, second): about `share` of the prompts, and the rest; `use` as in `uniform`.
 
     Raises `InputError` if `share` is not inside (0, 1) or there are fewer than two prompts.
     """
@@ -37,7 +37,7 @@ def split_by_prompt(
         raise InputError(f"split share {share} must lie strictly between 0 and 1")
     if table.n_prompts < 2:
         raise InputError(f"{table.n_prompts} prompts cannot be split", remedy="add prompts")
-    u = prompt_uniform(table.prompt_ids, seed, use)
+    u = uniform(table.prompt_ids, seed, use)
     first = u < share
     if first.all() or not first.any():
         # Few prompts may all fall on one side: the one nearest to the other side goes there.
@@ -47,7 +47,7 @@ def split_by_prompt(
 
 def folds(prompt_ids: Sequence[str], n_folds: int, seed: int) -> NDArray[np.int64]:
     """Return `[P]` a fold 0 … n_folds − 1 per prompt, of sizes that differ by at most one."""
-    order = np.argsort(prompt_uniform(prompt_ids, seed), kind="stable")
+    order = np.argsort(uniform(prompt_ids, seed), kind="stable")
     fold = np.empty(len(prompt_ids), dtype=np.int64)
     fold[order] = np.arange(len(prompt_ids)) % n_folds
     return fold

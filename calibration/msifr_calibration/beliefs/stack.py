@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from msifr_calibration.split import prompt_uniform
+from msifr_calibration.split import uniform
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 
@@ -50,9 +50,7 @@ def stack_up(tables: Sequence[EvidenceTable], seed: int) -> Stack:
     The fold of an attempt, one of five, is a function of its prompt's id alone: no family tells about another's
     held-out prompts. Raises `InputError` if all prompts are in one fold.
     """
-    fold = np.concatenate(
-        [(prompt_uniform(t.prompt_ids, seed, "fold") * _FOLDS).astype(np.int64)[t.prompt] for t in tables]
-    )
+    fold = np.concatenate([(uniform(t.prompt_ids, seed, "fold") * _FOLDS).astype(np.int64)[t.prompt] for t in tables])
     if len(np.unique(fold)) < 2:
         raise InputError("too few prompts to learn from", where="learned beliefs", remedy="add prompts")
     first_row = np.cumsum([0, *(len(table.k) for table in tables)])

@@ -22,5 +22,6 @@ def evaluate(policy: str, traces: tuple[str, ...], seed: int, reading: ReadingOp
 
     file = load_policy(policy)
     table = load_for_policy(file, traces, reading, as_json=as_json)
-    summary = summarise(replay_policy(file.policy(), table), length_cap=file.length_cap.cap, seed=seed)
+    outcomes = replay_policy(file.policy(), table)
+    summary = summarise(outcomes, weigh=file.certificate.weigh, length_cap=file.length_cap.cap, seed=seed)
     say_summary(summary, file, {}, as_json=as_json)

@@ -37,14 +37,28 @@ from msifr_sim import Summary
     confidence="Confidence 1 − δ of the certificate.",
     certify_share={
         "type": float,
-        "help": "Share of the prompts held out to certify on; default: 0.35, and up to 0.75 when accepted samples are "
-        "few; 0.5 with --together.",
+        "help": "Share of the prompts held out to certify on; default: as many as count, near 0.8 with pretrained "
+        "beliefs, near 0.5 with others or --together.",
     },
     method={
         "flag": "--posterior",
-        "type": click.Choice(["auto", "logistic", "isotonic", "learned"]),
-        "help": "Shape of the posterior. learned also reads the words and blends a network with logistic (needs "
-        "torch); auto is logistic or isotonic.",
+        "type": click.Choice(["auto", "logistic", "isotonic", "pretrained", "learned"]),
+        "help": "How beliefs are fitted. pretrained: those that come with the package, fitted to yours by a few "
+        "numbers; learned: anew on your words and evidence (needs torch); auto: pretrained, logistic or isotonic, or both "
+        "blended, by held-out loss.",
+    },
+    weigh={
+        "type": click.Choice(["prompts", "attempts"]),
+        "help": "What weighs equally in the false-reject rate: prompts, however many attempts they have, or attempts.",
+    },
+    certify_groups={
+        "is_flag": True,
+        "help": "Certify the false-reject rate of every group at once, not only of all together.",
+    },
+    randomise={
+        "is_flag": True,
+        "help": "Randomise exact tests by a number drawn from the data: certifies a little more often where accepted "
+        "samples are few.",
     },
     seed="Seed of every random choice.",
 )
@@ -74,20 +88,20 @@ def fit(
 ) -> None:
     """Fit a discard policy on TRACES of finished outputs and certify it on held-out prompts."""
     from msifr_calibration import Family, fit_families, fit_policy
-    from msifr_calibration.split import prompt_uniform
+    from msifr_calibration.split import uniform
 
     files = _families(traces) if together else {"": list(traces)}
     if not 0 <= holdout < 1:
         raise InputError(f"holdout = {holdout:g} must be at least 0 and below 1", where="--holdout")
     aside = check_output(out, traces, folder=together, as_json=as_json) or as_json
-    texts = options.method == "learned"
+    texts = options.method in ("auto", "pretrained", "learned")
     loaded = {
         name: load_table(paths, reading, evidence.checkpoints, evidence.rules, keep_texts=texts, as_json=aside)
         for name, paths in files.items()
     }
     families, kept_out = [], []
     for name, (table, traces_of, _) in loaded.items():
-        hold = prompt_uniform(table.prompt_ids, options.seed, "holdout") < holdout
+        hold = uniform(table.prompt_ids, options.seed, "holdout") < holdout
         kept_out.append(table.where(hold))
         families.append(Family(name, table.where(~hold), traces_of))
     steps = count()
@@ -137,7 +151,10 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
         table, of = fit.candidates.fitted.extend(kept_out, loaded.traces), "holdout"
     lines = [
         f"{name + ': ' if name else ''}fitted on {fitting.n_attempts} attempts at {fitting.n_prompts} prompts, "
-        f"certified on {certifying.n_attempts} at {certifying.n_prompts}"
+        f"certified on {certifying.n_attempts} at {certifying.n_prompts}",
+        f"beliefs: {file.beliefs.method}, by held-out log loss in nats per checkpoint: "
+        + ", ".join(f"{name} {loss:.3f}" for name, loss in fit.candidates.tried.items())
+        + f"; knowing nothing {fit.candidates.fitted.base_loss:.3f}",
     ]
     if file.never_discards or not table.n_attempts:
         lines.append(file.certificate.message)
@@ -146,7 +163,8 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
                 f"(--holdout kept {kept_out.n_prompts} prompts out of this: numbers of prompts are without them)"
             )
     else:
-        savings = summarise(replay_policy(file.policy(), table), length_cap=file.length_cap.cap, seed=file.seed)
+        outcomes = replay_policy(file.policy(), table)
+        savings = summarise(outcomes, weigh=file.certificate.weigh, length_cap=file.length_cap.cap, seed=file.seed)
         told = {
             "holdout": "on prompts neither fitted nor certified on (--holdout):",
             "certification": "on the prompts it was certified on, which also chose it (--holdout 0.2 is more honest):",
@@ -167,6 +185,7 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
             "method": file.beliefs.method,
             "log_loss": fit.candidates.fitted.log_loss,
             "base_loss": fit.candidates.fitted.base_loss,
+            "tried": dict(fit.candidates.tried),
         },
         "thresholds": file.thresholds,
         "price": file.price,

@@ -128,7 +128,8 @@ def simulate(
         table = load_for_policy(file, traces, reading, as_json=as_json)
         with tracking(f"drawing {attempts} attempts"):
             agreed, outcomes = simulate_policy(file.policy(), table, attempts, rng)
-        replayed = summarise(replay_policy(file.policy(), table), length_cap=file.length_cap.cap, seed=seed)
+        outcomes, weigh = replay_policy(file.policy(), table), file.certificate.weigh
+        replayed = summarise(outcomes, weigh=weigh, length_cap=file.length_cap.cap, seed=seed)
         extra["model"] = "chain over ranges of the worth"
         extra["replay"] = {name: getattr(replayed, name) for name in _REPLAYED}
     extra["exact"] = agreed
