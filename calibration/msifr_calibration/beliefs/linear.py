@@ -231,8 +231,6 @@ def _isotonic(M: Array, y: NDArray[np.bool_]) -> Knots:
 
 def _ridge(x: Array, y: Array) -> CheckpointGroup:
     z, centre, scale = standardise(x)
-    intercept, coefficients = 0.0, np.zeros(x.shape[1])
-    if len(y):
-        coefficients = np.linalg.solve(z.T @ z + _COST_PENALTY * np.eye(z.shape[1]), z.T @ y)
-        intercept = float(y.mean())  # the columns of z have mean 0
+    coefficients = np.linalg.solve(z.T @ z + _COST_PENALTY * np.eye(z.shape[1]), z.T @ y)
+    intercept = float(y.mean()) if len(y) else 0.0  # the columns of z have mean 0
     return CheckpointGroup(intercept, centre.tolist(), scale.tolist(), coefficients.tolist())
