@@ -46,7 +46,7 @@ Posterior = tuple[LinearModel, list[Knots]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _GroupRows:
     """The n rows of one group of checkpoints, ends of attempts among them.
 
     rows: `[n]` of the table. x: `[n, D]` g of the evidence, NaN = not known. y: `[n]` outcome. fold: `[n]`. due: `[n]`
@@ -97,7 +97,7 @@ def fit_posterior(
 
 
 def _fit_posterior(
-    table: EvidenceTable, group_of: NDArray[np.int64], parts: Sequence[_Part], method: LinearMethod
+    table: EvidenceTable, group_of: NDArray[np.int64], parts: Sequence[_GroupRows], method: LinearMethod
 ) -> tuple[Taken, Posterior, Array]:
     methods: dict[LinearMethod, tuple[Taken, ...]] = {
         "auto": ("logistic", "isotonic"),
@@ -123,7 +123,7 @@ def _fit_posterior(
     return taken, (LinearModel(group_of.tolist(), groups), knots), M
 
 
-def _parts(table: EvidenceTable, seed: int) -> tuple[NDArray[np.int64], list[_Part]]:
+def _parts(table: EvidenceTable, seed: int) -> tuple[NDArray[np.int64], list[_GroupRows]]:
     """Return `[K]` the group of each checkpoint, and the rows of each group."""
     group_of = group_checkpoints(table)
     group = at_checkpoint(group_of, table.k)
@@ -135,16 +135,16 @@ def _parts(table: EvidenceTable, seed: int) -> tuple[NDArray[np.int64], list[_Pa
     for first, last in pairwise(ends):
         rows = order[first:last]
         x = signed_log1p(table.values[rows])
-        parts.append(_Part(rows, x, outcome[rows], fold[rows], due[rows]))
+        parts.append(_GroupRows(rows, x, outcome[rows], fold[rows], due[rows]))
     return group_of, parts
 
 
-def _n_folds(parts: Sequence[_Part]) -> int:
+def _n_folds(parts: Sequence[_GroupRows]) -> int:
     return max(int(part.fold.max(initial=0)) for part in parts) + 1
 
 
 def _posteriors(
-    method: Taken, parts: Sequence[_Part], seen: Sequence[NDArray], penalties: Sequence[float]
+    method: Taken, parts: Sequence[_GroupRows], seen: Sequence[NDArray], penalties: Sequence[float]
 ) -> tuple[list[list[CheckpointGroup]], list[list[Knots]]]:
     """Return, per penalty, the groups' models and maps fitted to the rows `seen` of each part."""
     x = [part.x[at] for part, at in zip(parts, seen, strict=True)]
