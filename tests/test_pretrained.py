@@ -141,21 +141,25 @@ def test_no_outcome_leaks_through_cross_fitting(elsewhere, own):
     """Outcomes drawn anew are independent of all evidence: no estimate may know them.
 
     Within a fold, for across folds offsets are fitted to the others, and those have fewer accepted where it has more.
-    An area under the curve of n₁ + n₀ independent attempts has variance (n₁ + n₀ + 1)/(12·n₁·n₀) then, 0.065² for the
-    80 of a fold; the mean of 40 is within five standard deviations, 0.05, but for 6 in 10⁷ runs.
+    An area under the curve of n₁ + n₀ independent attempts has variance (n₁ + n₀ + 1)/(12·n₁·n₀) then, 0.093² for the
+    40 of a fold; the mean of 100 is within five standard deviations, 0.047, but for 6 in 10⁷ runs.
     """
-    table, traces = family(400, 7)
+    table, traces = family(200, 7)
     table = table_with_pretrained_words(table, traces, elsewhere)
+    if own:
+        # A network that says nothing: the regression alone orders the attempts.
+        arrays = dict(recall(remember(elsewhere)))
+        elsewhere = to_bytes({**arrays, "beliefs.out": arrays["beliefs.out"] * np.asarray([0, 1], dtype=np.float32)})
     rng = np.random.default_rng(0)
     areas = []
-    for _ in range(8):
+    for _ in range(20):
         shuffled = replace(table, accepted=rng.permutation(table.accepted))
         fit = fitted(shuffled, (), elsewhere, own=own)
         fold = prompt_folds(table, 0)[table.attempt]
         for held in range(5):
-            rows = (table.k == 4) & (fold == held)
+            rows = (table.k == 14) & (fold == held)
             areas.append(roc_auc_score(shuffled.outcome[rows], fit.M[rows]))
-    assert abs(np.mean(areas) - 0.5) < 0.05
+    assert abs(np.mean(areas) - 0.5) < 0.047
 
 
 def test_live_evidence_and_beliefs_are_those_of_the_table(elsewhere):
@@ -206,9 +210,11 @@ def test_tables_at_the_edge_of_what_there_is(elsewhere, own):
 def test_costs_in_another_unit_are_costs_to_go_times_as_much(elsewhere):
     table, traces = family(60, 6)
     dear = replace(table, spent=table.spent * 50)
-    cheap_r, dear_r = (fitted(t, traces, elsewhere).r for t in (table, dear))
+    cheap, expensive = (fitted(t, traces, elsewhere) for t in (table, dear))
     # The prior draws d to 0 by 1 part in 1 + 9·60·4/5, and log(1 + r) is not quite log r.
-    assert np.median(dear_r / cheap_r) == pytest.approx(50, rel=0.05)
+    assert np.median(expensive.r / cheap.r) == pytest.approx(50, rel=0.05)
+    both = [fit.beliefs.predict(fit.table.k, fit.table.values)[1] for fit in (expensive, cheap)]
+    assert np.median(both[0] / both[1]) == pytest.approx(50, rel=0.05)
 
 
 def test_columns_in_another_order_and_of_other_validators_change_nothing(elsewhere):
@@ -258,13 +264,15 @@ def without_card(raw: bytes) -> bytes:
 
 
 def test_another_schedule_takes_the_offsets_of_the_same_lengths(elsewhere):
-    """The automatic schedule under another name has the offsets of the automatic schedule."""
+    """Checkpoints twice as dense have, where both are, the offsets of the automatic schedule."""
+    arrays = dict(recall(remember(elsewhere)))
+    loud = to_bytes({**arrays, "beliefs.checkpoint": arrays["beliefs.checkpoint"] * 10})
     traces = make_traces(60, seed=2)
     lengths = [len(trace.text) for trace in traces]
     first = int(np.median(lengths)) // 40
     automatic = build_evidence(traces, Geometric(first, 1.25, "characters"), default_validators())
     finer = build_evidence(traces, Geometric(first, 1.25**0.5, "characters"), default_validators())
-    fits = [fitted(t, traces, elsewhere) for t in (automatic, finer)]
+    fits = [fitted(t, traces, loud) for t in (automatic, finer)]
     at = [Network(f.beliefs.weights).predict(f.table.k, f.table.values)[:, 0] for f in fits]
     by_position = {(int(a), int(p)): eta for a, p, eta in zip(finer.attempt, finer.position, at[1], strict=True)}
     pairs = [
@@ -273,7 +281,7 @@ def test_another_schedule_takes_the_offsets_of_the_same_lengths(elsewhere):
         if (int(a), int(p)) in by_position and k >= 8
     ]
     assert len(pairs) > 100
-    assert np.abs(np.diff(np.asarray(pairs), axis=1)).max() < 0.2
+    assert np.abs(np.diff(np.asarray(pairs), axis=1)).max() < 0.4  # of 0.6 by number
     for schedule in (NewlineSteps(), EveryUnits(20, "tokens")):
         fit = fitted(build_evidence(traces, schedule, default_validators()), traces, elsewhere)
         assert fit.log_loss < fit.base_loss + 0.02
