@@ -525,3 +525,12 @@ def test_costs_to_go_have_one_largest_value():
     fitted = fit_linear_beliefs(replace(table, spent=1e11 * table.spent))
     _, r = fitted.beliefs.predict(table.k, table.values)
     assert r.max() == fitted.r.max() == pytest.approx(1e9)
+
+
+def test_linear_beliefs_are_fitted_on_no_more_than_they_need(monkeypatch):
+    table = make_table(300, attempts=2, seed=1)
+    monkeypatch.setattr("msifr_calibration.fit._MOST_TO_FIT", 100)
+    held = prompts_to_certify(table, "k", FitOptions(), 0.5)
+    assert 90 <= table.where(~held).n_attempts <= 102
+    assert prompts_to_certify(table, "k", FitOptions(method="learned"), 0.5).sum() < held.sum()
+    assert prompts_to_certify(table, "k", FitOptions(certify_share=0.4), 0.5).sum() == 120

@@ -31,6 +31,7 @@ from msifr_policy.policy_file import Fingerprint, FrontierPoint, PolicyFile
 from msifr_policy.rates import rates
 
 _CLEARLY = 0.75
+_MOST_UNITS = 2000
 
 Array = NDArray[np.float64]
 
@@ -246,9 +247,12 @@ def _cheapest(member: _Member, tested: Tested, options: FitOptions) -> tuple[int
         (member.table, member.M, member.table.stops(member.worth, thresholds)),
     )
     totals = np.concatenate([_prompt_totals(*part) for part in parts])
-    n = len(totals)
     rng = np.random.default_rng(options.seed)
-    draws = np.concatenate([rng.multinomial(n, np.full(n, 1 / n), 20) @ totals for _ in range(20)])
+    if len(totals) > _MOST_UNITS:
+        # So many prompts are resampled in groups of equal size, made at random.
+        totals = np.stack([part.sum(axis=0) for part in np.array_split(rng.permutation(totals), _MOST_UNITS)])
+    n = len(totals)
+    draws = rng.multinomial(n, np.full(n, 1 / n), 400) @ totals
     return chosen if np.mean(rates(draws).net_cost_factor < 1) >= _CLEARLY else None
 
 

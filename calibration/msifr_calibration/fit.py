@@ -24,6 +24,7 @@ from msifr_policy.records.traces import Trace
 
 _USE = "certify"
 _LEFT_TO_FIT = 5
+_MOST_TO_FIT = 20_000
 _MOST = 0.8
 
 
@@ -116,8 +117,9 @@ def prompts_to_certify(table: EvidenceTable, key: str, options: FitOptions, shar
     Among one attempt of each prompt, a certificate that m lost samples do not prevent needs as many accepted ones as
     its critical number (45, 77, 105, … for α = 5 % with confidence 90 %); between two of them nothing is gained.
     Prompts are held out, in an order drawn by `key`, until the critical number nearest to `share` of the accepted ones
-    is reached, or the first, if that leaves some to fit on; else half. Looks at outcomes alone, never at what a policy
-    discards, so the certificate stays valid.
+    is reached, or the first, if that leaves some to fit on; else half. No more than 20,000 attempts are fitted on, but
+    by networks: linear beliefs and paths learn next to nothing from more, certificates do. Looks at outcomes alone,
+    never at what a policy discards, so the certificate stays valid.
     """
     order = np.argsort(uniform(table.prompt_ids, key, _USE), kind="stable")
     if options.certify_share is not None:
@@ -128,6 +130,9 @@ def prompts_to_certify(table: EvidenceTable, key: str, options: FitOptions, shar
         reached = np.cumsum(accepted[order])
         wanted = _to_certify(int(accepted.sum()), options, share)
         n = int(np.searchsorted(reached, wanted)) + 1 if wanted else table.n_prompts // 2
+        if wanted and options.method != "learned":
+            attempts = np.cumsum(np.bincount(table.prompt)[order])
+            n = max(n, int(np.searchsorted(attempts, attempts[-1] - _MOST_TO_FIT)))
     held_out = np.zeros(table.n_prompts, dtype=bool)
     held_out[order[:n]] = True
     return held_out
