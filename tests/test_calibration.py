@@ -353,7 +353,6 @@ def test_how_alike_attempts_are_decides_the_test(alike, test):
 def test_a_fitted_policy_saves_and_its_promise_holds_where_evidence_is_good():
     fit = fit_policy(make_table(400, attempts=2, seed=4), seed=4)
     assert fit.file.certificate.certified
-    assert fit.file.certificate.method == "exact binomial"
     summary = summarise(replay_policy(fit.file.policy(), make_table(400, attempts=2, seed=5)))
     assert summary.net_cost_factor_ci[1] < 0.75
     assert summary.false_reject_rate < 0.05
