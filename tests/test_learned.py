@@ -21,6 +21,7 @@ from msifr_calibration.certify import certify
 from msifr_calibration.learn import fit_candidates
 from msifr_policy import EveryUnits, InputError, build_evidence
 from msifr_policy.beliefs.blend import Blend
+from msifr_policy.beliefs.linear import by_column
 from msifr_policy.beliefs.network import Network
 from msifr_policy.evidence.watch import Watch
 from msifr_policy.policy_file import PolicyFile
@@ -150,7 +151,7 @@ def test_one_row_is_predicted_to_the_last_bit_as_among_many(learned_fit):
 def test_a_blend_is_the_weighted_sum_of_log_odds(learned_fit):
     beliefs, table = learned_fit[0].file.beliefs, learned_fit[0].certifying
     k, values = table.k[:40], table.values[:40]
-    network, linear = beliefs.blend.network.predict(k, values), beliefs.posterior_model.predict(k, values)
+    network, linear = beliefs.blend.network.predict(k, values), beliefs.posterior_model.predict(k, by_column(values))
     M, r = beliefs.predict(k, values)
     assert pytest.approx(expit(beliefs.blend.a * network[:, 0] + beliefs.blend.b * linear), abs=1e-12) == M
     assert r == pytest.approx(np.exp(np.maximum(network[:, 1], 0)))
@@ -158,7 +159,7 @@ def test_a_blend_is_the_weighted_sum_of_log_odds(learned_fit):
         assert with_shares(beliefs, a, b).predict(k, values)[0] == pytest.approx(alone, abs=1e-12)
     # What every group adds to log(odds of M / r): of the linear part exactly all that differs from nothing known.
     owner = np.arange(values.shape[1])
-    nothing = beliefs.posterior_model.predict(k, np.full_like(values, np.nan))
+    nothing = beliefs.posterior_model.predict(k, by_column(np.full_like(values, np.nan)))
     both, linear_only = (with_shares(beliefs, 0.0, b).contributions(k, values, owner).sum(axis=1) for b in (1.0, 0.0))
     assert both - linear_only == pytest.approx(linear - nothing, abs=1e-9)
 

@@ -6,9 +6,11 @@ from scipy.optimize import isotonic_regression
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from makers import make_table
 from msifr_calibration.beliefs.checkpoint_groups import standardise
-from msifr_calibration.beliefs.linear import _eta, _isotonic, _logistics, _newton, _ridge
+from msifr_calibration.beliefs.linear import _eta, _isotonic, _logistics, _newton, _ridge, fit_linear_beliefs
 from msifr_calibration.path import _Block, _zero_crossings
+from msifr_policy.beliefs.blend import calibrated, cost_of
 
 
 def evidence(seed, n=400):
@@ -75,3 +77,35 @@ def test_a_threshold_is_where_the_isotonic_regression_becomes_positive():
         assert _zero_crossings(block, going_on[None])[0, 0] == edges[len(levels) - kept]
         ends |= {kept == 0, kept == len(levels)}
     assert ends == {True, False}
+
+
+@pytest.mark.parametrize("method", ["logistic", "isotonic"])
+@pytest.mark.parametrize("block", [1, 7, 2**13])
+def test_beliefs_are_to_the_last_bit_what_their_formula_says_however_many_rows_are_read_at_a_time(
+    method, block, monkeypatch
+):
+    table = make_table(200, attempts=3, seed=1)
+    beliefs = fit_linear_beliefs(table, method=method).beliefs
+    values = table.values.copy()
+    rng = np.random.default_rng(0)
+    for odd in (np.nan, -0.0, 1e308):
+        values[rng.random(values.shape) < 0.02] = odd
+
+    def eta_of(model):
+        group = model.group(table.k)
+        eta = np.asarray([g.intercept for g in model.groups])[group]
+        for d in range(model.n_columns):
+            centre, scale, slope = (
+                np.asarray([getattr(g, part)[d] for g in model.groups]) for part in ("centre", "scale", "coefficients")
+            )
+            g = np.sign(values[:, d]) * np.log1p(np.abs(values[:, d]))
+            term = (g - centre[group]) * (slope / scale)[group]
+            eta = eta + np.where(np.isfinite(term), term, 0.0)
+        return eta
+
+    monkeypatch.setattr("msifr_policy.beliefs.blend._BLOCK", block)
+    M, r = beliefs.predict(table.k, values)
+    group = beliefs.posterior_model.group(table.k)
+    assert M.tolist() == calibrated(group, eta_of(beliefs.posterior_model), beliefs.calibration).tolist()
+    assert r.tolist() == cost_of(eta_of(beliefs.cost_model)).tolist()
+    assert [x.shape for x in beliefs.predict(table.k[:0], values[:0])] == [(0,), (0,)]

@@ -27,6 +27,11 @@ def signed_log1p(x: Array) -> Array:
     return result
 
 
+def by_column(values: Array) -> Array:
+    """Return `[D, R]` g(x) of evidence `[R, D]`, each column in one piece."""
+    return signed_log1p(np.ascontiguousarray(values.T))
+
+
 class CheckpointGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Consecutive checkpoints that share η = intercept + Σ_d coefficients[d]·(g(x_d) − centre[d]) / scale[d]."""
 
@@ -69,18 +74,18 @@ class LinearModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return `[R]` the group of checkpoints `k` `[R]`."""
         return at_checkpoint(np.asarray(self.group_of, dtype=np.int64), k)
 
-    def terms(self, k: NDArray[np.int64], values: Array) -> Array:
-        """Return `[R, D]` what each column of `values` `[R, D]` adds to η at checkpoints `k` `[R]`."""
+    def terms(self, k: NDArray[np.int64], x: Array) -> Array:
+        """Return `[D, R]` what each column adds to η at checkpoints `k` `[R]`; x `[D, R]` as from `by_column`."""
         group = self.group(k)
-        centre = np.asarray([s.centre for s in self.groups])[group]
-        slope = np.asarray([np.divide(s.coefficients, s.scale) for s in self.groups])[group]
-        terms = (signed_log1p(values) - centre) * slope
+        centre = np.asarray([s.centre for s in self.groups]).T.take(group, axis=1)
+        slope = np.asarray([np.divide(s.coefficients, s.scale) for s in self.groups]).T.take(group, axis=1)
+        terms = (x - centre) * slope
         return np.where(np.isfinite(terms), terms, 0.0)
 
-    def predict(self, k: NDArray[np.int64], values: Array) -> Array:
-        """Return `[R]` η at checkpoints `k` `[R]` for evidence `values` `[R, D]`."""
-        eta = np.asarray([s.intercept for s in self.groups])[self.group(k)]
+    def predict(self, k: NDArray[np.int64], x: Array) -> Array:
+        """Return `[R]` η at checkpoints `k` `[R]`; x `[D, R]` as from `by_column`."""
+        eta: Array = np.asarray([s.intercept for s in self.groups])[self.group(k)]
         # Column by column: one row gives to the last bit what it gives among a million.
-        for term in self.terms(k, values).T:
+        for term in self.terms(k, x):
             eta = eta + term
         return eta
