@@ -39,10 +39,12 @@ from benchmarks.real_traces import LINES, in_design_half
 from msifr_calibration.beliefs.fitted import FittedBeliefs, log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.beliefs.pretrained import (
+    LEARNED_FROM,
     PRETRAINED,
     Reads,
     fit_pretrained_beliefs,
     learn_pretrained,
+    prompt_hashes,
     table_with_pretrained_words,
 )
 from msifr_calibration.family import Family
@@ -316,6 +318,8 @@ def ship(families: Mapping[str, Family], raw: bytes, judged: Sequence[Record]) -
     }
     PRETRAINED.parent.mkdir(exist_ok=True)
     PRETRAINED.write_bytes(raw)
+    prompts = {trace.prompt for family in families.values() for trace in family.traces}
+    LEARNED_FROM.write_bytes(np.unique(prompt_hashes(sorted(prompts))).astype("<u8").tobytes())
     PRETRAINED.with_name("card.json").write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n")
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 import msifr_policy
 from makers import make_traces
-from msifr_calibration import Family, NetworkOptions
+from msifr_calibration import Family, NetworkOptions, fit_policy
 from msifr_calibration.beliefs.checkpoint_groups import prompt_folds
 from msifr_calibration.beliefs.fitted import log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
@@ -26,12 +26,15 @@ from msifr_calibration.beliefs.pretrained import (
     Reads,
     fit_pretrained_beliefs,
     learn_pretrained,
+    learned_from,
     pretrained_supports,
+    prompt_hashes,
     shipped_weights,
     table_with_pretrained_words,
 )
 from msifr_policy import EveryUnits, Geometric, InputError, NewlineSteps, build_evidence, default_validators
 from msifr_policy.beliefs.network import Network
+from msifr_policy.evidence.schedule import auto_schedule
 from msifr_policy.evidence.watch import Watch, column_names
 from msifr_policy.validators import Length, describe, make_validator
 from msifr_policy.weights import recall, remember, to_bytes
@@ -76,7 +79,7 @@ def test_the_card_names_the_file_and_what_it_reads():
 def test_the_weights_lie_inside_the_package_that_is_built():
     # The wheel holds whole folders of packages, but for what git ignores.
     package = Path(msifr_policy.__file__).parent
-    assert {p.name for p in PRETRAINED.parent.iterdir()} == {"beliefs.safetensors", "card.json"}
+    assert {p.name for p in PRETRAINED.parent.iterdir()} == {"beliefs.safetensors", "card.json", "learned_from.u64"}
     assert PRETRAINED.is_relative_to(package)
 
 
@@ -285,3 +288,27 @@ def test_another_schedule_takes_the_offsets_of_the_same_lengths(elsewhere):
     for schedule in (NewlineSteps(), EveryUnits(20, "tokens")):
         fit = fitted(build_evidence(traces, schedule, default_validators()), traces, elsewhere)
         assert fit.log_loss < fit.base_loss + 0.02
+
+
+def test_prompts_that_were_learned_from_neither_fit_nor_certify(monkeypatch, tmp_path):
+    """Few of them are left out; many, and the beliefs are the family's own. Case and blanks make no other prompt."""
+    traces = [msgspec.structs.replace(t, prompt=f"How many of {t.prompt_id}?") for t in make_traces(200, seed=3)]
+    table = build_evidence(traces, auto_schedule([len(t.text) for t in traces]), default_validators())
+
+    def knows(prompts):
+        (tmp_path / "known.u64").write_bytes(np.unique(prompt_hashes(prompts)).astype("<u8").tobytes())
+        monkeypatch.setattr("msifr_calibration.beliefs.pretrained.LEARNED_FROM", tmp_path / "known.u64")
+
+    knows(["HOW  many of p7?", " how many of p9?", "of another"])
+    assert [table.prompt_ids[i] for i in np.flatnonzero(learned_from(table, traces))] == ["p7", "p9"]
+    fit = fit_policy(table, traces=traces)
+    assert fit.note.startswith("2 of 200 prompts are among those that pretrained beliefs were learned from")
+    assert not {"p7", "p9"} & {*fit.certifying.prompt_ids, *fit.candidates.family.table.prompt_ids}
+    assert set(fit.candidates.tried) > {"pretrained", "both blended"}
+    knows([t.prompt for t in traces[:50]])
+    fit = fit_policy(table, traces=traces)
+    assert "they are not used" in fit.note
+    assert not {"pretrained", "both blended"} & set(fit.candidates.tried)
+    assert fit.certifying.n_prompts + fit.candidates.family.table.n_prompts == 200
+    with pytest.raises(InputError, match="50 of 200 prompts"):
+        fit_policy(table, traces=traces, method="pretrained")

@@ -38,11 +38,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The policy file with what it came from: the candidates, and the attempts it was certified on."""
+    """The policy file with what it came from: the candidates, and the attempts it was certified on.
+
+    note: what is to be said of how it was fitted.
+    """
 
     file: PolicyFile
     candidates: Candidates
     certifying: EvidenceTable
+    note: str = ""
 
 
 def key_of(tables: Sequence[EvidenceTable]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_calibration.beliefs.pretrained import learned_from
 from msifr_calibration.certify import Fit, certify_pools, key_of
 from msifr_calibration.family import Family
 from msifr_calibration.held_out import one_each
@@ -24,6 +25,7 @@ from msifr_policy.records.traces import Trace
 
 _USE = "certify"
 _LEFT_TO_FIT = 5
+_MOST_SEEN = 0.1
 _MOST_TO_FIT = 20_000
 _MOST = 0.8
 
@@ -46,11 +48,15 @@ def fit_policy(
     """
     options = replace(options or FitOptions(), **changes)
     key = key_of([table])
+    note = ""
+    if traces and options.method in ("auto", "pretrained") and options.pretrained is None:
+        table, options, note = _of_new_prompts(table, traces, options)
     held_out, half = (prompts_to_certify(table, key, options, share) for share in (_MOST, 0.5))
     if held_out.sum() > half.sum() and not (traces and _few_numbers(table.where(~held_out), traces, options)):
         held_out = half
     fitting, certifying = table.where(~held_out), table.where(held_out)
-    return _fit([Family("", fitting, traces)], [certifying], options, progress, key)[0]
+    fit = _fit([Family("", fitting, traces)], [certifying], options, progress, key)[0]
+    return replace(fit, note=note)
 
 
 def fit_families(
@@ -63,10 +69,15 @@ def fit_families(
     """Fit families of traces together and certify them pool by pool; see `certify_pools`.
 
     A prompt that several families share is on the same side in all of them; half of the prompts certify unless
-    `certify_share` says otherwise. `changes` and errors as for `fit_policy`.
+    `certify_share` says otherwise. Pretrained beliefs are not used where they were learned from any of the prompts.
+    `changes` and errors as for `fit_policy`.
     """
     options = replace(options or FitOptions(), **changes)
     share = options.certify_share or 0.5
+    if options.method in ("auto", "pretrained") and options.pretrained is None:
+        with_texts = [family for family in families if family.traces]
+        if any(learned_from(family.table, family.traces).any() for family in with_texts):
+            options = replace(options, method="linear")
     key = key_of([family.table for family in families])
     if len({family.name for family in families}) < len(families):
         raise InputError("two families have one name", where="fit_families", remedy="name each of its own")
@@ -98,6 +109,26 @@ def _fit(
     ]
     progress("certificates")
     return certify_pools(candidates, held_out, options, key=key)
+
+
+def _of_new_prompts(
+    table: EvidenceTable, traces: Sequence[Trace], options: FitOptions
+) -> tuple[EvidenceTable, FitOptions, str]:
+    """Return what pretrained beliefs may be fitted to, how, and what to say of it.
+
+    That is the table without the prompts that they were learned from; where these are more than a tenth, all of it and
+    no pretrained beliefs. Raises `InputError` where only pretrained ones are asked for.
+    """
+    seen = learned_from(table, traces)
+    if not seen.any():
+        return table, options, ""
+    what = f"{int(seen.sum())} of {table.n_prompts} prompts are among those that pretrained beliefs were learned from"
+    if seen.mean() <= _MOST_SEEN:
+        return table.where(~seen), options, f"{what}: left out"
+    if options.method == "pretrained":
+        remedy = "leave these prompts out, or use another posterior"
+        raise InputError(what, where="posterior pretrained", remedy=remedy)
+    return table, replace(options, method="linear"), f"{what}: they are not used"
 
 
 def _few_numbers(table: EvidenceTable, traces: Sequence[Trace], options: FitOptions) -> bool:

@@ -49,7 +49,7 @@ def fit_beliefs(family: Family, options: FitOptions) -> tuple[FittedBeliefs, dic
     if options.method == "pretrained":
         fits = {"pretrained": fit_pretrained_beliefs(table, family.traces, seed=seed, weights=weights)}
     else:
-        linear = fit_linear_beliefs(table, method=options.method, seed=seed)
+        linear = fit_linear_beliefs(table, method="auto" if options.method == "linear" else options.method, seed=seed)
         fits = {linear.beliefs.method: linear}
         if options.method == "auto" and family.traces and not pretrained_supports(table, weights):
             extended = table_with_pretrained_words(table, family.traces, weights)

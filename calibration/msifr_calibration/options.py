@@ -7,9 +7,9 @@ from msifr_calibration.beliefs.network import NetworkOptions
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import Weigh
 
-Method = Literal["auto", "logistic", "isotonic", "pretrained", "learned"]
-"""How beliefs are fitted: linear ones by the method named; pretrained ones, fitted to the family by a few numbers;
-learned anew with words and a network; auto: pretrained, linear or both, by held-out loss."""
+Method = Literal["auto", "linear", "logistic", "isotonic", "pretrained", "learned"]
+"""How beliefs are fitted: linear ones, logistic, isotonic or the better of the two; pretrained ones, fitted to the
+family by a few numbers; learned anew with words and a network; auto: pretrained, linear or both, by held-out loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

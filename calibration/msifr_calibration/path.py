@@ -42,7 +42,6 @@ _MIN_ROWS = 30
 _MOST_BLOCKS = 40
 _N_CAPS = 24
 _MOST_CAPS = 64
-_UNSEEN = 0.5  # good samples that a cap is taken to lose beyond those seen: the longest of n good ones is not the limit
 _AT_ONCE = 2**18  # attempts times prices
 # Constant thresholds ρ/(ρ + Λ), which stand for the prices: close together where few good samples are lost.
 _LEVELS = np.linspace(0.06, 0.85, 80) ** 2
@@ -178,7 +177,6 @@ def fit_path(table: EvidenceTable, M: Array, worth: Array) -> PolicyPath:
     policies = (_LEVELS[:, None] + _induct(table, M, blocks, prices)) / 2
     for price, thresholds in zip(prices, policies, strict=True):
         outcomes = _with_caps(table, M, table.stops(worth, thresholds), at_cap)
-        outcomes[1:, 1] += _UNSEEN
         np.maximum(thresholds, caps[(outcomes @ [1.0, price]).argmin()], out=thresholds)
     policies = np.maximum.accumulate(policies)
     found = nested(table, M, worth, policies)

@@ -19,6 +19,7 @@ The network is written anew for each family, with the columns its table has: tho
 those it misses are unknown. M and r of the result are cross-fitted by prompt; weights never saw the family.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,9 @@ Array = NDArray[np.float64]
 
 PRETRAINED: Final = Path(msifr_policy.beliefs.__file__).with_name("pretrained") / "beliefs.safetensors"
 """The weights that come with the package; `card.json` beside them says what they were learned and judged on."""
+
+LEARNED_FROM: Final = PRETRAINED.with_name("learned_from.u64")
+"""Hashes of the prompts that they were learned from, `prompt_hashes`, sorted, little-endian."""
 
 TRAINING: Final = NetworkOptions(nameless=0.5, unseen=0.1)
 """How the network of pretrained beliefs is trained."""
@@ -103,6 +107,25 @@ def learn_pretrained(
 def shipped_weights() -> str:
     """Return the SHA-256 of the weights that come with the package, and remember them."""
     return remember(PRETRAINED.read_bytes(), where=str(PRETRAINED))
+
+
+def prompt_hashes(prompts: Sequence[str]) -> NDArray[np.uint64]:
+    """Return `[len(prompts)]` a hash of each prompt's text, whatever its case and blanks."""
+    folded = (" ".join(prompt.split()).casefold().encode("utf-8", "surrogatepass") for prompt in prompts)
+    return np.frombuffer(b"".join(hashlib.blake2b(f, digest_size=8).digest() for f in folded), dtype="<u8")
+
+
+def learned_from(table: EvidenceTable, traces: Sequence[Trace]) -> NDArray[np.bool_]:
+    """Return `[P]` which prompts of `table` the package's weights were learned from, by their texts in `traces`.
+
+    Of these the words know how earlier attempts ended: what pretrained beliefs say of them is no sample of what they
+    will say of new prompts, so they neither fit nor certify a policy that acts on them.
+    """
+    by_id = {trace.id: trace.prompt for trace in traces}
+    known = np.frombuffer(LEARNED_FROM.read_bytes(), dtype="<u8")
+    texts, text_of = np.unique([by_id.get(i, "") for i in table.attempt_ids], return_inverse=True)
+    seen = np.isin(prompt_hashes(texts.tolist()), known)[text_of]
+    return np.bincount(table.prompt, seen, table.n_prompts) > 0
 
 
 def pretrained_supports(table: EvidenceTable, weights: str | bytes | None = None) -> str:

@@ -42,10 +42,10 @@ from msifr_sim import Summary
     },
     method={
         "flag": "--posterior",
-        "type": click.Choice(["auto", "logistic", "isotonic", "pretrained", "learned"]),
-        "help": "How beliefs are fitted. pretrained: those that come with the package, fitted to yours by a few "
-        "numbers; learned: anew on your words and evidence (needs torch); auto: pretrained, logistic or isotonic, or both "
-        "blended, by held-out loss.",
+        "type": click.Choice(["auto", "linear", "logistic", "isotonic", "pretrained", "learned"]),
+        "help": "How beliefs are fitted. linear: logistic or isotonic, the better; pretrained: those that come with "
+        "the package, fitted to yours by a few numbers; learned: anew on your words and evidence (needs torch); auto: "
+        "pretrained, linear, or both blended, by held-out loss.",
     },
     weigh={
         "type": click.Choice(["prompts", "attempts"]),
@@ -150,6 +150,7 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
     if kept_out.n_attempts:
         table, of = fit.candidates.fitted.extend(kept_out, loaded.traces), "holdout"
     lines = [
+        *([fit.note] if fit.note else []),
         f"{name + ': ' if name else ''}fitted on {fitting.n_attempts} attempts at {fitting.n_prompts} prompts, "
         f"certified on {certifying.n_attempts} at {certifying.n_prompts}",
         f"beliefs: {file.beliefs.method}, by held-out log loss in nats per checkpoint: "
