@@ -278,12 +278,14 @@ def test_a_number_of_accepted_samples_that_counts_is_held_out(accepted, half, mo
         assert table.accepted[held[table.prompt]].sum() == expected or (expected == 0 and held.sum() == 200)
 
 
-def test_all_policies_of_a_path_are_replayed_at_once():
+@pytest.mark.parametrize("rows", [1, 30, 10**6])
+def test_all_policies_of_a_path_are_replayed_at_once(rows, monkeypatch):
     """First policy that discards, costs and losses of every policy, against the replay of each one."""
+    monkeypatch.setattr("msifr_calibration.nested._ROWS", rows)
     table = make_table(150, attempts=2, seed=2)
     rng = np.random.default_rng(0)
-    worth, M = rng.random(len(table.k)), rng.random(len(table.k))
-    thresholds = np.sort(rng.random((7, table.n_checkpoints - 2)) * 0.4, axis=0)
+    worth, M = rng.random(len(table.k)).round(2), rng.random(len(table.k))  # some equal to a threshold
+    thresholds = np.sort(rng.random((7, table.n_checkpoints // 2)) * 0.3, axis=0).round(2)
     found = nested(table, M, worth, thresholds)
     for j, each in enumerate(thresholds):
         stop = table.stops(worth, each)
@@ -292,6 +294,8 @@ def test_all_policies_of_a_path_are_replayed_at_once():
         assert found.lost[j] == (table.accepted & (stop >= 0)).sum()
         assert found.expected[j] == pytest.approx(M[stop[stop >= 0]].sum())
     assert nested(table, M, worth, thresholds[:0]).first.min() == NEVER
+    assert nested(table.take(np.arange(0)), M[:0], worth[:0], thresholds).spent.tolist() == [0.0] * 7
+    assert not nested(table, M, worth, np.zeros((3, 1))).lost.any()
 
 
 def test_policies_before_the_first_failure_are_certified():

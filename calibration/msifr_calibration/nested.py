@@ -1,16 +1,19 @@
 """What all policies of a path do to a table, in one pass over its rows: each discards whatever those before it do."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_policy.checkpoints import at_checkpoint, discards
 from msifr_policy.evidence.table import EvidenceTable
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 NEVER = int(np.iinfo(np.int64).max)
+_ROWS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,46 +32,48 @@ class Nested:
 
 def nested(table: EvidenceTable, M: Array, worth: Array, thresholds: Array) -> Nested:
     """Return what the policies of `thresholds` `[J, K]`, which never fall from one to the next, do; M, worth `[R]`."""
-    n_policies = len(thresholds)
-    if not n_policies or not table.n_attempts:
-        nothing = np.zeros(n_policies)
-        return Nested(np.full(table.n_attempts, NEVER), nothing, nothing, nothing)
-    attempt = table.attempt
-    # At each row the first policy that discards there; along an attempt the least so far. Attempts lie end to end: what
-    # is taken away grows from one to the next, so that none sees the least of those before.
-    offset = attempt * (n_policies + 1)
-    least = np.minimum.accumulate(_first_at_rows(table, worth, thresholds) - offset) + offset
-    before = np.empty_like(least)
-    before[1:] = least[:-1]
-    before[table.start[:-1]] = n_policies
-    drops = np.flatnonzero(least < before)
-    rows_from, rows_to = least[drops], before[drops]
-
-    def by_policy(amounts: Array) -> Array:
-        """Return `[J]` the sums over all policies that stop at a row of what stopping there amounts to."""
-        gains = np.bincount(rows_from, amounts, n_policies + 1) - np.bincount(rows_to, amounts, n_policies + 1)
-        result: Array = np.cumsum(gains)[:n_policies]
-        return result
-
-    first = least[table.end]
-    accepted = np.bincount(first, table.accepted, n_policies + 1)[:n_policies]
-    return Nested(
-        np.where(first < n_policies, first, NEVER),
-        table.cost.sum() - by_policy(table.cost[attempt[drops]] - table.spent[drops]),
-        np.cumsum(accepted),
-        by_policy(M[drops]),
-    )
+    J, cost = len(thresholds), table.cost
+    first = np.full(table.n_attempts, NEVER)
+    changes = np.zeros((2, J + 1))
+    # Some attempts at a time: sums add up, and what is made of their rows stays small.
+    bounds = np.searchsorted(table.start, np.append(np.arange(0, len(table.k), _ROWS), len(table.k)))
+    for i, j in pairwise(np.unique(bounds).tolist() if J else []):
+        row, attempt, least = _stops(table, worth, thresholds, range(i, j))
+        begins = np.ones(len(row), dtype=bool)
+        begins[1:] = attempt[1:] != attempt[:-1]
+        before = np.full(len(row), J)
+        before[1:] = np.where(begins[1:], J, least[:-1])
+        # Here stop the policies from `least` on that have not stopped before.
+        new = least < before
+        row, attempt, least, before = row[new], attempt[new], least[new], before[new]
+        np.minimum.at(first, attempt, least)
+        for change, amounts in zip(changes, (cost[attempt] - table.spent[row], M[row]), strict=True):
+            change += np.bincount(least, amounts, J + 1) - np.bincount(before, amounts, J + 1)
+    saved, expected = np.cumsum(changes, axis=1)[:, :J]
+    lost = np.bincount(first[table.accepted & (first < NEVER)], minlength=J)
+    return Nested(first, cost.sum() - saved, np.cumsum(lost, dtype=np.float64), expected)
 
 
-def _first_at_rows(table: EvidenceTable, worth: Array, thresholds: Array) -> Integers:
-    """Return `[R]` the first policy whose threshold is above the worth, J if none's is or no decision is due."""
-    n_policies, K = thresholds.shape
-    at = np.minimum(table.k, K) - 1
-    first = np.empty(len(worth), dtype=np.int64)
-    order = np.argsort(at, kind="stable")
-    bounds = np.searchsorted(at[order], np.arange(K + 1))
-    for k in range(K):
-        rows = order[bounds[k] : bounds[k + 1]]
-        first[rows] = np.searchsorted(thresholds[:, k], worth[rows], side="right")
-    first[table.end] = n_policies
-    return first
+def _stops(
+    table: EvidenceTable, worth: Array, thresholds: Array, attempts: range
+) -> tuple[Integers, Integers, Integers]:
+    """Return where some policy discards, `[n]` each: row, attempt, and the first policy that has by then."""
+    J, K = thresholds.shape
+    start = table.start[attempts.start : attempts.stop + 1]
+    rows = slice(int(start[0]), int(start[-1]))
+    # Where the last policy does not discard, none does.
+    due = discards(worth[rows], at_checkpoint(thresholds[-1], table.k[rows]))
+    due[start[1:] - 1 - start[0]] = False
+    row = np.flatnonzero(due) + start[0]
+    attempt = np.repeat(np.arange(len(start) - 1), np.diff(start))[row - start[0]]
+    column = (np.minimum(table.k[row], K) - 1).astype(np.min_scalar_type(K))
+    order = np.argsort(column, kind="stable")
+    bounds = np.searchsorted(column[order], np.arange(K + 1))
+    first = np.empty(len(row), dtype=np.int64)
+    for k in np.flatnonzero(np.diff(bounds)).tolist():
+        here = order[bounds[k] : bounds[k + 1]]
+        first[here] = np.searchsorted(thresholds[:, k], worth[row[here]], side="right")
+    # The least so far, along each attempt. They lie end to end: what is taken away grows from one to the next, so that
+    # none sees the least of those before.
+    offset = attempt * (J + 1)
+    return row, attempt + attempts.start, np.minimum.accumulate(first - offset) + offset
