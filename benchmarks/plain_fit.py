@@ -1,0 +1,145 @@
+"""What plain `msifr fit` saves, a family at a time: `python -m benchmarks.plain_fit --traces FOLDER [--save] …`.
+
+Each file of FOLDER is a family (one model on one benchmark). Its prompts are cut into parts; a policy is fitted and
+certified (α = 5 %, confidence 90 %) on all parts but one as the command does without flags, and judged on that one, in
+turn. Pretrained beliefs are learned without the family's benchmark and without any prompt that it shares with others
+(`benchmarks.pretrained`, which makes the weights and keeps them in `--weights`). Beside it, on the same parts: linear
+beliefs alone, the cheapest certified length cap, and the best length cap with an observed f ≤ α, which no certificate
+backs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from benchmarks._records import Record, environment, print_records, save_records
+from benchmarks.pretrained import kept_at, learn_pretrained, read_families, splits, training
+from msifr_calibration import Family, FitOptions, fit_policy
+from msifr_calibration.certify import Fit, certify
+from msifr_calibration.path import PolicyPath
+from msifr_calibration.split import folds
+from msifr_policy.evidence.table import EvidenceTable
+from msifr_policy.rates import capped, rates
+from msifr_policy.weights import remember
+
+ALPHA, CONFIDENCE = 0.05, 0.9
+METHODS = ("plain", "linear beliefs", "certified length cap", "observed length cap")
+_EMPTY = PolicyPath(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
+
+Totals = NDArray[np.float64]
+
+
+def outcome(fit: Fit, table: EvidenceTable) -> Totals:
+    """Return `[4]` full cost, cost under the policy, accepted, accepted and lost on `table`."""
+    stop = fit.file.policy().stops(table)
+    lost = (table.accepted & (stop >= 0)).sum()
+    return np.asarray([table.cost.sum(), table.cost_until(stop).sum(), table.n_accepted, lost], dtype=np.float64)
+
+
+def judge(family: Family, weights: str, n_parts: int, seed: int) -> dict[str, Totals]:
+    """Return `[4]` totals over all parts by method, and how often each certified."""
+    options = FitOptions(max_false_reject=ALPHA, confidence=CONFIDENCE, pretrained=weights)
+    part = folds(family.table.prompt_ids, n_parts, seed)
+    totals = {method: np.zeros(4) for method in METHODS}
+    for number in range(n_parts):
+        rest, judged = family.table.where(part != number), family.table.where(part == number)
+        plain = fit_policy(rest, options, traces=family.traces)
+        linear = fit_policy(rest, options, method="linear")
+        cap = certify([replace(linear.candidates, path=_EMPTY)], [linear.certifying], options)[0]
+        totals["plain"] += outcome(plain, plain.candidates.fitted.extend(judged, family.traces))
+        totals["linear beliefs"] += outcome(linear, judged)
+        totals["certified length cap"] += outcome(cap, judged)
+        spent, cut = capped(judged.cost, plain.file.length_cap.cap)
+        lost = (judged.accepted & cut).sum()
+        totals["observed length cap"] += [judged.cost.sum(), spent.sum(), judged.n_accepted, lost]
+    return totals
+
+
+def records_of(judged: Mapping[str, dict[str, Totals]], families: Mapping[str, Family]) -> list[Record]:
+    """Return means over families of every method, and every family."""
+    records = []
+    factors = {}
+    allowed = int(binom.ppf(0.95, len(judged), 1 - CONFIDENCE))
+    for method in METHODS:
+        of = rates(np.asarray([totals[method] for totals in judged.values()]))
+        factor = np.where(np.isfinite(of.net_cost_factor), of.net_cost_factor, 1.0)
+        factors[method] = factor
+        shares = [float(f.table.cost[f.table.accepted].sum() / f.table.cost.sum()) for f in families.values()]
+        saved = [(1 - x) / (1 - share) for x, share in zip(factor, shares, strict=True) if share < 1]
+        above = int((of.false_reject_rate > ALPHA).sum())
+        targets = method == "plain"
+        records += [
+            Record(f"{method}: mean net cost factor", float(factor.mean()), "", "<= 0.85" if targets else ""),
+            Record(f"{method}: mean captured share", float(np.mean(saved)), "", ">= 0.30" if targets else ""),
+            Record(f"{method}: largest net cost factor", float(factor.max()), "", "<= 1.01" if targets else ""),
+            Record(f"{method}: families with observed f > α", above, f"of {len(judged)}", f"<= {allowed}"),
+        ]
+    dearer = factors["plain"] - factors["certified length cap"]
+    worst = int(dearer.argmax())
+    records.append(
+        Record("plain: most above the certified length cap", float(dearer[worst]), list(judged)[worst], "<= 0.01")
+    )
+    met = {"<=": np.less_equal, ">=": np.greater_equal}
+    records = [
+        replace_ok(r, bool(met[r.target[:2]](float(r.value), float(r.target[3:])))) if r.target else r for r in records
+    ]
+    for name, totals in judged.items():
+        for method in METHODS:
+            _, f, factor = rates(totals[method])
+            value = float(factor) if np.isfinite(factor) else 1.0
+            records.append(Record(f"{name}: {method}", value, f"f = {float(np.nan_to_num(f)):.3f}"))
+    return records
+
+
+def replace_ok(record: Record, ok: bool) -> Record:
+    """Return the record, judged."""
+    return Record(record.metric, record.value, record.unit, record.target, record.peer, ok)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, required=True, help="folder of trace files")
+    parser.add_argument("--tables", type=Path, help="folder of evidence tables, to save time")
+    parser.add_argument("--weights", type=Path, help="folder where pretrained weights are kept")
+    parser.add_argument("--parts", type=int, default=4, help="parts of the prompts (default 4)")
+    parser.add_argument("--seed", type=int, default=0, help="how prompts are cut into parts")
+    parser.add_argument("--json", action="store_true", help="print records as JSON, last")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/plain_fit.json")
+    given = parser.parse_args()
+    started = time.perf_counter()
+
+    def say(what: str) -> None:
+        print(f"[{time.perf_counter() - started:5.0f} s] {what}", file=sys.stderr, flush=True)
+
+    families = read_families(given.traces, given.tables)
+    judged: dict[str, dict[str, Totals]] = {}
+    for split in splits(list(families)):
+        if not split.all_prompts:
+            continue
+        kept = None if given.weights is None else given.weights / f"{split.name.replace(' ', '-')}.safetensors"
+        weights = remember(kept_at(kept, partial(learn_pretrained, training(families, split), progress=say)))
+        for name in sorted(split.judged):
+            judged[name] = judge(families[name], weights, given.parts, given.seed)
+            _, f, factor = rates(judged[name]["plain"])
+            say(f"{name}: {float(factor):.3f}, f = {float(f):.3f}")
+    judged = {name: judged[name] for name in families if name in judged}
+    records = records_of(judged, {name: families[name] for name in judged})
+    records += environment("msifr-policy", "numpy")
+    if given.save:
+        save_records(records, "plain_fit")
+    print_records(records, given.json)
+
+
+if __name__ == "__main__":
+    main()
