@@ -14,7 +14,7 @@ With η = log(M/(1 − M)) of each,
 where a, b ≥ 0 are fitted to cross-fitted estimates (stacking: Wolpert 1992).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, cast
 
 import msgspec
@@ -111,11 +111,15 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises `InputError` if weights are not known or do not fit the columns.
         """
-        M, r = np.empty(len(k)), np.empty(len(k))
-        for start in range(0, len(k), _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            M[rows], r[rows] = self._predict_block(k[rows], values[rows])
-        return M, r
+        return _in_blocks(self._predict_block, k, values)
+
+    def worth(self, k: NDArray[np.int64], values: Array) -> tuple[Array, Array]:
+        """Return (M_k, ω_k), `[R]` each; arguments as for `predict`."""
+        return _in_blocks(self._worth_of_block, k, values)
+
+    def _worth_of_block(self, k: NDArray[np.int64], values: Array) -> tuple[Array, Array]:
+        M, r = self._predict_block(k, values)
+        return M, worth_of(M, r, self.cost_per_accepted)
 
     def _predict_block(self, k: NDArray[np.int64], values: Array) -> tuple[Array, Array]:
         x = by_column(values)
@@ -126,11 +130,6 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         M = calibrated(self.posterior_model.group(k), eta, self.calibration)
         return M, cost_of(cast(LinearModel, self.cost_model).predict(k, x))
 
-    def worth(self, k: NDArray[np.int64], values: Array) -> tuple[Array, Array]:
-        """Return (M_k, ω_k), `[R]` each; arguments as for `predict`."""
-        M, r = self.predict(k, values)
-        return M, worth_of(M, r, self.cost_per_accepted)
-
     def contributions(self, k: NDArray[np.int64], values: Array, owner: NDArray[np.int64]) -> Array:
         """Return `[R, V]` what each of V groups of columns adds to log(odds of M / r); owner `[D]` is their group."""
         x = by_column(values)
@@ -139,6 +138,17 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             of_network = self.blend.network.contributions(k, values, owner)
             return self.blend.a * of_network[:, :, 0] + self.blend.b * result - of_network[:, :, 1]
         return result - _by_group(cast(LinearModel, self.cost_model).terms(k, x), owner)
+
+
+def _in_blocks(
+    function: Callable[[NDArray[np.int64], Array], tuple[Array, Array]], k: NDArray[np.int64], values: Array
+) -> tuple[Array, Array]:
+    """Return what `function` gives for all rows, `[R]` each, applied to some rows at a time."""
+    one, other = np.empty(len(k)), np.empty(len(k))
+    for start in range(0, len(k), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        one[rows], other[rows] = function(k[rows], values[rows])
+    return one, other
 
 
 def _by_group(terms: Array, owner: NDArray[np.int64]) -> Array:
