@@ -50,7 +50,10 @@ class HeldOut:
 
         `key`: which of all random choices.
         """
-        ids, prompt = _numbered([p for table in tables for p in table.prompt_ids])
+        if len(tables) == 1:
+            ids, prompt = list(tables[0].prompt_ids), np.arange(tables[0].n_prompts)
+        else:
+            ids, prompt = _numbered([p for table in tables for p in table.prompt_ids])
         offsets = np.cumsum([0, *(table.n_prompts for table in tables)])
         of = np.concatenate([prompt[table.prompt + o] for table, o in zip(tables, offsets, strict=False)])
         accepted = np.concatenate([table.accepted for table in tables])
@@ -128,6 +131,4 @@ def one_each(prompt: NDArray[np.int64], attempt_ids: Sequence[str], key: str) ->
 def _numbered(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """Return the distinct names in the order in which they come, and for each of `names` its number among them."""
     number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    if len(number) == len(names):
-        return list(names), np.arange(len(names))
     return list(number), np.fromiter(map(number.__getitem__, names), dtype=np.int64, count=len(names))
