@@ -537,3 +537,25 @@ def test_linear_beliefs_are_fitted_on_no_more_than_they_need(monkeypatch):
     assert 90 <= table.where(~held).n_attempts <= 102
     assert prompts_to_certify(table, "k", FitOptions(method="learned"), 0.5).sum() < held.sum()
     assert prompts_to_certify(table, "k", FitOptions(certify_share=0.4), 0.5).sum() == 120
+
+
+def test_enough_of_every_group_is_held_out_where_groups_are_certified():
+    """A tenth of the prompts are of the rare group: 45 of their accepted samples are needed, and are held out."""
+    table = make_table(2000, seed=1, accept=0.6)
+    table = replace(table, groups=tuple("rare" if p % 10 == 0 else "usual" for p in range(2000)))
+    fits = [fit_policy(table, certify_groups=each) for each in (False, True)]
+    assert [fit.file.certificate.by_group for fit in fits] == [False, True]
+    assert fits[1].file.certificate.certified
+    assert fits[1].file.certificate.groups["rare"].n_accepted >= 45
+    assert "of every group" in fits[1].file.certificate.message
+
+
+def test_attempts_that_weigh_equally_are_counted_as_they_are_tested():
+    """Prompts with one or five attempts: of those drawn where attempts weigh equally, a critical number is accepted."""
+    table = make_table(300, attempts=5, seed=1)
+    table = table.take(np.flatnonzero((table.prompt % 2 == 0) | (np.arange(1500) % 5 == 0)))
+    fit = fit_policy(table, weigh="attempts")
+    assert fit.file.certificate.weigh == "attempts"
+    assert "attempts weigh equally" in fit.file.certificate.message
+    if fit.file.certificate.method == "exact binomial":
+        assert fit.file.certificate.n_accepted in (45, 77)

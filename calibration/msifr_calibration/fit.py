@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from msifr_calibration.beliefs.pretrained import learned_from
 from msifr_calibration.certify import Fit, certify_pools, key_of
 from msifr_calibration.family import Family
-from msifr_calibration.held_out import one_each
+from msifr_calibration.held_out import HeldOut
 from msifr_calibration.learn import fit_beliefs, fit_candidates
 from msifr_calibration.options import FitOptions
 from msifr_calibration.sample_size import critical_number
@@ -148,20 +148,24 @@ def prompts_to_certify(table: EvidenceTable, key: str, options: FitOptions, shar
     Among one attempt of each prompt, a certificate that m lost samples do not prevent needs as many accepted ones as
     its critical number (45, 77, 105, … for α = 5 % with confidence 90 %); between two of them nothing is gained.
     Prompts are held out, in an order drawn by `key`, until the critical number nearest to `share` of the accepted ones
-    is reached, or the first, if that leaves some to fit on; else half. No more than 20,000 attempts are fitted on, but
-    by networks: linear beliefs and paths learn next to nothing from more, certificates do. Looks at outcomes alone,
-    never at what a policy discards, so the certificate stays valid.
+    is reached (of each group, where groups are certified), or the first, if that leaves some to fit on; else half. No
+    more than 20,000 attempts are fitted on, but by networks: linear beliefs and paths learn next to nothing from more,
+    certificates do. Looks at outcomes alone, never at what a policy discards, so the certificate stays valid.
     """
     order = np.argsort(uniform(table.prompt_ids, key, _USE), kind="stable")
     if options.certify_share is not None:
         n = round(options.certify_share * table.n_prompts)
         n = min(max(n, 1), table.n_prompts - 1)
     else:
-        accepted = table.accepted[one_each(table.prompt, table.attempt_ids, key)]  # by number of prompt
-        reached = np.cumsum(accepted[order])
-        wanted = _to_certify(int(accepted.sum()), options, share)
-        n = int(np.searchsorted(reached, wanted)) + 1 if wanted else table.n_prompts // 2
-        if wanted and options.method != "learned":
+        counted = HeldOut.of([table], key, options.weigh, by_group=options.certify_groups)
+        good = counted.good("exact binomial")
+        numbers = []
+        for group in np.unique(counted.group).tolist():
+            of_group = np.bincount(table.prompt[good[counted.group[good] == group]], minlength=table.n_prompts)
+            wanted = _to_certify(int(of_group.sum()), options, share)
+            numbers.append(int(np.searchsorted(np.cumsum(of_group[order]), wanted)) + 1 if wanted else 0)
+        n = max(numbers) if all(numbers) else table.n_prompts // 2
+        if all(numbers) and options.method != "learned":
             attempts = np.cumsum(np.bincount(table.prompt)[order])
             n = max(n, int(np.searchsorted(attempts, attempts[-1] - _MOST_TO_FIT)))
     held_out = np.zeros(table.n_prompts, dtype=bool)
