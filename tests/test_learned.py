@@ -235,7 +235,11 @@ def test_learning_is_a_function_of_its_seed_and_leaves_the_generator_alone():
 
 
 def test_no_estimate_comes_from_a_network_that_saw_the_prompt():
-    """Outcomes that only the prompt's own word could tell cannot be predicted crosswise, in another family neither."""
+    """Outcomes that only the prompt's own word could tell cannot be predicted crosswise, in another family neither.
+
+    By chance the loss was 0.947 to 1.008 of the base loss, in 20 draws of outcomes and folds; with folds of attempts,
+    so that networks see the prompt, 0.04.
+    """
     rng = np.random.default_rng(0)
     names = ["".join(rng.choice(list("bcdfghklmnprst"), 9)) for _ in range(120)]
     traces = [
@@ -247,7 +251,7 @@ def test_no_estimate_comes_from_a_network_that_saw_the_prompt():
     table = replace(table, accepted=coin[table.prompt])
     words = read_words(table, traces)
     for fitted in fit_learned_beliefs([Family("a", table), Family("b", table)], [words] * 2, options=FAST, seed=1):
-        assert fitted.log_loss > 0.98 * fitted.base_loss
+        assert fitted.log_loss > 0.9 * fitted.base_loss
 
 
 def test_columns_of_words_are_joined_by_replay_and_only_to_the_same_checkpoints():
