@@ -193,10 +193,13 @@ def _failure(tested: Tested, remedy: str) -> str:
 
 def _groups(table: EvidenceTable, discarded: Discards, tested: Tested, key: str) -> dict[str, GroupBound]:
     """Bound f_G by group. Attempts of one prompt are not independent, so one of each, drawn at random, is counted."""
+    named = sorted(set(table.groups) - {""})
+    if not named:
+        return {}
     names = np.asarray(table.groups)
     drawn = HeldOut.of([table], key, tested.held_out.weigh).drawn
     bounds: dict[str, GroupBound] = {}
-    for name in sorted(set(table.groups) - {""}):
+    for name in named:
         counted = drawn[(names[drawn] == name) & table.accepted[drawn]]
         losses = int(discarded[counted].sum())
         bounds[name] = GroupBound(len(counted), losses, binomial_upper(losses, len(counted), tested.confidence))

@@ -190,12 +190,12 @@ def _policy_file(
     fitted, table = member.candidates.fitted, member.table
     fitting = member.candidates.family.table
     chosen = _cheapest(member, tested, options)
-    thresholds, price, stop = np.zeros(0), None, np.full(table.n_attempts, -1)
+    thresholds, price, discarded = np.zeros(0), None, np.zeros(table.n_attempts, dtype=bool)
     if chosen is not None:
         path = member.candidates.paths[chosen[0]]
         at = min(chosen[1], len(path.prices) - 1)
         thresholds, price = path.thresholds[at], float(path.prices[at])
-        stop = table.stops(member.worth, thresholds)
+        discarded = member.seen[chosen[0]].first <= at
     provenance = [each.provenance for each in (fitting, table)]
     return PolicyFile(
         costing=fitting.costing,
@@ -204,7 +204,7 @@ def _policy_file(
         beliefs=fitted.beliefs,
         thresholds=thresholds.tolist(),
         price=price,
-        certificate=certificate_of(tested, table, chosen, stop >= 0, key=key, pool=pool, remedy=remedy),
+        certificate=certificate_of(tested, table, chosen, discarded, key=key, pool=pool, remedy=remedy),
         length_cap=best_length_cap((fitting, table), tested.max_false_reject),
         frontier=_frontier(member),
         fitted_on=Fingerprint.of(fitting),

@@ -159,18 +159,20 @@ class EvidenceTable:
         """Return the table of the given attempts (indices, in that order, repetition allowed)."""
         lengths = np.diff(self.start)[attempts]
         start = np.concatenate(([0], np.cumsum(lengths)))
-        rows = np.repeat(self.start[attempts] - start[:-1], lengths) + np.arange(start[-1])
+        rows = np.arange(start[-1])
+        rows += np.repeat(self.start[attempts] - start[:-1], lengths)
+        chosen = attempts.tolist()
         used, prompt = np.unique(self.prompt[attempts], return_inverse=True)
-        ids = tuple(self.attempt_ids[i] for i in attempts)
+        ids = tuple(map(self.attempt_ids.__getitem__, chosen))
         return replace(
             self,
-            **{name: getattr(self, name)[rows] for name in _BY_ROW},
+            **{name: getattr(self, name).take(rows, axis=0) for name in _BY_ROW},
             start=start,
             attempt_ids=ids,
-            prompt_ids=tuple(self.prompt_ids[p] for p in used),
+            prompt_ids=tuple(map(self.prompt_ids.__getitem__, used.tolist())),
             prompt_hash=self.prompt_hash[used],
             prompt=prompt.astype(np.int64),
-            groups=tuple(self.groups[i] for i in attempts),
+            groups=tuple(map(self.groups.__getitem__, chosen)),
             accepted=self.accepted[attempts],
             fingerprint=_digest([self.fingerprint, *ids]),
         )
