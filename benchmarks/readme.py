@@ -172,6 +172,24 @@ _PUT_RIGHT = ", errors of the record put right"
 _BY_SOURCE = "the source"
 
 
+def _plain_rows() -> list[tuple[str, str, str]]:
+    value = _values("plain_fit")
+    mean, share = "mean net cost factor", "mean captured share"
+    return [
+        (
+            "56 families one at a time, plain `msifr fit`: mean net cost factor",
+            f"{value[f'plain: {mean}']:.3f}, captured share {value[f'plain: {share}']:.3f}",
+            f"{value[f'certified length cap: {mean}']:.3f} certified length cap, "
+            f"{value[f'observed length cap: {mean}']:.3f} one that no certificate backs",
+        ),
+        (
+            "The same: families whose observed f is above 5 %",
+            f"{value['plain: families with observed f > α']:.0f}",
+            f"{value['observed length cap: families with observed f > α']:.0f} with that length cap",
+        ),
+    ]
+
+
 def _agreement(kind: str) -> tuple[float, int]:
     """Return agreement with outcomes of the sources over all families, in percent, and the number of attempts."""
     agreed, attempts = 0.0, 0
@@ -262,7 +280,8 @@ def results() -> str:
     """Return the table of results as Markdown."""
     from benchmarks.real_traces import FOUR
 
-    rows = [*_real_rows(), *_server_rows(), *_demo_rows(), *_filter_rows(), *_mean_rows(), *_trace_rows(FOUR)]
+    rows = [*_real_rows(), *_server_rows(), *_demo_rows(), *_filter_rows()]
+    rows += [*_plain_rows(), *_mean_rows(), *_trace_rows(FOUR)]
     lines = ["| what | measured | against |", "| --- | --- | --- |"]
     lines += [f"| {what} | {measured} | {against} |" for what, measured, against in rows]
     return "\n".join(lines) + "\n"
@@ -330,6 +349,7 @@ def all_results() -> str:
             lost = float(good["peer"].removeprefix("f "))
             lines.append(f"| {name} | {record['value']:.2%} | {good['value']:.2%} | {lost:.2%} |")
     lines += _filter_tables()
+    lines += _plain_tables()
     lines += ["", "## The learned posterior", "", "| what | value |", "| --- | --- |"]
     for record in json.loads((RESULTS / "learned.json").read_text()):  # two of which have one name
         shown = (
@@ -337,6 +357,43 @@ def all_results() -> str:
         )
         lines.append(f"| {record['metric']} | {shown} |")
     return "\n".join(lines) + "\n"
+
+
+def _plain_tables() -> list[str]:
+    """Return what plain fits save of every family, and how good pretrained beliefs are on what they never saw."""
+    from benchmarks.plain_fit import METHODS
+
+    value, judged = _values("plain_fit"), _values("pretrained")
+    names = [metric.removesuffix(": plain") for metric in value if metric.endswith(": plain")]
+    lines = [
+        "",
+        "## Plain `msifr fit`, a family at a time",
+        "",
+        "Net cost factors; three quarters of the prompts are fitted and certified on, the others judged, in turn",
+        "(`plain_fit`); pretrained beliefs learned without the family's benchmark.",
+        "",
+        f"| family | {' | '.join(METHODS)} |",
+        f"| --- |{' --- |' * len(METHODS)}",
+    ]
+    for name in names:
+        factors = [f"{value[f'{name}: {method}']:.3f}" for method in METHODS]
+        lines.append(f"| {name} | {' | '.join(factors)} |")
+    lines += [
+        "",
+        "## Pretrained beliefs",
+        "",
+        "Mean log loss in nats per checkpoint, and mean area under the curve (`pretrained`).",
+        "",
+        "| left out of learning | own | pretrained | both |",
+        "| --- | --- | --- | --- |",
+    ]
+    for kind in ("nothing held out", "model held out", "benchmark held out"):
+        cells = [
+            f"{judged[f'{kind}: {one}: log loss']:.3f}, {judged[f'{kind}: {one}: area under the curve']:.3f}"
+            for one in ("own", "pretrained", "both")
+        ]
+        lines.append(f"| {kind.removesuffix(' held out')} | {' | '.join(cells)} |")
+    return lines
 
 
 def _what_stands_in_the_way(value: dict[str, float]) -> list[str]:
