@@ -350,7 +350,7 @@ def test_how_alike_attempts_are_decides_the_test(alike, test):
     fate, lost = ((rng.random(200) < rate)[prompt] if alike else rng.random(2400) < rate for rate in (0.8, 0.025))
     of = held_out(prompt, fate)
     first = np.where(lost, 0, NEVER)
-    way = choose_way(of, [first], [np.asarray([0.3])], of, max_false_reject=0.05, confidence=0.9, seed=0)
+    way = choose_way(of, [first], [np.asarray([0.3])], of, max_false_reject=0.05, confidence=0.9, key="k")
     assert way.test == test
 
 

@@ -94,7 +94,7 @@ def certify(
     members = [_Member.of(each, table) for each, table in zip(candidates, certifying, strict=True)]
     held_out = HeldOut.of(certifying, key, options.weigh, by_group=options.certify_groups)
     fitting = HeldOut.of([member.candidates.fitted.table for member in members], key, options.weigh)
-    way = _choose(members, fitting, held_out, options)
+    way = _choose(members, fitting, held_out, options, key)
     paths = range(len(way.weights))
 
     def expected(path: int, step: int) -> Sequence[Expected]:
@@ -151,7 +151,7 @@ def _discards(members: Sequence[_Member], path: int) -> Iterator[NDArray[np.bool
     return (first <= step for step in range(max(member.n_steps(path) for member in members)))
 
 
-def _choose(members: Sequence[_Member], fitting: HeldOut, held_out: HeldOut, options: FitOptions) -> Way:
+def _choose(members: Sequence[_Member], fitting: HeldOut, held_out: HeldOut, options: FitOptions, key: str) -> Way:
     """Choose test and shares of δ by what the fitting parts say."""
     paths = range(len(members[0].known))
     way = choose_way(
@@ -161,7 +161,7 @@ def _choose(members: Sequence[_Member], fitting: HeldOut, held_out: HeldOut, opt
         held_out,
         max_false_reject=options.max_false_reject,
         confidence=options.confidence,
-        seed=options.seed,
+        key=key,
     )
     if options.randomise and way.test == "exact binomial":
         return Way("randomised exact binomial", way.weights)

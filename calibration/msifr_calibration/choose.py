@@ -19,7 +19,7 @@ from msifr_calibration.several_paths import n_certified
 _DRAWS = 24
 _MOST_PROMPTS = 2000  # with more held out every way certifies nearly the same
 _STEPS = 16
-_CLEARLY = 0.002  # saving by which another way must be better than the first: shares in equal parts
+_CLEARLY = 0.002  # saving by which another way must be better than the first: all attempts, shares in equal parts
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -40,21 +40,21 @@ def choose_way(
     *,
     max_false_reject: float,
     confidence: float,
-    seed: int,
+    key: str,
 ) -> Way:
-    """Return the way that certifies most.
+    """Return the way that certifies most, by draws that hang on `key`.
 
     `first` gives per path `[N]` the first of its policies that discards each fitting attempt, `saved` `[J]` what each
     policy saves there. Of `held_out` only counts are looked at.
     """
-    tests: tuple[Test, ...] = ("exact binomial", "betting by prompt")
+    tests: tuple[Test, ...] = ("betting by prompt", "exact binomial")
     if len(fitting.prompt) == fitting.n_prompts:
-        tests = tests[:1]  # one attempt each: nothing can be gained by bets
+        tests = tests[1:]  # one attempt each: nothing can be gained by bets
     shares = _shares([len(each) > 0 for each in saved])
     good = held_out.good("exact binomial")
     if not len(good) or not fitting.accepted.any() or (len(tests) == 1 and len(shares) == 1):
-        return Way(tests[0], shares[0])
-    rng = np.random.default_rng(seed)
+        return Way(tests[-1], shares[0])
+    rng = np.random.default_rng(list(key.encode()))
     steps = [np.unique(np.linspace(0, max(len(s) - 1, 0), min(len(s), _STEPS)).round().astype(int)) for s in saved]
     saved_at = [s[at] for s, at in zip(saved, steps, strict=True)]
     worlds = _Worlds(fitting, first, steps, max_false_reject)
@@ -66,7 +66,7 @@ def choose_way(
             for w, weights in enumerate(shares):
                 totals[t, w] += _certified(p_values, saved_at, weights, 1 - confidence)
     if not totals.any():
-        return Way(tests[0], shares[min(1, len(shares) - 1)])
+        return Way(tests[-1], shares[min(1, len(shares) - 1)])
     if totals[0, 0]:
         totals[0, 0] += _CLEARLY * _DRAWS
     t, w = divmod(int(totals.argmax()), len(shares))

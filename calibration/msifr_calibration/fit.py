@@ -49,7 +49,7 @@ def fit_policy(
     options = replace(options or FitOptions(), **changes)
     key = key_of([table])
     note = ""
-    if traces and options.method in ("auto", "pretrained") and options.pretrained is None:
+    if table.n_attempts and traces and options.method in ("auto", "pretrained") and options.pretrained is None:
         table, options, note = _of_new_prompts(table, traces, options)
     held_out, half = (prompts_to_certify(table, key, options, share) for share in (_MOST, 0.5))
     if held_out.sum() > half.sum() and not (traces and _few_numbers(table.where(~held_out), traces, options)):
@@ -75,7 +75,7 @@ def fit_families(
     options = replace(options or FitOptions(), **changes)
     share = options.certify_share or 0.5
     if options.method in ("auto", "pretrained") and options.pretrained is None:
-        with_texts = [family for family in families if family.traces]
+        with_texts = [family for family in families if family.traces and family.table.n_attempts]
         if any(learned_from(family.table, family.traces).any() for family in with_texts):
             options = replace(options, method="linear")
     key = key_of([family.table for family in families])
@@ -152,6 +152,8 @@ def prompts_to_certify(table: EvidenceTable, key: str, options: FitOptions, shar
     more than 20,000 attempts are fitted on, but by networks: linear beliefs and paths learn next to nothing from more,
     certificates do. Looks at outcomes alone, never at what a policy discards, so the certificate stays valid.
     """
+    if not table.n_attempts:
+        return np.zeros(0, dtype=bool)
     order = np.argsort(uniform(table.prompt_ids, key, _USE), kind="stable")
     if options.certify_share is not None:
         n = round(options.certify_share * table.n_prompts)
