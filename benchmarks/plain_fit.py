@@ -11,22 +11,23 @@ backs.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks._records import Record, environment, print_records, save_records
 from benchmarks.pretrained import kept_at, learn_pretrained, read_families, splits, training
+from benchmarks.real_traces import say
 from msifr_calibration import Family, FitOptions, fit_policy
 from msifr_calibration.certify import Fit, certify
-from msifr_calibration.path import PolicyPath
+from msifr_calibration.path import NO_POLICIES
 from msifr_calibration.split import folds
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.rates import capped, rates
@@ -34,7 +35,6 @@ from msifr_policy.weights import remember
 
 ALPHA, CONFIDENCE = 0.05, 0.9
 METHODS = ("plain", "linear beliefs", "certified length cap", "observed length cap")
-_EMPTY = PolicyPath(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
 
 Totals = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def judge(family: Family, weights: str, n_parts: int, seed: int) -> dict[str, To
         rest, judged = family.table.where(part != number), family.table.where(part == number)
         plain = fit_policy(rest, options, traces=family.traces)
         linear = fit_policy(rest, options, method="linear")
-        cap = certify([replace(linear.candidates, path=_EMPTY)], [linear.certifying], options)[0]
+        cap = certify([replace(linear.candidates, path=NO_POLICIES)], [linear.certifying], options)[0]
         totals["plain"] += outcome(plain, plain.candidates.fitted.extend(judged, family.traces))
         totals["linear beliefs"] += outcome(linear, judged)
         totals["certified length cap"] += outcome(cap, judged)
@@ -90,20 +90,16 @@ def records_of(judged: Mapping[str, dict[str, Totals]], families: Mapping[str, F
         Record("plain: most above the certified length cap", float(dearer[worst]), list(judged)[worst], "<= 0.01")
     )
     met = {"<=": np.less_equal, ">=": np.greater_equal}
-    records = [
-        replace_ok(r, bool(met[r.target[:2]](float(r.value), float(r.target[3:])))) if r.target else r for r in records
-    ]
+    for i, record in enumerate(records):
+        if record.target:
+            ok = bool(met[record.target[:2]](float(record.value), float(record.target[3:])))
+            records[i] = msgspec.structs.replace(record, ok=ok)
     for name, totals in judged.items():
         for method in METHODS:
             _, f, factor = rates(totals[method])
             value = float(factor) if np.isfinite(factor) else 1.0
             records.append(Record(f"{name}: {method}", value, f"f = {float(np.nan_to_num(f)):.3f}"))
     return records
-
-
-def replace_ok(record: Record, ok: bool) -> Record:
-    """Return the record, judged."""
-    return Record(record.metric, record.value, record.unit, record.target, record.peer, ok)
 
 
 def main() -> None:
@@ -117,10 +113,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print records as JSON, last")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/plain_fit.json")
     given = parser.parse_args()
-    started = time.perf_counter()
-
-    def say(what: str) -> None:
-        print(f"[{time.perf_counter() - started:5.0f} s] {what}", file=sys.stderr, flush=True)
+    say_now = partial(say, time.perf_counter())
 
     families = read_families(given.traces, given.tables)
     judged: dict[str, dict[str, Totals]] = {}
@@ -128,11 +121,11 @@ def main() -> None:
         if not split.all_prompts:
             continue
         kept = None if given.weights is None else given.weights / f"{split.name.replace(' ', '-')}.safetensors"
-        weights = remember(kept_at(kept, partial(learn_pretrained, training(families, split), progress=say)))
+        weights = remember(kept_at(kept, partial(learn_pretrained, training(families, split), progress=say_now)))
         for name in sorted(split.judged):
             judged[name] = judge(families[name], weights, given.parts, given.seed)
             _, f, factor = rates(judged[name]["plain"])
-            say(f"{name}: {float(factor):.3f}, f = {float(f):.3f}")
+            say_now(f"{name}: {float(factor):.3f}, f = {float(f):.3f}")
     judged = {name: judged[name] for name in families if name in judged}
     records = records_of(judged, {name: families[name] for name in judged})
     records += environment("msifr-policy", "numpy")

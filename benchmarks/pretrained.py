@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +34,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from benchmarks._records import Record, environment, print_records, save_records
-from benchmarks.real_traces import LINES, in_design_half
+from benchmarks.real_traces import LINES, in_design_half, say
 from msifr_calibration.beliefs.fitted import FittedBeliefs, log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.beliefs.pretrained import (
@@ -334,10 +333,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/pretrained.json")
     parser.add_argument("--ship", action="store_true", help="write the weights of the package")
     given = parser.parse_args()
-    started = time.perf_counter()
-
-    def say(what: str) -> None:
-        print(f"[{time.perf_counter() - started:5.0f} s] {what}", file=sys.stderr, flush=True)
+    say_now = partial(say, time.perf_counter())
 
     if given.weights is not None:
         given.weights.mkdir(parents=True, exist_ok=True)
@@ -346,22 +342,22 @@ def main() -> None:
         return None if given.weights is None else given.weights / f"{name.replace(' ', '-')}.{suffix}"
 
     families = read_families(given.traces, given.tables)
-    say(f"{len(families)} families read")
+    say_now(f"{len(families)} families read")
     scores: dict[str, dict[str, Scores]] = {}
     for split in splits(list(families)):
         if not split.name.startswith(given.only):
             continue
-        learn = partial(learn_pretrained, training(families, split), progress=say)
+        learn = partial(learn_pretrained, training(families, split), progress=say_now)
         weights = remember(kept_at(kept(split.name, "safetensors"), learn))
         judged = kept_at(kept(split.name, "json"), partial(judge_all, families, split, weights))
         of_kind = scores.setdefault(split.name.rstrip(" 0123456789"), {})
         of_kind |= msgspec.json.decode(judged, type=dict[str, Scores])
-        say(f"judged: {split.name}")
+        say_now(f"judged: {split.name}")
     records = [record for kind, of_families in scores.items() for record in records_of(kind, of_families)]
     if given.ship:
         ship(
             families,
-            kept_at(kept("all", "safetensors"), partial(learn_pretrained, list(families.values()), progress=say)),
+            kept_at(kept("all", "safetensors"), partial(learn_pretrained, list(families.values()), progress=say_now)),
             records,
         )
     records += environment("msifr-policy", "numpy", "scikit-learn", "torch")

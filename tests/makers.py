@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from msifr_calibration.held_out import HeldOut
 from msifr_policy.evidence.schedule import EveryUnits, Schedule
 from msifr_policy.evidence.table import EvidenceTable, build_evidence
 from msifr_policy.records.traces import Trace
@@ -66,3 +69,19 @@ def some_words(seed: int = 0) -> Words:
     return Words(
         remember(to_bytes({"words.text": weights[0], "words.prompt": weights[1], "words.scale": np.asarray(1e-3)}))
     )
+
+
+def held_out(prompt, accepted, key="k", weigh="prompts", group=None):
+    """Attempts at prompts named by number."""
+    ids = [str(p) for p in np.unique(prompt)]
+    table = make_table(2)
+    n = len(prompt)
+    made = replace(
+        table,
+        prompt_ids=tuple(ids),
+        prompt=np.unique(prompt, return_inverse=True)[1],
+        attempt_ids=tuple(map(str, range(n))),
+        accepted=np.asarray(accepted, dtype=bool),
+        groups=tuple([""] * n if group is None else group),
+    )
+    return HeldOut.of([made], key, weigh, by_group=group is not None)

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from makers import make_table
+from makers import held_out, make_table
 from msifr_calibration import Family, FitOptions, best_length_cap, fit_policy, split_by_prompt
 from msifr_calibration.beliefs.fitted import log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.betting import (
     Expected,
-    accepted_needed,
     betting_log_wealth,
     betting_p_value,
     binomial_p_value,
@@ -31,6 +30,7 @@ from msifr_calibration.held_out import HeldOut, one_each
 from msifr_calibration.learn import fit_candidates
 from msifr_calibration.nested import NEVER, nested
 from msifr_calibration.path import fit_path, good_samples_lost, thresholds_at_price
+from msifr_calibration.sample_size import critical_number
 from msifr_calibration.several_paths import n_certified
 from msifr_calibration.split import folds
 from msifr_policy.errors import InputError
@@ -42,22 +42,6 @@ REPEATS = 1000
 ALLOWED = int(binom.isf(1e-6, REPEATS, DELTA))
 HOPED_FOR = Expected(-0.04, 0.005)
 """What is bet on at first: far from the truth of f = α, as after fitting on other prompts it may be."""
-
-
-def held_out(prompt, accepted, key="k", weigh="prompts", group=None):
-    """Attempts at prompts named by number."""
-    ids = [str(p) for p in np.unique(prompt)]
-    table = make_table(2)
-    n = len(prompt)
-    made = replace(
-        table,
-        prompt_ids=tuple(ids),
-        prompt=np.unique(prompt, return_inverse=True)[1],
-        attempt_ids=tuple(map(str, range(n))),
-        accepted=np.asarray(accepted, dtype=bool),
-        groups=tuple([""] * n if group is None else group),
-    )
-    return HeldOut.of([made], key, weigh, by_group=group is not None)
 
 
 def simulated_prompts(rng, f, n_prompts=150, attempts=4, spread=0.0):
@@ -125,8 +109,8 @@ def test_bets_look_at_no_later_prompt():
 
 
 def test_binomial_numbers_agree_with_the_textbook():
-    assert accepted_needed(0.05, 0.9) == 45  # 0.95^45 = 0.0994, 0.95^44 = 0.1047
-    assert accepted_needed(0.05, 0.95) == 59  # the "rule of 59" of tolerance limits (Wilks 1941)
+    assert critical_number(0, 0.05, 0.9) == 45  # 0.95^45 = 0.0994, 0.95^44 = 0.1047
+    assert critical_number(0, 0.05, 0.95) == 59  # the "rule of 59" of tolerance limits (Wilks 1941)
     assert binomial_p_value(0, 45, 0.05) == pytest.approx(0.95**45)
     # Clopper-Pearson for 0 of n: 1 − δ^(1/n); for 3 of 20 at 95 % one-sided, 0.3437 (Hahn & Meeker, table).
     assert binomial_upper(0, 45, 0.9) == pytest.approx(1 - 0.1 ** (1 / 45))

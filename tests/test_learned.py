@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from makers import make_table, make_traces, some_words
+from makers import held_out, make_table, make_traces, some_words
 from msifr_calibration import Family, FitOptions, NetworkOptions, fit_families, fit_policy
 from msifr_calibration.beliefs.blend import fit_learned_beliefs
 from msifr_calibration.beliefs.words import read_words, with_words
@@ -333,8 +333,6 @@ def test_a_pool_breaks_its_promise_no_more_often_than_delta():
     With δ = 0.1 the number of broken promises exceeds 48 in 300 with probability below 0.001; the test of a pool whose
     true rate is α/4 certifies nearly always.
     """
-    from test_calibration import held_out
-
     rng = np.random.default_rng(12)
     prompt = np.concatenate([np.arange(150), np.arange(150)])
     broken = kept = 0

@@ -44,17 +44,6 @@ def binomial_upper(false_rejects: int, n_accepted: int, confidence: float) -> fl
     return float(beta.ppf(confidence, false_rejects + 1, n_accepted - false_rejects))
 
 
-def accepted_needed(alpha: float, confidence: float) -> int:
-    """Return how many independent accepted samples make a certificate possible at all: (1 − α)ⁿ ≤ 1 − confidence.
-
-    The epsilon keeps a confidence such as 0.9 from being pushed over a whole number by its rounding.
-    """
-    _check(alpha)
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence {confidence} must lie strictly between 0 and 1")
-    return max(1, math.ceil(math.log(1 - confidence) / math.log1p(-alpha) - 1e-9))
-
-
 def betting_prompts_needed(alpha: float, confidence: float) -> int:
     """Return how many prompts, all of whose attempts are accepted and kept, let the betting test certify.
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from msifr_calibration.betting import Expected, accepted_needed, betting_prompts_needed, binomial_upper
+from msifr_calibration.betting import Expected, betting_prompts_needed, binomial_upper
 from msifr_calibration.held_out import HeldOut, Test
+from msifr_calibration.sample_size import critical_number
 from msifr_calibration.several_paths import n_certified
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
@@ -106,7 +107,7 @@ def certify_in_order(
 def _needed(held_out: HeldOut, test: Test, alpha: float, confidence: float) -> int:
     """Return how many accepted samples, in each group, make a certificate possible at all."""
     if test != "betting by prompt":
-        return accepted_needed(alpha, confidence)
+        return critical_number(0, alpha, confidence)
     # Prompts all of whose attempts are accepted, or more of which fewer are.
     per_prompt = len(held_out.accepted) / max(held_out.n_prompts, 1)
     return math.ceil(betting_prompts_needed(alpha, confidence) * per_prompt)

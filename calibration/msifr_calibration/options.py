@@ -39,17 +39,18 @@ class FitOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_share("max_false_reject", self.max_false_reject)
-        _check_share("confidence", self.confidence)
+        check_share("max_false_reject", self.max_false_reject)
+        check_share("confidence", self.confidence)
         if self.certify_share is not None:
-            _check_share("certify_share", self.certify_share)
+            check_share("certify_share", self.certify_share)
         if self.method not in get_args(Method):
             raise InputError(f"unknown method {self.method!r}", remedy=f"known: {', '.join(get_args(Method))}")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed} must not be negative")
 
 
-def _check_share(name: str, share: float) -> None:
+def check_share(name: str, share: float) -> None:
+    """Raise `InputError` unless `share` lies inside (0, 1)."""
     if not 0 < share < 1:
         percent = share / 100
         raise InputError(

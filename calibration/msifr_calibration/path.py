@@ -169,7 +169,7 @@ def fit_path(table: EvidenceTable, M: Array, worth: Array) -> PolicyPath:
     n_accepted = table.n_accepted
     blocks = _blocks(table, worth)
     if n_accepted in (0, table.n_attempts) or not blocks:
-        return _EMPTY
+        return NO_POLICIES
     rho_full = table.cost_per_accepted
     prices = rho_full * (1 - _LEVELS) / _LEVELS
     caps = _caps(table.n_checkpoints)
@@ -191,7 +191,7 @@ def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
     """
     K = table.n_checkpoints
     if table.n_accepted in (0, table.n_attempts) or not K:
-        return _EMPTY
+        return NO_POLICIES
     prices = table.cost_per_accepted * (1 - _LEVELS) / _LEVELS
     caps = np.flip(np.triu(np.ones((K, K))), axis=0)  # the latest first
     found = nested(table, M, np.zeros(len(table.k)), caps)
@@ -204,7 +204,8 @@ def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
     return _until_cheapest(table, caps[chosen], prices, outcomes[chosen])
 
 
-_EMPTY = PolicyPath(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
+NO_POLICIES = PolicyPath(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
+"""The path where no policy makes accepted samples cheaper."""
 
 
 def _until_cheapest(table: EvidenceTable, thresholds: Array, prices: Array, outcomes: ArrayLike) -> PolicyPath:

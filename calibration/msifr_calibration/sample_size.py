@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom, nbinom
 
+from msifr_calibration.options import check_share
 from msifr_policy.errors import InputError
 
 MOST_LOSSES = 200_000
@@ -28,8 +29,8 @@ def critical_number(losses: int, max_false_reject: float, confidence: float) -> 
 
     Raises `InputError` for a negative number of losses, or a rate or confidence outside (0, 1).
     """
-    _check_share("max_false_reject", max_false_reject)
-    _check_share("confidence", confidence)
+    check_share("max_false_reject", max_false_reject)
+    check_share("confidence", confidence)
     if losses < 0:
         raise InputError(f"{losses} losses must not be negative")
     return int(_critical_numbers(np.asarray([losses]), max_false_reject, confidence)[0])
@@ -68,7 +69,7 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         for name in ("max_false_reject", "confidence", "power", "certify_share"):
-            _check_share(name, getattr(self, name))
+            check_share(name, getattr(self, name))
         if not 0 < self.acceptance <= 1:
             raise InputError(f"acceptance = {self.acceptance:g} must lie above 0, and not above 1")
         if not 0 <= self.correlation <= 1:
@@ -183,8 +184,3 @@ def _losses_to_look_at(options: PlanOptions) -> int:
 def _divergence(q: float, p: float) -> float:
     """Return KL(q, p) of two Bernoulli laws, in nats; 0 < q, p < 1."""
     return q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p))
-
-
-def _check_share(name: str, share: float) -> None:
-    if not 0 < share < 1:
-        raise InputError(f"{name} = {share:g} must lie strictly between 0 and 1")

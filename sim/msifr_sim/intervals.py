@@ -5,16 +5,14 @@ interval at the effective sample size never says so, and it covers where losses 
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
 from msifr_policy.errors import InputError
-
-Weigh = Literal["prompts", "attempts"]
-"""Whom rates weigh equally: prompts, however many attempts each has, or attempts."""
+from msifr_policy.policy_file import Weigh
 
 _ADDED = 0.25
 """Prompts added wholly lost, and as many wholly kept, for the spread between prompts to be estimated by.

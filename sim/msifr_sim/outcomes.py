@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Unit
+from msifr_policy.policy_file import Weigh
 from msifr_policy.rates import capped, rates
-from msifr_sim.intervals import Weigh, attempt_weights, factor_interval, rate_interval
+from msifr_sim.intervals import attempt_weights, factor_interval, rate_interval
 
 CI_LEVEL = 0.95
 
