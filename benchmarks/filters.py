@@ -27,8 +27,8 @@ from typing import Any, NamedTuple, get_args
 
 from benchmarks._records import Record, environment, print_records, save_records
 from benchmarks.math_review import SHOWN, explained
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import NewlineSteps
-from msifr_policy.evidence.table import build_evidence
 from msifr_policy.filters import (
     ChoiceMatch,
     ExactMatch,

@@ -47,8 +47,9 @@ from msifr_calibration.beliefs.pretrained import (
     table_with_pretrained_words,
 )
 from msifr_calibration.family import Family
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import auto_schedule
-from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import find_trace_files, read_traces
 from msifr_policy.validators import default_validators
 from msifr_policy.weights import recall, remember

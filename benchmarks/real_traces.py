@@ -37,8 +37,9 @@ from msifr_calibration.learn import Candidates, fit_candidates
 from msifr_calibration.path import fit_path
 from msifr_calibration.split import folds
 from msifr_integrations.embedded import embedded_samples_path
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import auto_schedule
-from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.rates import rates
 from msifr_policy.records.traces import Trace, find_trace_files, read_traces
 from msifr_policy.validators import default_validator, default_validators

@@ -1,10 +1,10 @@
 from .errors import InputError as InputError
 from .errors import MsifrError as MsifrError
+from .evidence.build import build_evidence as build_evidence
 from .evidence.schedule import EveryUnits as EveryUnits
 from .evidence.schedule import Geometric as Geometric
 from .evidence.schedule import NewlineSteps as NewlineSteps
 from .evidence.table import EvidenceTable as EvidenceTable
-from .evidence.table import build_evidence as build_evidence
 from .exact.evaluation import Evaluation as Evaluation
 from .exact.evaluation import StagePolicy as StagePolicy
 from .exact.evaluation import evaluate as evaluate

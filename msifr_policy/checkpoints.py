@@ -1,4 +1,8 @@
-"""Arithmetic over checkpoints: values that one checkpoint has, the stop rule, and where it first fires."""
+"""Arithmetic over checkpoints: values that one checkpoint has, the stop rule, and where it first fires.
+
+Checkpoint 0 is before the first token, where only the prompt and earlier attempts at it are known; those of a schedule
+are 1, 2, … What there is per checkpoint is a list that begins with checkpoint 0.
+"""
 
 from typing import Any, TypeAlias, TypeVar
 
@@ -10,8 +14,8 @@ Values = TypeVar("Values", bound=np.generic)
 
 
 def at_checkpoint(values: NDArray[Values], k: NDArray[np.int64]) -> NDArray[Values]:
-    """Return `[R, …]` the values of checkpoints `k` `[R]`, 1 for the first; beyond `values` `[K, …]` the last holds."""
-    result: NDArray[Values] = values[np.minimum(k, len(values)) - 1]
+    """Return `[R, …]` the values of checkpoints `k` `[R]`, `values[k]`; beyond `values` `[K + 1, …]` the last holds."""
+    result: NDArray[Values] = values[np.minimum(k, len(values) - 1)]
     return result
 
 

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.checkpoints import at_checkpoint, discards
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.history import Followed, follow, with_history
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.evidence.watch import Checkpoint, Watch, column_names
 from msifr_policy.policy import NO_PARAMETERS, Action, Decision, Parameters
 from msifr_policy.records.provenance import Provenance
-from msifr_policy.validators import Validator, Verdict, describe
+from msifr_policy.validators import History, Validator, Verdict, describe
 
 
 @dataclass(frozen=True, eq=False)
 class FittedPolicy:
-    """Discard at the first checkpoint k whose worth ω_k is below thresholds[k − 1] (the last for those beyond).
+    """Discard at the first checkpoint k = 0, 1, … whose worth ω_k is below thresholds[k] (the last for those beyond).
 
-    thresholds: `[K]`, empty for the policy that never discards. fingerprint: what the settings of a run call it.
+    thresholds: `[K + 1]`, empty for the policy that never discards. fingerprint: what the settings of a run call it.
     provenance: of the attempts it was certified on. Raises `InputError` if the columns of beliefs and validators are
     not the same, or if any of them cannot work: live, a validator that fails says nothing, and nothing is discarded.
     """
@@ -85,11 +86,23 @@ class FittedPolicy:
         worst = np.where(dead.any(axis=1), dead.argmax(axis=1), by_validator.argmin(axis=1))
         return [self.validators[i].name for i in worst]
 
-    def worth(self, table: EvidenceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return (M_k, ω_k), `[R]` each: posterior and worth for every row of a table.
+    @property
+    def reads_history(self) -> bool:
+        """Whether earlier attempts at the prompt are evidence: then they have to follow each other."""
+        return any(validator.name == History.name for validator in self.validators)
 
-        Raises `InputError` if its evidence is of another kind.
+    def worth(self, table: EvidenceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (M_k, ω_k), `[R]` each: posterior and worth for every row of a table as it is.
+
+        A table without the history gets it, if the policy reads it. Raises `InputError` if its evidence is of another
+        kind.
         """
+        return self._worth(self._readable(table))
+
+    def _readable(self, table: EvidenceTable) -> EvidenceTable:
+        return with_history(table) if self.reads_history and self.validators[-1].name == History.name else table
+
+    def _worth(self, table: EvidenceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         made = (table.columns, table.schedule, table.validators)
         if made != (self.beliefs.columns, self.schedule, tuple(map(describe, self.validators))):
             raise InputError(
@@ -100,7 +113,12 @@ class FittedPolicy:
 
     def stops(self, table: EvidenceTable) -> NDArray[np.int64]:
         """Return `[N]` the row at which each attempt is discarded, −1 if it never is."""
-        return table.stops(self.worth(table)[1], self.thresholds)
+        return self.follow(table).stop
+
+    def follow(self, table: EvidenceTable) -> Followed:
+        """Return what the policy does along the table, and what it believes; errors as for `worth`."""
+        table = self._readable(table)
+        return follow(table, self.beliefs.worth, self.thresholds, self._worth(table))
 
 
 class FittedRun:
@@ -114,6 +132,10 @@ class FittedRun:
     def failures(self) -> Mapping[str, int]:
         """Validators that failed on this attempt, and how often."""
         return dict(self._watch.failures)
+
+    def begin(self) -> Decision | None:
+        """Return the decision at checkpoint 0."""
+        return self._policy.decide(self._watch.begin())
 
     def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
         """Take new text; return the first DISCARD it leads to, else the last CONTINUE, else None."""

@@ -1,8 +1,9 @@
 """What a policy is while an attempt runs: it takes text and says CONTINUE, DISCARD or EXIT.
 
-An engine needs nothing but this: `policy.start(prompt)` for each attempt, `run.feed(text, tokens)` after each
-step, and the `Decision` it returns at checkpoints (None in between). Where a prompt brings parameters of its own,
-they are given to `start` as well; where it brings none, they are left out, so a policy need not know of them.
+An engine needs nothing but this: `policy.start(prompt)` for each attempt, `run.begin()` before it is made,
+`run.feed(text, tokens)` after each step, and the `Decision` they return at checkpoints (None in between). Where a
+prompt brings parameters of its own, they are given to `start` as well; where it brings none, they are left out, so a
+policy need not know of them.
 """
 
 import math
@@ -27,7 +28,7 @@ class Action(StrEnum):
 
 
 class Decision(NamedTuple):
-    """A policy's choice at checkpoint `k`.
+    """A policy's choice at checkpoint `k`, 0 before the first token.
 
     `position` (characters) and `tokens` were seen; `posterior` is M_k, the conditional utility estimate; `worth` is
     what was compared with `threshold`; `reason` names the evidence that spoke most against the attempt (a validator's
@@ -45,7 +46,16 @@ class Decision(NamedTuple):
 
 
 class PolicyRun(Protocol):
-    """A policy along one attempt."""
+    """A policy along one attempt.
+
+    A run may lack `begin`: then the policy has no checkpoint 0, and every attempt is made.
+    """
+
+    def begin(self) -> Decision | None:
+        """Return the decision before the first token, None if there is none; DISCARD: the attempt is not made.
+
+        Called once at most, and before any text is fed.
+        """
 
     def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
         """Take new text, completed by `tokens` new tokens.
@@ -79,6 +89,10 @@ class NeverDiscard:
     def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
         """Reach no checkpoint."""
         del text, tokens, logprobs
+        return None
+
+    def begin(self) -> Decision | None:
+        """Make every attempt."""
         return None
 
     def __repr__(self) -> str:

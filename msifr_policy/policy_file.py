@@ -28,7 +28,7 @@ from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import ValidatorSpec, make_validator
 from msifr_policy.weights import MAX_WEIGHTS_BYTES, remember, weights_bytes
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_FILE_BYTES = 64 * 2**20
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -37,6 +37,9 @@ Count = Annotated[int, Meta(ge=0)]
 
 Weigh = Literal["prompts", "attempts"]
 """What weighs equally in a false-reject rate: every prompt, whatever the number of its attempts, or every attempt."""
+
+Scope = Literal["new prompts", "these prompts"]
+"""What a certificate is about: prompts like those it was certified on, or further attempts at just these."""
 
 
 class GroupBound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +60,9 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     With probability at least `confidence` over the certification data, the false-reject rate f of the policy
     is at most `max_false_reject`; then the retained accepted samples differ from all accepted samples by at most
     `bias_bound` in total variation. `certified` False means nothing could be: the policy never discards.
-    `unit_of_independence` is what was taken as independent; `weigh` what weighs equally in f, prompts or attempts.
+    `scope` is what it is about: f of new prompts like these, or of further attempts at these prompts, those of the
+    file's `certified_on`. `unit_of_independence` is what was taken as independent: prompts, or the attempts of given
+    prompts; `weigh` what weighs equally in f, prompts or attempts.
     `by_group`: f ≤ α of every group at once.
     `accepted_needed` is the number of accepted certification samples from which a certificate is possible at all.
     `pool` names the families of traces that were certified together: the statement then holds for their mixture as
@@ -68,7 +73,7 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_false_reject: Share
     confidence: Share
     method: Literal["exact binomial", "randomised exact binomial", "betting by prompt", "none"]
-    unit_of_independence: Literal["prompt"]
+    unit_of_independence: Literal["prompt", "attempt"]
     n_prompts: Count
     n_accepted: Count
     false_rejects: Count
@@ -81,6 +86,7 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool: list[str] = msgspec.field(default_factory=list)
     weigh: Weigh = "prompts"
     by_group: bool = False
+    scope: Scope = "new prompts"
 
 
 class LengthCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,12 +134,13 @@ class Fingerprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A fitted discard policy as data.
 
-    `thresholds[k - 1]` is compared with the worth ω_k: discard iff ω_k < threshold; checkpoints beyond the list use the
-    last. `price` is the total price Λ = λ + μ (cost units one accepted sample is worth) [T8, T9]. An empty `thresholds`
-    is the policy that never discards. `provenance` is of the attempts it was fitted and certified on.
+    `thresholds[k]` is compared with the worth ω_k, k = 0 before the first token: discard iff ω_k < threshold;
+    checkpoints beyond the list use the last. `price` is the total price Λ = λ + μ (cost units one accepted sample is
+    worth) [T8, T9]. An empty `thresholds` is the policy that never discards. `provenance` is of the attempts it was
+    fitted and certified on.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     costing: Costing
     schedule: Schedule
     validators: list[ValidatorSpec]

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from msifr_calibration.held_out import HeldOut
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import EveryUnits, Schedule
-from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Words, default_validators
 from msifr_policy.validators.words import BUCKETS

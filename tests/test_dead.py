@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from msifr_integrations.embedded import embedded_samples_path
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import NewlineSteps
-from msifr_policy.evidence.table import build_evidence
 from msifr_policy.filters import (
     ChoiceMatch,
     ExactMatch,

@@ -14,7 +14,7 @@ from msifr_integrations.generation.paired import pair_runs, read_attempts
 from msifr_integrations.report.page import Figure, Table, write_page
 from msifr_integrations.report.plots import reliability_plot, stops_plot
 from msifr_policy.errors import InputError
-from msifr_policy.evidence.table import build_evidence
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import read_traces
 from msifr_sim import replay_policy

@@ -15,8 +15,9 @@ from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
 from msifr_policy.checkpoints import first_rows
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps
-from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy import NEVER_DISCARD, Action
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import Trace
@@ -36,9 +37,9 @@ def test_a_table_has_a_row_per_checkpoint_and_one_for_the_end():
         Trace(id="c", prompt_id="p", text="x" * 20, accepted=False),
     ]
     table = build_evidence(traces, EveryUnits(20, "characters"), [Length()])
-    assert table.k.tolist() == [1, 2, 3, 1, 1, 2]
-    assert table.spent.tolist() == [20, 40, 45, 5, 20, 20]
-    assert table.is_checkpoint.tolist() == [True, True, False, False, True, False]
+    assert table.k.tolist() == [0, 1, 2, 3, 0, 1, 0, 1, 2]
+    assert table.spent.tolist() == [0, 20, 40, 45, 0, 5, 0, 20, 20]
+    assert table.is_checkpoint.tolist() == [True, True, True, False, True, False, True, True, False]
     assert table.prompt.tolist() == [0, 1, 0]
     assert table.cost.tolist() == [45, 5, 20]
     assert table.costing.unit == "characters"
@@ -48,16 +49,16 @@ def test_costs_are_tokens_where_all_traces_record_them():
     tokens = Trace(id="a", prompt_id="p", text="abcdef", accepted=True, tokens=4, token_ends=[1, 4, 6, 6])
     table = build_evidence([tokens], EveryUnits(2, "characters"), [Length()])
     # text[:2] needs the second token, text[:4] no more, text[:6] the third; the end token is the fourth.
-    assert table.spent.tolist() == [2, 2, 3, 4]
+    assert table.spent.tolist() == [0, 2, 2, 3, 4]
     assert (table.costing.unit, table.costing.source) == ("tokens", "recorded")
     total_only = Trace(id="b", prompt_id="p", text="abcd", accepted=True, tokens=8)
     table = build_evidence([total_only], EveryUnits(1, "characters"), [Length()])
-    assert table.spent.tolist() == [2, 4, 6, 8, 8]
+    assert table.spent.tolist() == [0, 2, 4, 6, 8, 8]
     assert table.costing.source == "prorated"
     none = Trace(id="c", prompt_id="p", text="abcd", accepted=True)
     assert build_evidence([tokens, none], EveryUnits(2, "characters"), [Length()]).costing.unit == "characters"
     by_user = build_evidence([none], EveryUnits(2, "characters"), [Length()], tokenizer=lambda _: [3, 4])
-    assert (by_user.spent.tolist(), by_user.costing.source) == ([1, 2, 2], "tokenizer")
+    assert (by_user.spent.tolist(), by_user.costing.source) == ([0, 1, 2, 2], "tokenizer")
     with pytest.raises(InputError, match="1 of 1 traces record no token count"):
         build_evidence([none], EveryUnits(2, "characters"), [Length()], unit="tokens")
     with pytest.raises(InputError, match="needs the token boundaries"):

@@ -133,9 +133,13 @@ def test_live_decisions_of_a_learned_policy_are_those_on_the_table(learned_fit):
     M, worth = policy.worth(fit.certifying)
     for i in range(0, fit.certifying.n_attempts, 7):
         trace = by_id[fit.certifying.attempt_ids[i]]
-        watch = Watch(fit.file.schedule, policy.validators, trace.prompt)
-        decisions = [policy.decide(c) for letter in trace.text for c in watch.feed(letter)]
-        rows = np.arange(fit.certifying.start[i], fit.certifying.start[i + 1] - 1)
+        start, end = fit.certifying.start[i : i + 2]
+        accepted, rejected = fit.certifying.values[start, -4:-2].astype(int).tolist()
+        told = {"history": {"accepted": accepted, "rejected": rejected}}
+        watch = Watch(fit.file.schedule, policy.validators, trace.prompt, told)
+        seen = [watch.begin(), *(c for letter in trace.text for c in watch.feed(letter))]
+        decisions = [policy.decide(checkpoint) for checkpoint in seen]
+        rows = np.arange(start, end - 1)
         assert [d.posterior for d in decisions] == M[rows].tolist()
         assert [d.worth for d in decisions] == worth[rows].tolist()
 

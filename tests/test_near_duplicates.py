@@ -12,8 +12,9 @@ from scipy.stats import binom
 from msifr_calibration.betting import binomial_p_value
 from msifr_integrations.cli.options import ReadingOptions
 from msifr_integrations.cli.tables import load_table
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import EveryUnits
-from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint
 from msifr_policy.records import near_duplicates as module
 from msifr_policy.records.near_duplicates import ALIKE, FEWEST, KIN, RARE, WORDS, near_duplicates, sketch

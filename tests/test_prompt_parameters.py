@@ -18,8 +18,8 @@ from msifr_calibration import fit_policy
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import EveryUnits
-from msifr_policy.evidence.table import build_evidence
 from msifr_policy.evidence.watch import Watch, column_names
 from msifr_policy.filters import Prompt
 from msifr_policy.fitted_policy import FittedPolicy

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from msifr_calibration import fit_policy, split_by_prompt
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import auto_schedule
-from msifr_policy.evidence.table import build_evidence
 from msifr_policy.records.traces import find_trace_files, read_traces
 from msifr_policy.validators import Verdict, default_validators
 from msifr_sim import replay_policy, summarise

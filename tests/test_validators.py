@@ -30,6 +30,7 @@ from msifr_policy.validators import (
     Arithmetic,
     Evidence,
     Grammar,
+    History,
     JsonSchemaPrefix,
     JsonText,
     Length,
@@ -67,6 +68,7 @@ RULES: list[Validator] = [
     Grammar('start: (item | LINE)*\nitem: "(" item* ")"\nLINE: /[^()]+/'),
     Program("add"),
     some_words(),
+    History(2, 3),
 ]
 """One of each kind, as it is used."""
 VALIDATORS: list[Validator] = [

@@ -32,8 +32,8 @@ from msifr_integrations.generation.paired import pair_runs, read_attempts
 from msifr_integrations.report.comparison import comparison_figures
 from msifr_integrations.report.page import Figure, Table, write_page
 from msifr_policy.errors import MsifrError
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import EveryUnits
-from msifr_policy.evidence.table import build_evidence
 from msifr_policy.files import check_writable, replacing
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import Length, Regular, Repetition

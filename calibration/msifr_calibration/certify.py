@@ -23,9 +23,10 @@ from msifr_calibration.choose import Way, choose_way
 from msifr_calibration.held_out import HeldOut
 from msifr_calibration.learn import Candidates
 from msifr_calibration.length_cap import best_length_cap
-from msifr_calibration.nested import Nested, nested
+from msifr_calibration.nested import Nested, nested, replayed
 from msifr_calibration.options import FitOptions
 from msifr_calibration.path import good_samples_lost
+from msifr_policy.evidence.history import follow
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, PolicyFile
 from msifr_policy.rates import rates
@@ -137,7 +138,7 @@ class _Member(NamedTuple):
     def of(cls, candidates: Candidates, table: EvidenceTable) -> "_Member":
         fitted = candidates.fitted
         M, worth = fitted.beliefs.worth(table.k, table.values)
-        seen = [nested(table, M, worth, path.thresholds) for path in candidates.paths]
+        seen = [replayed(table, fitted.beliefs, (M, worth), path.thresholds) for path in candidates.paths]
         known = [nested(fitted.table, fitted.M, fitted.worth, path.thresholds) for path in candidates.paths]
         return cls(candidates, table, M, worth, seen, known)
 
@@ -147,8 +148,8 @@ class _Member(NamedTuple):
 
 def _discards(members: Sequence[_Member], path: int) -> Iterator[NDArray[np.bool_]]:
     """Yield `[N]` what each step of a path discards; a family whose path has ended waits there for the others."""
-    first = np.concatenate([member.seen[path].first for member in members])
-    return (first <= step for step in range(max(member.n_steps(path) for member in members)))
+    steps = range(max(member.n_steps(path) for member in members))
+    return (np.concatenate([member.seen[path].discards(step) for member in members]) for step in steps)
 
 
 def _choose(members: Sequence[_Member], fitting: HeldOut, held_out: HeldOut, options: FitOptions, key: str) -> Way:
@@ -195,7 +196,7 @@ def _policy_file(
         path = member.candidates.paths[chosen[0]]
         at = min(chosen[1], len(path.prices) - 1)
         thresholds, price = path.thresholds[at], float(path.prices[at])
-        discarded = member.seen[chosen[0]].first <= at
+        discarded = member.seen[chosen[0]].discards(at)
     provenance = [each.provenance for each in (fitting, table)]
     return PolicyFile(
         costing=fitting.costing,
@@ -246,9 +247,10 @@ def _cheapest(member: _Member, tested: Tested, options: FitOptions) -> tuple[int
     if chosen is None:
         return None
     thresholds = member.candidates.paths[chosen[0]].thresholds[chosen[1]]
+    followed = follow(member.table, fitted.beliefs.worth, thresholds, (member.M, member.worth))
     parts = (
         (fitted.table, fitted.M, fitted.table.stops(fitted.worth, thresholds)),
-        (member.table, member.M, member.table.stops(member.worth, thresholds)),
+        (member.table, followed.M, followed.stop),
     )
     totals = np.concatenate([_prompt_totals(*part) for part in parts])
     rng = np.random.default_rng(options.seed)

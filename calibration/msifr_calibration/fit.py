@@ -20,6 +20,7 @@ from msifr_calibration.options import FitOptions
 from msifr_calibration.sample_size import critical_number
 from msifr_calibration.split import uniform
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.history import has_history, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 
@@ -49,6 +50,8 @@ def fit_policy(
     options = replace(options or FitOptions(), **changes)
     key = key_of([table])
     note = ""
+    if options.history and has_history(table):
+        table = with_history(table)
     if table.n_attempts and traces and options.method in ("auto", "pretrained") and options.pretrained is None:
         table, options, note = _of_new_prompts(table, traces, options)
     held_out, half = (prompts_to_certify(table, key, options, share) for share in (_MOST, 0.5))
@@ -79,6 +82,13 @@ def fit_families(
         if any(learned_from(family.table, family.traces).any() for family in with_texts):
             options = replace(options, method="linear")
     key = key_of([family.table for family in families])
+    several = [options.history and has_history(family.table) for family in families]
+    if options.method == "learned":  # one network reads the columns of all
+        several = [any(several)] * len(families)
+    families = [
+        replace(family, table=with_history(family.table)) if add else family
+        for family, add in zip(families, several, strict=True)
+    ]
     if len({family.name for family in families}) < len(families):
         raise InputError("two families have one name", where="fit_families", remedy="name each of its own")
     fitting, certifying = [], []

@@ -78,6 +78,6 @@ def fit_candidates(
     candidates = []
     for family, (fitted, tried) in zip(families, fits, strict=True):
         progress(f"path {family.name}".strip())
-        path = fit_path(fitted.table, fitted.M, fitted.worth)
+        path = fit_path(fitted.table, fitted.M, fitted.worth, skip_prompts=options.skip_prompts)
         candidates.append(Candidates(family, fitted, path, fit_length_path(fitted.table, fitted.M), tried))
     return candidates

@@ -1,4 +1,8 @@
-"""What all policies of a path do to a table, in one pass over its rows: each discards whatever those before it do."""
+"""What all policies of a path do to a table.
+
+Each discards whatever those before it do, so one pass over the rows tells it of all (`nested`), unless they read the
+history, which each of them makes for itself: then one after the other is replayed (`replayed`).
+"""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -6,7 +10,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_policy.beliefs import Beliefs
 from msifr_policy.checkpoints import at_checkpoint, discards
+from msifr_policy.evidence.history import follow, reads_history
 from msifr_policy.evidence.table import EvidenceTable
 
 Array = NDArray[np.float64]
@@ -21,17 +27,45 @@ class Nested:
     """N attempts under J policies from conservative to aggressive.
 
     first: `[N]` the first policy that discards the attempt, NEVER if none does. spent: `[J]` cost of all attempts until
-    then; lost: `[J]` accepted ones that are discarded; expected: `[J]` Σ M_τ over the discarded [T4].
+    then; lost: `[J]` accepted ones that are discarded; expected: `[J]` Σ M_τ over the discarded [T4]. discarded: `[J,
+    N]` which attempts each policy discards, where these need not grow from one to the next.
     """
 
     first: Integers
     spent: Array
     lost: Array
     expected: Array
+    discarded: NDArray[np.bool_] | None = None
+
+    def discards(self, step: int) -> NDArray[np.bool_]:
+        """Return `[N]` what policy `step` discards, or the last one for those beyond."""
+        if self.discarded is None:
+            return self.first <= step
+        none = np.zeros(len(self.first), dtype=bool)
+        return self.discarded[min(step, len(self.discarded) - 1)] if len(self.discarded) else none
+
+
+def replayed(table: EvidenceTable, beliefs: Beliefs, known: tuple[Array, Array], thresholds: Array) -> Nested:
+    """Return what the policies of `thresholds` `[J, K + 1]` do that act on `beliefs`.
+
+    known: (M_k, ω_k) `[R]` each of the table as it is.
+    """
+    if not reads_history(table):
+        return nested(table, *known, thresholds)
+    J, N = len(thresholds), table.n_attempts
+    discarded, totals = np.zeros((J, N), dtype=bool), np.zeros((3, J))
+    for j, each in enumerate(thresholds):
+        followed = follow(table, beliefs.worth, each, known)
+        discarded[j] = followed.stop >= 0
+        expected = followed.M[followed.stop[discarded[j]]]
+        spent, lost = table.cost_until(followed.stop), table.accepted & discarded[j]
+        totals[:, j] = spent.sum(), lost.sum(), expected.sum()
+    first = np.where(discarded.any(axis=0), discarded.argmax(axis=0), NEVER) if J else np.full(N, NEVER)
+    return Nested(first, totals[0], totals[1], totals[2], discarded)
 
 
 def nested(table: EvidenceTable, M: Array, worth: Array, thresholds: Array) -> Nested:
-    """Return what the policies of `thresholds` `[J, K]`, which never fall from one to the next, do; M, worth `[R]`."""
+    """Return what policies do whose `thresholds` `[J, K + 1]` never fall from one to the next; M, worth `[R]`."""
     J, cost = len(thresholds), table.cost
     first = np.full(table.n_attempts, NEVER)
     changes = np.zeros((2, J + 1))
@@ -58,7 +92,7 @@ def _stops(
     table: EvidenceTable, worth: Array, thresholds: Array, attempts: range
 ) -> tuple[Integers, Integers, Integers]:
     """Return where some policy discards, `[n]` each: row, attempt, and the first policy that has by then."""
-    J, K = thresholds.shape
+    J, K = thresholds.shape  # checkpoint 0 among the K
     start = table.start[attempts.start : attempts.stop + 1]
     rows = slice(int(start[0]), int(start[-1]))
     # Where the last policy does not discard, none does.
@@ -66,7 +100,7 @@ def _stops(
     due[start[1:] - 1 - start[0]] = False
     row = np.flatnonzero(due) + start[0]
     attempt = np.repeat(np.arange(len(start) - 1), np.diff(start))[row - start[0]]
-    column = (np.minimum(table.k[row], K) - 1).astype(np.min_scalar_type(K))
+    column = np.minimum(table.k[row], K - 1).astype(np.min_scalar_type(K))
     order = np.argsort(column, kind="stable")
     bounds = np.searchsorted(column[order], np.arange(K + 1))
     first = np.empty(len(row), dtype=np.int64)

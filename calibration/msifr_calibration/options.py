@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from msifr_calibration.beliefs.network import NetworkOptions
 from msifr_policy.errors import InputError
-from msifr_policy.policy_file import Weigh
+from msifr_policy.policy_file import Scope, Weigh
 
 Method = Literal["auto", "linear", "logistic", "isotonic", "pretrained", "learned"]
 """How beliefs are fitted: linear ones, logistic, isotonic or the better of the two; pretrained ones, fitted to the
@@ -21,9 +21,12 @@ class FitOptions:
     beliefs; pretrained: SHA-256 of weights to take instead of those of the package; network: how the network of learned
     ones is trained. certify_alone: from so many accepted samples to certify on, a family of a pool is certified alone:
     losing 3 % of 300 certifies α = 5 % with confidence 90 %, nearly what a pool admits, and promises more. weigh: what
-    weighs equally in f, prompts or attempts. certify_groups: f ≤ α of every group at once. randomise: exact tests by a
-    number drawn from the data, which certify a little more often where accepted samples are few. Raises `InputError`
-    for shares outside (0, 1), a negative seed or an unknown method.
+    weighs equally in f, prompts or attempts. scope: whether f is of new prompts, or of further attempts at these: then
+    the attempts of every prompt are split. certify_groups: f ≤ α of every group at once. randomise: exact tests by a
+    number drawn from the data, which certify a little more often where accepted samples are few. history: whether
+    earlier attempts at a prompt are evidence, where there are several. skip_prompts: whether an attempt may be
+    discarded before its first token. Raises `InputError` for shares outside (0, 1), a negative seed or an unknown
+    method or scope.
     """
 
     max_false_reject: float = 0.05
@@ -34,8 +37,11 @@ class FitOptions:
     network: NetworkOptions = field(default_factory=NetworkOptions)
     certify_alone: int = 300
     weigh: Weigh = "prompts"
+    scope: Scope = "new prompts"
     certify_groups: bool = False
     randomise: bool = False
+    history: bool = True
+    skip_prompts: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -45,6 +51,8 @@ class FitOptions:
             check_share("certify_share", self.certify_share)
         if self.method not in get_args(Method):
             raise InputError(f"unknown method {self.method!r}", remedy=f"known: {', '.join(get_args(Method))}")
+        if self.scope not in get_args(Scope):
+            raise InputError(f"unknown scope {self.scope!r}", remedy=f"known: {', '.join(get_args(Scope))}")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed} must not be negative")
 

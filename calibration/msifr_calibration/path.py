@@ -51,10 +51,10 @@ _LEVELS = np.linspace(0.06, 0.85, 80) ** 2
 class PolicyPath:
     """Policies from conservative to aggressive.
 
-    thresholds: `[J, K]`, one row per policy; J is 0 when no policy makes accepted samples cheaper. prices: `[J]` total
-    price Λ, decreasing; the j-th, relative to rho_full, is the same on every path. losses: `[J]` share of the good
-    samples it loses, as estimated. rho_full, rho_best: cost per accepted sample without a policy, and with the last of
-    the path, on the fitting data.
+    thresholds: `[J, K + 1]`, one row per policy, checkpoint 0 first; J is 0 when no policy makes accepted samples
+    cheaper. prices: `[J]` total price Λ, decreasing; the j-th, relative to rho_full, is the same on every path. losses:
+    `[J]` share of the good samples it loses, as estimated. rho_full, rho_best: cost per accepted sample without a
+    policy, and with the last of the path, on the fitting data.
     """
 
     thresholds: Array
@@ -65,7 +65,7 @@ class PolicyPath:
 
 
 def thresholds_at_price(table: EvidenceTable, M: Array, worth: Array, price: float) -> Array:
-    """Return `[K]` the optimal thresholds at total price Λ = `price`, by the recursion of the module docstring.
+    """Return `[K + 1]` the optimal thresholds at total price Λ = `price`, by the recursion of the module docstring.
 
     M and worth `[R]` are cross-fitted. Consecutive checkpoints share a threshold until they have enough rows.
     """
@@ -126,8 +126,8 @@ def _blocks(table: EvidenceTable, worth: Array) -> list[_Block]:
 
 
 def _induct(table: EvidenceTable, M: Array, blocks: list[_Block], prices: Array) -> Array:
-    """Return `[J, K]` the thresholds of the recursion at each of `prices` `[J]`, some prices at a time."""
-    thresholds = np.zeros((len(prices), max(table.n_checkpoints, 1)))
+    """Return `[J, K + 1]` the thresholds of the recursion at each of `prices` `[J]`, some prices at a time."""
+    thresholds = np.zeros((len(prices), table.n_checkpoints + 1))
     some = max(1, _AT_ONCE // max(table.n_attempts, 1))
     for start in range(0, len(prices), some):
         _induct_some(table, M, blocks, prices[start : start + some, None], thresholds[start : start + some])
@@ -135,7 +135,7 @@ def _induct(table: EvidenceTable, M: Array, blocks: list[_Block], prices: Array)
 
 
 def _induct_some(table: EvidenceTable, M: Array, blocks: list[_Block], price: Array, thresholds: Array) -> None:
-    """Fill `thresholds` `[J, K]` for `price` `[J, 1]`."""
+    """Fill `thresholds` `[J, K + 1]` for `price` `[J, 1]`."""
     attempt = table.attempt
     # Burden of each attempt, with what it has paid before: at the end all it costs.
     burden = np.repeat(table.cost[None], len(price), axis=0)
@@ -143,7 +143,7 @@ def _induct_some(table: EvidenceTable, M: Array, blocks: list[_Block], price: Ar
         rows, owner = block.rows, block.owner
         going_on = price * M[rows] - (burden[:, attempt[rows]] - table.spent[rows])
         threshold = _zero_crossings(block, going_on)
-        thresholds[:, table.k[rows].min() - 1 : table.k[rows].max()] = threshold
+        thresholds[:, table.k[rows].min() : table.k[rows].max() + 1] = threshold
         # The first row below the threshold discards the attempt.
         below = np.where(discards(block.worth, threshold), np.arange(len(rows)), len(rows))
         stop = np.minimum.reduceat(below, block.first, axis=1)
@@ -164,8 +164,11 @@ def _zero_crossings(block: _Block, going_on: Array) -> Array:
     return result
 
 
-def fit_path(table: EvidenceTable, M: Array, worth: Array) -> PolicyPath:
-    """Return the path on `table` with cross-fitted posterior M and worth, `[R]` each."""
+def fit_path(table: EvidenceTable, M: Array, worth: Array, *, skip_prompts: bool = True) -> PolicyPath:
+    """Return the path on `table` with cross-fitted posterior M and worth, `[R]` each.
+
+    Without `skip_prompts` nothing is discarded at checkpoint 0: every attempt is begun.
+    """
     n_accepted = table.n_accepted
     blocks = _blocks(table, worth)
     if n_accepted in (0, table.n_attempts) or not blocks:
@@ -175,6 +178,7 @@ def fit_path(table: EvidenceTable, M: Array, worth: Array) -> PolicyPath:
     caps = _caps(table.n_checkpoints)
     at_cap = np.asarray([table.stops(worth, cap) for cap in caps])
     policies = (_LEVELS[:, None] + _induct(table, M, blocks, prices)) / 2
+    policies[:, 0] *= skip_prompts
     for price, thresholds in zip(prices, policies, strict=True):
         outcomes = _with_caps(table, M, table.stops(worth, thresholds), at_cap)
         np.maximum(thresholds, caps[(outcomes @ [1.0, price]).argmin()], out=thresholds)
@@ -193,7 +197,7 @@ def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
     if table.n_accepted in (0, table.n_attempts) or not K:
         return NO_POLICIES
     prices = table.cost_per_accepted * (1 - _LEVELS) / _LEVELS
-    caps = np.flip(np.triu(np.ones((K, K))), axis=0)  # the latest first
+    caps = np.flip(np.triu(np.ones((K, K + 1)), 1), axis=0)  # the latest first
     found = nested(table, M, np.zeros(len(table.k)), caps)
     outcomes = np.stack([found.spent, (found.lost + found.expected) / 2], axis=1)
     chosen = np.maximum.accumulate([int((outcomes @ [1.0, price]).argmin()) for price in prices])
@@ -219,9 +223,9 @@ def _until_cheapest(table: EvidenceTable, thresholds: Array, prices: Array, outc
 
 
 def _caps(K: int) -> Array:
-    """Return `[C, K]` thresholds: of no cap, then of caps at up to `_N_CAPS` checkpoints."""
-    starts = np.unique(np.linspace(0, K, min(K, _N_CAPS) + 1).round().astype(np.int64))[::-1]
-    return (np.arange(K) >= starts[:, None]).astype(np.float64)
+    """Return `[C, K + 1]` thresholds: of no cap, then of caps at up to `_N_CAPS` checkpoints from 1 on."""
+    starts = np.unique(np.linspace(1, K + 1, min(K, _N_CAPS) + 1).round().astype(np.int64))[::-1]
+    return (np.arange(K + 1) >= starts[:, None]).astype(np.float64)
 
 
 def _with_caps(table: EvidenceTable, M: Array, stop: Integers, at_cap: Integers) -> Array:

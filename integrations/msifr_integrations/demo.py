@@ -33,8 +33,8 @@ from msifr_integrations.generation.paired import pair_runs
 from msifr_integrations.report.comparison import comparison_figures, groups_table
 from msifr_integrations.report.page import Table, write_page
 from msifr_policy.errors import MsifrError
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import NewlineSteps
-from msifr_policy.evidence.table import build_evidence
 from msifr_policy.files import check_writable, replacing
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy

@@ -1,6 +1,6 @@
 """Linear models per group of checkpoints, in g(x) = sign(x)·log(1 + |x|) of the evidence x.
 
-Checkpoint k uses group `group_of[k - 1]`, and checkpoints beyond the list the last entry. A score that is not known
+Checkpoint k uses group `group_of[k]`, and checkpoints beyond the list the last entry. A score that is not known
 (NaN) contributes nothing, as if it were at its centre. Only evaluation lives here, plain numpy, so that a policy file
 runs without the libraries it was fitted with.
 """

@@ -31,7 +31,7 @@ _BLOCK = 32
 
 
 class Layers(NamedTuple):
-    """The tensors of N networks of width H over D columns and K checkpoints, stored as float32 "beliefs.NAME"."""
+    """The tensors of N networks of width H over D columns and checkpoints 0 … K, stored as float32 "beliefs.NAME"."""
 
     centre: Array
     """`[D]`"""
@@ -44,7 +44,7 @@ class Layers(NamedTuple):
     bias: Array
     """`[N·H]` b"""
     checkpoint: Array
-    """`[K, N·H]` s_k"""
+    """`[K + 1, N·H]` s_k"""
     hidden: Array
     """`[N, H, H]` W_h"""
     hidden_bias: Array

@@ -1,19 +1,17 @@
 """The evidence table: attempts x checkpoints x columns, the one thing calibration works on.
 
-Replays validators over traces exactly as they run in flight (`watch.Watch`) and keeps, for each attempt, one row per
-checkpoint and a last row for its end. Ragged, stored flat: rows `start[i]:start[i+1]` belong to attempt i. The rule by
+For each attempt one row per checkpoint, the first of them before the first token, and a last row for its end
+(`evidence.build`). Ragged, stored flat: rows `start[i]:start[i+1]` belong to attempt i. The rule by
 which thresholds stop attempts, and what attempts cost until then, live here and nowhere else.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -22,15 +20,9 @@ from numpy.typing import NDArray
 from msifr_policy.checkpoints import at_checkpoint, discards, first_rows
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule, Unit
-from msifr_policy.evidence.watch import Watch, column_names
 from msifr_policy.files import replacing
-from msifr_policy.records.near_duplicates import Sketch, near_duplicates, sketch
 from msifr_policy.records.provenance import Provenance
-from msifr_policy.records.traces import Trace
-from msifr_policy.validators import Validator, ValidatorSpec, Verdict, describe, parameters_of
-
-TokenEnds = Callable[[str], Sequence[int]]
-"""A tokenizer as far as costs go: the end offset in characters of each token of a text."""
+from msifr_policy.validators import ValidatorSpec, Verdict
 
 
 class Costing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,11 +41,11 @@ class Costing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EvidenceTable:
     """Evidence, costs and outcomes of N attempts at P prompts with R rows in all, D columns and V validators.
 
-    values: `[R, D]` float64, NaN = not known. verdicts: `[R, V]` int8 (`Verdict`). k: `[R]` checkpoint number, 1
-    for the first. spent: `[R]` cost so far in `costing.unit`; the last row of an attempt holds its full cost N.
-    position: `[R]` characters so far. start: `[N + 1]` row offsets. prompt: `[N]` index into `prompt_ids`.
-    prompt_hash: `[P]` uint64 of id and text of each prompt. accepted: `[N]` bool, the outcome A. merged: how many
-    prompts count as one with an earlier one, of which they are near-duplicates, where the table was built.
+    values: `[R, D]` float64, NaN = not known. verdicts: `[R, V]` int8 (`Verdict`). k: `[R]` checkpoint number, 0 before
+    the first token. spent: `[R]` cost so far in `costing.unit`; the last row of an attempt holds its full cost N.
+    position: `[R]` characters so far. start: `[N + 1]` row offsets. prompt: `[N]` index into `prompt_ids`. prompt_hash:
+    `[P]` uint64 of id and text of each prompt. accepted: `[N]` bool, the outcome A. merged: how many prompts count as
+    one with an earlier one, of which they are near-duplicates, where the table was built.
     """
 
     columns: tuple[str, ...]
@@ -130,6 +122,11 @@ class EvidenceTable:
         return mask
 
     @property
+    def begins_at_0(self) -> bool:
+        """Whether attempts were looked at before their first token: whether there is a checkpoint 0."""
+        return bool((self.k == 0).any())
+
+    @property
     def n_checkpoints(self) -> int:
         """Largest checkpoint number K at which a decision is due, 0 if there is none."""
         return int(self.k[self.is_checkpoint].max(initial=0))
@@ -137,7 +134,7 @@ class EvidenceTable:
     def stops(self, worth: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return `[N]` the row where each attempt is discarded, −1 if it never is.
 
-        An attempt is discarded at the first checkpoint where its worth `[R]` is below the threshold `[K]` of that
+        An attempt is discarded at the first checkpoint where its worth `[R]` is below the threshold `[K + 1]` of that
         checkpoint (the last one for those beyond); without thresholds none ever is.
         """
         if not len(thresholds):
@@ -155,12 +152,18 @@ class EvidenceTable:
         result: NDArray[np.bool_] = np.logical_or.reduceat(self.verdicts == Verdict.DEAD, self.start[:-1], axis=0)
         return result
 
+    def rows_of(self, attempts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of the given attempts (indices), attempt by attempt."""
+        lengths = np.diff(self.start)[attempts]
+        ends = np.cumsum(lengths)
+        rows = np.arange(ends[-1] if len(ends) else 0)
+        rows += np.repeat(self.start[attempts] - (ends - lengths), lengths)
+        return rows
+
     def take(self, attempts: NDArray[np.int64]) -> EvidenceTable:
         """Return the table of the given attempts (indices, in that order, repetition allowed)."""
-        lengths = np.diff(self.start)[attempts]
-        start = np.concatenate(([0], np.cumsum(lengths)))
-        rows = np.arange(start[-1])
-        rows += np.repeat(self.start[attempts] - start[:-1], lengths)
+        start = np.concatenate(([0], np.cumsum(np.diff(self.start)[attempts])))
+        rows = self.rows_of(attempts)
         chosen = attempts.tolist()
         used, prompt = np.unique(self.prompt[attempts], return_inverse=True)
         ids = tuple(map(self.attempt_ids.__getitem__, chosen))
@@ -174,7 +177,7 @@ class EvidenceTable:
             prompt=prompt.astype(np.int64),
             groups=tuple(map(self.groups.__getitem__, chosen)),
             accepted=self.accepted[attempts],
-            fingerprint=_digest([self.fingerprint, *ids]),
+            fingerprint=digest([self.fingerprint, *ids]),
         )
 
     def where(self, prompts: NDArray[np.bool_]) -> EvidenceTable:
@@ -276,171 +279,9 @@ class _Header(msgspec.Struct):
     format: Literal[2] = 2
 
 
-def _digest(parts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
+def digest(parts: Iterable[str]) -> str:
+    """Return the SHA-256 of texts, in hexadecimal."""
+    so_far = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
-    return digest.hexdigest()
-
-
-def pieces(trace: Trace, unit: Unit, token_ends: Sequence[int] | None) -> Iterator[tuple[str, int, Sequence[float]]]:
-    """Yield the pieces (text, tokens, logprobs) a trace was made of, as an engine would feed them.
-
-    Token by token when the token ends are known, else the whole text at once (possible only for schedules
-    in characters or newlines).
-    """
-    if token_ends is None:
-        if unit == "tokens":
-            raise InputError(
-                "a schedule in tokens needs the token boundaries of the trace",
-                where=f"trace {trace.id!r}",
-                remedy="record token_ends, name a tokenizer, or use a schedule in characters",
-            )
-        yield trace.text, 0, ()
-        return
-    before = 0
-    logprobs = trace.logprobs
-    for i, end in enumerate(token_ends):
-        # The end-of-sequence token adds no text and is not fed: in flight, the attempt ends with it.
-        if end > before or i + 1 < len(token_ends):
-            yield trace.text[before:end], 1, () if logprobs is None else logprobs[i : i + 1]
-        before = end
-    if before < len(trace.text):
-        yield trace.text[before:], 0, ()
-
-
-class _Rows(NamedTuple):
-    """Rows of one or more replayed traces: `[R·D]` values, `[R·V]` verdicts, `[R]` the others; tokens may be NaN."""
-
-    values: NDArray[np.float64]
-    verdicts: NDArray[np.int8]
-    k: NDArray[np.int64]
-    position: NDArray[np.int64]
-    tokens: NDArray[np.float64]
-
-
-class _ReplayedTrace(NamedTuple):
-    """What is kept of a trace: its rows, where their tokens are from, and what it says of itself, but its text."""
-
-    rows: _Rows
-    source: str
-    prompt_id: str
-    prompt_hash: int
-    group: str
-    accepted: bool
-    model: str | None
-    dataset: str | None
-
-
-def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None) -> _ReplayedTrace:
-    """Replay one trace through a fresh `watch`; `unit` is the schedule's."""
-    ends: Sequence[int] | None = trace.token_ends
-    source = "recorded" if ends is not None else "prorated" if trace.tokens is not None else "characters"
-    if ends is None and tokenizer is not None:
-        ends, source = tokenizer(trace.text), "tokenizer"
-    seen = [c for piece in pieces(trace, unit, ends) for c in watch.feed(*piece)]
-    seen.append(watch.finish())
-    position = np.asarray([c.position for c in seen], dtype=np.int64)
-    if ends is not None:
-        tokens = np.minimum(np.searchsorted(np.asarray(ends), position) + 1.0, len(ends))
-        tokens[-1] = len(ends)
-    else:
-        total = float("nan") if trace.tokens is None else float(trace.tokens)
-        tokens = total / max(len(trace.text), 1) * position
-        tokens[-1] = total
-    rows = _Rows(
-        np.asarray([score for c in seen for score in c.row], dtype=np.float64),
-        np.asarray([verdict for c in seen for verdict in c.verdicts], dtype=np.int8),
-        np.asarray([c.k for c in seen], dtype=np.int64),
-        position,
-        tokens,
-    )
-    prompt_hash = int(_digest([trace.prompt_id, trace.prompt])[:16], 16)
-    return _ReplayedTrace(
-        rows, source, trace.prompt_id, prompt_hash, trace.group_name, trace.accepted, trace.model, trace.dataset
-    )
-
-
-def build_evidence(
-    traces: Iterable[Trace],
-    schedule: Schedule,
-    validators: Sequence[Validator],
-    *,
-    unit: Unit | None = None,
-    tokenizer: TokenEnds | None = None,
-    provenance: Provenance | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> EvidenceTable:
-    """Replay `validators` at the checkpoints of `schedule` over `traces`, each with the parameters its prompt had.
-
-    The cost unit: tokens when every trace records its tokens or a `tokenizer` is given, otherwise characters; pass
-    `unit` to insist on one. `provenance` adds to what the traces tell. `progress` is called with the number of attempts
-    done. Memory: one row of numbers per checkpoint, and a sketch of each prompt; no text is kept.
-
-    Prompts under different ids that are near-duplicates are one prompt, under the id and with the hash of the first of
-    them (`records.near_duplicates`); what a prompt asks of its validators is part of its text there.
-
-    Raises `InputError` for duplicate trace ids, an empty input, or a unit the traces cannot give.
-    """
-    columns = column_names(validators)
-    schedule_unit: Unit = getattr(schedule, "unit", "characters")
-    replayed: dict[str, _ReplayedTrace] = {}
-    sketches: dict[str, Sketch] = {}
-    failures: Counter[str] = Counter()
-    digest = hashlib.sha256()
-    for trace in traces:
-        if trace.id in replayed:
-            raise InputError(f"trace id {trace.id!r} occurs twice", remedy="give each attempt of all files its own id")
-        parameters = parameters_of(trace)
-        watch = Watch(schedule, validators, trace.prompt, parameters)
-        replayed[trace.id] = _replay(trace, watch, schedule_unit, tokenizer)
-        failures += watch.failures
-        asked = (json.dumps(parameters, sort_keys=True),) if parameters else ()
-        if trace.prompt_id not in sketches:
-            sketches[trace.prompt_id] = sketch("\n".join((trace.prompt, *asked)) if trace.prompt.strip() else "")
-        for part in (trace.id, trace.prompt_id, trace.text, str(trace.accepted), *asked):
-            digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
-        if progress is not None:
-            progress(len(replayed))
-    if not replayed:
-        raise InputError("there are no traces", remedy="name files that hold some")
-    every = list(replayed.values())
-    sources = Counter(one.source for one in every)
-    unit = unit or ("characters" if sources["characters"] else "tokens")
-    if unit == "tokens" and sources["characters"]:
-        raise InputError(
-            f"{sources['characters']} of {len(every)} traces record no token count",
-            remedy="name a tokenizer (--tokenizer), or let costs be characters (--unit characters)",
-        )
-    rows = _Rows(*map(np.concatenate, zip(*(one.rows for one in every), strict=True)))
-    hashes = {one.prompt_id: one.prompt_hash for one in reversed(every)}
-    first, place = np.unique(near_duplicates(list(sketches.values())), return_inverse=True)
-    prompts = dict(zip(sketches, place.tolist(), strict=True))
-    known_ids = list(sketches)
-    prompt_ids = tuple(known_ids[i] for i in first)
-    return EvidenceTable(
-        columns=columns,
-        values=rows.values.reshape(-1, len(columns)),
-        verdicts=rows.verdicts.reshape(-1, len(validators)),
-        k=rows.k,
-        spent=rows.tokens if unit == "tokens" else rows.position.astype(np.float64),
-        position=rows.position,
-        start=np.cumsum([0, *(len(one.rows.k) for one in every)], dtype=np.int64),
-        attempt_ids=tuple(replayed),
-        prompt_ids=prompt_ids,
-        prompt_hash=np.asarray([hashes[prompt_id] for prompt_id in prompt_ids], dtype=np.uint64),
-        prompt=np.asarray([prompts[one.prompt_id] for one in every], dtype=np.int64),
-        groups=tuple(one.group for one in every),
-        accepted=np.asarray([one.accepted for one in every], dtype=bool),
-        schedule=schedule,
-        validators=tuple(describe(v) for v in validators),
-        costing=Costing(unit, "+".join(sorted(sources)) if unit == "tokens" else "characters"),
-        fingerprint=digest.hexdigest(),
-        provenance=msgspec.structs.replace(
-            provenance or Provenance(),
-            models=tuple(dict.fromkeys(one.model for one in every if one.model)),
-            datasets=tuple(dict.fromkeys(one.dataset for one in every if one.dataset)),
-        ),
-        failures=dict(failures),
-        merged=len(sketches) - len(prompt_ids),
-    )
+        so_far.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return so_far.hexdigest()

@@ -23,7 +23,7 @@ from msifr_policy.validators.parameters import for_prompt
 
 
 class Checkpoint(NamedTuple):
-    """Evidence at checkpoint `k` (1, 2, …): text[:position] characters and `tokens` tokens were seen.
+    """Evidence at checkpoint `k` (0, 1, …): text[:position] characters and `tokens` tokens were seen.
 
     `row` has one value per name in `column_names(validators)`; NaN means not known. `verdicts` has one
     per validator.
@@ -75,6 +75,10 @@ class Watch:
         self._pending: list[str] = []
         self._pending_tokens = 0
         self._pending_logprobs: list[float] = []
+
+    def begin(self) -> Checkpoint:
+        """Return checkpoint 0, before the first token; asked once and before any text, or not at all."""
+        return self._checkpoint()
 
     def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> list[Checkpoint]:
         """Take new text, completed by `tokens` new tokens; return the checkpoints it reaches, in order.

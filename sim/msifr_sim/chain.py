@@ -21,7 +21,7 @@ def empirical_chain(
 ) -> tuple[StageProcess, StagePolicy]:
     """Return the process of `table` and the threshold policy on it.
 
-    worth `[R]`; thresholds `[K]` of the policy (`EvidenceTable.stops`; none: never discard). At each checkpoint the
+    worth `[R]`; thresholds `[K + 1]` of the policy (`EvidenceTable.stops`; none: never discard). At each checkpoint the
     states are up to `n_ranges` quantile ranges of ω, cut at the threshold too, then finished and not accepted, and
     finished and accepted. Costs are mean costs per state, in the table's unit.
 
@@ -34,7 +34,7 @@ def empirical_chain(
             remedy="add accepted attempts that pass a checkpoint",
         )
     last = table.n_checkpoints
-    threshold = at_checkpoint(thresholds, np.arange(1, last + 1)) if len(thresholds) else np.zeros(last)
+    threshold = at_checkpoint(thresholds, np.arange(last + 1)) if len(thresholds) else np.zeros(last + 1)
     # state[i] of each attempt at the current checkpoint, from 0 (one state) to last + 1 (two states).
     A = table.accepted.astype(np.int64)
     state = np.zeros(table.n_attempts, dtype=np.int64)
@@ -43,10 +43,10 @@ def empirical_chain(
     transitions: list[NDArray[np.float64]] = []
     costs: list[NDArray[np.float64]] = []
     continuing: list[NDArray[np.float64]] = [np.ones(1)]
-    for k in range(1, last + 2):
+    for k in range(1 - table.begins_at_0, last + 2):
         here = rows[table.k[rows] == k]
         attempt = table.attempt[here]
-        edges = _edges(worth[here], threshold[k - 1], n_ranges) if k <= last else np.zeros(0)
+        edges = _edges(worth[here], threshold[k], n_ranges) if k <= last else np.zeros(0)
         n_open = len(edges) + 1 if len(here) else 0
         following = n_open + A  # finished, unless it has this checkpoint
         following[attempt] = np.searchsorted(edges, worth[here], side="right")
@@ -65,7 +65,7 @@ def empirical_chain(
         if k <= last:
             # A range lies on one side of the threshold, because the threshold is an edge where it separates.
             keep = np.ones(size)
-            keep[following[attempt[discards(worth[here], threshold[k - 1])]]] = 0.0
+            keep[following[attempt[discards(worth[here], threshold[k])]]] = 0.0
             continuing.append(keep)
     process = StageProcess(tuple(transitions), tuple(costs), utility=np.asarray([0.0, 1.0]), initial=np.ones(1))
     return process, StagePolicy(tuple(continuing))

@@ -28,8 +28,9 @@ class Outcomes:
     """N attempts, each with and without the policy.
 
     cost_full `[N]` N and cost_policy `[N]` T in `unit`; accepted `[N]` bool, the outcome A had it been finished;
-    discarded `[N]` bool; prompt `[N]` int, the prompt's number; stop_k `[N]` the checkpoint of the discard (0 if none);
-    reached `[N]` checkpoints passed or stopped at; reason: a word per attempt, "" if not discarded.
+    discarded `[N]` bool; prompt `[N]` int, the prompt's number; stop_k `[N]` the checkpoint of the discard (0 if none,
+    or if the attempt was not begun); reached `[N]` checkpoints passed or stopped at; reason: a word per attempt, "" if
+    not discarded.
     """
 
     unit: Unit
@@ -65,7 +66,10 @@ def draw_outcomes(
 
 
 class CheckpointCount(msgspec.Struct, frozen=True):
-    """Attempts that reached checkpoint k under the policy, those discarded there, and the good ones among these."""
+    """Attempts that reached checkpoint k under the policy, those discarded there, and the good ones among these.
+
+    Checkpoint 0 is before the first token; it is left out where no attempt was discarded there.
+    """
 
     k: int
     reached: int
@@ -183,11 +187,12 @@ def summarise(
 
 def _by_checkpoint(outcomes: Outcomes) -> list[CheckpointCount]:
     last = int(outcomes.reached.max())
-    # reached[i] checkpoints: 1 … reached[i] each count once, so the count at k is a reversed cumulative sum.
+    # reached[i] checkpoints: 0 … reached[i] each count once, so the count at k is a reversed cumulative sum.
     reached = np.bincount(outcomes.reached, minlength=last + 1)[::-1].cumsum()[::-1]
     discarded = np.bincount(outcomes.stop_k[outcomes.discarded], minlength=last + 1)
     lost = np.bincount(outcomes.stop_k[outcomes.discarded & outcomes.accepted], minlength=last + 1)
-    return [CheckpointCount(k, int(reached[k]), int(discarded[k]), int(lost[k])) for k in range(1, last + 1)]
+    first = 0 if discarded[0] else 1
+    return [CheckpointCount(k, int(reached[k]), int(discarded[k]), int(lost[k])) for k in range(first, last + 1)]
 
 
 def _units(per_prompt: NDArray[np.float64], rng: np.random.Generator, most: int) -> NDArray[np.float64]:

@@ -12,11 +12,12 @@ def replay_policy(policy: FittedPolicy, table: EvidenceTable) -> Outcomes:
 
     Raises `InputError` when the table was built with another schedule or other validators.
     """
-    stop = policy.stops(table)
+    followed = policy.follow(table)
+    stop = followed.stop
     discarded = stop >= 0
     rows = stop[discarded]
     reason = np.full(table.n_attempts, "", dtype=object)
-    reason[discarded] = policy.reasons(table.k[rows], table.values[rows], table.verdicts[rows])
+    reason[discarded] = policy.reasons(table.k[rows], followed.values(rows), table.verdicts[rows])
     k = table.k[np.where(discarded, stop, table.end)]
     return Outcomes(
         unit=table.costing.unit,

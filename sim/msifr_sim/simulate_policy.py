@@ -1,5 +1,7 @@
 """A fitted policy under a model: compiled from evidence, evaluated exactly, and drawn from."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from msifr_policy.evidence.table import EvidenceTable
@@ -17,6 +19,8 @@ def simulate_policy(
 
     Raises `InputError` when the table is of other evidence than the policy's, or no attempt was accepted.
     """
-    process, stage_policy = empirical_chain(table, policy.worth(table)[1], policy.thresholds)
+    process, stage_policy = empirical_chain(table, policy.follow(table).worth, policy.thresholds)
     drawn = simulate_process(process, stage_policy, n_attempts, rng, unit=table.costing.unit)
+    if table.begins_at_0:  # the first stage of the process leads to it
+        drawn = replace(drawn, stop_k=np.maximum(drawn.stop_k - 1, 0), reached=drawn.reached - 1)
     return agreement(evaluate(process, stage_policy), drawn), drawn

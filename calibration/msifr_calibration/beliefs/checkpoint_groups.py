@@ -16,13 +16,13 @@ def prompt_folds(table: EvidenceTable, seed: int) -> NDArray[np.int64]:
 
 
 def group_checkpoints(table: EvidenceTable) -> NDArray[np.int64]:
-    """Return `[K]` the group of each checkpoint: consecutive checkpoints merged until both outcomes are frequent."""
+    """Return `[K + 1]` the group of each checkpoint: consecutive ones merged until both outcomes are frequent."""
     rows = table.is_checkpoint
     k, accepted = table.k[rows], table.outcome[rows]
     if not len(k):
         return np.zeros(1, dtype=np.int64)
-    good = np.bincount(k[accepted], minlength=k.max() + 1)[1:]
-    bad = np.bincount(k[~accepted], minlength=k.max() + 1)[1:]
+    good = np.bincount(k[accepted], minlength=k.max() + 1)
+    bad = np.bincount(k[~accepted], minlength=k.max() + 1)
     group_of = np.zeros(len(good), dtype=np.int64)
     group = n_good = n_bad = 0
     for i, (g, b) in enumerate(zip(good, bad, strict=True)):

@@ -124,7 +124,7 @@ def _fit_posterior(
 
 
 def _parts(table: EvidenceTable, seed: int) -> tuple[NDArray[np.int64], list[_GroupRows]]:
-    """Return `[K]` the group of each checkpoint, and the rows of each group."""
+    """Return `[K + 1]` the group of each checkpoint, and the rows of each group."""
     group_of = group_checkpoints(table)
     group = at_checkpoint(group_of, table.k)
     fold = prompt_folds(table, seed)[table.attempt]

@@ -325,7 +325,7 @@ def _written_for(table: EvidenceTable, weights: str, cost_offset: float) -> byte
         known=moved(layers.known, 0.0),
         unknown=moved(layers.unknown, 0.0),
         bias=layers.bias + layers.unknown[missing].sum(axis=0),
-        checkpoint=_offsets(table, layers.checkpoint.reshape(-1, NH)),
+        checkpoint=_offsets(table, np.vstack([layers.checkpoint[:1], layers.checkpoint]).reshape(-1, NH)),
         out_bias=layers.out_bias + np.asarray([0.0, cost_offset]),
     )
     tensors: dict[str, NDArray[Any]] = {
@@ -347,7 +347,7 @@ def _offsets(table: EvidenceTable, checkpoint: Array) -> Array:
         return checkpoint
     first = max(float(np.median(table.position[table.end])) / _PART, 1.0)
     typical = [np.median(table.position[rows & (table.k == k)]) for k in range(1, table.n_checkpoints + 1)]
-    at = np.log(np.maximum(typical, 1.0) / first) / np.log(_RATIO)
+    at = np.append(0.0, 1 + np.log(np.maximum(typical, 1.0) / first) / np.log(_RATIO))
     low = np.clip(np.floor(at), 0, len(checkpoint) - 2).astype(np.int64)
     share = np.clip(at - low, 0.0, 1.0)[:, None]
     result: Array = (1 - share) * checkpoint[low] + share * checkpoint[low + 1]

@@ -85,10 +85,10 @@ class _Network(nn.Module):
         self.hidden = nn.Linear(options.hidden, options.hidden)
         self.out = nn.Linear(options.hidden, 2)
         self.drop = nn.Dropout(options.dropout)
-        self.register_buffer("ramp", torch.arange(1, options.checkpoints + 1)[:, None] / 20 - 0.5)
+        self.register_buffer("ramp", torch.arange(options.checkpoints)[:, None] / 20 - 0.5)
 
     def forward(self, batch: _Batch) -> torch.Tensor:
-        at = batch.k.clamp(max=len(self.ramp)) - 1
+        at = batch.k.clamp(max=len(self.ramp) - 1)
         family = self.family(batch.family) * batch.named
         x = torch.cat([batch.z, batch.unknown, family, self.checkpoint(at), self.ramp[at]], dim=1)
         hidden = self.drop(gelu(self.hidden(self.drop(gelu(self.first(x))))))

@@ -27,7 +27,8 @@ from scipy.special import expit
 from msifr_calibration.beliefs.stack import Stack, stack_up
 from msifr_calibration.family import Family
 from msifr_policy.errors import InputError
-from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.evidence.build import build_evidence
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import Words
 from msifr_policy.validators.words import BUCKETS, SMOOTHING, prompt_buckets, text_buckets

@@ -51,6 +51,14 @@ from msifr_sim import Summary
         "type": click.Choice(["prompts", "attempts"]),
         "help": "What weighs equally in the false-reject rate: prompts, however many attempts they have, or attempts.",
     },
+    scope={
+        "type": click.Choice(["new-prompts", "these-prompts"]),
+        "default": "new-prompts",
+        "callback": lambda _context, _option, word: word.replace("-", " "),
+        "help": "What the certificate is about. new-prompts: prompts like those of TRACES; some are held out, whole. "
+        "these-prompts: further attempts at just these, where there are several of each and few prompts; attempts of "
+        "every prompt are held out, and nothing is said of new prompts.",
+    },
     certify_groups={
         "is_flag": True,
         "help": "Certify the false-reject rate of every group at once, not only of all together.",
@@ -59,6 +67,15 @@ from msifr_sim import Summary
         "is_flag": True,
         "help": "Randomise exact tests by a number drawn from the data: certifies a little more often where accepted "
         "samples are few.",
+    },
+    history={
+        "flag": "--history/--no-history",
+        "help": "Whether earlier attempts at a prompt are evidence, where traces have several: generate then makes the "
+        "attempts at one prompt one after the other.",
+    },
+    skip_prompts={
+        "flag": "--skip-prompts/--no-skip-prompts",
+        "help": "Whether an attempt may be discarded before its first token, by its prompt and earlier attempts.",
     },
     seed="Seed of every random choice.",
 )

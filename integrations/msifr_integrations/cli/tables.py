@@ -13,8 +13,9 @@ from msifr_integrations.cli.options import ReadingOptions
 from msifr_integrations.formats.token_ends import load_token_ends
 from msifr_integrations.generation.provenance import recorded_provenance
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import Schedule, auto_schedule
-from msifr_policy.evidence.table import EvidenceTable, build_evidence
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces
 from msifr_policy.validators import Validator

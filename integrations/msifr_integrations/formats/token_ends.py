@@ -6,7 +6,7 @@ from typing import Any
 
 from msifr_integrations.generation.inputs import in_one_line
 from msifr_policy.errors import InputError
-from msifr_policy.evidence.table import TokenEnds
+from msifr_policy.evidence.build import TokenEnds
 
 
 def load_token_ends(name: str) -> TokenEnds:
