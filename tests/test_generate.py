@@ -183,9 +183,9 @@ def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path
     expected = (1 - result.seconds / whole.seconds) / (1 - result.tokens / whole.tokens)
     assert result.conversion_efficiency == pytest.approx(expected)
     assert list(msgspec.to_builtins(result)) == [
-        "attempts", "accepted", "discarded", "failed", "tokens", "tokens_wasted_after_decision", "tokens_beside",
-        "tokens_per_accepted", "seconds", "cpu_seconds", "conversion_efficiency", "conversion_efficiency_cpu",
-        "survivors", "survivors_changed",
+        "attempts", "accepted", "discarded", "skipped", "failed", "tokens", "tokens_wasted_after_decision",
+        "tokens_beside", "tokens_per_accepted", "seconds", "cpu_seconds",
+        "conversion_efficiency", "conversion_efficiency_cpu", "survivors", "survivors_changed",
     ]  # fmt: skip
     in_cpu = (1 - result.cpu_seconds / whole.cpu_seconds) / (1 - result.tokens / whole.tokens)
     assert result.conversion_efficiency_cpu == pytest.approx(in_cpu)
@@ -481,8 +481,8 @@ def test_a_token_after_a_decision_is_counted(tmp_path: Path) -> None:
     tasks = [Task(tiny.prompts(1)[0], Attempt("p0/0/0", (1, 2, 3), b"0" * 16, 10))]
 
     def late(policy: Any, files: Journal) -> Run:
-        numeric, before = final_filter("numeric"), total(())
-        return Run(Late(), tasks, policy, numeric, tiny.tokenizer(), files, GenerateOptions(), before, expected=1)
+        turns, numeric, before = tiny.turns(tasks), final_filter("numeric"), total(())
+        return Run(Late(), turns, policy, numeric, tiny.tokenizer(), files, GenerateOptions(), before, expected=1)
 
     with journal(tmp_path / "out.jsonl", {}) as files:
         late(tiny.TextPolicy(lambda _: True, EveryUnits(6, "tokens")), files).drain()
@@ -577,7 +577,7 @@ def test_other_bad_input_is_refused(tmp_path: Path) -> None:
         ({"final_filter": "x"}, "unknown final filter 'x'"),
         ({"engine": "x"}, "unknown engine 'x'"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0"),
-        ({"tasks": [Prompt(prompt_id="long", prompt="x" * 300)]}, r"long/0/0.* 300 tokens, the context"),
+        ({"tasks": [Prompt(prompt_id="long", prompt="x" * 300)]}, r"'long'.* 300 tokens, the context"),
         ({"chat": True}, "no chat template"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=message):

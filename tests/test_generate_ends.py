@@ -297,7 +297,7 @@ def run(engine: Any, out: Path, count: int, policy: Any = NEVER_DISCARD, accept:
     with Journal(out) as files:
         files.check({})
         files.begin({"seed": 0})
-        todo = (task for task in tasks(count) if task.attempt.id not in files.done)
+        todo = tiny.turns([task for task in tasks(count) if task.attempt.id not in files.done])
         Run(engine, todo, policy, final_filter(accept), None, files, GenerateOptions(), files.before, count).drain()
     return files
 

@@ -33,6 +33,7 @@ from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import read_attempts
+from msifr_integrations.generation.turns import Portion
 from msifr_integrations.servers.options import ServerOptions
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import NewlineSteps
@@ -98,7 +99,8 @@ def order(**changes: Any) -> WorkOrder:
 def test_a_worker_gives_to_many_threads_what_one_process_makes(one: Path) -> None:
     worker = EngineWorker(order())
     attempts = [(place, number) for place in range(40) for number in range(2)]
-    blocks = [attempts[start : start + 3] for start in range(0, 80, 3)]
+    portions = [Portion(place, (number,)) for place, number in attempts]
+    blocks = [portions[start : start + 3] for start in range(0, 80, 3)]
     with ThreadPoolExecutor(6) as threads:
         finished = list(chain.from_iterable(threads.map(worker.finish, blocks)))
     assert not any(each.error for each in finished)
@@ -112,7 +114,7 @@ def test_a_worker_gives_to_many_threads_what_one_process_makes(one: Path) -> Non
     assert hello.settings["engine"] == "slots"
     assert hello.logprobs
     # It is asked again when it has long been idle; the last attempt waits to tell what the session has spent.
-    [again] = worker.finish([(0, 0)])
+    [again] = worker.finish([Portion(0, (0,))])
     assert msgspec.json.decode(again.record, type=AttemptRecord) == records[0]
     assert again.session
 
@@ -123,12 +125,12 @@ def test_all_that_wait_for_a_broken_worker_are_told() -> None:
 
     worker = EngineWorker(order(accept=final_filter(broken), policy=NEVER_DISCARD))
     with ThreadPoolExecutor(4) as threads:
-        blocks = [[(place, 0), (place, 1)] for place in range(8)]
+        blocks = [[Portion(place, (0,)), Portion(place, (1,))] for place in range(8)]
         finished = list(chain.from_iterable(threads.map(worker.finish, blocks)))
     assert len(finished) == 16
     assert all("the final filter" in each.error and "ZeroDivisionError" in each.error for each in finished)
     assert not finished[0].bad_input
-    assert worker.finish([(0, 0)])[0].error == finished[0].error
+    assert worker.finish([Portion(0, (0,))])[0].error == finished[0].error
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_all_that_wait_for_a_broken_worker_are_told() -> None:
     ],
 )
 def test_a_worker_that_cannot_begin_says_why_and_makes_nothing(changes: dict[str, Any], message: str) -> None:
-    [finished] = EngineWorker(order(**changes)).finish([(0, 0)])
+    [finished] = EngineWorker(order(**changes)).finish([Portion(0, (0,))])
     assert message in finished.error
     assert finished.bad_input
     assert not finished.record

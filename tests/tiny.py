@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from transformers import (
 
 from msifr_integrations.embedded import embedded_model_path
 from msifr_integrations.generation.generate import GenerateOptions, generate
+from msifr_integrations.generation.live import Task
+from msifr_integrations.generation.turns import Portion, Turns
 from msifr_policy.evidence.schedule import EveryUnits, Schedule
 from msifr_policy.evidence.watch import Checkpoint, Watch
 from msifr_policy.filters import Prompt
@@ -133,6 +135,12 @@ def prompts(count: int = 10) -> list[Prompt]:
         Prompt(prompt_id=f"p{i}", prompt="Say " + "so " * (7 * i % 11) + f"{i}\n", gold=str(i), group=f"g{i % 2}")
         for i in range(count)
     ]
+
+
+def turns(tasks: Sequence[Task]) -> Turns:
+    """These attempts, none of which waits for another."""
+    portions = (Portion(place, (0,)) for place in range(len(tasks)))
+    return Turns(partial(next, portions, None), lambda place, *_: tasks[place])
 
 
 def run(

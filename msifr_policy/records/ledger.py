@@ -5,7 +5,8 @@ for each attempt, and a `Session` whenever the run stopped. A killed run may lea
 ignore it, since an attempt whose line is not whole is not in the ledger.
 
 **Stage** k = 1, 2, … ends at checkpoint k; the last stage ends with the attempt. The tokens of an attempt's
-stages sum to its tokens, and the tokens of all attempts to the run's, in whatever way they are cut.
+stages sum to its tokens, and the tokens of all attempts to the run's, in whatever way they are cut. An attempt that is
+discarded at checkpoint 0, before its first token, is **skipped**: it has no stage and costs nothing.
 """
 
 from __future__ import annotations
@@ -76,6 +77,41 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
         if min(self.tokens, self.prompt_tokens, self.wasted, self.lost, *self.stages) < 0 or self.wasted > self.tokens:
             raise ValueError("token counts must not be negative, nor `wasted` exceed `tokens`")
 
+    @property
+    def skipped(self) -> bool:
+        """Whether it was discarded at checkpoint 0, never made; at a later one it has a stage, even if of 0 tokens."""
+        return self.outcome == "discarded" and not self.stages
+
+
+class AtPrompt(msgspec.Struct, frozen=True):
+    """How attempts at one prompt ended.
+
+    accepted and rejected are its **history**; of rejected attempts tokens were made, and they were discarded at a
+    checkpoint k ≥ 1 or not accepted. Those that were skipped, and those that failed, tell nothing of the prompt.
+    """
+
+    accepted: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    @property
+    def attempts(self) -> int:
+        """All of them."""
+        return self.accepted + self.rejected + self.skipped + self.failed
+
+    def after(self, entry: Entry) -> AtPrompt:
+        """Return the counts with one more attempt."""
+        return AtPrompt(
+            self.accepted + (entry.outcome == "accepted"),
+            self.rejected + (entry.outcome in ("unaccepted", "discarded") and not entry.skipped),
+            self.skipped + entry.skipped,
+            self.failed + (entry.outcome == "failed"),
+        )
+
+
+NO_ATTEMPTS = AtPrompt()
+
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="session", tag_field="kind"):
     """What one session of a run spent in tokens beside the attempts that it finished.
@@ -122,6 +158,7 @@ class Spent(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over a ledger, in attempts, tokens and seconds.
 
+    `skipped` of the discarded attempts were discarded at checkpoint 0.
     `tokens` are those of the attempts; `tokens_beside` were spent besides: by probes, broken tries, attempts in flight
     at an interrupt, and by a server that went on for a moment after streams were closed.
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
@@ -133,6 +170,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int
     unaccepted: int
     discarded: int
+    skipped: int
     failed: int
     tokens: int
     prompt_tokens: int
@@ -153,7 +191,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
     """Sum up the accounts of attempts and sessions, in one pass."""
     failures: Counter[str] = Counter()
     by_outcome, by_reason, by_finish, by_found, by_stage = (defaultdict[Any, Spent](Spent) for _ in range(5))
-    prompt_tokens = wasted = beside = cut_unanswered = 0
+    skipped = prompt_tokens = wasted = beside = cut_unanswered = 0
     seconds = cpu_seconds = 0.0
     for entry in records:
         if isinstance(entry, Session):
@@ -172,6 +210,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
             if tokens:
                 by_stage[k] += Spent(1, tokens)
         failures.update(entry.failures)
+        skipped += entry.skipped
         prompt_tokens += entry.prompt_tokens
         wasted += entry.wasted
         beside += entry.lost
@@ -183,6 +222,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
         accepted=accepted,
         unaccepted=unaccepted,
         discarded=discarded,
+        skipped=skipped,
         failed=failed,
         tokens=all_of_them.tokens,
         prompt_tokens=prompt_tokens,

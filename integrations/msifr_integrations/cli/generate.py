@@ -104,7 +104,15 @@ class RunFiles:
 @gathered(
     GenerateOptions,
     "options",
-    attempts={"type": click.IntRange(1, 1_000_000), "help": "Attempts per prompt."},
+    attempts={
+        "type": click.IntRange(1, 1_000_000),
+        "help": "Attempts per prompt; with --accepted-per-prompt, at most.",
+    },
+    accepted_per_prompt={
+        "type": click.IntRange(1),
+        "metavar": "N",
+        "help": "Make no more attempts at a prompt once N are accepted, nor any that N others may make superfluous.",
+    },
     slots={"type": click.IntRange(1), "help": "Attempts generated side by side: rows, or open streams."},
     max_new_tokens={"type": click.IntRange(1), "help": "Longest attempt, in tokens."},
     temperature={"type": click.FloatRange(0), "help": "Sampling temperature; 0 is greedy."},
@@ -223,12 +231,20 @@ def generate(
     per_accepted = "-" if result.tokens_per_accepted is None else f"{result.tokens_per_accepted:.1f}"
     beside = f" (and {result.tokens_beside} beside)" if result.tokens_beside else ""
     failed = f", {result.failed} failed" if result.failed else ""
+    skipped = f" ({result.skipped} of them before the first token)" if result.skipped else ""
     prose(
-        f"{result.attempts} attempts, {result.accepted} accepted, {result.discarded} discarded{failed}",
+        f"{result.attempts} attempts, {result.accepted} accepted, {result.discarded} discarded{skipped}{failed}",
         f"{result.tokens} tokens{beside} in {result.seconds:.1f} s ({result.cpu_seconds:.1f} CPU seconds of this "
         f"process), {per_accepted} tokens per accepted sample",
         json=as_json,
     )
+    if isinstance(result.prompts_filled, int):
+        prose(
+            f"{result.prompts_filled} prompts have their {options.accepted_per_prompt} accepted samples, "
+            f"{result.prompts_given_up} were given up before the first token of an attempt, "
+            f"{result.prompts_exhausted} ran out of attempts",
+            json=as_json,
+        )
     if isinstance(result.survivors, int):
         prose(f"{result.survivors_changed} of {result.survivors} survivors differ from the other run", json=as_json)
     if isinstance(result.conversion_efficiency, float):

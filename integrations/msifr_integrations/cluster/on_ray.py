@@ -1,8 +1,9 @@
 """A run on a cluster: Ray Data spreads attempts over actors, each of which has an engine of its own.
 
 This process reads the prompts and writes the files, as if it made the attempts itself: settings, ids, seeds and texts
-are those of a run in one process, which may go on with it, and the other way round. Rows are attempts in small blocks.
-An actor holds as many blocks as fill its slots, in threads that wait for its engine, and gives each back when its
+are those of a run in one process, which may go on with it, and the other way round. Rows are portions in small blocks:
+an attempt each, or, where attempts at a prompt wait for each other, all those at one prompt, which one actor makes
+then. An actor holds as many blocks as fill its slots, in threads that wait for its engine, and gives each back when its
 attempts have left; nothing waits for anything else. If an actor dies, Ray starts it again and gives out its blocks once
 more: what they had cost until then is lost, and is in no ledger. A block is an eighth of the slots, or more where that
 would make too many.
@@ -25,6 +26,7 @@ from msifr_integrations.generation.generate import Job, Result, generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.run import Progress, Tally
+from msifr_integrations.generation.turns import Portion
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
@@ -173,11 +175,13 @@ def _spread(job: Job, order: bytes, cluster: RayOptions) -> Generator[Finished, 
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    slots, attempts = job.options.slots, job.options.attempts
-    todo = pa.array([place * attempts + number for place, number in job.todo()], pa.int64())
+    slots = job.options.slots
+    types = pa.int64(), pa.list_(pa.int64()), pa.int64(), pa.int64()
+    columns = zip(*_portions(job), strict=True)
+    todo = pa.table([pa.array(list(c), t) for c, t in zip(columns, types, strict=True)], list(Portion._fields))
     # A block costs this process milliseconds and some 50 kB, and is back when its slowest attempt is.
     size = max(1, slots // 8, math.ceil(len(todo) / _MOST_BLOCKS))
-    blocks = [pa.table({"attempt": todo[start : start + size]}) for start in range(0, len(todo), size)]
+    blocks = [todo.slice(start, size) for start in range(0, len(todo), size)]
     # Half as many again as there are slots, so that the next are there before a slot is free.
     held = math.ceil(1.5 * slots / size) + 1
     register = ray.remote(num_cpus=0)(_Register).remote()
@@ -199,6 +203,15 @@ def _spread(job: Job, order: bytes, cluster: RayOptions) -> Generator[Finished, 
     tables: Any = data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     for table in tables:
         yield from map(Finished._make, zip(*(table[name].to_pylist() for name in Finished._fields), strict=True))
+
+
+def _portions(job: Job) -> Iterator[Portion]:
+    """Yield what is to be done: whole prompts where attempts wait for each other, else every attempt by itself."""
+    for portion in job.portions():
+        if job.one_by_one or job.goal.accepted is not None:
+            yield portion._replace(numbers=tuple(portion.numbers))
+        else:
+            yield from (Portion(portion.place, (number,)) for number in portion.numbers)
 
 
 class _Register:
@@ -230,8 +243,8 @@ class _Actor:
         """Return the attempts of a block, in its order: should it be made again, Ray expects the same rows."""
         import pyarrow as pa
 
-        attempts = self._order.options.attempts
-        todo = [divmod(attempt, attempts) for attempt in block["attempt"].to_pylist()]
+        rows = zip(*(block[name].to_pylist() for name in Portion._fields), strict=True)
+        todo = [Portion(place, tuple(numbers), *before) for place, numbers, *before in rows]
         if self._worker is None:
             finished = [Finished(error=f"a worker died {_STARTS} times: its machine's log or memory may tell why")]
         else:
@@ -257,26 +270,28 @@ class _Collector:
 
     def take(self, finished: Finished) -> None:
         """Write down an attempt. Raises what the worker met."""
-        hello = self._hellos.get(finished.hello)
+        job, hello = self._job, self._hellos.get(finished.hello)
         if finished.error:
             self._note(hello, finished.session)
             raise (InputError if finished.bad_input else MsifrError)(finished.error)
         hello = hello or self._meet(finished.hello)
         record = msgspec.json.decode(finished.record, type=AttemptRecord)
         entry = msgspec.json.decode(finished.entry, type=Entry)
-        if entry.id in self._seen:  # Ray makes again what was lost with a machine, though it may have come already
+        # Ray makes again what was lost with a machine, though it may have come already.
+        if entry.id in self._seen or job.goal.met(before := job.journal.at(entry.prompt_id)):
             return
         self._seen.add(entry.id)
         self._note(hello, finished.session)
         now, cpu = time.perf_counter(), time.process_time()
         if not self._tally.started:
-            self._tally.started = now - entry.seconds - self._job.journal.before.seconds
-            self._cpu_started = cpu - self._job.journal.before.cpu_seconds
+            self._tally.started = now - entry.seconds - job.journal.before.seconds
+            self._cpu_started = cpu - job.journal.before.cpu_seconds
         self._cpu[hello.worker] = max(entry.cpu_seconds, self._cpu.get(hello.worker, 0.0))
         seconds, cpu = now - self._tally.started, cpu - self._cpu_started + sum(self._cpu.values())
         entry = msgspec.structs.replace(entry, seconds=round(seconds, 6), cpu_seconds=round(cpu, 6))
-        self._job.journal.write(record, entry)
+        job.journal.write(record, entry)
         self._tally.add(entry)
+        self._tally.spare(job.goal.most(before) - job.goal.most(job.journal.at(entry.prompt_id)))
         self._tally.tokens += entry.tokens
         self._tally.show()
 

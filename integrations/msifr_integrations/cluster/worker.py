@@ -1,9 +1,9 @@
-"""One engine of a run that has several: attempts come in by many threads, and each goes out by the same, finished."""
+"""One engine of a run that has several: portions of it come in by many threads, and go out by the same, finished."""
 
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -20,13 +20,14 @@ from msifr_integrations.generation.journal import AttemptRecord
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.run import Run
+from msifr_integrations.generation.turns import Portion, Turns, reads_history
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import FinalFilter, Prompt
 from msifr_policy.policy import Policy
-from msifr_policy.records.ledger import Entry, Session, total
+from msifr_policy.records.ledger import AtPrompt, Entry, Session, total
 
 _GATHER = 0.1
-"""Seconds for which an idle worker waits for as many attempts as it has slots, before it begins with fewer."""
+"""Seconds for which an idle worker waits for as many portions as it has slots, before it begins with fewer."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class EngineWorker:
     """An engine, run by a thread of its own for as long as the process lives.
 
     `finish` may be called by many threads at a time. What they ask for together fills the engine's slots, and each is
-    back when its own attempts have left. `number` tells which of the servers it takes.
+    back when its own portions are done. `number` tells which of the servers it takes.
     """
 
     def __init__(self, order: WorkOrder, number: int = 0) -> None:
@@ -86,33 +87,40 @@ class EngineWorker:
         server = msgspec.structs.replace(order.options.server, url=url)
         self._options = msgspec.structs.replace(order.options, server=server)
         self._change = Condition()
-        self._arrived: deque[tuple[int, int]] = deque()
-        self._asked: dict[str, Future[Finished]] = {}  # by the attempt's id
-        self._held: list[tuple[str, bytes, bytes]] = []  # id, record and entry of attempts that have left
+        self._arrived: deque[Portion] = deque()
+        self._asked: dict[Portion, Future[list[Finished]]] = {}
+        self._held: dict[str, tuple[bytes, bytes]] = {}  # record and entry of attempts that have left, by id
+        self._done: list[Portion] = []  # of which all that are made have left
         self._hello = self._session = b""
         self._error: Finished | None = None
         Thread(target=self._live, daemon=True).start()
         with self._change:
             self._change.wait_for(lambda: self._hello or self._error)
 
-    def finish(self, attempts: Sequence[tuple[int, int]]) -> list[Finished]:
-        """Return these attempts, each the place of its prompt and a number, when all of them have left.
+    def finish(self, portions: Sequence[Portion]) -> list[Finished]:
+        """Return the attempts of these portions (whose numbers are tuples), when all of them have left.
 
-        What cannot be gone on with comes as an error in their place.
+        Under a quota there may be fewer. What cannot be gone on with comes as an error in the place of a portion.
         """
         with self._change:
             if self._error is not None:
-                return [self._error] * len(attempts)
-            futures = [self._asked.setdefault(self._id(place, number), Future()) for place, number in attempts]
-            self._arrived += attempts
+                return [self._error] * len(portions)
+            fresh = dict.fromkeys(portion for portion in portions if portion not in self._asked)
+            self._asked |= {portion: Future() for portion in fresh}
+            self._arrived += fresh
+            futures = [self._asked[portion] for portion in portions]
             self._change.notify_all()
-        return [future.result() for future in futures]
+        return [finished for future in futures for finished in future.result()]
 
     def write(self, record: AttemptRecord, entry: Entry) -> None:
-        """Give back an attempt that has left; the last that was asked for waits for what the session has spent."""
+        """Hold an attempt that has left."""
+        self._held[entry.id] = msgspec.json.encode(record), msgspec.json.encode(entry)
+
+    def _end(self, portion: Portion) -> None:
+        """Give back a portion that is done; the last that was asked for waits for what the session has spent."""
         with self._change:
-            self._held.append((entry.id, msgspec.json.encode(record), msgspec.json.encode(entry)))
-            if len(self._asked) > len(self._held):
+            self._done.append(portion)
+            if len(self._asked) > len(self._done):
                 self._give_back()
 
     def end_session(self, session: Session) -> None:
@@ -122,12 +130,11 @@ class EngineWorker:
             self._give_back()
 
     def _give_back(self) -> None:
-        for name, record, entry in self._held:
-            self._asked.pop(name).set_result(Finished(self._hello, record, entry, self._session))
-        self._held.clear()
-
-    def _id(self, place: int, number: int) -> str:
-        return attempt_id(self._order.prompts[place], self._options, number)
+        for portion in self._done:
+            ids = [attempt_id(self._order.prompts[portion.place], self._options, number) for number in portion.numbers]
+            left = [self._held.pop(name) for name in ids if name in self._held]
+            self._asked.pop(portion).set_result([Finished(self._hello, *pair, self._session) for pair in left])
+        self._done.clear()
 
     def _live(self) -> None:
         """Open the engine, and run it whenever there is something to do."""
@@ -150,9 +157,19 @@ class EngineWorker:
                 raise InputError(what, where="worker", remedy="every engine of a run must be the same")
         options = msgspec.structs.replace(options, model_name=opened.settings.get("model", options.model_name))
         encoded = [opened.encode(prompt) for prompt in order.prompts]  # each is, so that a bad one is known at once
+
+        def task(place: int, number: int, history: AtPrompt | None) -> Task:
+            return task_of(order.prompts[place], encoded[place], options, number, history)
+
         return Run(
             opened.engine,
-            _Arriving(self._next, lambda place, number: task_of(order.prompts[place], encoded[place], options, number)),
+            Turns(
+                self._next,
+                task,
+                one_by_one=reads_history(order.policy),
+                quota=options.accepted_per_prompt,
+                done=self._end,
+            ),
             order.policy,
             order.accept,
             opened.tokenizer,
@@ -174,7 +191,7 @@ class EngineWorker:
             self._change.wait_for(lambda: self._arrived)
             self._change.wait_for(lambda: len(self._arrived) >= slots, timeout=_GATHER)
 
-    def _next(self) -> tuple[int, int] | None:
+    def _next(self) -> Portion | None:
         with self._change:
             return self._arrived.popleft() if self._arrived else None
 
@@ -184,26 +201,9 @@ class EngineWorker:
             bad_input = isinstance(error, InputError)
             self._error = finished = Finished(self._hello, session=self._session, error=what, bad_input=bad_input)
             for future in self._asked.values():
-                future.set_result(finished)
+                future.set_result([finished])
             self._asked.clear()
             self._change.notify_all()
-
-
-class _Arriving:
-    """The attempts that have arrived: at its end whenever there is none, and not for good."""
-
-    def __init__(self, arrived: Callable[[], tuple[int, int] | None], task: Callable[[int, int], Task]) -> None:
-        self._arrived = arrived
-        self._task = task
-
-    def __iter__(self) -> Iterator[Task]:
-        return self
-
-    def __next__(self) -> Task:
-        attempt = self._arrived()
-        if attempt is None:
-            raise StopIteration
-        return self._task(*attempt)
 
 
 def _as_read(settings: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from msifr_integrations.generation.inputs import (
     weights_fingerprint,
 )
 from msifr_integrations.generation.options import GenerateOptions
+from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 class Opened:
     """An engine that runs.
 
-    encode: returns a prompt as the engine takes it. settings: what a run's settings say of it.
-    tokenizer: decodes its events, None if they carry text.
+    encode: returns a prompt as the engine takes it; raises `InputError` for one that it is known not to run.
+    settings: what a run's settings say of it. tokenizer: decodes its events, None if they carry text.
     """
 
     engine: Engine
@@ -71,7 +72,18 @@ def _in_transformers(
     if why_static and options.engine == "auto":
         say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
     settings = model_settings(model) | {"engine": engine.name, "chat": chat}
-    return Opened(engine, lambda prompt: encode_prompt(tokenizer, prompt, chat, options.template), settings, tokenizer)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    def encode(prompt: Prompt) -> PromptInput:
+        tokens, where = encode_prompt(tokenizer, prompt, chat, options.template), f"prompt {prompt.prompt_id!r}"
+        if not tokens:
+            raise InputError("the prompt has no tokens", where=where)
+        if context and len(tokens) > context:
+            what = f"the prompt has {len(tokens)} tokens, the context {context}"
+            raise InputError(what, where=where, remedy="shorten the prompt or leave it out")
+        return tokens
+
+    return Opened(engine, encode, settings, tokenizer)
 
 
 def model_settings(model: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,18 +25,19 @@ from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
 from msifr_integrations.generation.provenance import provenance_of
 from msifr_integrations.generation.run import Progress, Run
+from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy import filters
 from msifr_policy.errors import InputError
 from msifr_policy.filters import FinalFilter, Prompt
 from msifr_policy.filters.decided import reader_of
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
-from msifr_policy.records.ledger import Totals, read_ledger, total
+from msifr_policy.records.ledger import AtPrompt, Totals, read_ledger, total
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import Validator, check_parameters
 
 _SETTINGS = (
-    *("attempts", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k", "top_p"),
-    *("max_new_tokens", "slots", "logprobs"),
+    *("attempts", "accepted_per_prompt", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k"),
+    *("top_p", "max_new_tokens", "slots", "logprobs"),
 )
 """Options that the ledger keeps as they are."""
 
@@ -46,11 +48,15 @@ _AUTO = "auto"
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to, over all its sessions.
 
+    `skipped` of the discarded attempts were discarded at checkpoint 0, before the first token: they were never made.
     `tokens` are those of its attempts, of which `tokens_wasted_after_decision` came when they were over;
     `tokens_beside` were spent besides: by probes, broken tries, attempts in flight at an interrupt, and a server that
     goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `seconds` is wall time from the first
     step on, without loading the model; `cpu_seconds` is the processor time of this process in it (that of a server, or
     of vLLM's own processes, is not).
+
+    Only with a quota: `prompts_filled` have it, `prompts_given_up` have not and end in attempts discarded at checkpoint
+    0, and `prompts_exhausted` have not although all their attempts were made.
 
     Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
     `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
@@ -60,6 +66,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     accepted: int
     discarded: int
+    skipped: int
     failed: int
     tokens: int
     tokens_wasted_after_decision: int
@@ -67,6 +74,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_accepted: float | None
     seconds: float
     cpu_seconds: float
+    prompts_filled: int | msgspec.UnsetType = msgspec.UNSET
+    prompts_given_up: int | msgspec.UnsetType = msgspec.UNSET
+    prompts_exhausted: int | msgspec.UnsetType = msgspec.UNSET
     conversion_efficiency: float | msgspec.UnsetType | None = msgspec.UNSET
     conversion_efficiency_cpu: float | msgspec.UnsetType | None = msgspec.UNSET
     survivors: int | msgspec.UnsetType = msgspec.UNSET
@@ -78,8 +88,7 @@ class Job:
     """A run whose input is checked, for what is to make its attempts.
 
     prompts: those of its shard. policy, accept: what decides. settings: as far as they are known before an engine runs.
-    journal: opened, and not begun in this session; `expected` attempts are in it in the end. progress, say: as
-    `generate` is given them.
+    journal: opened, and not begun in this session. progress, say: as `generate` is given them.
     """
 
     model: Any
@@ -90,9 +99,23 @@ class Job:
     options: GenerateOptions
     settings: dict[str, Any]
     journal: Journal
-    expected: int
     progress: Callable[[Progress], None] | None
     say: Callable[[str], None]
+
+    @property
+    def goal(self) -> Goal:
+        """What is to be made at each prompt."""
+        return Goal(self.options.attempts, self.options.accepted_per_prompt)
+
+    @property
+    def expected(self) -> int:
+        """The attempts that the journal has in the end, at most, as is known by now: one that has them is complete."""
+        return sum(self.goal.most(self.journal.at(prompt.prompt_id)) for prompt in self.prompts)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the policy reads history, so that attempts at a prompt follow each other."""
+        return reads_history(self.policy)
 
     def begin(self, found: dict[str, Any], logprobs: bool) -> None:
         """Begin the journal with what an engine says of itself: settings, and whether it tells log-probabilities.
@@ -106,14 +129,15 @@ class Job:
         _reference(self.options.compare, settings, self.expected)
         self.journal.begin(settings)
 
-    def todo(self) -> Iterator[tuple[int, int]]:
-        """Yield each attempt that is not done: the place of its prompt, and its number."""
-        return (
-            (place, number)
-            for place, prompt in enumerate(self.prompts)
-            for number in range(self.options.attempts)
-            if attempt_id(prompt, self.options, number) not in self.journal.done
-        )
+    def portions(self) -> Iterator[Portion]:
+        """Yield for each prompt that is not done the attempts that are not."""
+        for place, prompt in enumerate(self.prompts):
+            at = self.journal.at(prompt.prompt_id)
+            numbers: Sequence[int] = range(self.options.attempts)
+            if at.attempts:
+                numbers = [n for n in numbers if attempt_id(prompt, self.options, n) not in self.journal.done]
+            if not self.goal.met(at):
+                yield Portion(place, numbers, at.accepted, at.rejected)
 
 
 def generate(
@@ -163,12 +187,12 @@ def generate(
         settings |= model_settings(model)
     share, shards = options.shard
     todo = todo[share - 1 :: shards]
-    expected = len(todo) * options.attempts
     with Journal(out) as journal:
         known = {name: value for name, value in settings.items() if value != _AUTO}
         journal.check(known)
-        full = _reference(options.compare, known, expected)
-        if journal.settings is not None and journal.count == expected:
+        job = Job(model, tokenizer, todo, policy or NEVER_DISCARD, accept, options, settings, journal, progress, say)
+        full = _reference(options.compare, known, job.expected)
+        if journal.settings is not None and journal.count == job.expected:
             say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
             settings = journal.settings
             _say_what_differs(policy, settings, say)
@@ -177,16 +201,18 @@ def generate(
                 say(remark)
             if options.finish_when_decided:
                 _say_where_attempts_end(accept, todo[0], say)
-            tools = (policy or NEVER_DISCARD, accept, options, settings, journal, expected, progress, say)
             try:
-                (make or _make_here)(Job(model, tokenizer, todo, *tools))
+                (make or _make_here)(job)
             except KeyboardInterrupt:
-                done = f"{journal.count} of {expected} attempts are done"
+                most = "at most " * (options.accepted_per_prompt is not None)
+                done = f"{journal.count} of {most}{job.expected} attempts are done"
                 say(f"interrupted: {done} and kept in {os.fspath(out)}; start again with the same command to go on")
                 raise
         totals = journal.totals() if journal.settings is not None else total(())
+        quotas = _quotas(job.goal, [journal.at(prompt.prompt_id) for prompt in todo])
     _remark(totals, settings["policy"], accept.name, say)
-    return _result(totals, full, options.compare, out, settings["policy"] != "none")
+    result = _result(totals, full, options.compare, out, settings["policy"] != "none")
+    return msgspec.structs.replace(result, **quotas)
 
 
 def _say_what_differs(policy: Policy | None, settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
@@ -214,6 +240,7 @@ def _result(
         attempts=totals.attempts,
         accepted=totals.accepted,
         discarded=totals.discarded,
+        skipped=totals.skipped,
         failed=totals.failed,
         tokens=totals.tokens,
         tokens_wasted_after_decision=totals.tokens_wasted_after_decision,
@@ -233,6 +260,17 @@ def _result(
         survivors=paired.survivors,
         survivors_changed=paired.changed,
     )
+
+
+def _quotas(goal: Goal, prompts: Sequence[AtPrompt]) -> dict[str, int]:
+    """Return how many prompts have their quota, and why the others have not; nothing if there is none."""
+    if goal.accepted is None:
+        return {}
+    short = [at for at in prompts if goal.met(at) and not goal.filled(at)]
+    # Whoever is skipped once is skipped ever after: from then on nothing new is known of the prompt.
+    given_up = sum(at.skipped > 0 for at in short)
+    filled = sum(map(goal.filled, prompts))
+    return {"prompts_filled": filled, "prompts_given_up": given_up, "prompts_exhausted": len(short) - given_up}
 
 
 def _validators(policy: Policy | None) -> Sequence[Validator]:
@@ -276,9 +314,15 @@ def _make_here(job: Job) -> None:
         options = msgspec.structs.replace(job.options, model_name=settings["model"])
         encoded = [opened.encode(prompt) for prompt in job.prompts]  # each is, so that a bad one is known at once
         job.begin(opened.settings, opened.engine.logprobs)
+
+        def task(place: int, number: int, history: AtPrompt | None) -> Task:
+            return task_of(job.prompts[place], encoded[place], options, number, history)
+
         Run(
             opened.engine,
-            (task_of(job.prompts[place], encoded[place], options, number) for place, number in job.todo()),
+            Turns(
+                partial(next, job.portions(), None), task, one_by_one=job.one_by_one, quota=options.accepted_per_prompt
+            ),
             job.policy,
             job.accept,
             opened.tokenizer,
@@ -296,10 +340,12 @@ def attempt_id(prompt: Prompt, options: GenerateOptions, number: int) -> str:
     return f"{prompt.prompt_id}/{options.seed}/{number}"
 
 
-def task_of(prompt: Prompt, encoded: PromptInput, options: GenerateOptions, number: int) -> Task:
-    """Return an attempt at a prompt, which is encoded as the engine takes it."""
+def task_of(
+    prompt: Prompt, encoded: PromptInput, options: GenerateOptions, number: int, history: AtPrompt | None
+) -> Task:
+    """Return an attempt at a prompt, which is encoded as the engine takes it; `history` if the policy reads it."""
     key = stream_key(options.seed, prompt.prompt_id, number)
-    return Task(prompt, Attempt(attempt_id(prompt, options, number), encoded, key, options.max_new_tokens))
+    return Task(prompt, Attempt(attempt_id(prompt, options, number), encoded, key, options.max_new_tokens), history)
 
 
 def describe_policy(policy: Policy | None) -> str:

@@ -8,7 +8,7 @@ either, and a record without an account.
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -20,7 +20,18 @@ from msifr_integrations.generation.options import GenerateOptions
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
 from msifr_policy.filters import Judgement, Message
-from msifr_policy.records.ledger import Ending, Entry, Header, Session, Totals, encode_line, scan_ledger, total
+from msifr_policy.records.ledger import (
+    NO_ATTEMPTS,
+    AtPrompt,
+    Ending,
+    Entry,
+    Header,
+    Session,
+    Totals,
+    encode_line,
+    scan_ledger,
+    total,
+)
 
 FILTER_FAILURE = "final filter: "
 """What the ledger's name of a failure begins with if it was the final filter that failed."""
@@ -33,10 +44,10 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """One line of `out.jsonl`: a trace of a finished attempt, or what there is of a discarded one.
 
     The keys of a trace mean the same here (`msifr_policy.records.traces`); `seed` is the run's. If the attempt was
-    discarded, `correct` is absent, and `k` (checkpoint), `position` (characters), `posterior`, `worth`, `threshold`
-    and `reason` are present; if it failed, `error` says why. A log-probability that the engine did not tell is null.
-    `finish` is how an attempt ended if not by itself or at its limit: "stop", "decided", or a server's word.
-    `score` is what a filter that scores gave, unless it is infinite.
+    discarded, `correct` is absent, and `k` (checkpoint, 0 before the first token), `position` (characters),
+    `posterior`, `worth`, `threshold` and `reason` are present; if it failed, `error` says why. A log-probability that
+    the engine did not tell is null. `finish` is how an attempt ended if not by itself or at its limit: "stop",
+    "decided", or a server's word. `score` is what a filter that scores gave, unless it is infinite.
     """
 
     id: str
@@ -96,7 +107,7 @@ def record_of(
         model=options.model_name,
         seed=options.seed,
         tokens=0 if live is None else live.tokens,
-        prompt_tokens=prompt_tokens(task),
+        prompt_tokens=_prompt_tokens(task, live),
         token_ends=[] if live is None else live.token_ends,
         logprobs=_known(live.logprobs) if options.logprobs and live is not None else None,
         finish=finish,
@@ -111,8 +122,10 @@ def _known(logprobs: list[float]) -> list[float | None] | None:
     return None if known and set(known) == {None} else known
 
 
-def prompt_tokens(task: Task) -> int:
-    """Return how many tokens the prompt has; 0 if the engine takes text, and they are not known."""
+def _prompt_tokens(task: Task, live: Live | None) -> int:
+    """Return the tokens of the prompt: 0 if the engine takes text and they are not known, or if it was not given it."""
+    if live is not None and live.skipped:
+        return 0
     return len(task.attempt.prompt) if all(isinstance(part, int) for part in task.attempt.prompt) else 0
 
 
@@ -144,7 +157,7 @@ def entry_of(
         finish=finish,
         reason="" if outcome == "accepted" else reason,
         tokens=0 if live is None else live.tokens,
-        prompt_tokens=prompt_tokens(task),
+        prompt_tokens=_prompt_tokens(task, live),
         stages=() if live is None else live.stages,
         wasted=0 if live is None else live.wasted,
         lost=lost,
@@ -166,6 +179,7 @@ class Journal(AbstractContextManager["Journal"]):
 
     `settings` are those the run was begun with, None before an attempt is done; `done` are the ids of the attempts that
     earlier sessions completed, `before` the sums over them; `count` attempts are complete by now.
+    Memory: an id for each attempt of earlier sessions, and a few counts for each prompt.
     """
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
@@ -181,6 +195,7 @@ class Journal(AbstractContextManager["Journal"]):
         self.done: frozenset[str] = frozenset()
         self.before = total(())
         self.count = 0
+        self._at: dict[str, AtPrompt] = {}
         self._spent_in_vain: list[Session] = []  # of sessions that finished no attempt
         self._out: IO[bytes]
         with ExitStack() as files:
@@ -192,7 +207,11 @@ class Journal(AbstractContextManager["Journal"]):
 
     def totals(self) -> Totals:
         """Return the sums over all sessions, as the ledger has them now."""
-        return total(record for record, _ in scan_ledger(self._ledger_path) if not isinstance(record, Header))
+        return total(self._accounts())
+
+    def at(self, prompt_id: str) -> AtPrompt:
+        """Return how the attempts at a prompt ended that are complete by now."""
+        return self._at.get(prompt_id, NO_ATTEMPTS)
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise `InputError` with the first of these settings that the run was begun with otherwise."""
@@ -229,6 +248,7 @@ class Journal(AbstractContextManager["Journal"]):
         self._append(self._out, record)
         self._append(self._ledger, entry)
         self.count += 1
+        self._note(entry)
 
     def end_session(self, session: Session) -> None:
         """Append what a session spent beside attempts, if anything. Raises `InputError` as `write`."""
@@ -246,6 +266,19 @@ class Journal(AbstractContextManager["Journal"]):
                 where=str(self.path),
                 remedy="make room and start the run again: it goes on from there",
             ) from error
+
+    def _accounts(self) -> Iterator[Entry | Session]:
+        return (record for record, _ in scan_ledger(self._ledger_path) if not isinstance(record, Header))
+
+    def _noted(self, accounts: Iterable[Entry | Session]) -> Iterator[Entry | Session]:
+        """Pass them on, and count attempts by prompt."""
+        for account in accounts:
+            if isinstance(account, Entry):
+                self._note(account)
+            yield account
+
+    def _note(self, entry: Entry) -> None:
+        self._at[entry.prompt_id] = self.at(entry.prompt_id).after(entry)
 
     def close(self) -> None:
         """Close both files; a run that was not begun leaves none."""
@@ -289,7 +322,7 @@ class Journal(AbstractContextManager["Journal"]):
         self.count = min(written, len(ids))
         self.done = frozenset(ids[: self.count])
         if self.count:
-            self.settings, self.before = settings, self.totals()
+            self.settings, self.before = settings, total(self._noted(self._accounts()))
 
     def _check_pair(self, line: bytes, number: int, ids: Sequence[str]) -> None:
         where = f", line {number}"

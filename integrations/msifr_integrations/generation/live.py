@@ -5,6 +5,9 @@ sequence): the attempt is over then. A decision to stop counts whenever it falls
 `text[token_ends[i - 1]:token_ends[i]]` with one token each, by the same rule, sees what the policy saw, so it decides
 the same at the same checkpoints. That is why text which may be the beginning of a stop string is held back.
 
+Before the first token, and before the attempt is given to an engine at all, the policy is asked at checkpoint 0, if it
+has one: whoever is discarded there is over from the beginning.
+
 **Fail open.** A policy that raises, or that discards on a posterior that is no number, is not asked again on this
 attempt: the attempt runs to its end, and the failure is counted.
 """
@@ -20,14 +23,19 @@ from msifr_integrations.generation.text import Pieces, Stops
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
+from msifr_policy.records.ledger import AtPrompt
 from msifr_policy.validators import parameters_of
+
+HISTORY = "history"
+"""The validator that knows what came of earlier attempts at the prompt."""
 
 
 class Task(NamedTuple):
-    """An attempt to be made, and at which prompt."""
+    """An attempt to be made, at which prompt, and what came of the attempts before it if the policy reads that."""
 
     prompt: Prompt
     attempt: Attempt
+    history: AtPrompt | None = None
 
 
 class Ends(NamedTuple):
@@ -49,9 +57,18 @@ class Live:
     wasted: tokens sampled after it was over for us.
     finish: how the attempt ended by itself, "" if it has not.
     decision: the decision to discard it, None if there is none.
+
+    Raises `InputError` if the policy asks for an early exit at checkpoint 0.
     """
 
-    def __init__(self, prompt: Prompt, policy: Policy, tokenizer: Any, ends: Ends | None = None) -> None:
+    def __init__(
+        self,
+        prompt: Prompt,
+        policy: Policy,
+        tokenizer: Any,
+        ends: Ends | None = None,
+        history: AtPrompt | None = None,
+    ) -> None:
         self.token_ends: list[int] = []
         self.logprobs: list[float] = []
         self.wasted = 0
@@ -65,10 +82,14 @@ class Live:
         self._failures: Counter[str] = Counter()
         self._run: PolicyRun | None = None
         self._asked = True
+        first: Decision | None = None
         try:
-            self._run = _begin(policy, prompt)
+            self._run = _begin(policy, prompt, history)
+            first = getattr(self._run, "begin", _no_checkpoint)()
         except Exception as error:  # fail open
             self._fail(type(error).__name__)
+        if first is not None:
+            self._obey(first._replace(k=0, position=0, tokens=0), f"an attempt at prompt {prompt.prompt_id!r}")
 
     @property
     def text(self) -> str:
@@ -79,6 +100,11 @@ class Live:
     def tokens(self) -> int:
         """Tokens sampled."""
         return len(self.token_ends)
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it is discarded at checkpoint 0, and never made."""
+        return self.decision is not None and self.decision.k == 0 and not self._checkpoints
 
     @property
     def over(self) -> bool:
@@ -123,18 +149,21 @@ class Live:
         decision = self._ask(piece, event)
         if decision is not None:
             self._checkpoints.append((decision.k, self.tokens))
-            if decision.action is Action.EXIT:
-                raise InputError(
-                    f"the policy asks for an early exit at checkpoint {decision.k}",
-                    where=f"attempt {event.id!r}",
-                    remedy="engines cannot force an answer; use a policy that continues or discards",
-                )
-            if decision.action is Action.DISCARD:
-                if math.isnan(decision.posterior):
-                    self._fail("posterior is not a number")
-                else:
-                    self.decision = decision
+            self._obey(decision, f"attempt {event.id!r}")
         return self.over and not event.finish
+
+    def _obey(self, decision: Decision, where: str) -> None:
+        if decision.action is Action.EXIT:
+            raise InputError(
+                f"the policy asks for an early exit at checkpoint {decision.k}",
+                where=where,
+                remedy="engines cannot force an answer; use a policy that continues or discards",
+            )
+        if decision.action is Action.DISCARD:
+            if math.isnan(decision.posterior):
+                self._fail("posterior is not a number")
+            else:
+                self.decision = decision
 
     def _up_to_its_end(self, piece: str) -> str:
         """Return what of a piece belongs to the attempt, and note whether that ends it."""
@@ -175,9 +204,16 @@ class Live:
         self._asked = False
 
 
-def _begin(policy: Policy, prompt: Prompt) -> PolicyRun:
-    """Start the policy, with what the prompt gives to validators if it takes that: a simple one knows texts alone."""
+def _no_checkpoint() -> None:
+    """Stand in for `begin` of a policy's run that has none."""
+
+
+def _begin(policy: Policy, prompt: Prompt, history: AtPrompt | None) -> PolicyRun:
+    """Start the policy, with what prompt and history give to validators if it takes that: a simple one reads texts."""
     parameters = parameters_of(prompt)
+    if history is not None:
+        counts = {"accepted": history.accepted, "rejected": history.rejected}
+        parameters = {**parameters, HISTORY: counts}
     if parameters and len(signature(policy.start).parameters) > 1:
         return policy.start(prompt.prompt, parameters)
     return policy.start(prompt.prompt)

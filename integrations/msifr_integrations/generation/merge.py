@@ -1,7 +1,7 @@
 """Shards of one run, made by jobs that know nothing of each other, joined into the output and ledger of one run."""
 
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
@@ -11,9 +11,21 @@ from typing import Any, NamedTuple
 import msgspec
 
 from msifr_integrations.generation.journal import AttemptId, ledger_path
+from msifr_integrations.generation.turns import Goal
 from msifr_policy.errors import InputError
 from msifr_policy.files import replacing
-from msifr_policy.records.ledger import Entry, Header, Session, Totals, encode_line, id_digest, scan_ledger, total
+from msifr_policy.records.ledger import (
+    NO_ATTEMPTS,
+    AtPrompt,
+    Entry,
+    Header,
+    Session,
+    Totals,
+    encode_line,
+    id_digest,
+    scan_ledger,
+    total,
+)
 
 _LEDGER_ENDING = ".ledger.jsonl"
 _OWN = "shard"
@@ -24,8 +36,8 @@ class Merged(msgspec.Struct, frozen=True, kw_only=True):
     """What shards came to together.
 
     shards: how many the run was cut into. missing_shards: those that were not given. missing: attempts that are not
-    there, those of missing shards included. totals: the account of those that are; its `seconds` are those of the shard
-    that took longest, its `cpu_seconds` the sum.
+    there, those of missing shards included; where the run has a quota, the most that may still be made. totals: the
+    account of those that are; its `seconds` are those of the shard that took longest, its `cpu_seconds` the sum.
     """
 
     shards: int
@@ -47,7 +59,7 @@ def merge_runs(outs: Iterable[str | os.PathLike[str]], out: str | os.PathLike[st
     Attempts come shard by shard, each in its own order. `seconds` of an attempt stay those of its shard; `cpu_seconds`
     are counted on from shard to shard, as if one process had made them all. Of a killed shard what is half written is
     no part; unless `partial`, every shard must be there and complete. Ledgers among `outs`, as patterns find them, are
-    read with their outputs only. Memory: one attempt, and a short digest of each id.
+    read with their outputs only. Memory: one attempt, a short digest of each id, and a few counts for each prompt.
 
     Raises `InputError` for runs that differ in more, for what is missing or there twice, for an output that is no pair
     with its ledger, and for an `out` that exists; nothing is written then.
@@ -60,12 +72,13 @@ def merge_runs(outs: Iterable[str | os.PathLike[str]], out: str | os.PathLike[st
             raise InputError("exists, and would be lost", where=str(path), remedy="name another output first")
     shards = _shards([Path(path) for path in outs if not os.fspath(path).endswith(_LEDGER_ENDING)])
     _, _, of, settings = shards[0]
-    expected = {number: _size(number, of, settings) for number in range(1, of + 1)}
+    goal = Goal(settings["attempts"], settings.get("accepted_per_prompt"))
+    prompts = {number: len(range(number - 1, settings["prompt_count"], of)) for number in range(1, of + 1)}
     # A share of no prompts has left no files.
-    absent = sorted({number for number, size in expected.items() if size} - {shard.number for shard in shards})
+    absent = sorted({number for number, size in prompts.items() if size} - {shard.number for shard in shards})
     if absent and not partial:
         raise _incomplete(f"shards {', '.join(f'{number}/{of}' for number in absent)} are missing", place)
-    counts: Counter[int] = Counter()
+    at: dict[int, dict[str, AtPrompt]] = defaultdict(dict)  # by shard, and by prompt
     with ExitStack() as stack:
         # An output without a ledger is refused by all that read runs, so the ledger comes last.
         accounts = stack.enter_context(replacing(ledger_path(place))).open("wb")
@@ -75,20 +88,27 @@ def merge_runs(outs: Iterable[str | os.PathLike[str]], out: str | os.PathLike[st
 
             def passed_on() -> Iterator[Entry | Session]:
                 for number, line, account in _joined(shards):
-                    counts[number] += bool(line)
+                    if isinstance(account, Entry):
+                        name = account.prompt_id
+                        at[number][name] = at[number].get(name, NO_ATTEMPTS).after(account)
                     lines.write(line)
                     accounts.write(encode_line(account))
                     yield account
 
             totals = total(passed_on())
+        lacks = {number: size * goal.attempts for number, size in prompts.items()}
         for path, number, *_ in shards:
-            lacks = expected[number] - counts[number]
-            if lacks < 0 or (lacks and not partial):
-                raise _incomplete(f"has {counts[number]} of {expected[number]} attempts", path)
+            there = at[number].values()
+            made = sum(each.attempts for each in there)
+            most = sum(map(goal.most, there)) + (prompts[number] - len(there)) * goal.attempts
+            lacks[number] = most - made
+            if len(there) > prompts[number] or (lacks[number] and not partial):
+                of_most = "of at most" if goal.accepted is not None else "of"
+                raise _incomplete(f"has {made} {of_most} {most} attempts", path)
     return Merged(
         shards=of,
         missing_shards=tuple(absent),
-        missing=sum(expected.values()) - counts.total(),
+        missing=sum(lacks.values()),
         totals=totals,
     )
 
@@ -128,11 +148,6 @@ def _shard(path: Path) -> _Shard:
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) and counted):
         raise InputError("is no shard of a run", where=str(path), remedy="shards are made by generate with a shard")
     return _Shard(path, int(number), int(of), settings)
-
-
-def _size(number: int, of: int, settings: dict[str, Any]) -> int:
-    """Return how many attempts the shard has when it is complete."""
-    return len(range(number - 1, settings["prompt_count"], of)) * settings["attempts"]
 
 
 def _joined(shards: Iterable[_Shard]) -> Iterator[tuple[int, bytes, Entry | Session]]:

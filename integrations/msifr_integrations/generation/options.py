@@ -23,7 +23,9 @@ PLACE = "{prompt}"
 class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `generate`.
 
-    attempts: at every prompt. slots: attempts generated side by side; of a server, open streams.
+    attempts: at every prompt, or, with a quota, at most. accepted_per_prompt: the quota N of accepted samples: no more
+        attempts are made at a prompt than those that a run which made them one by one would make until it had N.
+    slots: attempts generated side by side; of a server, open streams.
     seed: with the prompt id and the attempt's number it fixes the attempt's tokens, whoever shares the batch.
     max_new_tokens: of an attempt; temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out.
     final_filter: "numeric", "choice", "exact", "math", "json-schema", "tests", a filter or a function of (prompt,
@@ -49,6 +51,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     attempts: int = 4
+    accepted_per_prompt: int | None = None
     seed: int = 0
     slots: int = 16
     max_new_tokens: int = 512
@@ -75,6 +78,16 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name, least in (("attempts", 1), ("seed", 0), ("slots", 1), ("max_new_tokens", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} = {getattr(self, name)} must be at least {least}", where="generate")
+        quota = self.accepted_per_prompt
+        if quota is not None and not 1 <= quota <= self.attempts:
+            what = f"accepted_per_prompt = {quota} of at most {self.attempts} attempts"
+            raise InputError(what, where="generate", remedy="ask for at least 1, and for as many attempts or more")
+        if quota is not None and self.compare is not None:
+            raise InputError(
+                "runs with a quota are not compared attempt by attempt: which attempts they make depends on the policy",
+                where="compare",
+                remedy="leave accepted_per_prompt out of both, or compare their tokens per accepted sample",
+            )
         for name, known in (("engine", get_args(EngineName)), ("dtype", DTYPES)):
             if getattr(self, name) not in known:
                 raise InputError(f"unknown {name} {getattr(self, name)!r}", remedy=f"known: {', '.join(known)}")

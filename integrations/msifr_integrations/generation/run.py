@@ -1,8 +1,12 @@
-"""One run: an engine's events go to the policy; what leaves goes to the final filter and into the files."""
+"""One run: an engine's events go to the policy; what leaves goes to the final filter and into the files.
+
+An attempt is given to the engine when its turn has come (`turns`) and the policy has not discarded it at checkpoint 0.
+One discarded there is written down at once: the engine never hears of it, and computes nothing, not even its prompt.
+"""
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +20,7 @@ from msifr_integrations.generation.journal import AttemptRecord, Elapsed, entry_
 from msifr_integrations.generation.live import Ends, Live, Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.text import Stops
+from msifr_integrations.generation.turns import Turns
 from msifr_policy.errors import MsifrError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.filters.decided import reader_of
@@ -26,13 +31,20 @@ _SHOW_EVERY = 0.2  # seconds
 _AHEAD = 64
 """Attempts that wait for a slot, beside as many as there are slots, in an engine whose queue need not be full."""
 
+_QUEUE = 1024
+"""Attempts that an engine of this process is given ahead: among so many `generate()` finds prompts of one length."""
+
+_SKIPS = 64
+"""Attempts discarded at checkpoint 0 between two looks at the engine, whose streams would wait meanwhile."""
+
 _UNJUDGED = 16
 """Attempts that may wait for the final filter, or as many as there are slots: a killed run loses them."""
 
 
 class Progress(NamedTuple):
-    """How far a run is: attempts done (by earlier sessions too) of all, and what they came to.
+    """How far a run is: attempts done (by earlier sessions too) of all there may be, and what they came to.
 
+    Under a quota `attempts` falls whenever a prompt has its accepted samples: the others at it are not made.
     `waiting` streams of a server have no token yet.
     """
 
@@ -48,7 +60,7 @@ class Progress(NamedTuple):
 class Tally:
     """What a run has come to, over all its sessions; told at most five times a second.
 
-    before: the sums over earlier sessions. expected: attempts in all. started: when the run began, by
+    before: the sums over earlier sessions. expected: attempts in all, at most. started: when the run began, by
     `time.perf_counter`, as if the sessions had followed each other.
     """
 
@@ -63,6 +75,10 @@ class Tally:
     def add(self, entry: Entry) -> None:
         """Count an attempt that was written down."""
         self._outcomes[entry.outcome] += 1
+
+    def spare(self, attempts: int) -> None:
+        """Take note that so many attempts need not be made."""
+        self._expected -= attempts
 
     def show(self, waiting: int = 0, *, at_once: bool = False) -> None:
         """Tell, if it is time."""
@@ -104,16 +120,16 @@ class _Leaving(NamedTuple):
 
 @dataclass
 class Run:
-    """Takes the notices of `engine` for `tasks`, those that are not done yet, until all have left.
+    """Takes the notices of `engine` for the attempts of `turns`, those that are not done yet, until all have left.
 
     An attempt that is stopped is written down one step after the decision: a token that an engine should sample in
     between is counted as wasted. While an asynchronous engine runs, the final filter judges in a thread of its own, so
-    that streams are read on meanwhile. `before` is what earlier sessions came to; `expected` attempts are there in all.
-    `tokenizer` decodes events without text. `say` is given remarks while it runs.
+    that streams are read on meanwhile. `before` is what earlier sessions came to; there are `expected` attempts in all,
+    or fewer if turns spare some. `tokenizer` decodes events without text. `say` is given remarks while it runs.
     """
 
     engine: Engine
-    tasks: Iterable[Task]
+    turns: Turns
     policy: Policy
     accept: FinalFilter
     tokenizer: Any
@@ -125,7 +141,10 @@ class Run:
     say: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
-        self._todo = iter(self.tasks)
+        slots = self.engine.slots
+        # Where attempts wait for others, those given ahead would be of prompts that should wait.
+        self._most = slots if self.turns.limited else 2 * slots + _AHEAD if self.engine.asynchronous else slots + _QUEUE
+        self._given = 0  # to the engine since it last ran dry
         self._left: dict[str, Task] = {}  # submitted, and not yet gone
         self._running: dict[str, Live] = {}
         self._stopped: list[str] = []  # in the last step
@@ -144,9 +163,12 @@ class Run:
             with ThreadPoolExecutor(1) as thread:
                 self._judge_thread = thread if self.engine.asynchronous else None
                 self._submit()
-                self.engine.drain(self._take)
-                self._take(())  # those stopped in the very last step
-                self._write_down(wait_for=0)
+                while self._given:
+                    self.engine.drain(self._take)
+                    self._given = 0
+                    self._take(())  # those stopped in the very last step
+                    self._write_down(wait_for=0)
+                    self._submit()  # what waited for these
             finished = True
         finally:
             if not finished:
@@ -161,11 +183,21 @@ class Run:
         self._tally.show(self.engine.waiting, at_once=True)
 
     def _submit(self) -> None:
-        """Give the engine all there is, or, if it asks for no look ahead, what its slots may soon take."""
-        most = 2 * self.engine.slots + _AHEAD if self.engine.asynchronous else self.expected
-        while len(self._left) < most and (task := next(self._todo, None)) is not None:
-            self._left[task.attempt.id] = task
-            self.engine.submit(task.attempt)
+        """Give the engine what its slots may soon take."""
+        skips = 0
+        # Those that were stopped in this step are out of the engine already.
+        while len(self._left) - len(self._stopped) < self._most and not (skips >= _SKIPS and self._left):
+            if (task := self.turns.take()) is None:
+                return
+            live = self._begin(task)
+            if live.over:
+                self._write(task, live, None, entry_of(task, live, None, self._spent()))
+                skips += 1
+            else:
+                self._left[task.attempt.id] = task
+                self._running[task.attempt.id] = live
+                self.engine.submit(task.attempt)
+                self._given += 1
 
     def _take(self, notices: Sequence[Notice]) -> None:
         leaving, self._stopped = self._stopped, []
@@ -173,12 +205,15 @@ class Run:
             if notice.id not in self._left:
                 raise MsifrError(f"the engine sampled a token of attempt {notice.id!r} after it was cancelled")
             if isinstance(notice, Again):
-                if (live := self._running.pop(notice.id, None)) is not None:
-                    self._lost[notice.id] += live.tokens
+                self._lost[notice.id] += self._running[notice.id].tokens
+                self._running[notice.id] = live = self._begin(self._left[notice.id])
+                if live.over:
+                    self.engine.cancel(notice.id)
+                    self._stopped.append(notice.id)
             elif isinstance(notice, Failed):
                 self._give_up(notice)
             else:
-                live = self._running.get(notice.id) or self._begin(notice.id)
+                live = self._running[notice.id]
                 over = live.over
                 self._tally.tokens += notice.tokens
                 if live.take(notice):
@@ -192,12 +227,11 @@ class Run:
         self._submit()
         self._tally.show(self.engine.waiting)
 
-    def _begin(self, attempt_id: str) -> Live:
-        prompt, options = self._left[attempt_id].prompt, self.options
-        reader = reader_of(self.accept, prompt) if options.finish_when_decided else None
-        ends = Ends(Stops(options.stop) if options.stop else None, None if reader is None else reader.feed)
-        live = self._running[attempt_id] = Live(prompt, self.policy, self.tokenizer, ends)
-        return live
+    def _begin(self, task: Task) -> Live:
+        reader = reader_of(self.accept, task.prompt) if self.options.finish_when_decided else None
+        stops = Stops(self.options.stop) if self.options.stop else None
+        ends = Ends(stops, None if reader is None else reader.feed)
+        return Live(task.prompt, self.policy, self.tokenizer, ends, task.history)
 
     def _leave(self, attempt_id: str) -> None:
         """Have the attempt judged if it is finished; it is written down when that is known."""
@@ -219,17 +253,22 @@ class Run:
             judgement = None if future is None else future.result()
             self._leaving.popleft()
             entry = entry_of(task, live, judgement, spent, lost=self._lost.pop(task.attempt.id, 0))
-            self.sink.write(record_of(task, live, judgement, self.options), entry)
-            self._tally.add(entry)
+            self._write(task, live, judgement, entry)
             self._watcher.add(judgement, cut=live.finish == "length")
 
     def _give_up(self, notice: Failed) -> None:
         """Write down an attempt that cannot be made."""
-        task, live = self._left.pop(notice.id), self._running.pop(notice.id, None)
-        lost = self._lost.pop(notice.id, 0) + (0 if live is None else live.tokens)
-        entry = entry_of(task, None, None, self._spent(), lost=lost, error=notice.why)
-        self.sink.write(record_of(task, None, None, self.options, error=notice.why), entry)
+        task, live = self._left.pop(notice.id), self._running.pop(notice.id)
+        lost = self._lost.pop(notice.id, 0) + live.tokens
+        self._write(
+            task, None, None, entry_of(task, None, None, self._spent(), lost=lost, error=notice.why), notice.why
+        )
+
+    def _write(self, task: Task, live: Live | None, judgement: Judgement | None, entry: Entry, error: str = "") -> None:
+        """Write down an attempt; from then on those that waited for it may begin."""
+        self.sink.write(record_of(task, live, judgement, self.options, error), entry)
         self._tally.add(entry)
+        self._tally.spare(self.turns.end(entry))
 
     def _spent(self) -> Elapsed:
         return Elapsed(time.perf_counter() - self._tally.started, time.process_time() - self._cpu_started)
