@@ -41,8 +41,8 @@ from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.paired import pair_runs
 from msifr_integrations.generation.run import Run
 from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.evidence.build import pieces
 from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps, Schedule
-from msifr_policy.evidence.table import pieces
 from msifr_policy.filters import Prompt, final_filter
 from msifr_policy.policy import NEVER_DISCARD, Action
 from msifr_policy.records.ledger import Entry, Session, encode_line, read_ledger, total
