@@ -25,7 +25,6 @@ from msifr_calibration.betting import (
 from msifr_calibration.certificate import certificate_of, certify_in_order
 from msifr_calibration.certify import certify
 from msifr_calibration.choose import choose_way
-from msifr_calibration.fit import prompts_to_certify
 from msifr_calibration.held_out import HeldOut, one_each
 from msifr_calibration.learn import fit_candidates
 from msifr_calibration.nested import NEVER, nested
@@ -33,6 +32,7 @@ from msifr_calibration.path import fit_path, good_samples_lost, thresholds_at_pr
 from msifr_calibration.sample_size import critical_number
 from msifr_calibration.several_paths import n_certified
 from msifr_calibration.split import folds
+from msifr_calibration.to_certify import prompts_to_certify
 from msifr_policy.errors import InputError
 from msifr_sim import replay_policy, summarise
 
@@ -516,7 +516,7 @@ def test_costs_to_go_have_one_largest_value():
 
 def test_linear_beliefs_are_fitted_on_no_more_than_they_need(monkeypatch):
     table = make_table(300, attempts=2, seed=1)
-    monkeypatch.setattr("msifr_calibration.fit._MOST_TO_FIT", 100)
+    monkeypatch.setattr("msifr_calibration.to_certify._MOST_TO_FIT", 100)
     held = prompts_to_certify(table, "k", FitOptions(), 0.5)
     assert 90 <= table.where(~held).n_attempts <= 102
     assert prompts_to_certify(table, "k", FitOptions(method="learned"), 0.5).sum() < held.sum()

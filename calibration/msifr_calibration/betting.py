@@ -2,6 +2,19 @@
 
 The null hypothesis is H: f ≥ α (the certificate's) where f is the false-reject rate. Both tests return a p-value valid
 at any finite sample size. Martingales are kept in logs.
+
+**Given prompts.** Where f is of further attempts at given prompts p, each with rates of its own, P(A | p) = a_p and
+P(D | A, p) = f_p, independent attempts are not alike, and the number of losses is no longer binomial. The binomial test
+stays right nonetheless:
+
+* Given which of the counted attempts were accepted, n in all and n_p of prompt p, the losses are a sum of independent
+  Bernoulli variables. Where its mean Σ n_p·f_p is at least α·n, P(losses ≤ c) ≤ P(Bin(n, α) ≤ c) for every
+  c ≤ α·n − 1 (Hoeffding 1956, theorem 4): unlike rates only make them vary less. So the test is exact for H:
+  Σ n_p·f_p / n ≥ α, the rate of good samples like those that were found; more losses than α·n − 1 never certify.
+* The rate f = Σ a_p·f_p / Σ a_p has n_p at its expectation. At f = α the variance of losses − α·n is, summed over the
+  counted attempts, Σ α·(1 − α)·a_p − (a_p·(f_p − α))²: again largest where rates are alike. That the test errs no more
+  often than δ here too is not a theorem we know of. Among the laws that can be extreme, of few kinds of attempts, it is
+  computed exactly, and none is found where it does (`tests/test_scope.py`).
 """
 
 import math
@@ -42,6 +55,26 @@ def binomial_upper(false_rejects: int, n_accepted: int, confidence: float) -> fl
     if false_rejects >= n_accepted:
         return 1.0
     return float(beta.ppf(confidence, false_rejects + 1, n_accepted - false_rejects))
+
+
+def given_prompts_p_value(false_rejects: int, n_accepted: int, alpha: float, uniform: float = 1.0) -> float:
+    """Return the binomial p-value where attempts at given prompts have unlike rates: 1 for losses above α·n − 1.
+
+    Valid by Hoeffding's theorem, see above; `uniform` as for `binomial_p_value`.
+    """
+    p = binomial_p_value(false_rejects, n_accepted, alpha, uniform)
+    return p if false_rejects <= alpha * n_accepted - 1 else 1.0
+
+
+def given_prompts_needed(critical: int, alpha: float) -> int:
+    """Return how many accepted samples make a certificate possible: the `critical` number, and no fewer than 1/α."""
+    return max(critical, math.ceil(1 / alpha - 1e-9))
+
+
+def given_prompts_upper(false_rejects: int, n_accepted: int, confidence: float) -> float:
+    """Return the upper bound on f that the binomial test gives for unlike rates, at least (losses + 1)/n."""
+    least = (false_rejects + 1) / n_accepted if n_accepted else 1.0
+    return min(1.0, max(least, binomial_upper(false_rejects, n_accepted, confidence)))
 
 
 def betting_prompts_needed(alpha: float, confidence: float) -> int:

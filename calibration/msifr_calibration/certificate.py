@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from msifr_calibration.betting import Expected, betting_prompts_needed, binomial_upper
+from msifr_calibration.betting import (
+    Expected,
+    betting_prompts_needed,
+    binomial_upper,
+    given_prompts_needed,
+    given_prompts_upper,
+)
 from msifr_calibration.held_out import HeldOut, Test
 from msifr_calibration.sample_size import critical_number
 from msifr_calibration.several_paths import n_certified
@@ -107,7 +113,8 @@ def certify_in_order(
 def _needed(held_out: HeldOut, test: Test, alpha: float, confidence: float) -> int:
     """Return how many accepted samples, in each group, make a certificate possible at all."""
     if test != "betting by prompt":
-        return critical_number(0, alpha, confidence)
+        critical = critical_number(0, alpha, confidence)
+        return critical if held_out.alike else given_prompts_needed(critical, alpha)
     # Prompts all of whose attempts are accepted, or more of which fewer are.
     per_prompt = len(held_out.accepted) / max(held_out.n_prompts, 1)
     return math.ceil(betting_prompts_needed(alpha, confidence) * per_prompt)
@@ -142,7 +149,7 @@ def certificate_of(
         max_false_reject=tested.max_false_reject,
         confidence=tested.confidence,
         method=tested.test if certified else "none",
-        unit_of_independence="prompt",
+        unit_of_independence="prompt" if tested.held_out.alike else "attempt",
         n_prompts=tested.n_prompts,
         n_accepted=tested.n_accepted,
         false_rejects=losses,
@@ -155,6 +162,7 @@ def certificate_of(
         pool=list(pool),
         weigh=tested.held_out.weigh,
         by_group=tested.held_out.by_group,
+        scope=tested.held_out.scope,
     )
 
 
@@ -163,10 +171,15 @@ def _promise(tested: Tested, pool: Sequence[str]) -> str:
     whole = f" of {len(pool)} families taken together ({', '.join(pool)}), not of each" if len(pool) > 1 else ""
     whole += " of every group" if tested.held_out.by_group else ""
     equally = f" ({tested.held_out.weigh} weigh equally)" if tested.held_out.unequal else ""
+    at, beyond = "at new prompts like these", ""
+    if tested.held_out.scope == "these prompts":
+        at = f"of further attempts at these {tested.n_prompts} prompts"
+        equally = f" ({tested.held_out.weigh} weigh equally)"
+        beyond = "; it says nothing about new prompts"
     return (
-        f"with confidence {tested.confidence:g}, at most {alpha:.3g} of the good samples{whole} at new prompts like "
-        f"these are discarded{equally}; the retained good samples differ from all good samples by at most {alpha:.3g} "
-        "in total variation"
+        f"with confidence {tested.confidence:g}, at most {alpha:.3g} of the good samples{whole} {at} are discarded"
+        f"{equally}; the retained good samples differ from all good samples by at most {alpha:.3g} in total variation"
+        f"{beyond}"
     )
 
 
@@ -175,7 +188,8 @@ def _failure(tested: Tested, remedy: str) -> str:
     if n < tested.needed:
         counted = ""
         if n < tested.accepted_in_all:
-            counted = f" ({tested.accepted_in_all} at {tested.n_prompts} prompts; one attempt of each is counted)"
+            how = "one attempt of each is" if tested.held_out.alike else "as many of each as of the fewest are"
+            counted = f" ({tested.accepted_in_all} at {tested.n_prompts} prompts; {how} counted)"
         return (
             f"nothing can be certified: {n} accepted samples to certify on{counted}, at least {tested.needed} are "
             f"needed for a false-reject rate of {alpha:g} at confidence {confidence:g}; {remedy}"
@@ -193,15 +207,19 @@ def _failure(tested: Tested, remedy: str) -> str:
 
 
 def _groups(table: EvidenceTable, discarded: Discards, tested: Tested, key: str) -> dict[str, GroupBound]:
-    """Bound f_G by group. Attempts of one prompt are not independent, so one of each, drawn at random, is counted."""
+    """Bound f_G by group: by one attempt of each prompt, drawn at random, as attempts of one are not independent.
+
+    Where the prompts are given they are, and all that the exact test counts are.
+    """
     named = sorted(set(table.groups) - {""})
     if not named:
         return {}
     names = np.asarray(table.groups)
-    drawn = HeldOut.of([table], key, tested.held_out.weigh).drawn
+    drawn = HeldOut.of([table], key, tested.held_out.weigh, scope=tested.held_out.scope).drawn
+    upper = binomial_upper if tested.held_out.alike else given_prompts_upper
     bounds: dict[str, GroupBound] = {}
     for name in named:
         counted = drawn[(names[drawn] == name) & table.accepted[drawn]]
         losses = int(discarded[counted].sum())
-        bounds[name] = GroupBound(len(counted), losses, binomial_upper(losses, len(counted), tested.confidence))
+        bounds[name] = GroupBound(len(counted), losses, upper(losses, len(counted), tested.confidence))
     return bounds

@@ -26,6 +26,7 @@ from msifr_calibration.length_cap import best_length_cap
 from msifr_calibration.nested import Nested, nested, replayed
 from msifr_calibration.options import FitOptions
 from msifr_calibration.path import good_samples_lost
+from msifr_calibration.sample_size import critical_number
 from msifr_policy.evidence.history import follow
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, PolicyFile
@@ -87,14 +88,16 @@ def certify(
 ) -> list[Fit]:
     """Certify families as one pool, and take each one's cheapest certified policy.
 
-    `certifying` are held-out attempts of each family, none at its fitting prompts, with all columns of its beliefs
-    (`FittedBeliefs.extend`). `key`: what random choices hang on, by default the held-out attempts.
+    `certifying` are held-out attempts of each family, none at its fitting prompts unless the scope is these prompts,
+    with all columns of its beliefs (`FittedBeliefs.extend`). `key`: what random choices hang on, by default the
+    held-out attempts.
     """
     options = options or FitOptions()
     key = key or key_of(certifying)
     members = [_Member.of(each, table) for each, table in zip(candidates, certifying, strict=True)]
-    held_out = HeldOut.of(certifying, key, options.weigh, by_group=options.certify_groups)
-    fitting = HeldOut.of([member.candidates.fitted.table for member in members], key, options.weigh)
+    held_out = HeldOut.of(certifying, key, options.weigh, by_group=options.certify_groups, scope=options.scope)
+    fitted = [member.candidates.fitted.table for member in members]
+    fitting = HeldOut.of(fitted, key, options.weigh, scope=options.scope)
     way = _choose(members, fitting, held_out, options, key)
     paths = range(len(way.weights))
 
@@ -287,8 +290,14 @@ def _remedy(tested: Tested, candidates: Sequence[Candidates], options: FitOption
     prompts = tested.n_prompts + len({p for each in candidates for p in each.family.table.prompt_ids})
     in_all = tested.accepted_in_all + sum(each.family.table.n_accepted for each in candidates)
     counted = in_all * n / max(tested.accepted_in_all, 1)
-    enough = math.ceil(prompts * 1.35 * tested.needed / counted)
-    first = f"bring about {enough} prompts, not {prompts}"
+    more = 1.35 * tested.needed / counted
+    first = f"bring about {math.ceil(prompts * more)} prompts, not {prompts}"
+    if options.scope == "these prompts":
+        attempts = len(tested.held_out.accepted) + sum(each.family.table.n_attempts for each in candidates)
+        each_has = attempts / tested.n_prompts
+        first = f"make {math.ceil(each_has * more)} attempts at each prompt, not {each_has:.3g}"
+    elif len(candidates) == 1 and in_all / 2 >= critical_number(0, options.max_false_reject, options.confidence):
+        first += ", or certify for further attempts at these prompts only: --scope these-prompts"
     if options.certify_share is not None and tested.needed < 0.75 * counted:
         first = "leave out --certify-share: by default as many are held out as are needed"
     if tested.test == "betting by prompt":

@@ -47,9 +47,7 @@ def choose_way(
     `first` gives per path `[N]` the first of its policies that discards each fitting attempt, `saved` `[J]` what each
     policy saves there. Of `held_out` only counts are looked at.
     """
-    tests: tuple[Test, ...] = ("betting by prompt", "exact binomial")
-    if len(fitting.prompt) == fitting.n_prompts:
-        tests = tests[1:]  # one attempt each: nothing can be gained by bets
+    tests = fitting.tests
     shares = _shares([len(each) > 0 for each in saved])
     good = held_out.good("exact binomial")
     if not len(good) or not fitting.accepted.any() or (len(tests) == 1 and len(shares) == 1):

@@ -9,25 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from msifr_calibration.beliefs.pretrained import learned_from
 from msifr_calibration.certify import Fit, certify_pools, key_of
 from msifr_calibration.family import Family
-from msifr_calibration.held_out import HeldOut
 from msifr_calibration.learn import fit_beliefs, fit_candidates
 from msifr_calibration.options import FitOptions
-from msifr_calibration.sample_size import critical_number
 from msifr_calibration.split import uniform
+from msifr_calibration.to_certify import USE, attempts_to_certify
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.history import has_history, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 
-_USE = "certify"
-_LEFT_TO_FIT = 5
 _MOST_SEEN = 0.1
-_MOST_TO_FIT = 20_000
 _MOST = 0.8
 
 
@@ -39,7 +34,7 @@ def fit_policy(
     progress: Callable[[str], None] = lambda _: None,
     **changes: Any,
 ) -> Fit:
-    """Fit a discard policy on part of the prompts of `table` and certify it on the others.
+    """Fit a discard policy on part of the prompts of `table` and certify it on the others; see `FitOptions.scope`.
 
     `changes` are fields of `FitOptions`, such as max_false_reject=0.05. The method "learned" needs the `traces` behind
     the table, and torch. When nothing can be certified the file holds the policy that never discards, and its
@@ -50,14 +45,18 @@ def fit_policy(
     options = replace(options or FitOptions(), **changes)
     key = key_of([table])
     note = ""
+    if options.scope == "these prompts":
+        options = replace(options, history=False)  # the attempts of a prompt have to be independent of each other
     if options.history and has_history(table):
         table = with_history(table)
     if table.n_attempts and traces and options.method in ("auto", "pretrained") and options.pretrained is None:
         table, options, note = _of_new_prompts(table, traces, options)
-    held_out, half = (prompts_to_certify(table, key, options, share) for share in (_MOST, 0.5))
-    if held_out.sum() > half.sum() and not (traces and _few_numbers(table.where(~held_out), traces, options)):
-        held_out = half
-    fitting, certifying = table.where(~held_out), table.where(held_out)
+    held_out, half = (attempts_to_certify(table, key, options, share) for share in (_MOST, 0.5))
+    if held_out.sum() > half.sum():
+        least = table.take(np.flatnonzero(~held_out))
+        if not (traces and _few_numbers(least, traces, options)):
+            held_out = half
+    fitting, certifying = (table.take(np.flatnonzero(part)) for part in (~held_out, held_out))
     fit = _fit([Family("", fitting, traces)], [certifying], options, progress, key)[0]
     return replace(fit, note=note)
 
@@ -76,6 +75,10 @@ def fit_families(
     `changes` and errors as for `fit_policy`.
     """
     options = replace(options or FitOptions(), **changes)
+    if options.scope == "these prompts":
+        raise InputError(
+            "several families are certified for new prompts only", where="scope", remedy="fit each family by itself"
+        )
     share = options.certify_share or 0.5
     if options.method in ("auto", "pretrained") and options.pretrained is None:
         with_texts = [family for family in families if family.traces and family.table.n_attempts]
@@ -93,7 +96,7 @@ def fit_families(
         raise InputError("two families have one name", where="fit_families", remedy="name each of its own")
     fitting, certifying = [], []
     for family in families:
-        held_out = uniform(family.table.prompt_ids, key, _USE) < share
+        held_out = uniform(family.table.prompt_ids, key, USE) < share
         certifying.append(family.table.where(held_out))
         fitting.append(replace(family, table=family.table.where(~held_out)))
     return _fit(fitting, certifying, options, progress, key)
@@ -150,47 +153,3 @@ def _few_numbers(table: EvidenceTable, traces: Sequence[Trace], options: FitOpti
         return False
     beliefs = fit_beliefs(Family("", table, traces), options)[0].beliefs
     return beliefs.method == "pretrained" and not any(any(g.coefficients) for g in beliefs.posterior_model.groups)
-
-
-def prompts_to_certify(table: EvidenceTable, key: str, options: FitOptions, share: float) -> NDArray[np.bool_]:
-    """Return `[P]` which prompts are held out to certify on: `certify_share` of them, or by default as many as count.
-
-    Among one attempt of each prompt, a certificate that m lost samples do not prevent needs as many accepted ones as
-    its critical number (45, 77, 105, … for α = 5 % with confidence 90 %); between two of them nothing is gained.
-    Prompts are held out, in an order drawn by `key`, until the critical number nearest to `share` of the accepted ones
-    is reached (of each group, where groups are certified), or the first, if that leaves some to fit on; else half. No
-    more than 20,000 attempts are fitted on, but by networks: linear beliefs and paths learn next to nothing from more,
-    certificates do. Looks at outcomes alone, never at what a policy discards, so the certificate stays valid.
-    """
-    if not table.n_attempts:
-        return np.zeros(0, dtype=bool)
-    order = np.argsort(uniform(table.prompt_ids, key, _USE), kind="stable")
-    if options.certify_share is not None:
-        n = round(options.certify_share * table.n_prompts)
-        n = min(max(n, 1), table.n_prompts - 1)
-    else:
-        counted = HeldOut.of([table], key, options.weigh, by_group=options.certify_groups)
-        good = counted.good("exact binomial")
-        numbers = []
-        for group in np.unique(counted.group).tolist():
-            of_group = np.bincount(table.prompt[good[counted.group[good] == group]], minlength=table.n_prompts)
-            wanted = _to_certify(int(of_group.sum()), options, share)
-            numbers.append(int(np.searchsorted(np.cumsum(of_group[order]), wanted)) + 1 if wanted else 0)
-        n = max(numbers) if all(numbers) else table.n_prompts // 2
-        if all(numbers) and options.method != "learned":
-            attempts = np.cumsum(np.bincount(table.prompt)[order])
-            n = max(n, int(np.searchsorted(attempts, attempts[-1] - _MOST_TO_FIT)))
-    held_out = np.zeros(table.n_prompts, dtype=bool)
-    held_out[order[:n]] = True
-    return held_out
-
-
-def _to_certify(n_accepted: int, options: FitOptions, share: float) -> int:
-    """Return how many of so many accepted samples are to certify; 0 if no number of them can, and leave a few."""
-    alpha, confidence = options.max_false_reject, options.confidence
-    losses, numbers = 0, list[int]()
-    while not numbers or numbers[-1] < n_accepted:
-        numbers.append(critical_number(losses, alpha, confidence))
-        losses += 1 + losses // 10  # far out the steps are close together
-    possible = [n for n in numbers if n <= n_accepted - _LEFT_TO_FIT]
-    return min(possible, key=lambda n: abs(n - share * n_accepted), default=0)
