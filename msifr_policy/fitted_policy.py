@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.checkpoints import at_checkpoint, discards
 from msifr_policy.errors import InputError
-from msifr_policy.evidence.history import Followed, follow, with_history
+from msifr_policy.evidence.history import COLUMNS as HISTORY_COLUMNS
+from msifr_policy.evidence.history import Followed, Follower, PromptQuota, gives_up, with_history
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.evidence.watch import Checkpoint, Watch, column_names
@@ -25,7 +26,8 @@ from msifr_policy.validators import History, Validator, Verdict, describe
 class FittedPolicy:
     """Discard at the first checkpoint k = 0, 1, … whose worth ω_k is below thresholds[k] (the last for those beyond).
 
-    thresholds: `[K + 1]`, empty for the policy that never discards. fingerprint: what the settings of a run call it.
+    thresholds: `[K + 1]`, empty for the policy that never discards. quota: what it was fitted for, and when prompts are
+    given up. fingerprint: what the settings of a run call it.
     provenance: of the attempts it was certified on. Raises `InputError` if the columns of beliefs and validators are
     not the same, or if any of them cannot work: live, a validator that fails says nothing, and nothing is discarded.
     """
@@ -36,6 +38,7 @@ class FittedPolicy:
     thresholds: NDArray[np.float64]
     fingerprint: str = ""
     provenance: Provenance = Provenance()  # noqa: RUF009 - frozen
+    quota: PromptQuota | None = None
 
     def __post_init__(self) -> None:
         columns = column_names(self.validators)
@@ -45,6 +48,8 @@ class FittedPolicy:
                 where="policy",
                 remedy=f"those of its validators are {', '.join(columns)}",
             )
+        if self.quota is not None and not self.reads_history:
+            raise InputError("a quota needs the history", where="policy", remedy="add the validator history")
         for validator in self.validators:
             validator.start("")
         self.beliefs.predict(np.ones(1, dtype=np.int64), np.full((1, len(columns)), np.nan))
@@ -67,16 +72,28 @@ class FittedPolicy:
         M, worth = (float(x[0]) for x in self.beliefs.worth(k, values))
         threshold = float(at_checkpoint(self.thresholds, k)[0]) if len(self.thresholds) else 0.0
         action, reason = Action.CONTINUE, ""
-        if discards(worth, threshold):
+        if discards(worth, threshold) or self._gives_up(k, values)[0]:
             verdicts = np.asarray([checkpoint.verdicts], dtype=np.int8)
             action, reason = Action.DISCARD, self.reasons(k, values, verdicts)[0]
         return Decision(action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason, worth)
+
+    @cached_property
+    def _give_up(self) -> NDArray[np.bool_] | None:
+        return None if self.quota is None else np.asarray(self.quota.give_up, dtype=bool)
+
+    def _gives_up(self, k: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return `[R]` whether a row is checkpoint 0 of an attempt at a prompt that is given up."""
+        if self._give_up is None:
+            return np.zeros(len(k), dtype=bool)
+        places = [self.beliefs.columns.index(column) for column in HISTORY_COLUMNS]
+        result: NDArray[np.bool_] = (k == 0) & gives_up(self._give_up, values[:, places])
+        return result
 
     def reasons(self, k: NDArray[np.int64], values: NDArray[np.float64], verdicts: NDArray[np.int8]) -> list[str]:
         """Return `[R]` the validator that spoke most against each row.
 
         The first that says DEAD, else the one whose columns lower log(odds of M / r) most; one that knows nothing does
-        not speak.
+        not speak. The history, where it gives the prompt up.
         """
         by_validator = self.beliefs.contributions(k, values, self._owner)
         known = np.isfinite(values)
@@ -84,7 +101,8 @@ class FittedPolicy:
             by_validator[~known[:, self._owner == v].any(axis=1), v] = np.inf
         dead = verdicts == Verdict.DEAD
         worst = np.where(dead.any(axis=1), dead.argmax(axis=1), by_validator.argmin(axis=1))
-        return [self.validators[i].name for i in worst]
+        gives_up = self._gives_up(k, values)
+        return [History.name if up else self.validators[i].name for i, up in zip(worst, gives_up, strict=True)]
 
     @property
     def reads_history(self) -> bool:
@@ -118,7 +136,7 @@ class FittedPolicy:
     def follow(self, table: EvidenceTable) -> Followed:
         """Return what the policy does along the table, and what it believes; errors as for `worth`."""
         table = self._readable(table)
-        return follow(table, self.beliefs.worth, self.thresholds, self._worth(table))
+        return Follower(table, self.beliefs.worth, self._worth(table)).follow(self.thresholds, self._give_up)
 
 
 class FittedRun:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.history import PromptQuota
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import Costing, EvidenceTable
 from msifr_policy.files import replacing
@@ -136,8 +137,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     `thresholds[k]` is compared with the worth ω_k, k = 0 before the first token: discard iff ω_k < threshold;
     checkpoints beyond the list use the last. `price` is the total price Λ = λ + μ (cost units one accepted sample is
-    worth) [T8, T9]. An empty `thresholds` is the policy that never discards. `provenance` is of the attempts it was
-    fitted and certified on.
+    worth) [T8, T9]. An empty `thresholds` is the policy that never discards. `quota` is what it was fitted for, with
+    when prompts are given up. `provenance` is of the attempts it was fitted and certified on.
     """
 
     schema_version: Literal[3] = 3
@@ -154,6 +155,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     certified_on: Fingerprint
     provenance: Provenance
     seed: int
+    quota: PromptQuota | None = None
     created_by: str
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -200,8 +202,14 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def never_discards(self) -> bool:
-        """True if no threshold can ever fire."""
-        return not any(self.thresholds)
+        """True if no threshold can ever fire, and no prompt is ever given up."""
+        return not any(self.thresholds) and (self.quota is None or not any(map(any, self.quota.give_up)))
+
+    @property
+    def certified_for(self) -> Provenance:
+        """The provenance that attempts must have for the certificate to be about them."""
+        of_these = self.certificate.certified and self.certificate.scope == "these prompts"
+        return msgspec.structs.replace(self.provenance, prompts=self.certified_on.prompts if of_these else b"")
 
     def policy(self) -> FittedPolicy:
         """Return the policy that runs.
@@ -214,7 +222,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             self.beliefs,
             np.asarray(self.thresholds, dtype=np.float64),
             f"FittedPolicy {blake2b(msgspec.json.encode(self), digest_size=8).hexdigest()}",
-            self.provenance,
+            self.certified_for,
+            self.quota,
         )
 
 

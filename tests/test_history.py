@@ -9,7 +9,7 @@ from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import build_evidence
-from msifr_policy.evidence.history import COLUMNS, has_history, with_history
+from msifr_policy.evidence.history import COLUMNS, PromptQuota, gives_up, has_history, with_history
 from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import Action
@@ -32,7 +32,7 @@ def some_traces(rng: np.random.Generator, *, numbered: bool = True) -> list[Trac
     return traces
 
 
-def some_policy(rng: np.random.Generator, *, history: bool = True) -> FittedPolicy:
+def some_policy(rng: np.random.Generator, *, history: bool = True, quota: bool = False) -> FittedPolicy:
     validators = (Length(), History()) if history else (Length(),)
     D = 5 if history else 3
 
@@ -46,7 +46,11 @@ def some_policy(rng: np.random.Generator, *, history: bool = True) -> FittedPoli
     columns = tuple(f"{v.name}.{c}" for v in validators for c in v.columns)
     beliefs = Beliefs("logistic", columns, 30.0, model(1.0), [], model(0.3))
     thresholds = rng.random(5) ** 2 * (rng.random(5) < 0.7)
-    return FittedPolicy(SCHEDULE, validators, beliefs, thresholds)
+    rule = None
+    if quota:
+        n, m = rng.integers(1, 6, size=2).tolist()
+        rule = PromptQuota(n, m, (rng.random((m, n)) < 0.2).tolist())
+    return FittedPolicy(SCHEDULE, validators, beliefs, thresholds, quota=rule)
 
 
 def in_flight(policy: FittedPolicy, traces: list[Trace]) -> dict[str, tuple[int, float, str]]:
@@ -73,11 +77,11 @@ def in_flight(policy: FittedPolicy, traces: list[Trace]) -> dict[str, tuple[int,
 
 
 def test_a_replay_is_what_runs_one_attempt_after_the_other():
-    """Random policies on random attempts: 300 of them, of which most change their own history."""
-    changed = skipped = 0
-    for seed in range(300):
+    """Random policies on random attempts, with and without a quota: many of them change their own history."""
+    changed = skipped = given_up = 0
+    for seed in range(400):
         rng = np.random.default_rng(seed)
-        traces, policy = some_traces(rng), some_policy(rng)
+        traces, policy = some_traces(rng), some_policy(rng, quota=seed % 2 == 1)
         shuffled = [traces[i] for i in rng.permutation(len(traces))]  # the numbers of the ids say the order
         table = build_evidence(shuffled, SCHEDULE, policy.validators)
         outcomes = replay_policy(policy, table)
@@ -89,9 +93,11 @@ def test_a_replay_is_what_runs_one_attempt_after_the_other():
         assert replayed == live
         followed = policy.follow(table)
         changed += not np.array_equal(followed.worth, policy.worth(table)[1])
-        skipped += any(k == 0 for k, _, _ in live.values())
+        skipped += any(k == 0 for k, _, _ in live.values()) and policy.quota is None
+        given_up += any(k == 0 for k, _, _ in live.values()) and policy.quota is not None
     assert changed > 60  # or the test would not have tested much
-    assert skipped > 20
+    assert skipped > 10
+    assert given_up > 20
 
 
 def test_the_history_counts_how_earlier_attempts_ended():
@@ -168,3 +174,15 @@ def test_there_is_a_history_where_prompts_have_two_attempts_on_average():
     once = [Trace(id=f"{i}", prompt_id=f"p{i}", text="x", accepted=True) for i in range(4)]
     assert not has_history(build_evidence(once, SCHEDULE, [Length()]))
     assert not has_history(replace(several).take(np.zeros(0, dtype=np.int64)))
+
+
+def test_prompts_are_given_up_as_the_table_says_and_never_where_nothing_is_known():
+    give_up = np.asarray([[False, False], [True, False], [True, True]])
+    told = np.asarray([[0, 0], [0, 1], [1, 0], [0, 2], [1, 1], [2, 0], [0, 3], [np.nan, np.nan]], dtype=float)
+    assert gives_up(give_up, told).tolist() == [False, True, False, True, True, False, False, False]
+    with pytest.raises(InputError, match="not a table of 2 x 1"):
+        PromptQuota(1, 2, [[False]])
+    policy = some_policy(np.random.default_rng(0))
+    with pytest.raises(InputError, match="needs the history"):
+        replace(some_policy(np.random.default_rng(0), history=False), quota=PromptQuota(1, 1, [[False]]))
+    assert policy.quota is None

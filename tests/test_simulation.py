@@ -27,6 +27,7 @@ from msifr_sim import (
     simulate_process,
     summarise,
 )
+from msifr_sim.difficulty import by_difficulty
 
 
 def outcomes(cost_full, cost_policy, accepted, discarded, prompt):
@@ -276,3 +277,34 @@ def test_the_chain_of_one_range_and_no_policy_is_exact():
     assert result.utility_kept == pytest.approx(table.accepted.mean())
     with pytest.raises(InputError, match="make no model"):
         empirical_chain(table.take(np.flatnonzero(~table.accepted)), M, M)
+
+
+def test_losses_are_told_of_hard_prompts_and_of_easy_ones():
+    """Half of the prompts are hard: 2 of 8 attempts are accepted there, 6 of 8 elsewhere; only hard ones lose any."""
+    prompt = np.repeat(np.arange(200), 8)
+    accepted = np.arange(8) < np.where(np.arange(200) < 100, 2, 6)[:, None]
+    lost = accepted & (np.arange(200) < 40)[:, None]
+    groups = by_difficulty(accepted.ravel(), lost.ravel(), prompt, np.ones(1600), None, 0.95)
+    assert [(g.name, g.low, g.high, g.n_accepted, g.false_rejects) for g in groups] == [
+        ("hard", 0.25, 0.25, 200, 80),
+        ("middle", 0.75, 0.75, 600, 0),
+    ]  # equal prompts stay together
+    accepted = np.arange(8) < np.repeat([2, 4, 6], [90, 60, 30])[:, None]  # 180 samples, 240, 180
+    lost = accepted & (np.arange(180) < 40)[:, None]
+    prompt = np.repeat(np.arange(180), 8)
+    groups = by_difficulty(accepted.ravel(), lost.ravel(), prompt, np.ones(1440), None, 0.95)
+    assert [(g.name, g.low, g.n_accepted, g.false_rejects) for g in groups] == [
+        ("hard", 0.25, 180, 80),
+        ("middle", 0.5, 240, 0),
+        ("easy", 0.75, 180, 0),
+    ]
+    # Where prompts have one attempt, the policy's own belief before the first token says what is hard.
+    one = np.arange(600)
+    prospect = np.repeat([0.2, 0.5, 0.8], 200)
+    groups = by_difficulty(one % 2 == 0, one < 100, one, np.ones(600), prospect, 0.95)
+    assert [(g.name, g.low, g.high, g.false_reject_rate) for g in groups] == [
+        ("hard", 0.2, 0.2, 0.5),
+        ("middle", 0.5, 0.5, 0.0),
+        ("easy", 0.8, 0.8, 0.0),
+    ]
+    assert by_difficulty(one % 2 == 0, one < 100, one, np.ones(600), None, 0.95) == []

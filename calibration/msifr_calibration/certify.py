@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_calibration.beliefs.fitted import FittedBeliefs
 from msifr_calibration.betting import Expected
 from msifr_calibration.certificate import Tested, certificate_of, certify_in_order
 from msifr_calibration.choose import Way, choose_way
@@ -25,9 +26,9 @@ from msifr_calibration.learn import Candidates
 from msifr_calibration.length_cap import best_length_cap
 from msifr_calibration.nested import Nested, nested, replayed
 from msifr_calibration.options import FitOptions
-from msifr_calibration.path import good_samples_lost
+from msifr_calibration.path import PolicyPath, good_samples_lost
 from msifr_calibration.sample_size import critical_number
-from msifr_policy.evidence.history import follow
+from msifr_policy.evidence.history import Follower
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, PolicyFile
 from msifr_policy.rates import rates
@@ -141,12 +142,19 @@ class _Member(NamedTuple):
     def of(cls, candidates: Candidates, table: EvidenceTable) -> "_Member":
         fitted = candidates.fitted
         M, worth = fitted.beliefs.worth(table.k, table.values)
-        seen = [replayed(table, fitted.beliefs, (M, worth), path.thresholds) for path in candidates.paths]
-        known = [nested(fitted.table, fitted.M, fitted.worth, path.thresholds) for path in candidates.paths]
+        seen = [replayed(table, fitted.beliefs, (M, worth), path.thresholds, path.give_up) for path in candidates.paths]
+        known = [_on_fitting(fitted, path) for path in candidates.paths]
         return cls(candidates, table, M, worth, seen, known)
 
     def n_steps(self, path: int) -> int:
         return len(self.candidates.paths[path].prices)
+
+
+def _on_fitting(fitted: FittedBeliefs, path: PolicyPath) -> Nested:
+    """Return what a path does to the fitting attempts, with histories as recorded unless it gives prompts up."""
+    if path.give_up is None:
+        return nested(fitted.table, fitted.M, fitted.worth, path.thresholds)
+    return replayed(fitted.table, fitted.beliefs, (fitted.M, fitted.worth), path.thresholds, path.give_up)
 
 
 def _discards(members: Sequence[_Member], path: int) -> Iterator[NDArray[np.bool_]]:
@@ -195,11 +203,14 @@ def _policy_file(
     fitting = member.candidates.family.table
     chosen = _cheapest(member, tested, options)
     thresholds, price, discarded = np.zeros(0), None, np.zeros(table.n_attempts, dtype=bool)
+    quota = options.quota
     if chosen is not None:
         path = member.candidates.paths[chosen[0]]
         at = min(chosen[1], len(path.prices) - 1)
         thresholds, price = path.thresholds[at], float(path.prices[at])
         discarded = member.seen[chosen[0]].discards(at)
+        if quota is not None and path.give_up is not None:
+            quota = msgspec.structs.replace(quota, give_up=path.give_up[at].tolist())
     provenance = [each.provenance for each in (fitting, table)]
     return PolicyFile(
         costing=fitting.costing,
@@ -219,6 +230,7 @@ def _policy_file(
             datasets=tuple(dict.fromkeys(name for each in provenance for name in each.datasets)),
         ),
         seed=options.seed,
+        quota=quota,
         created_by=f"msifr-policy {version('msifr-policy')}",
     )
 
@@ -249,12 +261,12 @@ def _cheapest(member: _Member, tested: Tested, options: FitOptions) -> tuple[int
             best, chosen = float(factor.min()), (path, int(factor.argmin()))
     if chosen is None:
         return None
-    thresholds = member.candidates.paths[chosen[0]].thresholds[chosen[1]]
-    followed = follow(member.table, fitted.beliefs.worth, thresholds, (member.M, member.worth))
-    parts = (
-        (fitted.table, fitted.M, fitted.table.stops(fitted.worth, thresholds)),
-        (member.table, followed.M, followed.stop),
-    )
+    path_taken, step = member.candidates.paths[chosen[0]], chosen[1]
+    give_up = None if path_taken.give_up is None else path_taken.give_up[step]
+    parts = []
+    for table, known in ((fitted.table, (fitted.M, fitted.worth)), (member.table, (member.M, member.worth))):
+        followed = Follower(table, fitted.beliefs.worth, known).follow(path_taken.thresholds[step], give_up)
+        parts.append((table, followed.M, followed.stop))
     totals = np.concatenate([_prompt_totals(*part) for part in parts])
     rng = np.random.default_rng(options.seed)
     if len(totals) > _MOST_UNITS:

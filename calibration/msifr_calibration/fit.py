@@ -15,6 +15,7 @@ from msifr_calibration.certify import Fit, certify_pools, key_of
 from msifr_calibration.family import Family
 from msifr_calibration.learn import fit_beliefs, fit_candidates
 from msifr_calibration.options import FitOptions
+from msifr_calibration.quota import in_quota
 from msifr_calibration.split import uniform
 from msifr_calibration.to_certify import USE, attempts_to_certify
 from msifr_policy.errors import InputError
@@ -47,6 +48,8 @@ def fit_policy(
     note = ""
     if options.scope == "these prompts":
         options = replace(options, history=False)  # the attempts of a prompt have to be independent of each other
+    if options.accepted_per_prompt is not None:
+        table, options = _of_quota(table, options)
     if options.history and has_history(table):
         table = with_history(table)
     if table.n_attempts and traces and options.method in ("auto", "pretrained") and options.pretrained is None:
@@ -122,6 +125,17 @@ def _fit(
     ]
     progress("certificates")
     return certify_pools(candidates, held_out, options, key=key)
+
+
+def _of_quota(table: EvidenceTable, options: FitOptions) -> tuple[EvidenceTable, FitOptions]:
+    """Return the attempts that a run for the quota makes, with their history; and the quota, its attempts settled."""
+    most = int(np.bincount(table.prompt).max(initial=1))
+    options = replace(options, attempts_per_prompt=options.attempts_per_prompt or most)
+    if most < 2:
+        raise InputError(
+            "prompts have one attempt each", where="accepted_per_prompt", remedy="a quota needs traces with several"
+        )
+    return with_history(in_quota(table, *options.wanted)), options
 
 
 def _of_new_prompts(

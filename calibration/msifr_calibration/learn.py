@@ -15,12 +15,14 @@ from msifr_calibration.beliefs.words import read_words
 from msifr_calibration.family import Family
 from msifr_calibration.options import FitOptions
 from msifr_calibration.path import PolicyPath, fit_length_path, fit_path
+from msifr_calibration.quota import fit_quota_path
 from msifr_policy.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What is tested: the policies of `path`, which act on `fitted` beliefs, and the plain length caps of `length`.
+    """What is tested: the policies of `path`, which act on `fitted` beliefs, the plain length caps of `length`, and
+    where there is a quota, when to give prompts up.
 
     Both were made on the family's fitting prompts. tried: the cross-fitted log loss of all beliefs that were fitted, in
     nats per checkpoint.
@@ -30,12 +32,13 @@ class Candidates:
     fitted: FittedBeliefs
     path: PolicyPath
     length: PolicyPath
+    quota: PolicyPath | None = None
     tried: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def paths(self) -> tuple[PolicyPath, PolicyPath]:
+    def paths(self) -> tuple[PolicyPath, ...]:
         """The paths, in the order in which they are tested."""
-        return self.path, self.length
+        return (self.path, self.length) if self.quota is None else (self.path, self.length, self.quota)
 
 
 def fit_beliefs(family: Family, options: FitOptions) -> tuple[FittedBeliefs, dict[str, float]]:
@@ -79,5 +82,8 @@ def fit_candidates(
     for family, (fitted, tried) in zip(families, fits, strict=True):
         progress(f"path {family.name}".strip())
         path = fit_path(fitted.table, fitted.M, fitted.worth, skip_prompts=options.skip_prompts)
-        candidates.append(Candidates(family, fitted, path, fit_length_path(fitted.table, fitted.M), tried))
+        length, quota = fit_length_path(fitted.table, fitted.M), None
+        if options.quota is not None and options.skip_prompts:
+            quota = fit_quota_path(fitted.table, fitted.beliefs, (fitted.M, fitted.worth), *options.wanted)
+        candidates.append(Candidates(family, fitted, path, length, quota, tried))
     return candidates

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.checkpoints import at_checkpoint, discards
-from msifr_policy.evidence.history import follow, reads_history
+from msifr_policy.evidence.history import Follower, reads_history
 from msifr_policy.evidence.table import EvidenceTable
 
 Array = NDArray[np.float64]
@@ -45,17 +45,28 @@ class Nested:
         return self.discarded[min(step, len(self.discarded) - 1)] if len(self.discarded) else none
 
 
-def replayed(table: EvidenceTable, beliefs: Beliefs, known: tuple[Array, Array], thresholds: Array) -> Nested:
+def replayed(
+    table: EvidenceTable,
+    beliefs: Beliefs,
+    known: tuple[Array, Array],
+    thresholds: Array,
+    give_up: NDArray[np.bool_] | None = None,
+) -> Nested:
     """Return what the policies of `thresholds` `[J, K + 1]` do that act on `beliefs`.
 
-    known: (M_k, ω_k) `[R]` each of the table as it is.
+    known: (M_k, ω_k) `[R]` each of the table as it is. give_up: `[J, m, n]`, when each gives prompts up.
     """
     if not reads_history(table):
         return nested(table, *known, thresholds)
     J, N = len(thresholds), table.n_attempts
     discarded, totals = np.zeros((J, N), dtype=bool), np.zeros((3, J))
+    follower = Follower(table, beliefs.worth, known)
     for j, each in enumerate(thresholds):
-        followed = follow(table, beliefs.worth, each, known)
+        rule = None if give_up is None else give_up[j]
+        if j and (each == thresholds[j - 1]).all() and (give_up is None or (rule == give_up[j - 1]).all()):
+            discarded[j], totals[:, j] = discarded[j - 1], totals[:, j - 1]  # one policy at two prices
+            continue
+        followed = follower.follow(each, rule)
         discarded[j] = followed.stop >= 0
         expected = followed.M[followed.stop[discarded[j]]]
         spent, lost = table.cost_until(followed.stop), table.accepted & discarded[j]

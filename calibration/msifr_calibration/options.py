@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from msifr_calibration.beliefs.network import NetworkOptions
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.history import MOST_ATTEMPTS, PromptQuota
 from msifr_policy.policy_file import Scope, Weigh
 
 Method = Literal["auto", "linear", "logistic", "isotonic", "pretrained", "learned"]
@@ -17,16 +18,17 @@ class FitOptions:
     """How a policy is fitted and certified.
 
     max_false_reject: α, the largest false-reject rate; confidence: 1 − δ of the certificate. certify_share: share of
-    the prompts held out to certify on, None for as many as count, see `fit.prompts_to_certify`. method: of fitting
-    beliefs; pretrained: SHA-256 of weights to take instead of those of the package; network: how the network of learned
-    ones is trained. certify_alone: from so many accepted samples to certify on, a family of a pool is certified alone:
-    losing 3 % of 300 certifies α = 5 % with confidence 90 %, nearly what a pool admits, and promises more. weigh: what
-    weighs equally in f, prompts or attempts. scope: whether f is of new prompts, or of further attempts at these: then
-    the attempts of every prompt are split. certify_groups: f ≤ α of every group at once. randomise: exact tests by a
-    number drawn from the data, which certify a little more often where accepted samples are few. history: whether
-    earlier attempts at a prompt are evidence, where there are several. skip_prompts: whether an attempt may be
-    discarded before its first token. Raises `InputError` for shares outside (0, 1), a negative seed or an unknown
-    method or scope.
+    the prompts held out to certify on, None for as many as count, see `to_certify`. method: of fitting beliefs;
+    pretrained: SHA-256 of weights to take instead of those of the package; network: how the network of learned ones is
+    trained. certify_alone: from so many accepted samples to certify on, a family of a pool is certified alone: losing 3
+    % of 300 certifies α = 5 % with confidence 90 %, nearly what a pool admits, and promises more. weigh: what weighs
+    equally in f, prompts or attempts. scope: whether f is of new prompts, or of further attempts at these: then the
+    attempts of every prompt are split. certify_groups: f ≤ α of every group at once. randomise: exact tests by a number
+    drawn from the data, which certify a little more often where accepted samples are few. history: whether earlier
+    attempts at a prompt are evidence, where there are several. skip_prompts: whether an attempt may be discarded before
+    its first token. accepted_per_prompt: fit to a run that stops at a prompt with so many accepted, after
+    attempts_per_prompt at most (None: as many as there are). Raises `InputError` for shares outside (0, 1), a negative
+    seed or an unknown method or scope.
     """
 
     max_false_reject: float = 0.05
@@ -42,7 +44,22 @@ class FitOptions:
     randomise: bool = False
     history: bool = True
     skip_prompts: bool = True
+    accepted_per_prompt: int | None = None
+    attempts_per_prompt: int | None = None
     seed: int = 0
+
+    @property
+    def wanted(self) -> tuple[int, int]:
+        """The quota: accepted samples per prompt, and the most attempts for them; of runs without one, the most."""
+        return self.accepted_per_prompt or MOST_ATTEMPTS, self.attempts_per_prompt or MOST_ATTEMPTS
+
+    @property
+    def quota(self) -> PromptQuota | None:
+        """The quota as a policy file has it, with no prompt given up; None without one."""
+        if self.accepted_per_prompt is None:
+            return None
+        n, m = self.wanted
+        return PromptQuota(n, m, [[False] * n] * m)
 
     def __post_init__(self) -> None:
         check_share("max_false_reject", self.max_false_reject)
@@ -53,6 +70,12 @@ class FitOptions:
             raise InputError(f"unknown method {self.method!r}", remedy=f"known: {', '.join(get_args(Method))}")
         if self.scope not in get_args(Scope):
             raise InputError(f"unknown scope {self.scope!r}", remedy=f"known: {', '.join(get_args(Scope))}")
+        for name in ("accepted_per_prompt", "attempts_per_prompt"):
+            number = getattr(self, name)
+            if number is not None and not 1 <= number <= MOST_ATTEMPTS:
+                raise InputError(f"{name} = {number} must be from 1 to {MOST_ATTEMPTS}")
+        if self.accepted_per_prompt is not None and not self.history:
+            raise InputError("a quota needs the history", where="accepted_per_prompt", remedy="leave history on")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed} must not be negative")
 

@@ -54,7 +54,8 @@ class PolicyPath:
     thresholds: `[J, K + 1]`, one row per policy, checkpoint 0 first; J is 0 when no policy makes accepted samples
     cheaper. prices: `[J]` total price Λ, decreasing; the j-th, relative to rho_full, is the same on every path. losses:
     `[J]` share of the good samples it loses, as estimated. rho_full, rho_best: cost per accepted sample without a
-    policy, and with the last of the path, on the fitting data.
+    policy, and with the last of the path, on the fitting data. give_up: `[J, m, n]`, when each policy gives prompts up
+    (`evidence.history`).
     """
 
     thresholds: Array
@@ -62,6 +63,7 @@ class PolicyPath:
     losses: Array
     rho_full: float
     rho_best: float
+    give_up: NDArray[np.bool_] | None = None
 
 
 def thresholds_at_price(table: EvidenceTable, M: Array, worth: Array, price: float) -> Array:
@@ -173,8 +175,7 @@ def fit_path(table: EvidenceTable, M: Array, worth: Array, *, skip_prompts: bool
     blocks = _blocks(table, worth)
     if n_accepted in (0, table.n_attempts) or not blocks:
         return NO_POLICIES
-    rho_full = table.cost_per_accepted
-    prices = rho_full * (1 - _LEVELS) / _LEVELS
+    prices = path_prices(table)
     caps = _caps(table.n_checkpoints)
     at_cap = np.asarray([table.stops(worth, cap) for cap in caps])
     policies = (_LEVELS[:, None] + _induct(table, M, blocks, prices)) / 2
@@ -184,7 +185,7 @@ def fit_path(table: EvidenceTable, M: Array, worth: Array, *, skip_prompts: bool
         np.maximum(thresholds, caps[(outcomes @ [1.0, price]).argmin()], out=thresholds)
     policies = np.maximum.accumulate(policies)
     found = nested(table, M, worth, policies)
-    return _until_cheapest(table, policies, prices, np.stack([found.spent, (found.lost + found.expected) / 2], axis=1))
+    return until_cheapest(table, policies, prices, np.stack([found.spent, (found.lost + found.expected) / 2], axis=1))
 
 
 def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
@@ -196,7 +197,7 @@ def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
     K = table.n_checkpoints
     if table.n_accepted in (0, table.n_attempts) or not K:
         return NO_POLICIES
-    prices = table.cost_per_accepted * (1 - _LEVELS) / _LEVELS
+    prices = path_prices(table)
     caps = np.flip(np.triu(np.ones((K, K + 1)), 1), axis=0)  # the latest first
     found = nested(table, M, np.zeros(len(table.k)), caps)
     outcomes = np.stack([found.spent, (found.lost + found.expected) / 2], axis=1)
@@ -205,21 +206,34 @@ def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
     before = np.maximum(chosen[0] - np.arange(_MOST_CAPS, 0, -1), 0)
     chosen = np.concatenate([before, chosen])
     prices = np.concatenate([np.full(_MOST_CAPS, prices[0]), prices])
-    return _until_cheapest(table, caps[chosen], prices, outcomes[chosen])
+    return until_cheapest(table, caps[chosen], prices, outcomes[chosen])
 
 
 NO_POLICIES = PolicyPath(np.zeros((0, 1)), np.zeros(0), np.zeros(0), np.inf, np.inf)
 """The path where no policy makes accepted samples cheaper."""
 
 
-def _until_cheapest(table: EvidenceTable, thresholds: Array, prices: Array, outcomes: ArrayLike) -> PolicyPath:
-    """Return the path of `thresholds` `[J, K]` up to the least cost per accepted; outcomes `[J, 2]`: spent, lost."""
+def path_prices(table: EvidenceTable) -> Array:
+    """Return `[J]` the total prices of a path, from high to low: the same on all, relative to ρ."""
+    result: Array = table.cost_per_accepted * (1 - _LEVELS) / _LEVELS
+    return result
+
+
+def until_cheapest(
+    table: EvidenceTable,
+    thresholds: Array,
+    prices: Array,
+    outcomes: ArrayLike,
+    give_up: NDArray[np.bool_] | None = None,
+) -> PolicyPath:
+    """Return the path of `thresholds` `[J, K + 1]` to the least cost per accepted; outcomes `[J, 2]`: spent, lost."""
     spent, lost = np.asarray(outcomes).T
     n_accepted, rho_full = table.n_accepted, table.cost_per_accepted
     with np.errstate(divide="ignore", invalid="ignore"):
         rho = np.append(rho_full, np.where(lost < n_accepted, spent / (n_accepted - lost), np.inf))
     end = int(rho.argmin())
-    return PolicyPath(thresholds[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]))
+    rules = None if give_up is None else give_up[:end]
+    return PolicyPath(thresholds[:end], prices[:end], lost[:end] / n_accepted, rho_full, float(rho[end]), rules)
 
 
 def _caps(K: int) -> Array:

@@ -95,10 +95,15 @@ def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None)
         position,
         tokens,
     )
-    prompt_hash = int(digest([trace.prompt_id, trace.prompt])[:16], 16)
+    hashed = prompt_hash(trace.prompt_id, trace.prompt)
     return _ReplayedTrace(
-        rows, source, trace.prompt_id, prompt_hash, trace.group_name, trace.accepted, trace.model, trace.dataset
+        rows, source, trace.prompt_id, hashed, trace.group_name, trace.accepted, trace.model, trace.dataset
     )
+
+
+def prompt_hash(prompt_id: str, prompt: str) -> int:
+    """Return what a prompt is known by in tables and policy files, below 2⁶⁴."""
+    return int(digest([prompt_id, prompt])[:16], 16)
 
 
 def build_evidence(

@@ -9,18 +9,24 @@ the other.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, Final, NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.validators import History, Verdict, describe
 
 COLUMNS = tuple(f"{History.name}.{column}" for column in History.columns)
 
+MOST_ATTEMPTS: Final = 4096
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 Worth = Callable[[Integers, Array], tuple[Array, Array]]
 """(M_k, ω_k) of checkpoints `[R]` with evidence `[R, D]`, as `Beliefs.worth` gives them."""
 
@@ -63,6 +69,21 @@ def has_history(table: EvidenceTable) -> bool:
     return table.n_attempts >= 2 * table.n_prompts > 0
 
 
+class PromptQuota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """So many `accepted` samples of each prompt from at most so many `attempts`, and when to give a prompt up.
+
+    give_up: `[attempts][accepted]`, whether to after i attempts with j accepted, by `exact.quota`.
+    """
+
+    accepted: Annotated[int, Meta(ge=1, le=MOST_ATTEMPTS)]
+    attempts: Annotated[int, Meta(ge=1, le=MOST_ATTEMPTS)]
+    give_up: list[list[bool]]
+
+    def __post_init__(self) -> None:
+        if len(self.give_up) != self.attempts or {len(row) for row in self.give_up} != {self.accepted}:
+            raise InputError(f"give_up is not a table of {self.attempts} x {self.accepted}", where="quota")
+
+
 class Followed(NamedTuple):
     """A policy along a table, under the history that it makes itself.
 
@@ -84,35 +105,75 @@ class Followed(NamedTuple):
         return values
 
 
-def follow(
-    table: EvidenceTable, worth_of: Worth, thresholds: Array, known: tuple[Array, Array] | None = None
-) -> Followed:
-    """Return what the policy of `thresholds` `[K + 1]` does, each attempt with the history that the policy made.
+def gives_up(give_up: Flags, told: Array) -> Flags:
+    """Return `[N]` whether prompts are given up before attempts that are `told` `[N, 2]` this history.
 
-    known: (M_k, ω_k) of the table as it is. Attempts that are not in the table count as they did when it was made.
-    Attempt i is right after i rounds, and a round only looks at attempts whose history has changed.
+    give_up: `[m, n]`, after i attempts with j accepted; nothing is given up where the history is beyond it or unknown.
     """
-    M, worth = worth_of(table.k, table.values) if known is None else known
-    stop = table.stops(worth, thresholds)
-    if not reads_history(table):
-        return Followed(table, M, worth, stop)
-    M, worth = M.copy(), worth.copy()
-    order, places = _Order.of(table), _places(table)
-    told = recorded = table.values[table.start[:-1]][:, places]
-    for _ in range(order.longest):
-        discarded, begun = stop >= 0, table.k[np.maximum(stop, 0)] > 0
-        lost = order.before(table.accepted & discarded)
-        unseen = order.before(~table.accepted & discarded & ~begun)
-        now = recorded + np.stack([-lost, order.before(table.accepted & discarded & begun) - unseen], axis=1)
-        changed = np.flatnonzero((now != told).any(axis=1) & np.isfinite(now).all(axis=1))
-        if not len(changed):
-            break
-        rows = table.rows_of(changed)
-        values = table.values[rows]
-        values[:, places] = now[table.attempt[rows]]
-        M[rows], worth[rows] = worth_of(table.k[rows], values)
-        stop, told = table.stops(worth, thresholds), now
-    return Followed(table, M, worth, stop, told)
+    known = np.isfinite(told).all(axis=1, keepdims=True)
+    j, rejected = np.where(known, told, -1).astype(np.int64).T
+    i = j + rejected
+    m, n = give_up.shape
+    result: Flags = give_up[np.clip(i, 0, m - 1), np.clip(j, 0, n - 1)]
+    inside: Flags = (i >= 0) & (i < m) & (j >= 0) & (j < n)
+    return result & inside
+
+
+class Follower:
+    """Follows policies along one table, each with the history that it makes itself.
+
+    worth_of: M_k and ω_k of the policies' beliefs; known: those of the table as it is. Attempts that are not in the
+    table count as they did when it was made.
+    """
+
+    def __init__(self, table: EvidenceTable, worth_of: Worth, known: tuple[Array, Array] | None = None) -> None:
+        self._table, self._worth_of = table, worth_of
+        self._M, self._worth = worth_of(table.k, table.values) if known is None else known
+        if reads_history(table):
+            self._order, self._places, self._first = _Order.of(table), _places(table), table.start[:-1]
+            self._recorded: Array = table.values[self._first][:, self._places]
+
+    def follow(self, thresholds: Array, give_up: Flags | None = None) -> Followed:
+        """Return what the policy of `thresholds` `[K + 1]` does.
+
+        give_up: `[m, n]`, after how many attempts with how many accepted no other one is begun (`gives_up`). Attempt i
+        is right after i rounds, and a round only looks at attempts whose history has changed.
+        """
+        table, M, worth = self._table, self._M, self._worth
+        if not reads_history(table):
+            return Followed(table, M, worth, table.stops(worth, thresholds))
+        told = self._recorded
+        stop = self._stops(worth, thresholds, give_up, told)
+        for _ in range(self._order.longest):
+            now = self._told(stop)
+            changed = np.flatnonzero((now != told).any(axis=1) & np.isfinite(now).all(axis=1))
+            if not len(changed):
+                break
+            if told is self._recorded:
+                M, worth = M.copy(), worth.copy()
+            rows = table.rows_of(changed)
+            values = table.values[rows]
+            values[:, self._places] = now[table.attempt[rows]]
+            M[rows], worth[rows] = self._worth_of(table.k[rows], values)
+            told = now
+            stop = self._stops(worth, thresholds, give_up, told)
+        return Followed(table, M, worth, stop, told)
+
+    def _told(self, stop: Integers) -> Array:
+        """Return `[N, 2]` the history of each attempt when attempts stop at rows `stop`."""
+        accepted, before = self._table.accepted, self._order.before
+        discarded, begun = stop >= 0, self._table.k[np.maximum(stop, 0)] > 0
+        unseen = before(~accepted & discarded & ~begun)
+        moved = np.stack([-before(accepted & discarded), before(accepted & discarded & begun) - unseen], axis=1)
+        result: Array = self._recorded + moved
+        return result
+
+    def _stops(self, worth: Array, thresholds: Array, give_up: Flags | None, told: Array) -> Integers:
+        stop = self._table.stops(worth, thresholds)
+        if give_up is None:
+            return stop
+        up: Flags = gives_up(give_up, told) & (self._table.k[self._first] == 0)
+        return np.where(up, self._first, stop)
 
 
 class _Order(NamedTuple):

@@ -1,4 +1,5 @@
 from .chain import empirical_chain as empirical_chain
+from .difficulty import DifficultyGroup as DifficultyGroup
 from .hazard import simulate_hazard as simulate_hazard
 from .montecarlo import Agreement as Agreement
 from .montecarlo import agreement as agreement

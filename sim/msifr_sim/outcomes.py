@@ -18,6 +18,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Unit
 from msifr_policy.policy_file import Weigh
 from msifr_policy.rates import capped, rates
+from msifr_sim.difficulty import DifficultyGroup, by_difficulty
 from msifr_sim.intervals import attempt_weights, factor_interval, rate_interval
 
 CI_LEVEL = 0.95
@@ -30,7 +31,7 @@ class Outcomes:
     cost_full `[N]` N and cost_policy `[N]` T in `unit`; accepted `[N]` bool, the outcome A had it been finished;
     discarded `[N]` bool; prompt `[N]` int, the prompt's number; stop_k `[N]` the checkpoint of the discard (0 if none,
     or if the attempt was not begun); reached `[N]` checkpoints passed or stopped at; reason: a word per attempt, "" if
-    not discarded.
+    not discarded; prospect `[N]` M_0, the posterior before the first token, None where it is not known.
     """
 
     unit: Unit
@@ -42,6 +43,7 @@ class Outcomes:
     stop_k: NDArray[np.int64]
     reached: NDArray[np.int64]
     reason: tuple[str, ...]
+    prospect: NDArray[np.float64] | None = None
 
 
 def draw_outcomes(
@@ -92,6 +94,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     The `_ci` are [low, high] at `ci_level`: of s bootstrap by prompt, of f Clopper-Pearson for n_effective independent
     accepted samples, never [0, 0], of the factor both together (`intervals`).
 
+    by_difficulty are f among good samples at hard, middling and easy prompts, a third of them each (`DifficultyGroup`).
+
     accepted_cost_share = cost of the accepted attempts / cost_full: the net cost factor of discarding every
     unaccepted attempt before it costs anything. Policies with f = 0 pay accepted attempts in full, so their ΣT ≥ Σ N·A
     and this share is a lower bound on their factor. With f > 0 it is none: of two accepted attempts of 1 and 9 tokens
@@ -119,6 +123,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     n_effective: float | None
     discards_by_reason: dict[str, int]
     by_checkpoint: list[CheckpointCount]
+    by_difficulty: list[DifficultyGroup]
 
 
 def summarise(
@@ -182,6 +187,7 @@ def summarise(
         n_effective=loss.n_effective if loss else None,
         discards_by_reason=dict(Counter(compress(outcomes.reason, outcomes.discarded.tolist())).most_common()),
         by_checkpoint=_by_checkpoint(outcomes),
+        by_difficulty=by_difficulty(A, outcomes.discarded, prompt, weight, outcomes.prospect, CI_LEVEL),
     )
 
 

@@ -29,4 +29,5 @@ def replay_policy(policy: FittedPolicy, table: EvidenceTable) -> Outcomes:
         stop_k=np.where(discarded, k, 0),
         reached=np.where(discarded, k, k - 1),
         reason=tuple(reason.tolist()),
+        prospect=followed.M[table.start[:-1]] if table.begins_at_0 else None,
     )

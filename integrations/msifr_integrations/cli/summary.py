@@ -1,12 +1,13 @@
 """How a summary is said: every number with its interval and its meaning, and the certificate beside it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from msifr_integrations.cli.console import emit, prose
 from msifr_policy.policy_file import PolicyFile
-from msifr_sim import Summary
+from msifr_sim import DifficultyGroup, Summary
 
 
 def _percent(value: float | None, ci: tuple[float, float] | None) -> str:
@@ -44,7 +45,18 @@ def summary_lines(summary: Summary, *, capped: bool = True) -> list[str]:
         "accepted never began; no policy without losses gets below",
         f"(intervals: {summary.ci_level:.0%}, by resampling prompts{as_of})",
         f"discards by reason: {reasons or 'none: the policy never fired'}",
+        *_difficulty_lines(summary.by_difficulty),
     ]
+
+
+def _difficulty_lines(groups: Sequence[DifficultyGroup]) -> list[str]:
+    if len(groups) < 2:
+        return []
+    told = "; ".join(
+        f"{one.name} ({one.low:.0%} to {one.high:.0%}) {_percent(one.false_reject_rate, one.false_reject_rate_ci)}"
+        for one in groups
+    )
+    return [f"f by difficulty of the prompt (share of attempts accepted): {told}"]
 
 
 def certificate_lines(file: PolicyFile, summary: Summary) -> list[str]:

@@ -19,7 +19,7 @@ def comparison_figures(
     """
     certificate, held_out = fit.file.certificate, fit.certifying
     reasons = np.asarray(outcomes.reason)
-    stops = {name: np.bincount(outcomes.stop_k[reasons == name])[1:] for name in realised.discards_by_reason}
+    stops = {name: np.bincount(outcomes.stop_k[reasons == name]) for name in realised.discards_by_reason}
     M, _ = fit.file.policy().worth(held_out)
     middle = held_out.start[:-1] + (np.diff(held_out.start) - 1) // 2
     usable = held_out.is_checkpoint[middle]

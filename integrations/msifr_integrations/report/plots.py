@@ -63,13 +63,13 @@ def frontier_plot(
 
 
 def stops_plot(counts: Mapping[str, NDArray[np.int64]]) -> str:
-    """Draw where attempts are discarded: one bar per checkpoint 1 … K, stacked by reason (`[K]` counts each)."""
+    """Draw where attempts are discarded: one bar per checkpoint 0 … K, stacked by reason (`[K + 1]` counts each)."""
     figure, axes = _axes()
     length = max((len(c) for c in counts.values()), default=0)
     bottom = np.zeros(length)
     for i, (reason, count) in enumerate(counts.items()):
         padded = np.pad(count, (0, length - len(count)))
-        axes.bar(np.arange(1, length + 1), padded, bottom=bottom, color=_CYCLE[i % len(_CYCLE)], label=reason)
+        axes.bar(np.arange(length), padded, bottom=bottom, color=_CYCLE[i % len(_CYCLE)], label=reason)
         bottom += padded
     axes.set(xlabel="checkpoint", ylabel="attempts discarded")
     if counts:
