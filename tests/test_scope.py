@@ -1,13 +1,17 @@
 """Certificates about further attempts at these prompts: valid for any rates of given prompts, and named as such."""
 
+import json
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.signal import fftconvolve
 from scipy.stats import binom
 
-from makers import make_table
+import tiny
+from makers import make_table, make_traces
 from msifr_calibration import Family, FitOptions, fit_families, fit_policy
 from msifr_calibration.betting import (
     binomial_p_value,
@@ -18,10 +22,14 @@ from msifr_calibration.betting import (
 from msifr_calibration.certificate import certificate_of, certify_in_order
 from msifr_calibration.held_out import HeldOut, rank_in_prompt
 from msifr_calibration.to_certify import attempts_to_certify, prompts_to_certify
+from msifr_integrations.cli import main
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.build import prompt_hash
 from msifr_policy.evidence.history import with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import PolicyFile
+from msifr_policy.records.provenance import Provenance
+from msifr_policy.records.traces import write_traces
 
 ALPHA, DELTA = 0.05, 0.1
 REPEATS = 2000
@@ -314,7 +322,11 @@ def test_a_file_names_the_prompts_it_is_about(tmp_path):
     assert read == file
     assert read.certified_on.shares(table).all()
     assert len(read.certified_on.prompts) == 8 * 24
-    assert not read.certified_on.shares(replace(table, prompt_hash=table.prompt_hash + np.uint64(1))).any()
+    of_others = Provenance(prompts=(table.prompt_hash[:5] + np.uint64(1)).astype("<u8").tobytes())
+    assert read.policy().provenance.differences(of_others) == ["prompts: 5 of 5 here are others than the 24 there"]
+    assert read.policy().provenance.differences(Provenance(prompts=read.certified_on.prompts)) == []
+    plain = msgspec.structs.replace(read, certificate=msgspec.structs.replace(read.certificate, scope="new prompts"))
+    assert plain.policy().provenance.differences(of_others) == []  # about any prompts like these
 
 
 def test_too_few_attempts_say_how_many_are_needed():
@@ -333,5 +345,39 @@ def test_what_cannot_be_about_these_prompts_is_refused():
         HeldOut.of([with_history(table)], "k", scope="these prompts")
     with pytest.raises(InputError, match="new prompts only"):
         fit_families([Family("one", table), Family("other", table)], scope="these prompts")
+    with pytest.raises(InputError, match="a quota reads the history"):
+        FitOptions(scope="these prompts", accepted_per_prompt=2)
     with pytest.raises(InputError, match="unknown scope"):
         FitOptions(scope="all prompts")
+
+
+def test_the_command_line_says_what_is_certified_and_what_is_not(tmp_path):
+    traces, policy = tmp_path / "traces.jsonl", tmp_path / "policy.json"
+    write_traces(traces, make_traces(24, attempts=16, seed=2, slip=0.0))
+    run = CliRunner().invoke(
+        main, ["fit", str(traces), "-o", str(policy), "--posterior", "linear", "--scope", "these-prompts", "--json"]
+    )
+    assert run.exit_code == 0, run.output
+    said = json.loads(run.stdout[run.stdout.index("{") :])
+    assert said["certificate"]["scope"] == "these prompts"
+    others = tmp_path / "others.jsonl"
+    write_traces(others, make_traces(30, seed=3))
+    run = CliRunner().invoke(main, ["evaluate", str(policy), str(others)])
+    assert run.exit_code == 0, run.output
+    assert "prompts: 6 of 30 here are others than the 24 there" in run.output
+    assert "of further attempts at these 24 prompts" in run.output
+    assert "it says nothing about new prompts" in run.output
+    refused = CliRunner().invoke(main, ["fit", str(traces), "-o", str(policy), "--scope", "all"])
+    assert refused.exit_code == 2
+    assert "new-prompts" in refused.output
+
+
+def test_a_run_says_at_its_start_which_prompts_the_certificate_is_not_about(tmp_path):
+    policy = tiny.TextPolicy(tiny.unwanted)
+    known = [prompt_hash(p.prompt_id, p.prompt) for p in tiny.prompts()]
+    for hashes, expected in ((known, []), (known[1:], ["1"])):
+        policy.provenance = Provenance(prompts=np.asarray(hashes, dtype="<u8").tobytes())
+        said = []
+        tiny.run(tmp_path / f"{len(hashes)}.jsonl", policy, tell=said.append)
+        remarks = [remark for remark in said if "certified on other attempts" in remark]
+        assert [remark.split("prompts: ")[1].split(" of ")[0] for remark in remarks] == expected

@@ -74,6 +74,12 @@ class FitOptions:
             number = getattr(self, name)
             if number is not None and not 1 <= number <= MOST_ATTEMPTS:
                 raise InputError(f"{name} = {number} must be from 1 to {MOST_ATTEMPTS}")
+        if self.accepted_per_prompt is not None and self.scope == "these prompts":
+            raise InputError(
+                "a quota reads the history of prompts, which cannot be where the scope is these prompts",
+                where="accepted_per_prompt",
+                remedy="fit without a quota, or certify for new prompts",
+            )
         if self.accepted_per_prompt is not None and not self.history:
             raise InputError("a quota needs the history", where="accepted_per_prompt", remedy="leave history on")
         if self.seed < 0:

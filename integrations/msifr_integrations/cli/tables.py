@@ -8,15 +8,18 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.cli.options import ReadingOptions
 from msifr_integrations.formats.token_ends import load_token_ends
 from msifr_integrations.generation.provenance import recorded_provenance
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import build_evidence
+from msifr_policy.evidence.history import in_quota
 from msifr_policy.evidence.schedule import Schedule, auto_schedule
 from msifr_policy.evidence.table import EvidenceTable
-from msifr_policy.policy_file import PolicyFile
+from msifr_policy.policy_file import Fingerprint, PolicyFile
 from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces
 from msifr_policy.validators import Validator
 
@@ -117,6 +120,12 @@ def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: ReadingOpti
     if reading.unit == "auto":
         reading = ReadingOptions(reading.tokenizer, file.costing.unit, reading.on_error)
     table = load_table(paths, reading, file.schedule, file.policy().validators, as_json=as_json).table
+    if file.quota is not None:
+        wanted, most = file.quota.accepted, file.quota.attempts
+        n, table = table.n_attempts, in_quota(table, wanted, most)
+        if table.n_attempts < n:
+            of = f"{wanted} accepted samples per prompt from at most {most} attempts"
+            prose(f"note: the policy is for {of}: {n - table.n_attempts} of {n} attempts are left out", json=as_json)
     fitted, certified = (int(part.shares(table).sum()) for part in (file.fitted_on, file.certified_on))
     if fitted or certified:
         prose(
@@ -124,6 +133,7 @@ def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: ReadingOpti
             f"{fitted} and certified on {certified} of them, so these numbers flatter it",
             json=as_json,
         )
-    for difference in file.provenance.differences(table.provenance):
+    here = msgspec.structs.replace(table.provenance, prompts=Fingerprint.of(table).prompts)
+    for difference in file.certified_for.differences(here):
         prose(f"note: what was certified is of other attempts: {difference}", json=as_json)
     return table

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.engines import model_settings, open_engine
@@ -28,6 +29,7 @@ from msifr_integrations.generation.run import Progress, Run
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy import filters
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.build import prompt_hash
 from msifr_policy.filters import FinalFilter, Prompt
 from msifr_policy.filters.decided import reader_of
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
@@ -55,8 +57,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     step on, without loading the model; `cpu_seconds` is the processor time of this process in it (that of a server, or
     of vLLM's own processes, is not).
 
-    Only with a quota: `prompts_filled` have it, `prompts_given_up` have not and end in attempts discarded at checkpoint
-    0, and `prompts_exhausted` have not although all their attempts were made.
+    Only with a quota: `prompts_filled` have it, `prompts_given_up` have not, and their last attempts were discarded at
+    checkpoint 0, and `prompts_exhausted` have not although all their attempts were made.
 
     Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
     `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
@@ -125,7 +127,7 @@ class Job:
         if not logprobs and any(validator.name == "logprobs" for validator in _validators(self.policy)):
             self.say("the policy reads log-probabilities, and this engine tells none: that evidence is unknown")
         settings = self.settings | found
-        _say_what_differs(self.policy, settings, self.say)
+        _say_what_differs(self.policy, settings, self.prompts, self.say)
         _reference(self.options.compare, settings, self.expected)
         self.journal.begin(settings)
 
@@ -153,6 +155,10 @@ def generate(
     make: Callable[[Job], None] | None = None,
 ) -> Result:
     """Make attempts at every prompt under `policy` (None: never discard) and return the account.
+
+    An attempt that the policy discards at checkpoint 0 is written down and not made. Where the policy reads history,
+    attempts at one prompt follow each other, beside those at others; under a quota an attempt begins as soon as it is
+    certain to be wanted (`turns`). So decisions and texts depend on neither slots nor interruptions.
 
     model: a folder or name for transformers (safetensors only) or vLLM, or a loaded model in eval mode with its
         `tokenizer`; None where `options.server` makes the tokens.
@@ -195,7 +201,7 @@ def generate(
         if journal.settings is not None and journal.count == job.expected:
             say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
             settings = journal.settings
-            _say_what_differs(policy, settings, say)
+            _say_what_differs(policy, settings, todo, say)
         elif todo:
             if (remark := asked(accept, todo)) is not None:
                 say(remark)
@@ -215,9 +221,15 @@ def generate(
     return msgspec.structs.replace(result, **quotas)
 
 
-def _say_what_differs(policy: Policy | None, settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def _say_what_differs(
+    policy: Policy | None, settings: Mapping[str, Any], prompts: Sequence[Prompt], say: Callable[[str], None]
+) -> None:
     certified: Provenance = getattr(policy, "provenance", Provenance())
-    for difference in certified.differences(provenance_of(settings)):
+    here = provenance_of(settings)
+    if certified.prompts:
+        hashes = np.asarray([prompt_hash(prompt.prompt_id, prompt.prompt) for prompt in prompts], dtype="<u8")
+        here = msgspec.structs.replace(here, prompts=hashes.tobytes())
+    for difference in certified.differences(here):
         say(f"the policy was certified on other attempts: {difference}")
 
 
