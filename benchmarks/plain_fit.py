@@ -3,7 +3,8 @@
 Each file of FOLDER is a family (one model on one benchmark). Its prompts are cut into parts; a policy is fitted and
 certified (α = 5 %, confidence 90 %) on all parts but one as the command does without flags, and judged on that one, in
 turn. Pretrained beliefs are learned without the family's benchmark and without any prompt that it shares with others
-(`benchmarks.pretrained`, which makes the weights and keeps them in `--weights`). Beside it, on the same parts: linear
+(`benchmarks.pretrained`, which makes the weights and keeps them in `--weights`). Beside it, on the same parts: the same
+with weights learned from other models' attempts at the family's own prompts, cross-fitted, where there are any; linear
 beliefs alone, the cheapest certified length cap, and the best length cap with an observed f ≤ α, which no certificate
 backs.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks._records import Record, environment, print_records, save_records
-from benchmarks.pretrained import kept_at, learn_pretrained, read_families, splits, training
+from benchmarks.pretrained import kept_at, learn_pretrained, read_families, splits, splits_of_known, training
 from benchmarks.real_traces import say
 from msifr_calibration import Family, FitOptions, fit_policy
 from msifr_calibration.certify import Fit, certify
@@ -35,6 +36,8 @@ from msifr_policy.weights import remember
 
 ALPHA, CONFIDENCE = 0.05, 0.9
 METHODS = ("plain", "linear beliefs", "certified length cap", "observed length cap")
+KNOWN = "benchmark known"
+"""A fifth method, of families whose prompts other models have tried."""
 
 Totals = NDArray[np.float64]
 
@@ -46,14 +49,17 @@ def outcome(fit: Fit, table: EvidenceTable) -> Totals:
     return np.asarray([table.cost.sum(), table.cost_until(stop).sum(), table.n_accepted, lost], dtype=np.float64)
 
 
-def judge(family: Family, weights: str, n_parts: int, seed: int) -> dict[str, Totals]:
-    """Return `[4]` totals over all parts by method, and how often each certified."""
+def judge(family: Family, weights: str, known: str | None, n_parts: int, seed: int) -> dict[str, Totals]:
+    """Return `[4]` totals over all parts by method; `known` are weights that know the benchmark."""
     options = FitOptions(max_false_reject=ALPHA, confidence=CONFIDENCE, pretrained=weights)
     part = folds(family.table.prompt_ids, n_parts, seed)
-    totals = {method: np.zeros(4) for method in METHODS}
+    totals = {method: np.zeros(4) for method in (METHODS if known is None else (*METHODS, KNOWN))}
     for number in range(n_parts):
         rest, judged = family.table.where(part != number), family.table.where(part == number)
         plain = fit_policy(rest, options, traces=family.traces)
+        if known is not None:
+            fit = fit_policy(rest, options, traces=family.traces, pretrained=known)
+            totals[KNOWN] += outcome(fit, fit.candidates.fitted.extend(judged, family.traces))
         linear = fit_policy(rest, options, method="linear")
         cap = certify([replace(linear.candidates, path=NO_POLICIES)], [linear.certifying], options)[0]
         totals["plain"] += outcome(plain, plain.candidates.fitted.extend(judged, family.traces))
@@ -65,27 +71,47 @@ def judge(family: Family, weights: str, n_parts: int, seed: int) -> dict[str, To
     return totals
 
 
+def net_cost_factors(totals: Sequence[Totals]) -> Totals:
+    """Return the net cost factor of each; 1 where nothing accepted is kept."""
+    factor = rates(np.asarray(totals)).net_cost_factor
+    return np.where(np.isfinite(factor), factor, 1.0)
+
+
+def families_above(totals: Sequence[Totals]) -> int:
+    """Return in how many the observed f is above α."""
+    return int((rates(np.asarray(totals)).false_reject_rate > ALPHA).sum())
+
+
 def records_of(judged: Mapping[str, dict[str, Totals]], families: Mapping[str, Family]) -> list[Record]:
     """Return means over families of every method, and every family."""
     records = []
     factors = {}
     allowed = int(binom.ppf(0.95, len(judged), 1 - CONFIDENCE))
     for method in METHODS:
-        of = rates(np.asarray([totals[method] for totals in judged.values()]))
-        factor = np.where(np.isfinite(of.net_cost_factor), of.net_cost_factor, 1.0)
-        factors[method] = factor
+        each = [totals[method] for totals in judged.values()]
+        factors[method] = factor = net_cost_factors(each)
         shares = [float(f.table.cost[f.table.accepted].sum() / f.table.cost.sum()) for f in families.values()]
         saved = [(1 - x) / (1 - share) for x, share in zip(factor, shares, strict=True) if share < 1]
-        above = int((of.false_reject_rate > ALPHA).sum())
         targets = method == "plain"
         records += [
             Record(f"{method}: mean net cost factor", float(factor.mean()), "", "<= 0.85" if targets else ""),
             Record(f"{method}: mean captured share", float(np.mean(saved)), "", ">= 0.30" if targets else ""),
             Record(f"{method}: largest net cost factor", float(factor.max()), "", "<= 1.01" if targets else ""),
-            Record(f"{method}: families with observed f > α", above, f"of {len(judged)}", f"<= {allowed}"),
+            Record(
+                f"{method}: families with observed f > α", families_above(each), f"of {len(judged)}", f"<= {allowed}"
+            ),
         ]
     dearer = factors["plain"] - factors["certified length cap"]
     worst = int(dearer.argmax())
+    if of_known := [totals for totals in judged.values() if KNOWN in totals]:
+        where = f"of {len(of_known)}"
+        for method in (KNOWN, "plain"):
+            each = [totals[method] for totals in of_known]
+            what = f"{method}, families of known benchmarks"
+            records += [
+                Record(f"{what}: mean net cost factor", float(net_cost_factors(each).mean()), where),
+                Record(f"{what}: families with observed f > α", families_above(each), where),
+            ]
     records.append(
         Record("plain: most above the certified length cap", float(dearer[worst]), list(judged)[worst], "<= 0.01")
     )
@@ -95,10 +121,12 @@ def records_of(judged: Mapping[str, dict[str, Totals]], families: Mapping[str, F
             ok = bool(met[record.target[:2]](float(record.value), float(record.target[3:])))
             records[i] = msgspec.structs.replace(record, ok=ok)
     for name, totals in judged.items():
-        for method in METHODS:
-            _, f, factor = rates(totals[method])
-            value = float(factor) if np.isfinite(factor) else 1.0
-            records.append(Record(f"{name}: {method}", value, f"f = {float(np.nan_to_num(f)):.3f}"))
+        for method, of_family in totals.items():
+            factor, f = (
+                float(net_cost_factors([of_family])[0]),
+                float(np.nan_to_num(rates(of_family).false_reject_rate)),
+            )
+            records.append(Record(f"{name}: {method}", factor, f"f = {f:.3f}"))
     return records
 
 
@@ -108,6 +136,7 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, required=True, help="folder of trace files")
     parser.add_argument("--tables", type=Path, help="folder of evidence tables, to save time")
     parser.add_argument("--weights", type=Path, help="folder where pretrained weights are kept")
+    parser.add_argument("--only", default="", help="judge only families whose names begin so, comma-separated")
     parser.add_argument("--parts", type=int, default=4, help="parts of the prompts (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="how prompts are cut into parts")
     parser.add_argument("--json", action="store_true", help="print records as JSON, last")
@@ -116,17 +145,20 @@ def main() -> None:
     say_now = partial(say, time.perf_counter())
 
     families = read_families(given.traces, given.tables)
+    weights: dict[bool, dict[str, str]] = {False: {}, True: {}}
+    for split in [*splits(list(families)), *splits_of_known(list(families))]:
+        if split.all_prompts:
+            kept = None if given.weights is None else given.weights / f"{split.name.replace(' ', '-')}.safetensors"
+            learned = kept_at(kept, partial(learn_pretrained, training(families, split), progress=say_now))
+            weights[split.known] |= dict.fromkeys(split.judged, remember(learned))
     judged: dict[str, dict[str, Totals]] = {}
-    for split in splits(list(families)):
-        if not split.all_prompts:
-            continue
-        kept = None if given.weights is None else given.weights / f"{split.name.replace(' ', '-')}.safetensors"
-        weights = remember(kept_at(kept, partial(learn_pretrained, training(families, split), progress=say_now)))
-        for name in sorted(split.judged):
-            judged[name] = judge(families[name], weights, given.parts, given.seed)
-            _, f, factor = rates(judged[name]["plain"])
-            say_now(f"{name}: {float(factor):.3f}, f = {float(f):.3f}")
-    judged = {name: judged[name] for name in families if name in judged}
+    for name in sorted(weights[False]):
+        if not given.only or any(name.startswith(only) for only in given.only.split(",")):
+            known = weights[True].get(name)
+            judged[name] = judge(families[name], weights[False][name], known, given.parts, given.seed)
+            rate = {method: rates(of) for method, of in judged[name].items()}
+            factors = [f"{method} {float(of[2]):.3f} (f = {float(of[1]):.3f})" for method, of in rate.items()]
+            say_now(f"{name}: {', '.join(factors)}")
     records = records_of(judged, {name: families[name] for name in judged})
     records += environment("msifr-policy", "numpy")
     if given.save:

@@ -5,12 +5,19 @@ learned on families elsewhere and judged on those held out, several at a time, s
 
 * **benchmark held out**: no family of the benchmark is learned from, nor any prompt that it shares with others;
 * **model held out**: no family of the model, or of its line of models, is learned from;
-* **nothing held out**: only the judged prompts are new.
+* **nothing held out**: only the judged prompts are new;
+* **benchmark known**: no family of the model is learned from, but other models' attempts at the very prompts that are
+  judged are, as for a user with a new model and a known benchmark: sets of words are cross-fitted by prompt.
 
-Learning sees the design half of prompts (see `real_traces`). A held-out benchmark is judged on all its prompts, the
-others on the judging half: no judged prompt, not even one of another family, was learned from. Per family three beliefs
-are compared on the same rows, each cross-fitted by prompt: the family's **own** linear ones, **pretrained** ones after
-recalibration, and **both**. Then with few samples: fitted on 30, 60 or 120 attempts, judged on up to 300 others.
+Learning sees the design half of prompts (see `real_traces`), where the benchmark is known all of them. A benchmark that
+is held out or known is judged on all its prompts, the others on the judging half: but where the benchmark is known, no
+judged prompt, not even one of another family, was learned from. Per family three beliefs are compared on the same rows,
+each cross-fitted by prompt: the family's **own** linear ones, **pretrained** ones after recalibration, and **both**.
+Then with few samples: fitted on 30, 60 or 120 attempts, judged on up to 300 others.
+
+Where the benchmark is known, what is **remembered** of prompts is measured: log loss of pretrained beliefs when each
+prompt is read by words, or by one of the five networks, that did not learn from it ("new"), and by those that did
+("known").
 
 `--weights` keeps what was learned and how it was judged, and takes both from there again; `--tables` has evidence
 tables (`msifr score`) named as the traces. `--ship` learns on all prompts and writes the package's own weights with
@@ -27,6 +34,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -38,21 +46,21 @@ from benchmarks.real_traces import LINES, in_design_half, say
 from msifr_calibration.beliefs.fitted import FittedBeliefs, log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.beliefs.pretrained import (
-    LEARNED_FROM,
     PRETRAINED,
     Reads,
     fit_pretrained_beliefs,
+    folds_and_questions,
     learn_pretrained,
-    prompt_hashes,
     table_with_pretrained_words,
 )
+from msifr_calibration.beliefs.stack import FOLDS
 from msifr_calibration.family import Family
 from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import auto_schedule
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import find_trace_files, read_traces
 from msifr_policy.validators import default_validators
-from msifr_policy.weights import recall, remember
+from msifr_policy.weights import recall, remember, to_bytes
 
 BENCHMARKS = (
     ("math500", "blocksworld", "bbh"),
@@ -96,24 +104,29 @@ LICENCES = {
 
 @dataclass(frozen=True)
 class Split:
-    """What is learned without: families `held_out`, judged on `all_prompts` or on their judging half."""
+    """What is learned without: families `held_out`, judged on `all_prompts` or on their judging half.
+
+    known: whether all prompts are learned from, those that are judged too.
+    """
 
     name: str
     held_out: frozenset[str]
     judged: frozenset[str]
     all_prompts: bool
+    known: bool = False
 
 
 @dataclass(frozen=True)
 class Scores:
     """Of one family, per belief: area under the curve at checkpoints (None where one outcome is rare), and log loss.
 
-    few: log loss when fitted on few attempts, by "30 own" and so on.
+    few: log loss when fitted on few attempts, by "30 own" and so on. remembered: log loss by "words new" and so on.
     """
 
     areas: dict[str, list[float | None]]
     losses: dict[str, float]
     few: dict[str, float]
+    remembered: dict[str, float]
 
 
 def benchmark_of(name: str) -> str:
@@ -134,7 +147,7 @@ def question(prompt_id: str) -> str:
 
 
 def splits(names: Sequence[str]) -> list[Split]:
-    """Return everything that is held out."""
+    """Return everything that is held out, so that all prompts that are judged are new."""
     result = [Split("nothing held out", frozenset(), frozenset(names), all_prompts=False)]
     for i, benchmarks in enumerate(BENCHMARKS):
         held = frozenset(name for name in names if benchmark_of(name) in benchmarks)
@@ -147,13 +160,27 @@ def splits(names: Sequence[str]) -> list[Split]:
     return [split for split in result if split.judged and len(split.held_out) < len(names)]
 
 
+def splits_of_known(names: Sequence[str]) -> list[Split]:
+    """Return the models that are held out, judged on prompts that other models' attempts were learned from."""
+    result = []
+    for split in splits(names):
+        if split.name.startswith("model held out"):
+            known = {benchmark_of(name) for name in names if name not in split.held_out}
+            judged = frozenset(name for name in split.held_out if benchmark_of(name) in known)
+            name = split.name.replace("model held out", "benchmark known")
+            result.append(Split(name, split.held_out, judged, all_prompts=True, known=True))
+    return [split for split in result if split.judged]
+
+
 def design_half(table: EvidenceTable, *, inside: bool) -> EvidenceTable:
     """Return the attempts at prompts of the design half, or of the judging half."""
     return table.where(np.asarray([in_design_half(p) == inside for p in table.prompt_ids], dtype=bool))
 
 
 def training(families: Mapping[str, Family], split: Split) -> list[Family]:
-    """Return the families to learn from: design halves, without prompts of a benchmark that is held out."""
+    """Return the families to learn from: design halves, without prompts of a benchmark that is held out; or all."""
+    if split.known:
+        return [family for name, family in families.items() if name not in split.held_out]
     judged = [p for name in split.held_out for p in families[name].table.prompt_ids] if split.all_prompts else []
     banned = set(map(question, judged))
     result = []
@@ -201,6 +228,7 @@ def fits(table: EvidenceTable, weights: str) -> dict[str, FittedBeliefs]:
 def judge(family: Family, split: Split, weights: str) -> Scores:
     """Fit and judge the three beliefs on one family."""
     table = family.table if split.all_prompts else design_half(family.table, inside=False)
+    remembered = what_is_remembered(replace(family, table=table), weights) if split.known else {}
     table = table_with_pretrained_words(table, family.traces, weights)
     whole = fits(table, weights)
     rows, outcome = table.is_checkpoint, table.outcome
@@ -222,7 +250,41 @@ def judge(family: Family, split: Split, weights: str) -> Scores:
         {name: areas(table, fit.M) for name, fit in whole.items()},
         {name: log_loss(fit.M[rows], outcome[rows]) for name, fit in whole.items()},
         few,
+        remembered,
     )
+
+
+def what_is_remembered(family: Family, weights: str) -> dict[str, float]:
+    """Return the log loss with words, and with single networks, that did not learn from the prompts, and that did."""
+    fold = folds_and_questions([family])[0][family.table.attempt][family.table.is_checkpoint]
+    arrays = recall(weights)
+
+    def losses(**changed: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Return the log loss of each checkpoint."""
+        fit = fit_pretrained_beliefs(family.table, family.traces, weights=to_bytes({**arrays, **changed}))
+        rows = family.table.is_checkpoint
+        return -np.log(np.maximum(np.where(family.table.outcome[rows], fit.M[rows], 1 - fit.M[rows]), 1e-12))
+
+    words = {name: array for name, array in arrays.items() if name.startswith("words.")}
+    rolled = losses(**{name: np.roll(array, 1, axis=0) for name, array in words.items()})
+    by_network = np.stack([losses(**one_network(arrays, n)) for n in range(FOLDS)])
+    own = by_network[fold, np.arange(len(fold))]
+    return {
+        "words new": float(losses().mean()),
+        "words known": float(rolled.mean()),
+        "networks new": float(own.mean()),
+        "networks known": float((by_network.sum(axis=0) - own).mean() / (FOLDS - 1)),
+    }
+
+
+def one_network(arrays: Mapping[str, NDArray[Any]], n: int) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a network alone."""
+    width = arrays["beliefs.hidden_bias"].shape[1]
+    first = slice(n * width, (n + 1) * width)
+    result = {f"beliefs.{name}": arrays[f"beliefs.{name}"][n : n + 1] for name in ("hidden", "hidden_bias", "out")}
+    for name in ("known", "unknown", "bias", "checkpoint"):
+        result[f"beliefs.{name}"] = arrays[f"beliefs.{name}"][..., first]
+    return result
 
 
 def judge_all(families: Mapping[str, Family], split: Split, weights: str) -> bytes:
@@ -253,6 +315,9 @@ def records_of(kind: str, scores: Mapping[str, Scores]) -> list[Record]:
             for belief in BELIEFS
             if of
         ]
+    for what in sorted({what for score in scores.values() for what in score.remembered}):
+        loss = float(np.mean([score.remembered[what] for score in scores.values()]))
+        records.append(Record(f"{kind}: remembered: {what}: log loss", loss, "nats"))
     worse = sum(score.losses["both"] > score.losses["own"] + 0.01 for score in scores.values())
     records.append(Record(f"{kind}: families where both lose 0.01 nats to own", float(worse)))
     for name, score in scores.items():
@@ -309,17 +374,19 @@ def ship(families: Mapping[str, Family], raw: bytes, judged: Sequence[Record]) -
             }
             for name, family in families.items()
         ],
+        "cross_fitted": "Set s of the words is learned without the questions that any prompt of fold s asks; the fold, "
+        "one of five, is a hash of a prompt's text, case and blanks aside. So a prompt that was learned from is read "
+        "like a new one; the same question in other words is not recognised. The networks see scores and counts, not "
+        "words, and are the same for all prompts: what they remember of prompts is among the results.",
         "terms": "The licence is that of the repository that publishes the recorded outputs. Benchmark questions keep "
         "the terms of their authors. Two families derive from BIG-Bench, whose authors ask that its data stay out "
         "of the corpora of language models. The weights hold coefficients of hashed words, no text.",
-        "judged": "Weights learned alike on the design half of prompts, `python -m benchmarks.pretrained`; see "
+        "judged": "Weights learned alike without models, benchmarks or prompts, `python -m benchmarks.pretrained`; see "
         "benchmarks/results/pretrained.json. The weights shipped are learned on all prompts and were not judged.",
         "results": {r.metric: r.value for r in judged if r.metric.count(":") == 2 and "checkpoint" not in r.metric},
     }
     PRETRAINED.parent.mkdir(exist_ok=True)
     PRETRAINED.write_bytes(raw)
-    prompts = {trace.prompt for family in families.values() for trace in family.traces}
-    LEARNED_FROM.write_bytes(np.unique(prompt_hashes(sorted(prompts))).astype("<u8").tobytes())
     PRETRAINED.with_name("card.json").write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n")
 
 
@@ -345,7 +412,7 @@ def main() -> None:
     families = read_families(given.traces, given.tables)
     say_now(f"{len(families)} families read")
     scores: dict[str, dict[str, Scores]] = {}
-    for split in splits(list(families)):
+    for split in [*splits(list(families)), *splits_of_known(list(families))]:
         if not split.name.startswith(given.only):
             continue
         learn = partial(learn_pretrained, training(families, split), progress=say_now)

@@ -26,9 +26,7 @@ from msifr_calibration.beliefs.pretrained import (
     Reads,
     fit_pretrained_beliefs,
     learn_pretrained,
-    learned_from,
     pretrained_supports,
-    prompt_hashes,
     shipped_weights,
     table_with_pretrained_words,
 )
@@ -44,20 +42,23 @@ SCHEDULE = Geometric(5, 1.25, "characters")
 
 
 def family(n: int, seed: int, **options: float):
-    traces = make_traces(n, seed=seed, **options)
+    traces = asked(make_traces(n, seed=seed, **options))
     return build_evidence(traces, SCHEDULE, default_validators()), traces
+
+
+def asked(traces):
+    """The attempts with a prompt of its own for each question: the text of a prompt says which weights read it."""
+    return [msgspec.structs.replace(t, prompt=f"How many of {t.prompt_id}?") for t in traces]
 
 
 @pytest.fixture(scope="module")
 def elsewhere() -> bytes:
     """Weights learned on two made-up families."""
-    families = [Family(str(seed), *family(150, seed)) for seed in (11, 12)]
-    families = [replace(f, table=renamed(f.table, f.name)) for f in families]
-    return learn_pretrained(families, options=FAST)
+    return learn_pretrained(two_families(), options=FAST)
 
 
-def renamed(table, name):
-    return replace(table, prompt_ids=tuple(f"{name}/{p}" for p in table.prompt_ids))
+def two_families():
+    return [Family(str(seed), *family(150, seed)) for seed in (11, 12)]
 
 
 def fitted(table, traces, weights=None, **options):
@@ -79,7 +80,7 @@ def test_the_card_names_the_file_and_what_it_reads():
 def test_the_weights_lie_inside_the_package_that_is_built():
     # The wheel holds whole folders of packages, but for what git ignores.
     package = Path(msifr_policy.__file__).parent
-    assert {p.name for p in PRETRAINED.parent.iterdir()} == {"beliefs.safetensors", "card.json", "learned_from.u64"}
+    assert {p.name for p in PRETRAINED.parent.iterdir()} == {"beliefs.safetensors", "card.json"}
     assert PRETRAINED.is_relative_to(package)
 
 
@@ -111,9 +112,8 @@ def test_fits_are_functions_of_data_and_seed(elsewhere, own):
 
 
 def test_learning_is_a_function_of_its_seed(elsewhere):
-    families = [replace(f, table=renamed(f.table, f.name)) for f in (Family(str(s), *family(150, s)) for s in (11, 12))]
-    assert learn_pretrained(families, options=FAST) == elsewhere
-    assert learn_pretrained(families, options=FAST, seed=1) != elsewhere
+    assert learn_pretrained(two_families(), options=FAST) == elsewhere
+    assert learn_pretrained(two_families(), options=FAST, seed=1) != elsewhere
 
 
 def test_where_the_network_is_right_thirty_attempts_are_enough(elsewhere):
@@ -294,25 +294,17 @@ def test_another_schedule_takes_the_offsets_of_the_same_lengths(elsewhere):
         assert fit.log_loss < fit.base_loss + 0.02
 
 
-def test_prompts_that_were_learned_from_neither_fit_nor_certify(monkeypatch, tmp_path):
-    """Few of them are left out; many, and the beliefs are the family's own. Case and blanks make no other prompt."""
-    traces = [msgspec.structs.replace(t, prompt=f"How many of {t.prompt_id}?") for t in make_traces(200, seed=3)]
+def test_prompts_that_were_learned_from_fit_and_certify(elsewhere):
+    """The weights were learned from each of these prompts, and what is said of it is by words that were not."""
+    traces = asked(make_traces(150, seed=3))
     table = build_evidence(traces, auto_schedule([len(t.text) for t in traces]), default_validators())
+    for method in ("auto", "pretrained"):
+        fit = fit_policy(table, traces=traces, pretrained=remember(elsewhere), method=method)
+        assert "pretrained" in fit.candidates.tried
+        assert fit.certifying.n_prompts + fit.candidates.family.table.n_prompts == 150
 
-    def knows(prompts):
-        (tmp_path / "known.u64").write_bytes(np.unique(prompt_hashes(prompts)).astype("<u8").tobytes())
-        monkeypatch.setattr("msifr_calibration.beliefs.pretrained.LEARNED_FROM", tmp_path / "known.u64")
 
-    knows(["HOW  many of p7?", " how many of p9?", "of another"])
-    assert [table.prompt_ids[i] for i in np.flatnonzero(learned_from(table, traces))] == ["p7", "p9"]
-    fit = fit_policy(table, traces=traces)
-    assert fit.note.startswith("2 of 200 prompts are among those that pretrained beliefs were learned from")
-    assert not {"p7", "p9"} & {*fit.certifying.prompt_ids, *fit.candidates.family.table.prompt_ids}
-    assert set(fit.candidates.tried) > {"pretrained", "both blended"}
-    knows([t.prompt for t in traces[:50]])
-    fit = fit_policy(table, traces=traces)
-    assert "they are not used" in fit.note
-    assert not {"pretrained", "both blended"} & set(fit.candidates.tried)
-    assert fit.certifying.n_prompts + fit.candidates.family.table.n_prompts == 200
-    with pytest.raises(InputError, match="50 of 200 prompts"):
-        fit_policy(table, traces=traces, method="pretrained")
+def test_families_share_one_file_of_weights(elsewhere):
+    """A fit keeps what it finds in the policy: many fits take the memory of one."""
+    fits = [fitted(*family(40, seed), elsewhere, own=own) for seed, own in ((1, False), (2, False), (2, True))]
+    assert len({fit.beliefs.weights for fit in fits}) == 1

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from msifr_calibration.beliefs.pretrained import learned_from
 from msifr_calibration.certify import Fit, certify_pools, key_of
 from msifr_calibration.family import Family
 from msifr_calibration.learn import fit_beliefs, fit_candidates
@@ -23,7 +22,6 @@ from msifr_policy.evidence.history import has_history, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 
-_MOST_SEEN = 0.1
 _MOST = 0.8
 
 
@@ -45,23 +43,19 @@ def fit_policy(
     """
     options = replace(options or FitOptions(), **changes)
     key = key_of([table])
-    note = ""
     if options.scope == "these prompts":
         options = replace(options, history=False)  # the attempts of a prompt have to be independent of each other
     if options.accepted_per_prompt is not None:
         table, options = _of_quota(table, options)
     if options.history and has_history(table):
         table = with_history(table)
-    if table.n_attempts and traces and options.method in ("auto", "pretrained") and options.pretrained is None:
-        table, options, note = _of_new_prompts(table, traces, options)
     held_out, half = (attempts_to_certify(table, key, options, share) for share in (_MOST, 0.5))
     if held_out.sum() > half.sum():
         least = table.take(np.flatnonzero(~held_out))
         if not (traces and _few_numbers(least, traces, options)):
             held_out = half
     fitting, certifying = (table.take(np.flatnonzero(part)) for part in (~held_out, held_out))
-    fit = _fit([Family("", fitting, traces)], [certifying], options, progress, key)[0]
-    return replace(fit, note=note)
+    return _fit([Family("", fitting, traces)], [certifying], options, progress, key)[0]
 
 
 def fit_families(
@@ -74,8 +68,7 @@ def fit_families(
     """Fit families of traces together and certify them pool by pool; see `certify_pools`.
 
     A prompt that several families share is on the same side in all of them; half of the prompts certify unless
-    `certify_share` says otherwise. Pretrained beliefs are not used where they were learned from any of the prompts.
-    `changes` and errors as for `fit_policy`.
+    `certify_share` says otherwise. `changes` and errors as for `fit_policy`.
     """
     options = replace(options or FitOptions(), **changes)
     if options.scope == "these prompts":
@@ -83,10 +76,6 @@ def fit_families(
             "several families are certified for new prompts only", where="scope", remedy="fit each family by itself"
         )
     share = options.certify_share or 0.5
-    if options.method in ("auto", "pretrained") and options.pretrained is None:
-        with_texts = [family for family in families if family.traces and family.table.n_attempts]
-        if any(learned_from(family.table, family.traces).any() for family in with_texts):
-            options = replace(options, method="linear")
     key = key_of([family.table for family in families])
     several = [options.history and has_history(family.table) for family in families]
     if options.method == "learned":  # one network reads the columns of all
@@ -136,26 +125,6 @@ def _of_quota(table: EvidenceTable, options: FitOptions) -> tuple[EvidenceTable,
             "prompts have one attempt each", where="accepted_per_prompt", remedy="a quota needs traces with several"
         )
     return with_history(in_quota(table, *options.wanted)), options
-
-
-def _of_new_prompts(
-    table: EvidenceTable, traces: Sequence[Trace], options: FitOptions
-) -> tuple[EvidenceTable, FitOptions, str]:
-    """Return what pretrained beliefs may be fitted to, how, and what to say of it.
-
-    That is the table without the prompts that they were learned from; where these are more than a tenth, all of it and
-    no pretrained beliefs. Raises `InputError` where only pretrained ones are asked for.
-    """
-    seen = learned_from(table, traces)
-    if not seen.any():
-        return table, options, ""
-    what = f"{int(seen.sum())} of {table.n_prompts} prompts are among those that pretrained beliefs were learned from"
-    if seen.mean() <= _MOST_SEEN:
-        return table.where(~seen), options, f"{what}: left out"
-    if options.method == "pretrained":
-        remedy = "leave these prompts out, or use another posterior"
-        raise InputError(what, where="posterior pretrained", remedy=remedy)
-    return table, replace(options, method="linear"), f"{what}: they are not used"
 
 
 def _few_numbers(table: EvidenceTable, traces: Sequence[Trace], options: FitOptions) -> bool:

@@ -9,9 +9,9 @@ Both are linear in the evidence, by groups of checkpoints (`linear`), or also by
 traces share: it learns what they have in common, the linear model what is peculiar to one, and they err differently.
 With η = log(M/(1 − M)) of each,
 
-    M_k = 1/(1 + exp(−(a·η_network + b·η_linear))),    r_k as the network says,
+    M_k = 1/(1 + exp(−(a·η_network + b·η_linear))),    log r_k = the network's + d,
 
-where a, b ≥ 0 are fitted to cross-fitted estimates (stacking: Wolpert 1992).
+where a, b ≥ 0 and d are fitted to cross-fitted estimates (stacking: Wolpert 1992).
 """
 
 from collections.abc import Callable, Sequence
@@ -67,11 +67,12 @@ def worth_of(M: Array, cost_to_go: Array, cost_per_accepted: float) -> Array:
 
 
 class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A network with its share a, and b of the linear posterior."""
+    """A network with its share a, b of the linear posterior, and d, which is added to its log r."""
 
     network: Network
     a: Share
     b: Share
+    d: float = 0.0
 
 
 class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,7 +127,7 @@ class Beliefs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         eta = self.posterior_model.predict(k, x)
         if self.blend is not None:
             both = self.blend.network.predict(k, values)
-            return blended(both[:, 0], eta, self.blend.a, self.blend.b), cost_of(both[:, 1])
+            return blended(both[:, 0], eta, self.blend.a, self.blend.b), cost_of(both[:, 1] + self.blend.d)
         M = calibrated(self.posterior_model.group(k), eta, self.calibration)
         return M, cost_of(cast(LinearModel, self.cost_model).predict(k, x))
 

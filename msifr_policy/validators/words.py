@@ -7,8 +7,13 @@ Each bucket counts once, when it first occurs. With v `[65,536]` the learned wei
 
 The weights are whole numbers (fixed point), so that sums are exact and do not depend on how the text was cut. A word
 at the very end may still grow and is not counted yet.
+
+Words remember how attempts at the prompts ended that their weights were learned from. Weights may therefore come in
+sets, one per **fold** of prompts, each learned without the prompts of its fold: every prompt, old or new, is read by
+the set of its own (cross-fitting: Chernozhukov et al. 2018).
 """
 
+import hashlib
 import math
 import re
 from array import array
@@ -88,11 +93,18 @@ def prompt_buckets(prompt: str) -> NDArray[np.int64]:
     return text_buckets(prompt[-PROMPT_REACH:] + "\n")[0]
 
 
+def prompt_fold(prompt: str, n: int) -> int:
+    """Return which of `n` folds a prompt is in, a hash of its text, whatever its case and blanks."""
+    folded = " ".join(prompt.split()).casefold().encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(folded, digest_size=8).digest(), "little") % n
+
+
 class Words(Rule, frozen=True):
     """Learned log-odds of hashed words.
 
-    weights: SHA-256 of a safetensors file with "words.text" and "words.prompt" `[65,536]` int16 and "words.scale", the
-    value of one unit in nats. Raises `InputError` when started with weights that are unknown or of another shape.
+    weights: SHA-256 of a safetensors file with "words.text" and "words.prompt" int16 and "words.scale", the value of
+    one unit in nats: `[65,536]` and a number, or `[S, 65,536]` and `[S]` in sets for S folds of prompts. Raises
+    `InputError` when started with weights that are unknown or of another shape.
     """
 
     name = "words"
@@ -101,7 +113,7 @@ class Words(Rule, frozen=True):
     weights: str
 
     def _state(self, prompt: str) -> TextState:
-        return _WordsState(_odds(self.weights), _of_prompt(self.weights, prompt))
+        return _WordsState(*_of_prompt(self.weights, prompt))
 
 
 class _Odds(NamedTuple):
@@ -112,27 +124,34 @@ class _Odds(NamedTuple):
 
 
 @lru_cache(8)
-def _odds(weights: str) -> _Odds:
+def _odds(weights: str) -> tuple[_Odds, ...]:
+    """Return the weights, set by set."""
     arrays = recall(weights)
     try:
-        text, prompt, scale = arrays["words.text"], arrays["words.prompt"], float(arrays["words.scale"])
-    except (KeyError, TypeError) as error:
+        text, prompt, scale = (np.asarray(arrays[f"words.{name}"]) for name in _Odds._fields)
+    except KeyError as error:
         raise InputError(f"no weights of words: {error}", where="validator words") from None
-    for weight in (text, prompt):
-        if weight.shape != (BUCKETS,) or weight.dtype != np.int16:
-            found = f"weights of shape {weight.shape} and type {weight.dtype}, not [{BUCKETS}] int16"
-            raise InputError(found, where="validator words")
-    if not math.isfinite(scale):
+    if scale.ndim > 1 or not scale.size:
+        raise InputError(f"words.scale has shape {scale.shape}, not () or one unit per set", where="validator words")
+    if not np.isfinite(scale).all():
         raise InputError("words.scale is not finite", where="validator words")
-    return _Odds(array("h", text.tobytes()), array("h", prompt.tobytes()), scale)
+    shape = (*scale.shape, BUCKETS)
+    for weight in (text, prompt):
+        if weight.shape != shape or weight.dtype != np.int16:
+            found = f"weights of shape {weight.shape} and type {weight.dtype}, not {shape} int16"
+            raise InputError(found, where="validator words")
+    sets = zip(np.atleast_2d(text), np.atleast_2d(prompt), scale.reshape(-1).tolist(), strict=True)
+    return tuple(_Odds(array("h", t.tobytes()), array("h", p.tobytes()), float(unit)) for t, p, unit in sets)
 
 
 # Attempts at one prompt come together; the prompt is read once.
 @lru_cache(256)
-def _of_prompt(weights: str, prompt: str) -> float:
-    odds = _odds(weights)
+def _of_prompt(weights: str, prompt: str) -> tuple[_Odds, float]:
+    """Return the set that reads the prompt, and the score of the prompt."""
+    sets = _odds(weights)
+    odds = sets[prompt_fold(prompt, len(sets))]
     buckets = prompt_buckets(prompt).tolist()
-    return _score(sum(map(odds.prompt.__getitem__, buckets)), len(buckets), odds.scale)
+    return odds, _score(sum(map(odds.prompt.__getitem__, buckets)), len(buckets), odds.scale)
 
 
 def _score(total: int, n: int, scale: float) -> float:

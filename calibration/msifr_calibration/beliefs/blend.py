@@ -11,6 +11,7 @@ All estimates are cross-fitted by prompt over all families: none comes from a mo
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from scipy.special import expit, logit
 from msifr_calibration.beliefs.fitted import FittedBeliefs
 from msifr_calibration.beliefs.linear import fit_posterior
 from msifr_calibration.beliefs.network import NetworkOptions, fit_networks, network_tensors
-from msifr_calibration.beliefs.stack import Stack, stack_up
+from msifr_calibration.beliefs.stack import Stack, folds_by_id, stack_up
 from msifr_calibration.beliefs.words import WordRows, fit_word_odds, word_tensors
 from msifr_calibration.family import Family
 from msifr_policy.beliefs import Beliefs
@@ -52,10 +53,12 @@ def fit_learned_beliefs(
         raise InputError("the tables have different columns", where="learned beliefs")
     if len(np.unique(np.concatenate([family.table.accepted for family in families]))) < 2:
         raise InputError("every attempt has the same outcome", where="learned beliefs", remedy="add traces")
-    odds = fit_word_odds(families, words, seed=seed, progress=progress)
+    tables = [family.table for family in families]
+    stack = stack_up(tables, folds_by_id(tables, seed))
+    odds = fit_word_odds(stack, words, progress=progress)
     columns = tuple(f"{Words.name}.{column}" for column in Words.columns)
     tables = [f.table.with_scores(columns, each.cross_fitted) for f, each in zip(families, odds, strict=True)]
-    stack = stack_up(tables, seed)
+    stack = replace(stack, tables=tables)
     networks = fit_networks(stack, options or NetworkOptions(), seed, progress)
     progress("a linear model per family")
     linear = [fit_posterior(table, method="logistic", seed=seed) for table in tables]

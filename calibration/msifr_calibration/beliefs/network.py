@@ -73,9 +73,9 @@ def fit_networks(stack: Stack, options: NetworkOptions, seed: int, progress: Cal
         ) from error
     inputs = torch_network.inputs_of(stack)
     runs = []
-    for fold, held_out in stack.held_out:
+    for fold in stack.folds:
         progress(f"network {fold + 1} of {stack.fold.max() + 1}")
-        runs.append(torch_network.train(stack, inputs, held_out, options, seed + fold))
+        runs.append(torch_network.train(stack, inputs, fold, options, seed + fold))
     # Every fold tells its loss after the same epochs; the one with the least loss over all of them is taken.
     best = int(np.sum([run.losses for run in runs], axis=0).argmin())
     outputs = np.empty((len(stack.attempt), 2))

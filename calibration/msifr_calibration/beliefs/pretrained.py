@@ -4,6 +4,11 @@
 weights that all families share, and the network is shown half of the attempts without their family's offset, and each
 without the scores of some validators. What comes out is one safetensors file that says what it reads.
 
+The words, which remember how attempts at a prompt ended, come in five sets: set s is learned without the questions that
+any prompt of fold s asks, a fold being a hash of the prompt's text. So every prompt, also one that was learned from, is
+read by weights that never saw its question, and may fit and certify like any other. The network is learned on what each
+set says of its own fold; it has no words and hardly knows a prompt again (`benchmarks/pretrained.py` measures both).
+
 **Fitting** (`fit_pretrained_beliefs`) to a new family keeps all of it and learns a handful of numbers. With η the
 network's log-odds and g(k) the group of checkpoint k,
 
@@ -15,11 +20,10 @@ recalibration on other families (Platt 1999, with its scale and offset held near
 turns the units that costs were learned in into those of the family. With `own` a logistic regression of the family's
 own evidence joins in, log-odds = a·η + b·η_own + c with b ~ N(0, 0.5²), b ≥ 0: a stack (Wolpert 1992).
 
-The network is written anew for each family, with the columns its table has: those it was not trained on weigh nothing,
-those it misses are unknown. M and r of the result are cross-fitted by prompt; weights never saw the family.
+The network is written anew for other columns or schedules: columns that it was not trained on weigh nothing, those that
+it misses are unknown. M and r of the result are cross-fitted by prompt.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +33,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, logit
 
 import msifr_policy.beliefs
@@ -36,8 +42,8 @@ from msifr_calibration.beliefs.checkpoint_groups import group_checkpoints, promp
 from msifr_calibration.beliefs.fitted import FittedBeliefs
 from msifr_calibration.beliefs.linear import fit_posterior
 from msifr_calibration.beliefs.network import NetworkOptions, fit_networks, network_tensors
-from msifr_calibration.beliefs.stack import stack_up
-from msifr_calibration.beliefs.words import WordRows, fit_word_odds, read_words, with_words, word_tensors
+from msifr_calibration.beliefs.stack import FOLDS, Integers, stack_up
+from msifr_calibration.beliefs.words import fit_word_sets, read_words, with_words, word_tensors
 from msifr_calibration.family import Family
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.blend import Blend, bounded, cost_of
@@ -47,17 +53,16 @@ from msifr_policy.checkpoints import at_checkpoint
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Geometric
 from msifr_policy.evidence.table import EvidenceTable
+from msifr_policy.records.near_duplicates import near_duplicates, sketch
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import ValidatorSpec, Words
+from msifr_policy.validators.words import prompt_fold
 from msifr_policy.weights import recall, remember, to_bytes
 
 Array = NDArray[np.float64]
 
 PRETRAINED: Final = Path(msifr_policy.beliefs.__file__).with_name("pretrained") / "beliefs.safetensors"
 """The weights that come with the package; `card.json` beside them says what they were learned and judged on."""
-
-LEARNED_FROM: Final = PRETRAINED.with_name("learned_from.u64")
-"""Hashes of the prompts that they were learned from, `prompt_hashes`, sorted, little-endian."""
 
 TRAINING: Final = NetworkOptions(nameless=0.5, unseen=0.1)
 """How the network of pretrained beliefs is trained."""
@@ -79,53 +84,57 @@ class Reads(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def learn_pretrained(
     families: Sequence[Family],
-    words: Sequence[WordRows] = (),
     *,
     options: NetworkOptions = TRAINING,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> bytes:
-    """Learn beliefs on all `families` together, tables with the same columns; return a safetensors file.
+    """Learn beliefs on all `families` together, tables with the same columns and traces; return a safetensors file.
 
-    words: of each family, read from its traces if not given. `progress` is called with a line per model. Needs torch.
-    Raises `InputError` if columns differ or nothing can be learned (one outcome only, or fewer than two prompts).
+    `progress` is called with a line per model. Needs torch. Raises `InputError` if columns differ, a trace is missing
+    or nothing can be learned (one outcome only, or all prompts in one fold).
     """
     columns, validators = families[0].table.columns, families[0].table.validators
     if any((f.table.columns, f.table.validators) != (columns, validators) for f in families):
         raise InputError("the tables have different columns or validators", where="pretrained beliefs")
     if len(np.unique(np.concatenate([family.table.accepted for family in families]))) < 2:
         raise InputError("every attempt has the same outcome", where="pretrained beliefs", remedy="add traces")
-    words = words or [read_words(family.table, family.traces) for family in families]
-    odds = fit_word_odds(families, words, seed=seed, progress=progress, own=False)
-    tables = [f.table.with_scores(_WORDS, each.cross_fitted) for f, each in zip(families, odds, strict=True)]
-    networks = fit_networks(stack_up(tables, seed), options, seed, progress)
+    words = [read_words(family.table, family.traces) for family in families]
+    stack = stack_up([family.table for family in families], *folds_and_questions(families))
+    odds = fit_word_sets(stack, words, progress=progress)
+    scores = [odds.cross_fitted[stack.rows(f)] for f in range(len(families))]
+    tables = [f.table.with_scores(_WORDS, each) for f, each in zip(families, scores, strict=True)]
+    networks = fit_networks(replace(stack, tables=tables), options, seed, progress)
     reads = Reads(tables[0].columns, validators)
     card = np.frombuffer(msgspec.json.encode(reads), dtype=np.uint8)
-    return to_bytes({**word_tensors(odds[0]), **network_tensors(networks, None), "reads": card})
+    return to_bytes({**word_tensors(odds), **network_tensors(networks, None), "reads": card})
+
+
+def folds_and_questions(families: Sequence[Family]) -> tuple[Integers, Integers]:
+    """Return `[N]` the fold of each attempt, by the text of its prompt, and `[N]` a number for the question it asks.
+
+    Prompts of one id and prompts with near-duplicate texts ask one question, directly or through others: a benchmark
+    that was recorded with two templates has one id and two texts, and these may be in different folds.
+    """
+    texts: dict[str, int] = {}
+    ids: dict[str, int] = {}
+    text_of, id_of = [], []
+    for family in families:
+        by_id = {trace.id: trace.prompt for trace in family.traces}
+        text_of += [texts.setdefault(by_id[i], len(texts)) for i in family.table.attempt_ids]
+        numbers = [ids.setdefault(prompt, len(ids)) for prompt in family.table.prompt_ids]
+        id_of += [numbers[p] for p in family.table.prompt]
+    same = near_duplicates([sketch(text) for text in texts])
+    n = len(texts)
+    one, other = [*text_of, *range(n)], [*(n + i for i in id_of), *same.tolist()]
+    asks = connected_components(coo_array((np.ones(len(one)), (one, other)), shape=(n + len(ids),) * 2))[1]
+    fold = np.asarray([prompt_fold(text, FOLDS) for text in texts], dtype=np.int64)
+    return fold[text_of], asks[text_of].astype(np.int64)
 
 
 def shipped_weights() -> str:
     """Return the SHA-256 of the weights that come with the package, and remember them."""
     return remember(PRETRAINED.read_bytes(), where=str(PRETRAINED))
-
-
-def prompt_hashes(prompts: Sequence[str]) -> NDArray[np.uint64]:
-    """Return `[len(prompts)]` a hash of each prompt's text, whatever its case and blanks."""
-    folded = (" ".join(prompt.split()).casefold().encode("utf-8", "surrogatepass") for prompt in prompts)
-    return np.frombuffer(b"".join(hashlib.blake2b(f, digest_size=8).digest() for f in folded), dtype="<u8")
-
-
-def learned_from(table: EvidenceTable, traces: Sequence[Trace]) -> NDArray[np.bool_]:
-    """Return `[P]` which prompts of `table` the package's weights were learned from, by their texts in `traces`.
-
-    Of these the words know how earlier attempts ended: what pretrained beliefs say of them is no sample of what they
-    will say of new prompts, so they neither fit nor certify a policy that acts on them.
-    """
-    by_id = {trace.id: trace.prompt for trace in traces}
-    known = np.frombuffer(LEARNED_FROM.read_bytes(), dtype="<u8")
-    texts, text_of = np.unique([by_id.get(i, "") for i in table.attempt_ids], return_inverse=True)
-    seen = np.isin(prompt_hashes(texts.tolist()), known)[text_of]
-    return np.bincount(table.prompt, seen, table.n_prompts) > 0
 
 
 def pretrained_supports(table: EvidenceTable, weights: str | bytes | None = None) -> str:
@@ -180,10 +189,9 @@ def fit_pretrained_beliefs(
     if reason := pretrained_supports(table, weights):
         raise InputError(f"pretrained beliefs do not fit: {reason}", where="pretrained beliefs")
     table = table_with_pretrained_words(table, traces, weights)
-    neutral = remember(_written_for(table, weights, 0.0))
-    outputs = Network(neutral).predict(table.k, table.values)
+    sha256 = remember(_written_for(table, weights))
+    outputs = Network(sha256).predict(table.k, table.values)
     d, log_r = _cost_offset(table, outputs[:, 1], seed)
-    sha256 = remember(_written_for(table, weights, d))
     eta, group_of = bounded(outputs[:, 0]), group_checkpoints(table)
     if own:
         _, (linear, _), M_own = fit_posterior(table, method="logistic", seed=seed)
@@ -200,7 +208,7 @@ def fit_pretrained_beliefs(
         table.columns,
         table.cost_per_accepted,
         linear,
-        blend=Blend(Network(sha256), recalibration.shares[0], 1.0),
+        blend=Blend(Network(sha256), recalibration.shares[0], 1.0, d),
     )
     return FittedBeliefs(beliefs, table, M, cost_of(log_r), Words(sha256))
 
@@ -304,8 +312,8 @@ def _reads(weights: str) -> Reads:
         raise InputError(f"not pretrained weights: {error}", where="pretrained beliefs") from None
 
 
-def _written_for(table: EvidenceTable, weights: str, cost_offset: float) -> bytes:
-    """Return the weights for the columns and checkpoints of `table`, with `cost_offset` added to log r."""
+def _written_for(table: EvidenceTable, weights: str) -> bytes:
+    """Return the weights for the columns and checkpoints of `table`."""
     arrays, columns = recall(weights), _reads(weights).columns
     layers = Layers(*(arrays[f"beliefs.{name}"].astype(np.float64) for name in Layers._fields))
     place = {column: i for i, column in enumerate(columns)}
@@ -325,8 +333,7 @@ def _written_for(table: EvidenceTable, weights: str, cost_offset: float) -> byte
         known=moved(layers.known, 0.0),
         unknown=moved(layers.unknown, 0.0),
         bias=layers.bias + layers.unknown[missing].sum(axis=0),
-        checkpoint=_offsets(table, np.vstack([layers.checkpoint[:1], layers.checkpoint]).reshape(-1, NH)),
-        out_bias=layers.out_bias + np.asarray([0.0, cost_offset]),
+        checkpoint=_offsets(table, layers.checkpoint.reshape(-1, NH)),
     )
     tensors: dict[str, NDArray[Any]] = {
         f"beliefs.{name}": array.astype(np.float32) for name, array in written._asdict().items()

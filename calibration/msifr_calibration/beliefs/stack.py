@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from msifr_policy.evidence.table import EvidenceTable
 
 Integers = NDArray[np.int64]
 
-_FOLDS = 5
+FOLDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,9 @@ class Stack:
     """F families with R rows and N attempts in all.
 
     first_row: `[F + 1]` where each family's rows begin; start: `[N + 1]` where each attempt's do. attempt: `[R]` of
-    each row; family, accepted, fold: `[N]` of each attempt; checks: `[R]` True at checkpoints. per_prompt: `[N]`
-    attempts at the same prompt in the same family.
+    each row; family, accepted, fold: `[N]` of each attempt; checks: `[R]` True at checkpoints. tells: `[N, S]` whether
+    an attempt tells about prompts of a fold, always of its own. per_prompt: `[N]` attempts at the same prompt in the
+    same family.
     """
 
     tables: Sequence[EvidenceTable]
@@ -31,28 +33,45 @@ class Stack:
     family: Integers
     accepted: NDArray[np.bool_]
     fold: Integers
+    tells: NDArray[np.bool_]
     checks: NDArray[np.bool_]
     per_prompt: Integers
 
     @property
-    def held_out(self) -> list[tuple[int, NDArray[np.bool_]]]:
-        """The folds that occur, each with `[N]` the attempts that are held out in it."""
-        return [(fold, self.fold == fold) for fold in np.unique(self.fold).tolist()]
+    def folds(self) -> list[int]:
+        """The folds that occur."""
+        found: list[int] = np.unique(self.fold).tolist()
+        return found
+
+    def held_out(self, fold: int) -> NDArray[np.bool_]:
+        """Return `[N]` the attempts at prompts of a fold."""
+        return self.fold == fold
+
+    def learned_from(self, fold: int) -> NDArray[np.bool_]:
+        """Return `[N]` the attempts that what is said of the prompts of a fold is learned from: they tell nothing."""
+        return ~self.tells[:, fold]
 
     def rows(self, family: int) -> slice:
         """Return the rows of a family."""
         return slice(int(self.first_row[family]), int(self.first_row[family + 1]))
 
 
-def stack_up(tables: Sequence[EvidenceTable], seed: int) -> Stack:
-    """Lay `tables` end to end.
+def folds_by_id(tables: Sequence[EvidenceTable], seed: int) -> Integers:
+    """Return `[N]` the fold of each attempt, one of five, a function of its prompt's id alone."""
+    return np.concatenate([(uniform(t.prompt_ids, seed, "fold") * FOLDS).astype(np.int64)[t.prompt] for t in tables])
 
-    The fold of an attempt, one of five, is a function of its prompt's id alone: no family tells about another's
-    held-out prompts. Raises `InputError` if all prompts are in one fold.
+
+def stack_up(tables: Sequence[EvidenceTable], fold: Integers, question: Integers | None = None) -> Stack:
+    """Lay `tables` end to end, their attempts in folds `fold` `[N]`.
+
+    question: `[N]` a number per attempt; attempts at one question tell about each other's folds. As if there were one
+    per fold unless given. Raises `InputError` if all prompts are in one fold.
     """
-    fold = np.concatenate([(uniform(t.prompt_ids, seed, "fold") * _FOLDS).astype(np.int64)[t.prompt] for t in tables])
     if len(np.unique(fold)) < 2:
         raise InputError("too few prompts to learn from", where="learned beliefs", remedy="add prompts")
+    question = fold if question is None else question
+    tells = np.zeros((int(question.max()) + 1, int(fold.max()) + 1), dtype=bool)
+    tells[question, fold] = True
     first_row = np.cumsum([0, *(len(table.k) for table in tables)])
     start = np.concatenate([[0], *(t.start[1:] + o for t, o in zip(tables, first_row, strict=False))])
     return Stack(
@@ -63,6 +82,7 @@ def stack_up(tables: Sequence[EvidenceTable], seed: int) -> Stack:
         family=np.repeat(np.arange(len(tables)), [table.n_attempts for table in tables]),
         accepted=np.concatenate([table.accepted for table in tables]),
         fold=fold,
+        tells=tells[question],
         checks=np.concatenate([table.is_checkpoint for table in tables]),
         per_prompt=np.concatenate([np.bincount(table.prompt)[table.prompt] for table in tables]),
     )

@@ -114,11 +114,12 @@ class _Batch(NamedTuple):
 
 
 class _Training:
-    """One training run on the attempts that are not held out."""
+    """One training run for the prompts of a fold."""
 
-    def __init__(self, stack: Stack, inputs: Inputs, held_out: NDArray[np.bool_], options: NetworkOptions) -> None:
+    def __init__(self, stack: Stack, inputs: Inputs, fold: int, options: NetworkOptions) -> None:
         self.stack, self.inputs, self.options = stack, inputs, options
-        self.inside, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        self.inside = np.flatnonzero(stack.learned_from(fold))
+        self.held_out = np.flatnonzero(stack.held_out(fold))
         self.weight = inputs.weight / inputs.weight[self.inside].mean()
         validators = [column.partition(".")[0] for column in stack.tables[0].columns]
         self.owner = np.unique(validators, return_inverse=True)[1]
@@ -187,9 +188,9 @@ class _Training:
         return float((np.logaddexp(0.0, np.where(self.stack.accepted[attempt], -logit, logit)) * weight).sum())
 
 
-def train(stack: Stack, inputs: Inputs, held_out: NDArray[np.bool_], options: NetworkOptions, seed: int) -> Trained:
-    """Train on the attempts not `held_out` `[N]`; after at most `_LOOKS` of the epochs look at the others."""
-    run = _Training(stack, inputs, held_out, options)
+def train(stack: Stack, inputs: Inputs, fold: int, options: NetworkOptions, seed: int) -> Trained:
+    """Train without what tells about prompts of `fold`; after at most `_LOOKS` of the epochs look at these."""
+    run = _Training(stack, inputs, fold, options)
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -10,9 +10,10 @@ weights u are shared by all families, the weights v by those that share prompts 
 few prompts leans on the others, a benchmark with many has its own say (Daumé 2007). Ridge penalties hold both. Every
 attempt weighs the same, spread over its checkpoints; n attempts at one prompt weigh √n, for they are not independent.
 
-The sums over the texts so far are cumulative, so that one pass over the distinct words of each text evaluates all its
-checkpoints: loss and gradient cost O(words). Five regressions are fitted, each without a fifth of the prompts; what
-each says of those is the cross-fitted score. New prompts are scored by the mean of the weights.
+The sums over the texts so far are cumulative, so that one pass over the distinct words of each text, a sparse product,
+evaluates all its checkpoints: loss and gradient cost O(words). Five regressions are fitted, each without a fifth of the
+prompts; what each says of those is the cross-fitted score. New prompts are scored by the mean of the weights
+(`fit_word_odds`), or each prompt, old or new, by the regression that has not seen its fold (`fit_word_sets`).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,10 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 from scipy.special import expit
 
-from msifr_calibration.beliefs.stack import Stack, stack_up
-from msifr_calibration.family import Family
+from msifr_calibration.beliefs.stack import Stack
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.table import EvidenceTable
@@ -59,10 +60,10 @@ class WordRows:
 
 @dataclass(frozen=True, slots=True)
 class WordOdds:
-    """What was learned for one family: weights `[65,536]` in nats, and cross-fitted scores.
+    """What was learned: weights in nats, and cross-fitted scores.
 
-    text, prompt: means over the regressions. cross_fitted: `[R, 2]` the scores of text and prompt by the regression
-    that did not see the row's prompt.
+    text, prompt: `[65,536]` means over the regressions, or `[5, 65,536]` of each. cross_fitted: `[R, 2]` the scores of
+    text and prompt by the regression that did not see the row's prompt.
     """
 
     text: Array
@@ -117,39 +118,33 @@ def with_words(table: EvidenceTable, traces: Sequence[Trace], words: Words) -> E
 
 
 def fit_word_odds(
-    families: Sequence[Family],
-    words: Sequence[WordRows],
-    *,
-    seed: int = 0,
-    progress: Callable[[str], None] = lambda _: None,
-    own: bool = True,
+    stack: Stack, words: Sequence[WordRows], *, progress: Callable[[str], None] = lambda _: None
 ) -> list[WordOdds]:
-    """Learn the weights of all families together, from the `words` of each. `progress` gets a line per regression.
-
-    Without `own` there are only the weights u that all families share: those that a family yet to come can use.
-    Raises `InputError` if all prompts fall into one fold.
-    """
-    grams = Grams(stack_up([family.table for family in families], seed), words, own=own)
-    scores = np.zeros((len(grams.stack.attempt), 2))
-    fitted = []
-    for fold, held_out in grams.stack.held_out:
-        progress(f"words {fold + 1} of {grams.stack.fold.max() + 1}")
-        theta = _fit(grams, ~held_out)
-        predicted = grams.scores(theta)
-        rows = held_out[grams.stack.attempt]
-        scores[rows] = np.column_stack([predicted.text, predicted.prompt])[rows]
-        fitted.append(theta)
+    """Learn the weights of all families together, from the `words` of each. `progress` gets a line per regression."""
+    grams = Grams(stack, words)
+    fitted, scores = _cross_fit(grams, stack.folds, progress)
     mean = np.mean(fitted, axis=0)
-    return [WordOdds(*grams.weights(mean, f), scores[grams.stack.rows(f)]) for f in range(len(families))]
+    return [WordOdds(*grams.weights(mean, f), scores[stack.rows(f)]) for f in range(len(stack.tables))]
+
+
+def fit_word_sets(
+    stack: Stack, words: Sequence[WordRows], *, progress: Callable[[str], None] = lambda _: None
+) -> WordOdds:
+    """Learn a set of weights per fold that a family yet to come can use: only those, u, that all families share."""
+    grams = Grams(stack, words, own=False)
+    fitted, scores = _cross_fit(grams, range(stack.tells.shape[1]), progress)
+    text, prompt = zip(*(grams.weights(theta, 0) for theta in fitted), strict=True)
+    return WordOdds(np.stack(text), np.stack(prompt), scores)
 
 
 def word_tensors(odds: WordOdds) -> dict[str, NDArray[Any]]:
-    """Return the tensors of the validator of words, in fixed point."""
-    unit = max(float(np.abs(odds.text).max()), float(np.abs(odds.prompt).max()), 1e-12) / _LARGEST_UNIT
+    """Return the tensors of the validator of words, in fixed point, a unit for each set."""
+    most = np.maximum(np.abs(odds.text).max(axis=-1), np.abs(odds.prompt).max(axis=-1))
+    unit = np.maximum(most, 1e-12) / _LARGEST_UNIT
     return {
-        "words.text": np.rint(odds.text / unit).astype(np.int16),
-        "words.prompt": np.rint(odds.prompt / unit).astype(np.int16),
-        "words.scale": np.asarray(unit),
+        "words.text": np.rint(odds.text / unit[..., None]).astype(np.int16),
+        "words.prompt": np.rint(odds.prompt / unit[..., None]).astype(np.int16),
+        "words.scale": unit,
     }
 
 
@@ -160,31 +155,33 @@ class _Scores(NamedTuple):
 
 
 class _Vocabulary:
-    """Which parameters each of G grams has: its bucket's, and its bucket's among linked families (`linked`)."""
+    """The grams that T places of texts add, and their parameters: a bucket's, and a bucket's among linked families.
 
-    def __init__(self, buckets: Integers, group: Integers, n_documents: int, *, own: bool) -> None:
+    buckets: `[G]` place by place. sizes: `[T]` how many each place adds. group: `[G]` of linked families (`linked`).
+    """
+
+    def __init__(self, buckets: Integers, sizes: Integers, group: Integers, n_documents: int, *, own: bool) -> None:
         frequency = np.bincount(buckets, minlength=BUCKETS)
         idf = np.log((1 + n_documents) / (1 + frequency)) + 1
         # A mean of one keeps the meaning of the ridge penalty from depending on the language.
         idf = idf / (idf[buckets].mean() if len(buckets) else 1.0)
-        self.shared, self.of_shared = np.unique(buckets, return_inverse=True)
-        self.own, self.of_own = np.unique((group * BUCKETS + buckets)[: len(buckets) * own], return_inverse=True)
+        self.shared, of_shared = np.unique(buckets, return_inverse=True)
+        self.own, of_own = np.unique((group * BUCKETS + buckets)[: len(buckets) * own], return_inverse=True)
         self.size = len(self.shared) + len(self.own)
         self._scale = np.concatenate([idf[self.shared], idf[self.own % BUCKETS]])
+        columns = np.stack([of_shared, of_own + len(self.shared)], axis=1).ravel() if own else of_shared
+        start = np.concatenate([[0], np.cumsum(sizes)]) * (1 + own)
+        self._places = csr_array((self._scale[columns], columns, start), shape=(len(sizes), self.size))
 
-    def of_grams(self, theta: Array) -> Array:
-        """Return `[G]` the weight of each gram; theta are the vocabulary's parameters."""
-        shared, own = np.split(theta * self._scale, [len(self.shared)])
-        result: Array = shared[self.of_shared]
-        if len(own):
-            result = result + own[self.of_own]
+    def added(self, theta: Array) -> Array:
+        """Return `[T]` what the grams of each place weigh in all; theta are the vocabulary's parameters."""
+        result: Array = self._places @ theta
         return result
 
-    def gradient(self, by_gram: Array) -> Array:
-        """Return the gradient by theta from the gradient by the weights of grams `[G]`."""
-        shared = np.bincount(self.of_shared, by_gram, len(self.shared))
-        own = np.bincount(self.of_own, by_gram, len(self.own)) if len(self.own) else np.zeros(0)
-        return np.concatenate([shared, own]) * self._scale
+    def gradient(self, by_place: Array) -> Array:
+        """Return the gradient by theta from the gradient by `added`."""
+        result: Array = self._places.T @ by_place
+        return result
 
     def of_buckets(self, theta: Array, group: int) -> Array:
         """Return `[65,536]` the weights of all buckets for one group of linked families; 0 where none was seen."""
@@ -206,22 +203,19 @@ class Grams:
         per_attempt = np.maximum(np.bincount(stack.attempt, checks, len(stack.accepted)), 1)
         self.weight = checks / (per_attempt * np.sqrt(stack.per_prompt))[stack.attempt]
 
-        self.new = np.concatenate([w.new for w in words])
-        self.seen = np.cumsum(self.new)
-        self.before = (self.seen - self.new)[stack.start[:-1]][stack.attempt]
+        new = np.concatenate([w.new for w in words])
         buckets = np.concatenate([w.buckets for w in words]).astype(np.int64)
         group_of_gram = np.repeat(self.group, [len(w.buckets) for w in words])
-        self.text = _Vocabulary(buckets, group_of_gram, len(stack.accepted), own=own)
-        self.text_norm = np.sqrt(self.seen - self.before + SMOOTHING)
+        self.text = _Vocabulary(buckets, new, group_of_gram, len(stack.accepted), own=own)
+        self.text_norm = np.sqrt(self._so_far(new) + SMOOTHING)
 
         buckets = np.concatenate([w.prompt_buckets for w in words]).astype(np.int64)
-        self.prompt_sizes = np.concatenate([np.diff(w.prompt_start) for w in words])
-        self.prompt_ends = np.concatenate([[0], np.cumsum(self.prompt_sizes)])
+        sizes = np.concatenate([np.diff(w.prompt_start) for w in words])
         n_prompts = np.cumsum([0, *(len(w.prompt_start) - 1 for w in words)])
         self.prompt_of = np.concatenate([w.prompt_of + o for w, o in zip(words, n_prompts, strict=False)])
         group_of_gram = np.repeat(self.group, [len(w.prompt_buckets) for w in words])
-        self.prompt = _Vocabulary(buckets, group_of_gram, len(self.prompt_sizes), own=own)
-        self.prompt_norm = np.sqrt(self.prompt_sizes + SMOOTHING)
+        self.prompt = _Vocabulary(buckets, sizes, group_of_gram, len(sizes), own=own)
+        self.prompt_norm = np.sqrt(sizes + SMOOTHING)
 
     @property
     def size(self) -> int:
@@ -235,10 +229,8 @@ class Grams:
     def scores(self, theta: Array) -> _Scores:
         """Return `[R]` each: score of the text so far, score of the prompt, offset."""
         of_text, of_prompt, offset = self.split(theta)
-        sums = np.concatenate([[0.0], np.cumsum(self.text.of_grams(of_text))])
-        text = (sums[self.seen] - sums[self.before]) / self.text_norm
-        sums = np.concatenate([[0.0], np.cumsum(self.prompt.of_grams(of_prompt))])
-        prompt = np.diff(sums[self.prompt_ends]) / self.prompt_norm
+        text = self._so_far(self.text.added(of_text)) / self.text_norm
+        prompt = self.prompt.added(of_prompt) / self.prompt_norm
         attempt = self.stack.attempt
         return _Scores(text, prompt[self.prompt_of][attempt], offset[self.stack.family][attempt])
 
@@ -249,14 +241,19 @@ class Grams:
         sums = np.cumsum(by_text)
         onward = sums[self.stack.start[1:] - 1][self.stack.attempt] - sums + by_text
         by_attempt = np.bincount(self.stack.attempt, by_row, len(self.stack.accepted))
-        by_prompt = np.bincount(self.prompt_of, by_attempt, len(self.prompt_sizes)) / self.prompt_norm
+        by_prompt = np.bincount(self.prompt_of, by_attempt, len(self.prompt_norm)) / self.prompt_norm
         return np.concatenate(
             [
-                self.text.gradient(np.repeat(onward, self.new)),
-                self.prompt.gradient(np.repeat(by_prompt, self.prompt_sizes)),
+                self.text.gradient(onward),
+                self.prompt.gradient(by_prompt),
                 np.bincount(self.stack.family, by_attempt, len(self.group)),
             ]
         )
+
+    def _so_far(self, added: NDArray[Any]) -> NDArray[Any]:
+        """Return `[R]` the sum of what the rows of each attempt added, up to each row."""
+        sums = np.cumsum(added)
+        return sums - (sums - added)[self.stack.start[:-1]][self.stack.attempt]
 
     def weights(self, theta: Array, family: int) -> tuple[Array, Array]:
         """Return `[65,536]` the weights of text and prompt of one family."""
@@ -273,6 +270,21 @@ def linked(tables: Sequence[EvidenceTable]) -> Integers:
         for prompt in table.prompt_ids:
             group[group == group[f]] = group[first.setdefault(prompt, f)]
     return group
+
+
+def _cross_fit(grams: Grams, folds: Sequence[int], progress: Callable[[str], None]) -> tuple[list[Array], Array]:
+    """Return the parameters of a regression per fold, and `[R, 2]` what each says of the fold it was fitted without."""
+    stack = grams.stack
+    scores = np.zeros((len(stack.attempt), 2))
+    fitted: list[Array] = []
+    for fold in folds:
+        progress(f"words {len(fitted) + 1} of {len(folds)}")
+        theta = _fit(grams, stack.learned_from(fold))
+        predicted = grams.scores(theta)
+        rows = stack.held_out(fold)[stack.attempt]
+        scores[rows] = np.column_stack([predicted.text, predicted.prompt])[rows]
+        fitted.append(theta)
+    return fitted, scores
 
 
 def _fit(grams: Grams, use: NDArray[np.bool_]) -> Array:
