@@ -17,6 +17,7 @@ from unittest.mock import patch
 from zlib import crc32
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -39,10 +40,17 @@ from msifr_integrations.generation.paired import pair_runs, read_attempts
 from msifr_integrations.generation.run import Progress
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_integrations.servers.async_engine import AsyncEngine
+from msifr_policy.beliefs import Beliefs
+from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
 from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.evidence.build import build_evidence
+from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.filters import Prompt, final_filter
+from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NEVER_DISCARD, Action, Decision
 from msifr_policy.records.ledger import NO_ATTEMPTS, AtPrompt, Entry, Session, read_ledger, total
+from msifr_policy.records.traces import read_traces
+from msifr_policy.validators import History, Length
 
 # What the tests run: an engine that makes a text of the attempt's key, a filter, and a policy that reads history.
 
@@ -365,6 +373,12 @@ def test_started_prompts_go_on_before_new_ones_begin_and_slots_stay_full(tmp_pat
     assert sum(engine.busy[:-20]) == 4 * len(engine.busy[:-20])
 
 
+def test_a_quota_lets_as_many_run_side_by_side_as_it_may_take(tmp_path: Path) -> None:
+    engine = Letters(8)
+    run(tmp_path / "out.jsonl", engine, tasks([50]), None, accepted_per_prompt=3)
+    assert engine.busy[0] == 3
+
+
 def test_portions_are_taken_as_they_are_needed() -> None:
     """The tasks of a run are never all there: neither of 3,000 prompts, nor of a prompt's million attempts."""
     begun: list[int] = []
@@ -601,6 +615,42 @@ def test_a_slow_filter_in_its_thread_is_waited_for(tmp_path: Path) -> None:
     assert made(tmp_path / "out.jsonl") == one_by_one(prompts, 5, None, history=True)
 
 
+def fitted(rng: np.random.Generator) -> FittedPolicy:
+    """Any policy that reads lengths and history."""
+    validators = (Length(), History())
+    columns = tuple(f"{v.name}.{column}" for v in validators for column in v.columns)
+    D = len(columns)
+
+    def model(spread: float) -> LinearModel:
+        weights = [(spread * rng.normal(size=D)).tolist() for _ in range(2)]
+        return LinearModel(
+            [0, 0, 1], [CheckpointGroup(float(rng.normal()), [0.0] * D, [1.0] * D, each) for each in weights]
+        )
+
+    beliefs = Beliefs("logistic", columns, 30.0, model(1.0), [], model(0.3))
+    return FittedPolicy(EveryUnits(2, "tokens"), validators, beliefs, rng.random(5) ** 2 * (rng.random(5) < 0.7))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_runs_in_flight_is_what_a_replay_says(tmp_path: Path, engine: Any) -> None:
+    """A certificate is of a replay: with the history that the policy makes itself, it stops where the run does."""
+    prompts = tasks([0, 20, 50, 50, 90])
+    run(tmp_path / "full.jsonl", engine(4), prompts, None)
+    traces = list(read_traces(tmp_path / "full.jsonl"))
+    skipped = discarded = own = 0
+    for seed in range(30):
+        policy = fitted(np.random.default_rng(seed))
+        table = build_evidence(traces, policy.schedule, policy.validators)
+        stop, out = policy.stops(table), tmp_path / f"{seed}.jsonl"
+        own += not np.array_equal(stop, table.stops(policy.worth(table)[1], policy.thresholds))
+        expected = {table.attempt_ids[i]: int(table.k[stop[i]]) for i in np.flatnonzero(stop >= 0)}
+        run(out, engine(3), prompts, policy)
+        assert {name: record.k for name, record in read_attempts(out).items() if record.k is not None} == expected
+        skipped, discarded = skipped + list(expected.values()).count(0), discarded + len(expected)
+    assert 50 < skipped < discarded < 0.9 * 30 * len(traces)
+    assert own >= 5  # histories that are not those of the full run
+
+
 # A whole run.
 
 
@@ -634,7 +684,7 @@ def test_runs_with_a_quota_are_not_compared_attempt_by_attempt(tmp_path: Path) -
     with pytest.raises(InputError, match="which attempts they make depends on the policy"):
         run(some, Letters(3), tasks([50] * 3), ByHistory(), accepted_per_prompt=2, compare=full)
     run(some, Letters(3), tasks([50] * 3), ByHistory(), accepted_per_prompt=2)
-    with pytest.raises(InputError, match=r"some\.jsonl: was made with a quota"):
+    with pytest.raises(InputError, match=r"attempts are in one run only \(compare finished .*without a quota"):
         pair_runs(full, some)
     run(tmp_path / "all.jsonl", Letters(3), tasks([50] * 3), None)
     with pytest.raises(InputError, match="has accepted_per_prompt = 2, this run None"):

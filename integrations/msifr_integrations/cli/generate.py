@@ -111,7 +111,7 @@ class RunFiles:
     accepted_per_prompt={
         "type": click.IntRange(1),
         "metavar": "N",
-        "help": "Make no more attempts at a prompt once N are accepted, nor any that N others may make superfluous.",
+        "help": "Stop at N accepted samples per prompt; the attempts made are those that one after the other would be.",
     },
     slots={"type": click.IntRange(1), "help": "Attempts generated side by side: rows, or open streams."},
     max_new_tokens={"type": click.IntRange(1), "help": "Longest attempt, in tokens."},

@@ -24,10 +24,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
 from msifr_policy.records.ledger import AtPrompt
-from msifr_policy.validators import parameters_of
-
-HISTORY = "history"
-"""The validator that knows what came of earlier attempts at the prompt."""
+from msifr_policy.validators import History, parameters_of
 
 
 class Task(NamedTuple):
@@ -213,7 +210,7 @@ def _begin(policy: Policy, prompt: Prompt, history: AtPrompt | None) -> PolicyRu
     parameters = parameters_of(prompt)
     if history is not None:
         counts = {"accepted": history.accepted, "rejected": history.rejected}
-        parameters = {**parameters, HISTORY: counts}
+        parameters = {**parameters, History.name: counts}
     if parameters and len(signature(policy.start).parameters) > 1:
         return policy.start(prompt.prompt, parameters)
     return policy.start(prompt.prompt)

@@ -41,20 +41,16 @@ class Paired:
 def pair_runs(full: str | os.PathLike[str], with_policy: str | os.PathLike[str]) -> Paired:
     """Pair the outputs of two runs; the ledger of the one with a policy must lie beside it.
 
-    Raises `InputError` if they do not hold the same attempts, if the first discarded any, or if they had a quota.
+    Raises `InputError` if they do not hold the same attempts, as under a quota, or if the first discarded any.
     """
-    ledger = read_ledger(ledger_path(with_policy))
-    if ledger.settings.get("accepted_per_prompt") is not None:
-        what = "was made with a quota (accepted_per_prompt): which attempts are made depends on the policy"
-        raise InputError(what, where=os.fspath(with_policy), remedy="compare runs that make all attempts")
     complete, partial = read_attempts(full), read_attempts(with_policy)
     if complete.keys() != partial.keys() or not complete:
         raise InputError(
             f"{len(complete.keys() ^ partial.keys())} attempts are in one run only",
             where=f"{os.fspath(full)} and {os.fspath(with_policy)}",
-            remedy="compare finished runs of the same prompts, seeds and attempts",
+            remedy="compare finished runs of the same prompts, seeds and attempts, without a quota",
         )
-    entries = {entry.id: entry for entry in ledger.entries}
+    entries = {entry.id: entry for entry in read_ledger(ledger_path(with_policy)).entries}
     pairs = []
     for name, a in complete.items():
         if "failed" in (a.status, partial[name].status):

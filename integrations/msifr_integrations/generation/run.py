@@ -31,7 +31,7 @@ _SHOW_EVERY = 0.2  # seconds
 _AHEAD = 64
 """Attempts that wait for a slot, beside as many as there are slots, in an engine whose queue need not be full."""
 
-_QUEUE = 1024
+_QUEUE = 256
 """Attempts that an engine of this process is given ahead: among so many `generate()` finds prompts of one length."""
 
 _SKIPS = 64

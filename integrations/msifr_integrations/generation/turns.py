@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from msifr_integrations.generation.live import HISTORY, Task
+from msifr_integrations.generation.live import Task
 from msifr_policy.policy import Policy
 from msifr_policy.records.ledger import AtPrompt, Entry
+from msifr_policy.validators import History
 
 
 def reads_history(policy: Policy | None) -> bool:
     """Return whether a policy decides by what came of earlier attempts at the prompt."""
-    return any(validator.name == HISTORY for validator in getattr(policy, "validators", ()))
+    return any(validator.name == History.name for validator in getattr(policy, "validators", ()))
 
 
 class Goal(NamedTuple):
