@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,7 @@ from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.evidence.build import build_evidence
+from msifr_policy.evidence.history import PromptQuota, in_quota
 from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.filters import Prompt, final_filter
 from msifr_policy.fitted_policy import FittedPolicy
@@ -633,22 +635,34 @@ def fitted(rng: np.random.Generator) -> FittedPolicy:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_runs_in_flight_is_what_a_replay_says(tmp_path: Path, engine: Any) -> None:
-    """A certificate is of a replay: with the history that the policy makes itself, it stops where the run does."""
+    """A certificate is of a replay: with the history that the policy makes itself, it stops where the run does.
+
+    Under a quota too, of the attempts that a run without a policy makes; one with a policy may need more.
+    """
     prompts = tasks([0, 20, 50, 50, 90])
     run(tmp_path / "full.jsonl", engine(4), prompts, None)
     traces = list(read_traces(tmp_path / "full.jsonl"))
-    skipped = discarded = own = 0
-    for seed in range(30):
-        policy = fitted(np.random.default_rng(seed))
+    skipped = discarded = own = more = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        policy, quota = fitted(rng), None
         table = build_evidence(traces, policy.schedule, policy.validators)
+        if seed % 2:
+            quota = int(rng.integers(1, 4))
+            policy = replace(policy, quota=PromptQuota(quota, 6, (rng.random((6, quota)) < 0.1).tolist()))
+            table = in_quota(table, quota, 6)
         stop, out = policy.stops(table), tmp_path / f"{seed}.jsonl"
         own += not np.array_equal(stop, table.stops(policy.worth(table)[1], policy.thresholds))
-        expected = {table.attempt_ids[i]: int(table.k[stop[i]]) for i in np.flatnonzero(stop >= 0)}
-        run(out, engine(3), prompts, policy)
-        assert {name: record.k for name, record in read_attempts(out).items() if record.k is not None} == expected
-        skipped, discarded = skipped + list(expected.values()).count(0), discarded + len(expected)
-    assert 50 < skipped < discarded < 0.9 * 30 * len(traces)
+        run(out, engine(3), prompts, policy, accepted_per_prompt=quota)
+        made_here = {name: record.k for name, record in read_attempts(out).items()}
+        for i, name in enumerate(table.attempt_ids):
+            assert made_here.pop(name) == (int(table.k[stop[i]]) if stop[i] >= 0 else None)
+        assert quota or not made_here
+        skipped, discarded = skipped + int((table.k[stop[stop >= 0]] == 0).sum()), discarded + int((stop >= 0).sum())
+        more += bool(made_here)
+    assert 50 < skipped < discarded < 0.9 * 40 * len(traces)
     assert own >= 5  # histories that are not those of the full run
+    assert more >= 3
 
 
 # A whole run.
@@ -743,6 +757,27 @@ def test_shards_with_a_quota_are_merged_into_the_run_of_all(tmp_path: Path, poli
     assert (partial_run.missing, partial_run.missing_shards) == (most - len(there), (3,))
     run(tmp_path / "again.jsonl", Letters(4), prompts, policy, accepted_per_prompt=2)
     assert timeless(tmp_path / "again.jsonl") == timeless(tmp_path / "whole.jsonl")
+
+
+def test_a_policy_certified_for_another_quota_is_remarked_on(tmp_path: Path) -> None:
+    """For none too: of the attempts of a prompt a quota makes the first ones only."""
+    plain = fitted(np.random.default_rng(1))
+    with_quota = replace(plain, quota=PromptQuota(2, 6, [[False] * 2] * 6))
+    two = "2 accepted of at most 6 attempts per prompt"
+    for i, (policy, quota, difference) in enumerate(
+        [
+            (plain, None, None),
+            (plain, 2, f"quota: {two} here, none there"),
+            (with_quota, 2, None),
+            (with_quota, None, f"quota: none here, {two} there"),
+            (with_quota, 3, f"quota: 3 accepted of at most 6 attempts per prompt here, {two} there"),
+            (ByHistory(), 2, None),
+        ]
+    ):
+        said: list[str] = []
+        run(tmp_path / f"{i}.jsonl", Letters(3), tasks([50]), policy, accepted_per_prompt=quota, tell=said.append)
+        told = [remark for remark in said if "was certified on other attempts: quota" in remark]
+        assert told == ([] if difference is None else [f"the policy was certified on other attempts: {difference}"])
 
 
 @pytest.mark.parametrize("engine", ["slots", "static"])

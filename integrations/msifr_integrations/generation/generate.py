@@ -32,6 +32,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import prompt_hash
 from msifr_policy.filters import FinalFilter, Prompt
 from msifr_policy.filters.decided import reader_of
+from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import AtPrompt, Totals, read_ledger, total
 from msifr_policy.records.provenance import Provenance
@@ -229,8 +230,18 @@ def _say_what_differs(
     if certified.prompts:
         hashes = np.asarray([prompt_hash(prompt.prompt_id, prompt.prompt) for prompt in prompts], dtype="<u8")
         here = msgspec.structs.replace(here, prompts=hashes.tobytes())
-    for difference in certified.differences(here):
+    differences = certified.differences(here)
+    if isinstance(policy, FittedPolicy) and (policy.quota or len(policy.thresholds)):
+        made_here = _in_words(settings.get("accepted_per_prompt"), settings["attempts"])
+        made_there = _in_words(*(policy.quota.accepted, policy.quota.attempts) if policy.quota else (None, 0))
+        differences += [f"quota: {made_here} here, {made_there} there"] * (made_here != made_there)
+    for difference in differences:
         say(f"the policy was certified on other attempts: {difference}")
+
+
+def _in_words(quota: int | None, attempts: int) -> str:
+    """Return what is to be made at each prompt, as far as a certificate is about that."""
+    return "none" if quota is None else f"{quota} accepted of at most {attempts} attempts per prompt"
 
 
 def _say_where_attempts_end(accept: filters.FinalFilter, prompt: Prompt, say: Callable[[str], None]) -> None:
