@@ -19,6 +19,7 @@ from msifr_integrations.generation.inputs import PROMPT_EXAMPLE, read_prompts
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps
 from msifr_policy.filters import Prompt
+from msifr_policy.policy_file import SCHEMA_VERSION
 from msifr_policy.records.traces import write_traces
 
 CONTRACT = {
@@ -451,7 +452,7 @@ def test_output_goes_through_links_and_never_replaces_a_device(files, tmp_path):
     (tmp_path / "link.json").symlink_to(tmp_path / "real" / "policy.json")
     run("fit", files / "train.jsonl.gz", "-o", tmp_path / "link.json")
     assert (tmp_path / "link.json").is_symlink()
-    assert json.loads((tmp_path / "real" / "policy.json").read_text())["schema_version"] == 2
+    assert json.loads((tmp_path / "real" / "policy.json").read_text())["schema_version"] == SCHEMA_VERSION
     assert "No space left" in run("fit", files / "train.jsonl.gz", "-o", "/dev/full", code=2).stderr
     assert os.stat("/dev/full").st_mode & 0o170000 == 0o020000
     assert "No space left" in run("score", files / "test.jsonl", "-o", "/dev/full", code=2).stderr

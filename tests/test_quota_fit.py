@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import binom
 
 from msifr_calibration import fit_policy
-from msifr_calibration.quota import acceptance_prior, in_quota
+from msifr_calibration.quota import acceptance_prior
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import build_evidence
-from msifr_policy.evidence.history import told_history
+from msifr_policy.evidence.history import in_quota, told_history
 from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import PolicyFile

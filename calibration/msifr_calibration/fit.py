@@ -14,11 +14,10 @@ from msifr_calibration.certify import Fit, certify_pools, key_of
 from msifr_calibration.family import Family
 from msifr_calibration.learn import fit_beliefs, fit_candidates
 from msifr_calibration.options import FitOptions
-from msifr_calibration.quota import in_quota
 from msifr_calibration.split import uniform
 from msifr_calibration.to_certify import USE, attempts_to_certify
 from msifr_policy.errors import InputError
-from msifr_policy.evidence.history import has_history, with_history
+from msifr_policy.evidence.history import has_history, in_quota, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 

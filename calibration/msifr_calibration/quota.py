@@ -16,19 +16,12 @@ from scipy.special import betaln
 from msifr_calibration.nested import replayed
 from msifr_calibration.path import NO_POLICIES, PolicyPath, path_prices, until_cheapest
 from msifr_policy.beliefs import Beliefs
-from msifr_policy.evidence.history import told_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.exact.quota import fill_quota
 
 _LEAST, _MOST = np.log(0.01), np.log(1000.0)  # of a and b: beyond, attempts at a prompt are as good as alike
 
 Array = NDArray[np.float64]
-
-
-def in_quota(table: EvidenceTable, accepted: int, attempts: int) -> EvidenceTable:
-    """Return the attempts that a run makes that wants `accepted` samples of each prompt from at most `attempts`."""
-    told = told_history(table)
-    return table.take(np.flatnonzero((told[:, 0] < accepted) & (told.sum(axis=1) < attempts)))
 
 
 def acceptance_prior(table: EvidenceTable) -> tuple[float, float]:

@@ -69,6 +69,12 @@ def has_history(table: EvidenceTable) -> bool:
     return table.n_attempts >= 2 * table.n_prompts > 0
 
 
+def in_quota(table: EvidenceTable, accepted: int, attempts: int) -> EvidenceTable:
+    """Return the attempts that a run makes that wants `accepted` samples of each prompt from at most `attempts`."""
+    told = told_history(table)
+    return table.take(np.flatnonzero((told[:, 0] < accepted) & (told.sum(axis=1) < attempts)))
+
+
 class PromptQuota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """So many `accepted` samples of each prompt from at most so many `attempts`, and when to give a prompt up.
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.blend import worth_of
+from msifr_policy.evidence.history import reads_history, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import ValidatorSpec, Words, describe
@@ -63,6 +64,8 @@ class FittedBeliefs:
         """
         from msifr_calibration.beliefs.words import with_words
 
-        if self.words is None or set(self.beliefs.columns) <= set(table.columns):
+        if set(self.beliefs.columns) <= set(table.columns):
             return table
-        return with_words(table, traces, self.words)
+        if reads_history(self.table):
+            table = with_history(table)
+        return table if self.words is None else with_words(table, traces, self.words)

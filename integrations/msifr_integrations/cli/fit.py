@@ -22,6 +22,7 @@ from msifr_integrations.cli.summary import certificate_lines, summary_lines
 from msifr_integrations.cli.tables import Loaded, load_table
 from msifr_integrations.cli.words import EvidenceOptions, evidence_options
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.history import in_quota
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
 from msifr_sim import Summary
@@ -76,6 +77,14 @@ from msifr_sim import Summary
     skip_prompts={
         "flag": "--skip-prompts/--no-skip-prompts",
         "help": "Whether an attempt may be discarded before its first token, by its prompt and earlier attempts.",
+    },
+    accepted_per_prompt={
+        "type": click.IntRange(min=1),
+        "help": "Fit to runs that stop at a prompt with so many accepted samples, and learn when to give a prompt up.",
+    },
+    attempts_per_prompt={
+        "type": click.IntRange(min=1),
+        "help": "The most attempts at a prompt in such a run; default: as many as the traces have.",
     },
     seed="Seed of every random choice.",
 )
@@ -164,6 +173,8 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
     name = fit.candidates.family.name
     savings: Summary | None = None
     table, of = certifying, "certification"
+    if file.quota is not None:
+        kept_out = in_quota(kept_out, file.quota.accepted, file.quota.attempts)
     if kept_out.n_attempts:
         table, of = fit.candidates.fitted.extend(kept_out, loaded.traces), "holdout"
     lines = [

@@ -126,11 +126,12 @@ def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: ReadingOpti
         if table.n_attempts < n:
             of = f"{wanted} accepted samples per prompt from at most {most} attempts"
             prose(f"note: the policy is for {of}: {n - table.n_attempts} of {n} attempts are left out", json=as_json)
-    fitted, certified = (int(part.shares(table).sum()) for part in (file.fitted_on, file.certified_on))
-    if fitted or certified:
+    fitted, certified = (part.shares(table) for part in (file.fitted_on, file.certified_on))
+    seen = int((fitted | certified).sum())
+    if seen:
         prose(
-            f"note: the policy has seen {fitted + certified} of these {table.n_prompts} prompts: it was fitted on "
-            f"{fitted} and certified on {certified} of them, so these numbers flatter it",
+            f"note: the policy has seen {seen} of these {table.n_prompts} prompts: it was fitted on {fitted.sum()} and "
+            f"certified on {certified.sum()} of them, so these numbers flatter it",
             json=as_json,
         )
     here = msgspec.structs.replace(table.provenance, prompts=Fingerprint.of(table).prompts)
