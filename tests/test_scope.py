@@ -365,6 +365,7 @@ def test_the_command_line_says_what_is_certified_and_what_is_not(tmp_path):
     run = CliRunner().invoke(main, ["evaluate", str(policy), str(others)])
     assert run.exit_code == 0, run.output
     assert "prompts: 6 of 30 here are others than the 24 there" in run.output
+    assert "seen 24 of these 30 prompts: it was fitted on 24 and certified on 24" in run.output
     assert "of further attempts at these 24 prompts" in run.output
     assert "it says nothing about new prompts" in run.output
     refused = CliRunner().invoke(main, ["fit", str(traces), "-o", str(policy), "--scope", "all"])
