@@ -34,6 +34,7 @@ count every attempt as independent, which attempts at one prompt are not: they a
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -421,8 +422,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print records as JSON, last")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/ladder.json")
     given = parser.parse_args()
-    started = time.perf_counter()
-    say_now = partial(say, started)
+    say_now = partial(say, time.perf_counter())
 
     families = read_families(given.traces, given.tables)
     wanted = QUICK if given.quick else tuple(families)
@@ -446,7 +446,8 @@ def main() -> None:
         r for scope, these in (("", of), (ONE, one), (SEVERAL, several)) if these for r in mean_records(these, scope)
     ]
     records += [record for name, each in of.items() for record in family_records(name, each)]
-    records.append(Record("seconds", time.perf_counter() - started, "s"))
+    spent = sum(os.times()[:4])
+    records.append(Record("processor time, with that of peers", spent, "s", "<= 1500", "", spent <= 1500))
     records += environment("msifr-policy", "numpy", "scipy")
     if given.save:
         save_records(records, "ladder")
