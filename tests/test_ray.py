@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import chain
@@ -38,8 +38,9 @@ from msifr_integrations.servers.options import ServerOptions
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.filters import Prompt, final_filter
-from msifr_policy.policy import NEVER_DISCARD
+from msifr_policy.policy import NEVER_DISCARD, Action, Decision
 from msifr_policy.records.ledger import Entry, read_ledger, total
+from msifr_policy.validators import History
 
 HERE = Path(__file__).parent
 ON_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
@@ -396,6 +397,53 @@ def test_on_a_cluster_that_is_there(one: Path, tmp_path: Path, started: list[Any
         assert times == sorted(times)
         assert times[0] > 0
     assert record["cpu_seconds"] == max(entry.cpu_seconds for entry in entries)
+
+
+class Patience:
+    """Gives a prompt up after two attempts that were not accepted, and none that was."""
+
+    fingerprint = "patience"
+    validators = (History(),)
+    failures: Mapping[str, int] = {}
+
+    def __init__(self, gone: bool = False) -> None:
+        self.gone = gone
+
+    def start(self, prompt: str, parameters: Mapping[str, Any]) -> Patience:
+        del prompt
+        accepted, rejected = (parameters["history"][name] for name in ("accepted", "rejected"))
+        return Patience(accepted == 0 and rejected == 2)
+
+    def begin(self) -> Decision | None:
+        return Decision(Action.DISCARD, 0, 0, 0, 0.1, 0.5, "history", 0.1) if self.gone else None
+
+    def feed(self, *_: Any) -> None:
+        """Let it run."""
+
+
+QUOTA = msgspec.structs.replace(OPTIONS, attempts=4, accepted_per_prompt=2)
+
+
+def with_quota(out: Path) -> None:
+    generate_on_ray(embedded_model_path(), tasks(), Patience(), out, QUOTA, TWO, tell=print)
+
+
+@ON_RAY
+@pytest.mark.timeout(2 * PATIENCE)
+def test_a_quota_is_met_prompt_by_prompt_and_what_was_killed_goes_on(tmp_path: Path, started: list[Any]) -> None:
+    alone, out = tmp_path / "alone.jsonl", tmp_path / "out.jsonl"
+    result = generate(embedded_model_path(), tasks(), Patience(), alone, QUOTA, tell=lambda _: None)
+    assert min(result.prompts_filled, result.prompts_given_up, result.prompts_exhausted) > 0  # type: ignore[type-var]
+    code = SCRIPT.replace("on_ray(", "with_quota(")
+    started.append(start(out, code=code))
+    wait_until(lambda: lines(out) > 10 or started[0].poll() is not None)
+    os.kill(started[0].pid, signal.SIGINT)
+    said, _ = started[0].communicate(timeout=PATIENCE)
+    assert 10 < lines(out) < result.attempts, said
+    started.append(start(out, code=code))
+    said, _ = started[1].communicate(timeout=PATIENCE)
+    assert started[1].returncode == 0, said
+    assert_same(out, alone)
 
 
 COMMAND = "from msifr_integrations.cli.entry import run; run()"
