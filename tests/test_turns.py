@@ -769,7 +769,7 @@ def test_a_policy_certified_for_another_quota_is_remarked_on(tmp_path: Path) -> 
             (plain, None, None),
             (plain, 2, f"quota: {two} here, none there"),
             (with_quota, 2, None),
-            (with_quota, None, f"quota: none here, {two} there"),
+            (with_quota, None, None),  # then it is the policy's
             (with_quota, 3, f"quota: 3 accepted of at most 6 attempts per prompt here, {two} there"),
             (ByHistory(), 2, None),
         ]
@@ -777,6 +777,7 @@ def test_a_policy_certified_for_another_quota_is_remarked_on(tmp_path: Path) -> 
         said: list[str] = []
         run(tmp_path / f"{i}.jsonl", Letters(3), tasks([50]), policy, accepted_per_prompt=quota, tell=said.append)
         told = [remark for remark in said if "was certified on other attempts: quota" in remark]
+        assert (f"as the policy was fitted for: {two}" in said) == (policy is with_quota and quota is None)
         assert told == ([] if difference is None else [f"the policy was certified on other attempts: {difference}"])
 
 

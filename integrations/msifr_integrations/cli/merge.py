@@ -24,7 +24,7 @@ def merge(out: str, shards: tuple[str, ...], partial: bool, as_json: bool) -> No
     prose(
         f"{merged.shards - len(merged.missing_shards)} of {merged.shards} shards: {totals.attempts} attempts, "
         f"{totals.accepted} accepted, {totals.discarded} discarded, {totals.tokens} tokens -> {out}",
-        *([f"{merged.missing} attempts are missing"] if merged.missing else []),
+        *([f"{merged.missing} attempts, or fewer where there is a quota, are missing"] if merged.missing else []),
         json=as_json,
     )
     if as_json:

@@ -158,8 +158,8 @@ def generate(
     """Make attempts at every prompt under `policy` (None: never discard) and return the account.
 
     An attempt that the policy discards at checkpoint 0 is written down and not made. Where the policy reads history,
-    attempts at one prompt follow each other, beside those at others; under a quota an attempt begins as soon as it is
-    certain to be wanted (`turns`). So decisions and texts depend on neither slots nor interruptions.
+    attempts at one prompt follow each other, beside those at others; under a quota, which is the policy's unless the
+    options have one, an attempt begins as soon as it is certain to be wanted (`turns`). So decisions and texts depend on neither slots nor interruptions.
 
     model: a folder or name for transformers (safetensors only) or vLLM, or a loaded model in eval mode with its
         `tokenizer`; None where `options.server` makes the tokens.
@@ -188,6 +188,7 @@ def generate(
         raise InputError("vLLM loads models itself", where="generate", remedy="give a folder or a name")
     if (model is None) == (not options.server.url):
         raise InputError("needs a model or a server, and not both", where="generate")
+    options = _with_quota(policy, options, say)
     options = msgspec.structs.replace(options, model_name=options.model_name or _name(model, options))
     settings = _settings(todo, options) | {"filter": accept.name, "policy": describe_policy(policy)}
     if loaded:
@@ -220,6 +221,16 @@ def generate(
     _remark(totals, settings["policy"], accept.name, say)
     result = _result(totals, full, options.compare, out, settings["policy"] != "none")
     return msgspec.structs.replace(result, **quotas)
+
+
+def _with_quota(policy: Policy | None, options: GenerateOptions, say: Callable[[str], None]) -> GenerateOptions:
+    """Return the options with the quota that the policy was fitted for, unless they have one, or compare runs."""
+    quota = policy.quota if isinstance(policy, FittedPolicy) else None
+    if quota is None or options.accepted_per_prompt is not None or options.compare is not None:
+        return options
+    attempts = quota.attempts if options.attempts == DEFAULTS.attempts else options.attempts
+    say(f"as the policy was fitted for: {_in_words(quota.accepted, attempts)}")
+    return msgspec.structs.replace(options, accepted_per_prompt=quota.accepted, attempts=attempts)
 
 
 def _say_what_differs(

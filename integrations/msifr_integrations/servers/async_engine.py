@@ -44,10 +44,12 @@ class AsyncEngine(ABC):
         self._queue: deque[Attempt] = deque()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
+        self._more = asyncio.Event()  # set when something was queued
 
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt."""
         self._queue.append(attempt)
+        self._more.set()
 
     def cancel(self, attempt_id: str) -> None:
         """Close the attempt's stream, or take it from the queue. An id that is neither is ignored."""
@@ -64,13 +66,18 @@ class AsyncEngine(ABC):
         beside(self._run_loop, self._drain(take))
 
     async def _drain(self, take: Callable[[Sequence[Notice]], None]) -> None:
+        self._more = asyncio.Event()  # an event belongs to the loop that waits for it first
         async with self._connected():
             try:
                 while self._queue or self._running:
                     while self._queue and len(self._running) < self.slots:
                         attempt = self._queue.popleft()
                         self._running[attempt.id] = asyncio.create_task(self._run(attempt, take))
-                    done, _ = await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
+                    self._more.clear()
+                    more = asyncio.create_task(self._more.wait())  # a slot may be free for what is queued meanwhile
+                    done, _ = await asyncio.wait({*self._running.values(), more}, return_when=asyncio.FIRST_COMPLETED)
+                    more.cancel()
+                    done -= {more}
                     self._running = {name: task for name, task in self._running.items() if task not in done}
                     # Each is asked, since what breaks one stream may break others with it.
                     errors = [task.exception() for task in done if not task.cancelled()]
