@@ -32,6 +32,7 @@ from msifr_calibration.path import NO_POLICIES
 from msifr_calibration.split import folds
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.rates import capped, rates
+from msifr_policy.records.traces import Trace
 from msifr_policy.weights import remember
 
 ALPHA, CONFIDENCE = 0.05, 0.9
@@ -42,8 +43,9 @@ KNOWN = "benchmark known"
 Totals = NDArray[np.float64]
 
 
-def outcome(fit: Fit, table: EvidenceTable) -> Totals:
+def outcome(fit: Fit, table: EvidenceTable, traces: Sequence[Trace] = ()) -> Totals:
     """Return `[4]` full cost, cost under the policy, accepted, accepted and lost on `table`."""
+    table = fit.candidates.fitted.extend(table, traces)
     stop = fit.file.policy().stops(table)
     lost = (table.accepted & (stop >= 0)).sum()
     return np.asarray([table.cost.sum(), table.cost_until(stop).sum(), table.n_accepted, lost], dtype=np.float64)
@@ -59,10 +61,10 @@ def judge(family: Family, weights: str, known: str | None, n_parts: int, seed: i
         plain = fit_policy(rest, options, traces=family.traces)
         if known is not None:
             fit = fit_policy(rest, options, traces=family.traces, pretrained=known)
-            totals[KNOWN] += outcome(fit, fit.candidates.fitted.extend(judged, family.traces))
+            totals[KNOWN] += outcome(fit, judged, family.traces)
         linear = fit_policy(rest, options, method="linear")
         cap = certify([replace(linear.candidates, path=NO_POLICIES)], [linear.certifying], options)[0]
-        totals["plain"] += outcome(plain, plain.candidates.fitted.extend(judged, family.traces))
+        totals["plain"] += outcome(plain, judged, family.traces)
         totals["linear beliefs"] += outcome(linear, judged)
         totals["certified length cap"] += outcome(cap, judged)
         spent, cut = capped(judged.cost, plain.file.length_cap.cap)

@@ -228,7 +228,6 @@ def fits(table: EvidenceTable, weights: str) -> dict[str, FittedBeliefs]:
 def judge(family: Family, split: Split, weights: str) -> Scores:
     """Fit and judge the three beliefs on one family."""
     table = family.table if split.all_prompts else design_half(family.table, inside=False)
-    remembered = what_is_remembered(replace(family, table=table), weights) if split.known else {}
     table = table_with_pretrained_words(table, family.traces, weights)
     whole = fits(table, weights)
     rows, outcome = table.is_checkpoint, table.outcome
@@ -250,28 +249,31 @@ def judge(family: Family, split: Split, weights: str) -> Scores:
         {name: areas(table, fit.M) for name, fit in whole.items()},
         {name: log_loss(fit.M[rows], outcome[rows]) for name, fit in whole.items()},
         few,
-        remembered,
+        what_is_remembered(family, table, weights) if split.known else {},
     )
 
 
-def what_is_remembered(family: Family, weights: str) -> dict[str, float]:
-    """Return the log loss with words, and with single networks, that did not learn from the prompts, and that did."""
-    fold = folds_and_questions([family])[0][family.table.attempt][family.table.is_checkpoint]
+def what_is_remembered(family: Family, table: EvidenceTable, weights: str) -> dict[str, float]:
+    """Return the log loss with words, and with single networks, that did not learn from the prompts, and that did.
+
+    table: that of the family, with the words of each prompt's own set.
+    """
     arrays = recall(weights)
+    rows, outcome = table.is_checkpoint, table.outcome
+    fold = folds_and_questions([family])[0][table.attempt][rows]
 
-    def losses(**changed: NDArray[np.generic]) -> NDArray[np.float64]:
+    def losses(table: EvidenceTable, **changed: NDArray[Any]) -> NDArray[np.float64]:
         """Return the log loss of each checkpoint."""
-        fit = fit_pretrained_beliefs(family.table, family.traces, weights=to_bytes({**arrays, **changed}))
-        rows = family.table.is_checkpoint
-        return -np.log(np.maximum(np.where(family.table.outcome[rows], fit.M[rows], 1 - fit.M[rows]), 1e-12))
+        M = fit_pretrained_beliefs(table, weights=to_bytes({**arrays, **changed})).M[rows]
+        return -np.log(np.maximum(np.where(outcome[rows], M, 1 - M), 1e-12))
 
-    words = {name: array for name, array in arrays.items() if name.startswith("words.")}
-    rolled = losses(**{name: np.roll(array, 1, axis=0) for name, array in words.items()})
-    by_network = np.stack([losses(**one_network(arrays, n)) for n in range(FOLDS)])
+    rolled = {name: np.roll(array, 1, axis=0) for name, array in arrays.items() if name.startswith("words.")}
+    known = table_with_pretrained_words(family.table, family.traces, to_bytes({**arrays, **rolled}))
+    by_network = np.stack([losses(table, **one_network(arrays, n)) for n in range(FOLDS)])
     own = by_network[fold, np.arange(len(fold))]
     return {
-        "words new": float(losses().mean()),
-        "words known": float(rolled.mean()),
+        "words new": float(losses(table).mean()),
+        "words known": float(losses(known).mean()),
         "networks new": float(own.mean()),
         "networks known": float((by_network.sum(axis=0) - own).mean() / (FOLDS - 1)),
     }
