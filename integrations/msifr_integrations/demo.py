@@ -40,7 +40,7 @@ from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validator
-from msifr_sim import Outcomes, replay_policy, simulate_policy, summarise
+from msifr_sim import DifficultyGroup, Outcomes, replay_policy, simulate_policy, summarise
 
 MAX_NEW_TOKENS = 200
 # Not `numbers`: it says how hard the problem is, and discarding by that would thin out the hard problems.
@@ -51,11 +51,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How big the demo is. Prompts of the two parts never coincide: they are drawn with other seeds, and checked."""
 
     prompts: int = 800
-    fresh_prompts: int = 800
-    attempts: int = 2
+    fresh_prompts: int = 200
+    attempts: int = 4
     slots: int = 32
     seed: int = 0
-    max_false_reject: float = 0.1
+    max_false_reject: float = 0.05
     confidence: float = 0.9
 
 
@@ -195,11 +195,19 @@ def _plain_words(summary: dict[str, Any]) -> list[str]:
         "policy.",
         f"Good samples lost: {realised.false_reject_rate:.1%}; certified beforehand: at most "
         f"{certificate.max_false_reject:.0%}, with confidence {certificate.confidence:.0%}.",
+        *_of_difficulty(realised.by_difficulty),
         f"Simulated before the run: {summary['simulated']['replay'].saving_rate:.1%} of tokens saved; realised: "
         f"{realised.saving_rate:.1%} ({summary['simulated_minus_realised_in_standard_errors']:.1f} standard errors).",
         f"{summary['survivors']} samples were kept; {summary['survivors_changed']} of them differ from the run without "
         "policy.",
     ]
+
+
+def _of_difficulty(groups: Sequence[DifficultyGroup]) -> list[str]:
+    if len(groups) < 2:
+        return []
+    told = ", ".join(f"{one.name} ones {one.false_reject_rate:.1%}" for one in groups)
+    return [f"Of those at hard and at easy problems (about a third each, by the share of correct attempts): {told}."]
 
 
 def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit: Fit, outcomes: Outcomes) -> None:
