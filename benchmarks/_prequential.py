@@ -21,7 +21,8 @@ step of the path that is **chosen beforehand** by each block, from what came bef
 
 **Along the path**, until a step fails, neither is proved: which step is the first with f ≥ α hangs on later blocks,
 whose policies have seen the losses of earlier ones at all steps. In the split, where it hangs on the fitting part
-alone, there is no such question. How often f is above α is shown.
+alone, there is no such question. How often f is above α is shown. So nothing of this
+is an option of the fit: what is proved saves less than the split, and what saves more is not proved.
 
 Beside them stand splits that like the mixtures spend all of δ on the path by price.
 
