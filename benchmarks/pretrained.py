@@ -16,8 +16,8 @@ each cross-fitted by prompt: the family's **own** linear ones, **pretrained** on
 Then with few samples: fitted on 30, 60 or 120 attempts, judged on up to 300 others.
 
 Where the benchmark is known, what is **remembered** of prompts is measured: log loss of pretrained beliefs when each
-prompt is read by words, or by one of the five networks, that did not learn from it ("new"), and by those that did
-("known").
+prompt is read by words, or by one of the five networks, that are new to it, and by those that know it, having learned
+from it.
 
 `--weights` keeps what was learned and how it was judged, and takes both from there again; `--tables` has evidence
 tables (`msifr score`) named as the traces. `--ship` learns on all prompts and writes the package's own weights with
@@ -120,7 +120,8 @@ class Split:
 class Scores:
     """Of one family, per belief: area under the curve at checkpoints (None where one outcome is rare), and log loss.
 
-    few: log loss when fitted on few attempts, by "30 own" and so on. remembered: log loss by "words new" and so on.
+    few: log loss when fitted on few attempts, by "30 own" and so on. remembered: log loss of pretrained beliefs by
+    "words new to the prompt" and so on.
     """
 
     areas: dict[str, list[float | None]]
@@ -272,10 +273,10 @@ def what_is_remembered(family: Family, table: EvidenceTable, weights: str) -> di
     by_network = np.stack([losses(table, **one_network(arrays, n)) for n in range(FOLDS)])
     own = by_network[fold, np.arange(len(fold))]
     return {
-        "words new": float(losses(table).mean()),
-        "words known": float(losses(known).mean()),
-        "networks new": float(own.mean()),
-        "networks known": float((by_network.sum(axis=0) - own).mean() / (FOLDS - 1)),
+        "words new to the prompt": float(losses(table).mean()),
+        "words that know the prompt": float(losses(known).mean()),
+        "a network new to the prompt": float(own.mean()),
+        "a network that knows the prompt": float((by_network.sum(axis=0) - own).mean() / (FOLDS - 1)),
     }
 
 
@@ -319,7 +320,7 @@ def records_of(kind: str, scores: Mapping[str, Scores]) -> list[Record]:
         ]
     for what in sorted({what for score in scores.values() for what in score.remembered}):
         loss = float(np.mean([score.remembered[what] for score in scores.values()]))
-        records.append(Record(f"{kind}: remembered: {what}: log loss", loss, "nats"))
+        records.append(Record(f"{kind}: pretrained, {what}: log loss", loss, "nats"))
     worse = sum(score.losses["both"] > score.losses["own"] + 0.01 for score in scores.values())
     records.append(Record(f"{kind}: families where both lose 0.01 nats to own", float(worse)))
     for name, score in scores.items():
