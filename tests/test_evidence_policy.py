@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from makers import make_table, make_traces
-from msifr_calibration import fit_policy
+from msifr_calibration import Family, fit_policy
+from msifr_calibration.certify import HeldBack, certify
+from msifr_calibration.learn import fit_candidates
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
 from msifr_policy.checkpoints import first_rows
@@ -262,3 +264,24 @@ def test_reasons_name_a_dead_verdict_first(fitted):
     words = policy.reasons(table.k[:3], table.values[:3], verdicts)
     assert words[1] == policy.validators[2].name
     assert set(words) <= {v.name for v in policy.validators}
+
+
+def test_a_table_without_evidence_keeps_costs_and_outcomes():
+    table = make_table(30, attempts=2, seed=3)
+    some = np.asarray([5, 0, 17])
+    whole, bare = table.take(some), table.take(some, evidence=False)
+    assert (bare.columns, bare.validators, bare.values.shape) == ((), (), (len(whole.k), 0))
+    assert (bare.fingerprint, bare.attempt_ids) == (whole.fingerprint, whole.attempt_ids)
+    for name in ("k", "spent", "position", "start", "prompt", "accepted"):
+        np.testing.assert_array_equal(getattr(bare, name), getattr(whole, name))
+
+
+def test_attempts_held_back_are_certified_as_their_table_is():
+    """Evidence that is read where it is gives the same as a copy of it."""
+    table = make_table(300, attempts=1, seed=4)
+    held = np.flatnonzero(np.arange(300) % 2 == 0)
+    candidates = fit_candidates([Family("", table.take(np.flatnonzero(np.arange(300) % 2 == 1)))])
+    (by_table,) = certify(candidates, [table.take(held)], key="k")
+    (by_part,) = certify(candidates, [HeldBack(table, held)], key="k")
+    assert by_part.file == by_table.file
+    assert by_part.certifying.attempt_ids == by_table.certifying.attempt_ids

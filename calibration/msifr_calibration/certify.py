@@ -8,7 +8,7 @@ cheapest certified policy of all paths is taken, so a certified length cap is ne
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import NamedTuple
@@ -28,13 +28,15 @@ from msifr_calibration.nested import Nested, nested, replayed
 from msifr_calibration.options import FitOptions
 from msifr_calibration.path import PolicyPath, good_samples_lost
 from msifr_calibration.sample_size import critical_number
-from msifr_policy.evidence.history import Follower
+from msifr_policy.beliefs import Beliefs
+from msifr_policy.evidence.history import Follower, reads_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, PolicyFile
 from msifr_policy.rates import rates
 
 _CLEARLY = 0.75
 _MOST_UNITS = 2000
+_ROWS = 2**16  # whose evidence is copied at a time
 
 Array = NDArray[np.float64]
 
@@ -43,13 +45,51 @@ Array = NDArray[np.float64]
 class Fit:
     """The policy file with what it came from: the candidates, and the attempts it was certified on.
 
-    note: what is to be said of how it was fitted.
+    held_out: returns these. note: what is to be said of how it was fitted.
     """
 
     file: PolicyFile
     candidates: Candidates
-    certifying: EvidenceTable
+    held_out: Callable[[], EvidenceTable]
     note: str = ""
+
+    @property
+    def certifying(self) -> EvidenceTable:
+        """The attempts it was certified on, with all columns of its beliefs."""
+        return self.held_out()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Attempts of a table that certify, and which: their evidence is read where it is, and not copied.
+
+    table: with all columns of the beliefs. attempts: `[n]`, None: all.
+    """
+
+    table: EvidenceTable
+    attempts: NDArray[np.int64] | None = None
+
+    @property
+    def n_accepted(self) -> int:
+        """Number of accepted attempts."""
+        return self.table.n_accepted if self.attempts is None else int(self.table.accepted[self.attempts].sum())
+
+    def whole(self) -> EvidenceTable:
+        """Return their table."""
+        return self.table if self.attempts is None else self.table.take(self.attempts)
+
+    def judged(self, beliefs: Beliefs) -> tuple[EvidenceTable, Array, Array]:
+        """Return their table, and `[R]` M_k and ω_k; without evidence, unless policies make their own history."""
+        if self.attempts is None or reads_history(self.table):
+            table = self.whole()
+            return table, *beliefs.worth(table.k, table.values)
+        rows = self.table.rows_of(self.attempts)
+        M, worth = np.empty(len(rows)), np.empty(len(rows))
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS]
+            here = slice(start, start + _ROWS)
+            M[here], worth[here] = beliefs.worth(self.table.k[some], self.table.values[some])
+        return self.table.take(self.attempts, evidence=False), M, worth
 
 
 def key_of(tables: Sequence[EvidenceTable]) -> str:
@@ -59,7 +99,7 @@ def key_of(tables: Sequence[EvidenceTable]) -> str:
 
 def certify_pools(
     candidates: Sequence[Candidates],
-    certifying: Sequence[EvidenceTable],
+    certifying: Sequence[EvidenceTable | HeldBack],
     options: FitOptions | None = None,
     *,
     key: str = "",
@@ -82,7 +122,7 @@ def certify_pools(
 
 def certify(
     candidates: Sequence[Candidates],
-    certifying: Sequence[EvidenceTable],
+    certifying: Sequence[EvidenceTable | HeldBack],
     options: FitOptions | None = None,
     *,
     key: str = "",
@@ -94,9 +134,12 @@ def certify(
     held-out attempts.
     """
     options = options or FitOptions()
-    key = key or key_of(certifying)
-    members = [_Member.of(each, table) for each, table in zip(candidates, certifying, strict=True)]
-    held_out = HeldOut.of(certifying, key, options.weigh, by_group=options.certify_groups, scope=options.scope)
+    held_back = [HeldBack(each) if isinstance(each, EvidenceTable) else each for each in certifying]
+    key = key or key_of([each.whole() for each in held_back])
+    members = [_Member.of(*each) for each in zip(candidates, held_back, strict=True)]
+    held_out = HeldOut.of(
+        [member.table for member in members], key, options.weigh, by_group=options.certify_groups, scope=options.scope
+    )
     fitted = [member.candidates.fitted.table for member in members]
     fitting = HeldOut.of(fitted, key, options.weigh, scope=options.scope)
     way = _choose(members, fitting, held_out, options, key)
@@ -120,8 +163,8 @@ def certify(
     pool = [each.family.name for each in candidates] if len(candidates) > 1 else []
     remedy = _remedy(tested, candidates, options)
     return [
-        Fit(_policy_file(member, tested, pool, remedy, options, key), member.candidates, member.table)
-        for member in members
+        Fit(_policy_file(member, tested, pool, remedy, options, key), member.candidates, each.whole)
+        for member, each in zip(members, held_back, strict=True)
     ]
 
 
@@ -139,9 +182,9 @@ class _Member(NamedTuple):
     known: list[Nested]
 
     @classmethod
-    def of(cls, candidates: Candidates, table: EvidenceTable) -> "_Member":
+    def of(cls, candidates: Candidates, held_back: HeldBack) -> "_Member":
         fitted = candidates.fitted
-        M, worth = fitted.beliefs.worth(table.k, table.values)
+        table, M, worth = held_back.judged(fitted.beliefs)
         seen = [replayed(table, fitted.beliefs, (M, worth), path.thresholds, path.give_up) for path in candidates.paths]
         known = [_on_fitting(fitted, path) for path in candidates.paths]
         return cls(candidates, table, M, worth, seen, known)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from msifr_calibration.certify import Fit, certify_pools, key_of
+from msifr_calibration.certify import Fit, HeldBack, certify_pools, key_of
 from msifr_calibration.family import Family
 from msifr_calibration.learn import fit_beliefs, fit_candidates
 from msifr_calibration.options import FitOptions
@@ -53,8 +53,8 @@ def fit_policy(
         least = table.take(np.flatnonzero(~held_out))
         if not (traces and _few_numbers(least, traces, options)):
             held_out = half
-    fitting, certifying = (table.take(np.flatnonzero(part)) for part in (~held_out, held_out))
-    return _fit([Family("", fitting, traces)], [certifying], options, progress, key)[0]
+    fitting = Family("", table.take(np.flatnonzero(~held_out)), traces)
+    return _fit([fitting], [HeldBack(table, np.flatnonzero(held_out))], options, progress, key)[0]
 
 
 def fit_families(
@@ -88,14 +88,14 @@ def fit_families(
     fitting, certifying = [], []
     for family in families:
         held_out = uniform(family.table.prompt_ids, key, USE) < share
-        certifying.append(family.table.where(held_out))
+        certifying.append(HeldBack(family.table, np.flatnonzero(held_out[family.table.prompt])))
         fitting.append(replace(family, table=family.table.where(~held_out)))
     return _fit(fitting, certifying, options, progress, key)
 
 
 def _fit(
     fitting: Sequence[Family],
-    certifying: Sequence[EvidenceTable],
+    certifying: Sequence[HeldBack],
     options: FitOptions,
     progress: Callable[[str], None],
     key: str,
@@ -108,11 +108,12 @@ def _fit(
                 remedy="hold out fewer, or add prompts",
             )
     candidates = fit_candidates(fitting, options, progress=progress)
-    held_out = [
-        each.fitted.extend(table, each.family.traces) for each, table in zip(candidates, certifying, strict=True)
-    ]
+    held_back = []
+    for each, part in zip(candidates, certifying, strict=True):
+        read = each.fitted.words is None  # all columns are there
+        held_back.append(part if read else HeldBack(each.fitted.extend(part.whole(), each.family.traces)))
     progress("certificates")
-    return certify_pools(candidates, held_out, options, key=key)
+    return certify_pools(candidates, held_back, options, key=key)
 
 
 def _of_quota(table: EvidenceTable, options: FitOptions) -> tuple[EvidenceTable, FitOptions]:

@@ -160,8 +160,14 @@ class EvidenceTable:
         rows += np.repeat(self.start[attempts] - (ends - lengths), lengths)
         return rows
 
-    def take(self, attempts: NDArray[np.int64]) -> EvidenceTable:
-        """Return the table of the given attempts (indices, in that order, repetition allowed)."""
+    def take(self, attempts: NDArray[np.int64], *, evidence: bool = True) -> EvidenceTable:
+        """Return the table of the given attempts (indices, in that order, repetition allowed).
+
+        Without `evidence` it has no columns and no validators: what costs and outcomes are left takes little memory.
+        """
+        if not evidence:
+            nothing = {name: getattr(self, name)[:, :0] for name in ("values", "verdicts")}
+            return replace(self, columns=(), validators=(), **nothing).take(attempts)
         start = np.concatenate(([0], np.cumsum(np.diff(self.start)[attempts])))
         rows = self.rows_of(attempts)
         chosen = attempts.tolist()
