@@ -82,5 +82,6 @@ def test_every_make_target_and_command_named_exists():
 
 
 def test_every_option_named_exists():
-    known = {name for command in PROGRAM.values() for each in command.params for name in each.opts} | {"--help"}
+    parameters = [each for command in PROGRAM.values() for each in command.params]
+    known = {name for each in parameters for name in (*each.opts, *each.secondary_opts)} | {"--help"}
     assert set(re.findall(r"`(--[\w-]+)", TEXT)) <= known
