@@ -1059,6 +1059,21 @@ def test_a_policy_that_reads_text_is_checked_on_a_tree() -> None:
     with pytest.raises(AssertionError, match=r"§1 node \(1,\): decided"):
         t.recorded_policy(root, Reader(moody=True), pieces, prompt="?")
 
+    class Hesitant(Reader):
+        """Decides before the first token too."""
+
+        stops = False
+
+        def begin(self) -> Decision:
+            return Decision(Action.DISCARD if self.stops else Action.CONTINUE, 0, 0, 0, 0.5, 0.5)
+
+    assert t.recorded_policy(root, Hesitant(), pieces, prompt="?")[()] == Choice(1)
+    Hesitant.stops = True
+    policy = t.recorded_policy(root, Hesitant(), pieces, prompt="?")
+    assert policy == {(): Choice(0)}
+    t.assert_saving_identity(root, policy)
+    assert tree.tree_evaluate(root, policy).tokens == 0
+
 
 def test_perfectly_correlated_attempts_show_in_one() -> None:
     """When all attempts of a prompt share one outcome, a single failure gives the prompt up."""

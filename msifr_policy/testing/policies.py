@@ -236,16 +236,18 @@ def recorded_policy(
     """Return what a policy that reads text does on a tree, by running it along every scenario.
 
     pieces: at every inner node below the root the text of the stage that ends there, and how many tokens it has. The
-    decision after a piece is the choice at its node. Raises `AssertionError`, naming the node, where runs that have
+    decision after a piece is the choice at its node; that before the first, of a run that has one (`begin`), the choice
+    at the root. Raises `AssertionError`, naming the node, where runs that have
     seen the same text decide differently: such a policy is no function of what is known, F_k (theory §1), and none of
     the statements apply to it.
     """
     choices: dict[Address, Choice] = {}
     for scenario in tree.scenarios(root):
         run = policy.start(prompt)
-        for k in range(1, len(scenario.costs)):
+        begin = getattr(run, "begin", None)
+        for k in range(0 if begin else 1, len(scenario.costs)):
             address = scenario.leaf[:k]
-            decision = run.feed(*pieces[address])
+            decision = run.feed(*pieces[address]) if k or begin is None else begin()
             action = Action.CONTINUE if decision is None else decision.action
             choice = Choice(int(action is Action.CONTINUE), int(action is Action.EXIT))
             seen = choices.setdefault(address, choice)
