@@ -240,7 +240,7 @@ def generate(
     )
     if isinstance(result.prompts_filled, int):
         prose(
-            f"{result.prompts_filled} prompts have their {options.accepted_per_prompt} accepted samples, "
+            f"{result.prompts_filled} prompts have their quota of accepted samples, "
             f"{result.prompts_given_up} were given up before the first token of an attempt, "
             f"{result.prompts_exhausted} ran out of attempts",
             json=as_json,
