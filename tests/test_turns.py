@@ -876,7 +876,7 @@ def test_the_command_line_makes_what_a_quota_asks_for(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert result["prompts_filled"] + result["prompts_exhausted"] == 1
     assert result["prompts_given_up"] == 0
-    assert "1 accepted samples" in done.stderr
+    assert "quota of accepted samples" in done.stderr
     assert read_ledger(ledger_path(out)).settings["accepted_per_prompt"] == 1
     for quota in ("0", "7"):
         refused = CliRunner().invoke(main, [*words, quota])

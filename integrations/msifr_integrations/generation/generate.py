@@ -159,7 +159,8 @@ def generate(
 
     An attempt that the policy discards at checkpoint 0 is written down and not made. Where the policy reads history,
     attempts at one prompt follow each other, beside those at others; under a quota, which is the policy's unless the
-    options have one, an attempt begins as soon as it is certain to be wanted (`turns`). So decisions and texts depend on neither slots nor interruptions.
+    options have one, an attempt begins as soon as it is certain to be wanted (`turns`). So decisions and texts depend
+    on neither slots nor interruptions.
 
     model: a folder or name for transformers (safetensors only) or vLLM, or a loaded model in eval mode with its
         `tokenizer`; None where `options.server` makes the tokens.
