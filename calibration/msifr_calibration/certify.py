@@ -45,13 +45,12 @@ Array = NDArray[np.float64]
 class Fit:
     """The policy file with what it came from: the candidates, and the attempts it was certified on.
 
-    held_out: returns these. note: what is to be said of how it was fitted.
+    held_out: returns these.
     """
 
     file: PolicyFile
     candidates: Candidates
     held_out: Callable[[], EvidenceTable]
-    note: str = ""
 
     @property
     def certifying(self) -> EvidenceTable:

@@ -178,7 +178,6 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
     if kept_out.n_attempts:
         table, of = fit.candidates.fitted.extend(kept_out, loaded.traces), "holdout"
     lines = [
-        *([fit.note] if fit.note else []),
         f"{name + ': ' if name else ''}fitted on {fitting.n_attempts} attempts at {fitting.n_prompts} prompts, "
         f"certified on {certifying.n_attempts} at {certifying.n_prompts}",
         f"beliefs: {file.beliefs.method}, by held-out log loss in nats per checkpoint: "
