@@ -21,9 +21,8 @@ Per rung: the net cost factor, and that of its path's best policy with f ≤ α 
 thirds for all (`msifr_sim.difficulty`, before the first token as the text rung believes); log loss per checkpoint;
 and the area under the curve before the first token and **half way**, at the checkpoint nearest to half of the median
 attempt, of the attempts that get there. That place is one for all: half of each attempt's own length would give away
-its length. **Within prompt** only pairs of attempts at one prompt count. There history is misled: of two attempts the
-accepted one has more rejections before it, or the other one more acceptances, so it ranks them the wrong way round;
-what it tells is which prompt is hard.
+its length. **Within prompt** only pairs of attempts at one prompt count. There history misleads: the later one of two
+knows how the earlier one ended, the opposite of how it will end itself. What history tells is which prompt is hard.
 
 With `--peers` (an interpreter that has them: `_peers`) e-valuator and MAPIE decide by the posterior of the text rung at
 the same α and δ: on **our split** they get what our certificate gets, fitted on the same prompts and with the same
@@ -395,7 +394,8 @@ def mean_records(of: Mapping[str, dict[str, Rated]], scope: str) -> list[Record]
             more = np.asarray([rated[other].factor - rated[method].factor for rated in of.values()])
             error = f"± {more.std(ddof=1) / len(more) ** 0.5:.3f}" if len(more) > 1 else ""
             ok = bool(more.mean() >= 0)
-            records.append(Record(f"{scope}{method}: saves more by", float(more.mean()), error, ">= 0", other, ok))
+            name = f"{scope}{method}: saves more than {other} by"
+            records.append(Record(name, float(more.mean()), error, ">= 0", "", ok))
     return records
 
 

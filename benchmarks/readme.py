@@ -327,6 +327,7 @@ def all_results() -> str:
         lines.append(f"| {method} | {factor:.3f} | {share:.3f} |")
     rules = [method.removesuffix(" alone") for method in methods if method.endswith(" alone")]
     lines += ["", *_what_stands_in_the_way(value)]
+    lines += _ladder_tables()
     lines += ["", "## Each rule alone, by family: net cost factor", "", "Every path may add a length cap.", ""]
     lines += [f"| family | {' | '.join(rules)} |", f"| --- |{' --- |' * len(rules)}"]
     for name in families:
@@ -394,6 +395,97 @@ def _plain_tables() -> list[str]:
         ]
         lines.append(f"| {kind.removesuffix(' held out')} | {' | '.join(cells)} |")
     return lines
+
+
+def _ladder_tables() -> list[str]:
+    """Return what each rung of evidence adds: over all families, and where prompts have several attempts or one."""
+    from benchmarks.ladder import ONE, OURS, PEERS, SEVERAL
+
+    value = _values("ladder")
+    lines = [
+        "",
+        "## What each rung of evidence adds",
+        "",
+        "The same fit, path and certificate (f ≤ 5 %, confidence 90 %) on the same prompts; only the evidence differs",
+        "(`ladder`). Three quarters of the prompts are fitted and certified on, the others judged, in turn. Prompt",
+        "only is what is known before the first token; text is rules and words, whose weights are those of pretrained",
+        "beliefs learned without the family's benchmark. Plain is `msifr fit` without flags. Uncertified: the best",
+        "policy of the path with f ≤ 5 % on the judged prompts, were it known. f: good samples lost at hard, middling",
+        "and easy prompts, with a third of them each. AUC: area under the curve of the posterior, before the first",
+        "token and half way through a median attempt; within prompt, of pairs of attempts at one prompt, where",
+        "history misleads: the later one knows how the earlier one ended, the opposite of how it will end itself.",
+    ]
+    for scope, what in (("", "families"), (SEVERAL, "families with several attempts per prompt")):
+        within = ("before_within", "half_way_within") if scope else ()
+        titles = [_LADDER_TITLES[field] for field in (*_LADDER_FIELDS, *within)]
+        lines += [
+            "",
+            f"{value[f'{scope}families']:.0f} {what}:",
+            "",
+            f"| evidence | {' | '.join(titles)} | f hard / middling / easy | f > 5 % |",
+            f"| --- |{' --- |' * (len(titles) + 2)}",
+        ]
+        for rung in OURS:
+            if f"{scope}{rung}: {_ladder_word('factor')}" in value:
+                lines.append(f"| {rung} | {' | '.join(_ladder_cells(value, scope + rung, within))} |")
+    few = value[f"{SEVERAL}text and history: {_ladder_word('certified')}"]
+    lines += [
+        "",
+        f"For new prompts {few:.0%} of the fits with history are certified: these families have 21 to 78 prompts, of",
+        "which a quarter is judged. What history could save is in the column uncertified.",
+    ]
+    rivals = [m.partition(": ")[0] for m in value if m.startswith(tuple(ONE + peer for peer in PEERS))]
+    lines += [
+        "",
+        f"Peers at the same α and δ on the posterior of the text rung, {value[f'{ONE}families']:.0f} families with one",
+        "attempt per prompt: on our split they get what our certificate gets; cross-fitted, all prompts not judged.",
+        "",
+        "| certificate | net cost factor | captured share | f hard / middling / easy | f > 5 % |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for method in dict.fromkeys([f"{ONE}text", f"{ONE}{OURS[-1]}", *rivals]):
+        factor, share, *_, thirds, above = _ladder_cells(value, method, ())
+        lines.append(f"| {method.removeprefix(ONE)} | {factor} | {share} | {thirds} | {above} |")
+    names = [metric.removesuffix(": text") for metric in value if metric.endswith(": text")]
+    lines += [
+        "",
+        "By family, net cost factors:",
+        "",
+        f"| family | {' | '.join(OURS)} |",
+        f"| --- |{' --- |' * len(OURS)}",
+    ]
+    for name in names:
+        factors = [value.get(f"{name}: {rung}") for rung in OURS]
+        lines.append(f"| {name} | {' | '.join('–' if each is None else f'{each:.3f}' for each in factors)} |")
+    return lines
+
+
+_LADDER_FIELDS = ("factor", "captured", "uncertified", "log_loss", "before", "half_way")
+_LADDER_TITLES = {
+    "factor": "net cost factor",
+    "captured": "captured share",
+    "uncertified": "uncertified",
+    "log_loss": "log loss",
+    "before": "AUC before",
+    "half_way": "AUC half way",
+    "before_within": "within prompt, before",
+    "half_way_within": "within prompt, half way",
+}
+
+
+def _ladder_word(field: str) -> str:
+    from benchmarks.ladder import SHOWN
+
+    return SHOWN[field]
+
+
+def _ladder_cells(value: dict[str, Any], method: str, within: tuple[str, ...]) -> list[str]:
+    """Return the cells of a row: fields, f by third of difficulty, and families above α."""
+    numbers = [value.get(f"{method}: {_ladder_word(field)}") for field in (*_LADDER_FIELDS, *within)]
+    cells = ["–" if number is None else f"{number:.3f}" for number in numbers]
+    thirds = [value.get(f"{method}: {_ladder_word(field)}") for field in ("hard", "middle", "easy")]
+    above = f"{value[f'{method}: families with observed f > α']:.0f}"
+    return [*cells, " / ".join("–" if third is None else f"{third:.1%}" for third in thirds), above]
 
 
 def _what_stands_in_the_way(value: dict[str, float]) -> list[str]:

@@ -150,6 +150,7 @@ def judge(
 def joined(runs: Sequence[Outcomes]) -> Outcomes:
     """Return the outcomes of disjoint prompts end to end."""
     offsets = np.cumsum([0, *(int(run.prompt.max()) + 1 for run in runs)])
+    prospects = [run.prospect for run in runs if run.prospect is not None]
     return replace(
         runs[0],
         cost_full=np.concatenate([run.cost_full for run in runs]),
@@ -160,6 +161,7 @@ def joined(runs: Sequence[Outcomes]) -> Outcomes:
         stop_k=np.concatenate([run.stop_k for run in runs]),
         reached=np.concatenate([run.reached for run in runs]),
         reason=tuple(reason for run in runs for reason in run.reason),
+        prospect=np.concatenate(prospects) if len(prospects) == len(runs) else None,
     )
 
 
