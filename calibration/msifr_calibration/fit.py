@@ -17,7 +17,7 @@ from msifr_calibration.options import FitOptions
 from msifr_calibration.split import uniform
 from msifr_calibration.to_certify import USE, attempts_to_certify
 from msifr_policy.errors import InputError
-from msifr_policy.evidence.history import has_history, in_quota, with_history
+from msifr_policy.evidence.history import MOST_ATTEMPTS, has_history, in_quota, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 
@@ -119,7 +119,7 @@ def _fit(
 def _of_quota(table: EvidenceTable, options: FitOptions) -> tuple[EvidenceTable, FitOptions]:
     """Return the attempts that a run for the quota makes, with their history; and the quota, its attempts settled."""
     most = int(np.bincount(table.prompt).max(initial=1))
-    options = replace(options, attempts_per_prompt=options.attempts_per_prompt or most)
+    options = replace(options, attempts_per_prompt=options.attempts_per_prompt or min(most, MOST_ATTEMPTS))
     if most < 2:
         raise InputError(
             "prompts have one attempt each", where="accepted_per_prompt", remedy="a quota needs traces with several"

@@ -6,8 +6,6 @@ policy is what a policy is fitted to and certified on. When prompts are given up
 Skellam 1948) and the mean costs of accepted and of other attempts.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -48,13 +46,10 @@ def fit_quota_path(
     if table.n_accepted in (0, table.n_attempts) or attempts < 2:
         return NO_POLICIES
     prior, prices = acceptance_prior(table), path_prices(table)
-    cost = {A: float(table.cost[table.accepted == A].mean()) for A in (True, False)}
-    rule: Callable[[float], NDArray[np.bool_]] = lambda price: (  # noqa: E731 - a rule per price
-        fill_quota(
-            accepted, attempts, prior=prior, cost_accepted=cost[True], cost_rejected=cost[False], price=price
-        ).give_up
-    )
-    give_up = np.asarray([rule(float(price)) for price in prices])
+    good, bad = (float(table.cost[table.accepted == A].mean()) for A in (True, False))
+    costs = {"cost_accepted": good, "cost_rejected": bad}
+    rules = [fill_quota(accepted, attempts, prior=prior, **costs, price=price) for price in prices.tolist()]
+    give_up = np.asarray([rule.give_up for rule in rules])
     thresholds = np.zeros((len(prices), table.n_checkpoints + 1))
     found = replayed(table, beliefs, known, thresholds, give_up)
     outcomes = np.stack([found.spent, (found.lost + found.expected) / 2], axis=1)

@@ -22,7 +22,7 @@ from msifr_policy.validators import History, Verdict, describe
 
 COLUMNS = tuple(f"{History.name}.{column}" for column in History.columns)
 
-MOST_ATTEMPTS: Final = 4096
+MOST_ATTEMPTS: Final = 1024
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
