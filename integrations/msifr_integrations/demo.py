@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from msifr_calibration import Fit, fit_policy
+from msifr_calibration.nested import replayed
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.cli.options import gathered
 from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, problems
@@ -35,9 +36,11 @@ from msifr_integrations.report.page import Table, write_page
 from msifr_policy.errors import MsifrError
 from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import NewlineSteps
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.files import check_writable, replacing
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
+from msifr_policy.rates import rates
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validator
 from msifr_sim import DifficultyGroup, Outcomes, replay_policy, simulate_policy, summarise
@@ -137,6 +140,7 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
         "without_policy": full,
         "with_policy": discarding,
         "realised": realised,
+        "in_hindsight": _in_hindsight(fit, build_evidence(read_traces(out / "full.jsonl"), NewlineSteps(), validators)),
         "tokens_per_accepted_change": _change(full.tokens_per_accepted, discarding.tokens_per_accepted),
         "seconds_per_accepted_change": _change(
             full.seconds / max(full.accepted, 1), discarding.seconds / max(discarding.accepted, 1)
@@ -201,6 +205,20 @@ def _plain_words(summary: dict[str, Any]) -> list[str]:
         f"{summary['survivors']} samples were kept; {summary['survivors_changed']} of them differ from the run without "
         "policy.",
     ]
+
+
+def _in_hindsight(fit: Fit, table: EvidenceTable) -> float:
+    """Return the least net cost factor, on the fresh problems, of the path's policies that lose no more than α there.
+
+    It is what this evidence gives if f is known; a certificate has to stay on the safe side of it.
+    """
+    table = fit.candidates.fitted.extend(table, ())
+    known = fit.file.beliefs.worth(table.k, table.values)
+    done = replayed(table, fit.file.beliefs, known, fit.candidates.path.thresholds)
+    full, accepted = np.full(len(done.spent), table.cost.sum()), np.full(len(done.spent), table.n_accepted)
+    of_path = rates(np.stack([full, done.spent, accepted, done.lost], axis=1))
+    allowed = of_path.false_reject_rate <= fit.file.certificate.max_false_reject
+    return float(np.min(of_path.net_cost_factor[allowed], initial=1.0))
 
 
 def _of_difficulty(groups: Sequence[DifficultyGroup]) -> list[str]:
