@@ -213,7 +213,7 @@ def short_words(tokens: int, characters: float) -> PolicyFile:
             posterior_model=LinearModel([0], [weight]),
             cost_model=LinearModel([0], [cost]),
         ),
-        thresholds=[1 / 3, 0.0],  # ω = M/(M + 1) with M = 1/2 where the text has as many characters
+        thresholds=[0.0, 1 / 3, 0.0],  # ω = M/(M + 1) with M = 1/2 where the text has as many characters
         price=None,
         certificate=Certificate(
             certified=False, max_false_reject=0.1, confidence=0.9, method="none", unit_of_independence="prompt",
