@@ -201,7 +201,7 @@ class Block:
         fitted, path = candidates.fitted, candidates.paths[BY_PRICE]
         M, worth = fitted.beliefs.worth(table.k, table.values)
         known = nested(before, fitted.M, fitted.worth, path.thresholds)
-        lost = (known.lost + known.expected) / 2
+        lost = known.outcomes[:, 1]
         full, accepted = (np.full(len(lost), float(total)) for total in (before.cost.sum(), before.n_accepted))
         return cls(
             candidates,

@@ -47,12 +47,11 @@ from scipy.stats import binom, rankdata
 
 from benchmarks._records import Record, environment, print_records, save_records
 from benchmarks.certificates import ALPHA, DELTA, Case, ask_peers, peer_stops
-from benchmarks.pretrained import kept_at, read_families, splits, training
+from benchmarks.pretrained import read_families, splits, weights_for
 from benchmarks.real_traces import captured, say
 from msifr_calibration import Family, FitOptions, fit_policy
 from msifr_calibration.beliefs.fitted import log_loss
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
-from msifr_calibration.beliefs.pretrained import learn_pretrained
 from msifr_calibration.beliefs.words import with_words
 from msifr_calibration.certify import Fit, certify
 from msifr_calibration.path import NO_POLICIES
@@ -61,10 +60,9 @@ from msifr_policy.evidence.history import Follower, has_history, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.rates import rates
 from msifr_policy.validators import Words
-from msifr_policy.weights import remember
 from msifr_sim import Summary, summarise
 from msifr_sim.intervals import attempt_weights
-from msifr_sim.outcomes import Outcomes
+from msifr_sim.replay import stopped_at
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -279,20 +277,7 @@ def rated(table: EvidenceTable, seen: Seen, prospect: Array, part: Integers) -> 
 
 def summary_of(table: EvidenceTable, stop: Integers, prospect: Array) -> Summary:
     """Return the summary of discarding at rows `stop` `[N]`."""
-    discarded = stop >= 0
-    k = table.k[np.where(discarded, stop, table.end)]
-    outcomes = Outcomes(
-        unit=table.costing.unit,
-        cost_full=table.cost,
-        cost_policy=table.cost_until(stop),
-        accepted=table.accepted,
-        discarded=discarded,
-        prompt=table.prompt,
-        stop_k=np.where(discarded, k, 0),
-        reached=np.where(discarded, k, k - 1),
-        reason=("",) * table.n_attempts,
-        prospect=prospect,
-    )
+    outcomes = stopped_at(table, stop, ("",) * table.n_attempts, prospect)
     return summarise(outcomes, draws=10)  # of intervals, which are not shown
 
 
@@ -431,8 +416,7 @@ def main() -> None:
         names = sorted(split.judged.intersection(wanted))
         if not split.all_prompts or not names:
             continue
-        kept = None if given.weights is None else given.weights / f"{split.name.replace(' ', '-')}.safetensors"
-        weights = remember(kept_at(kept, partial(learn_pretrained, training(families, split), progress=say_now)))
+        weights = weights_for(families, split, given.weights, say_now)
         for name in names:
             judged[name] = judge_family(families[name], weights, given.parts, given.seeds, peers=bool(given.peers))
             say_now(name)

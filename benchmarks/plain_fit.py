@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks._records import Record, environment, print_records, save_records
-from benchmarks.pretrained import kept_at, learn_pretrained, read_families, splits, splits_of_known, training
+from benchmarks.pretrained import read_families, splits, splits_of_known, weights_for
 from benchmarks.real_traces import say
 from msifr_calibration import Family, FitOptions, fit_policy
 from msifr_calibration.certify import Fit, certify
@@ -33,7 +33,6 @@ from msifr_calibration.split import folds
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.rates import capped, rates
 from msifr_policy.records.traces import Trace
-from msifr_policy.weights import remember
 
 ALPHA, CONFIDENCE = 0.05, 0.9
 METHODS = ("plain", "linear beliefs", "certified length cap", "observed length cap")
@@ -150,9 +149,8 @@ def main() -> None:
     weights: dict[bool, dict[str, str]] = {False: {}, True: {}}
     for split in [*splits(list(families)), *splits_of_known(list(families))]:
         if split.all_prompts:
-            kept = None if given.weights is None else given.weights / f"{split.name.replace(' ', '-')}.safetensors"
-            learned = kept_at(kept, partial(learn_pretrained, training(families, split), progress=say_now))
-            weights[split.known] |= dict.fromkeys(split.judged, remember(learned))
+            learned = weights_for(families, split, given.weights, say_now)
+            weights[split.known] |= dict.fromkeys(split.judged, learned)
     judged: dict[str, dict[str, Totals]] = {}
     for name in sorted(weights[False]):
         if not given.only or any(name.startswith(only) for only in given.only.split(",")):

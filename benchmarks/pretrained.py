@@ -204,6 +204,19 @@ def kept_at(path: Path | None, make: Callable[[], bytes]) -> bytes:
     return raw
 
 
+def kept_in(folder: Path | None, name: str, suffix: str) -> Path | None:
+    """Return where what was made under a name is kept, if anywhere."""
+    return None if folder is None else folder / f"{name.replace(' ', '-')}.{suffix}"
+
+
+def weights_for(
+    families: Mapping[str, Family], split: Split, folder: Path | None, say_now: Callable[[str], None]
+) -> str:
+    """Return the name of what is learned for a split, remembered; kept in `folder` if there is one."""
+    kept = kept_in(folder, split.name, "safetensors")
+    return remember(kept_at(kept, lambda: learn_pretrained(training(families, split), progress=say_now)))
+
+
 def areas(table: EvidenceTable, M: NDArray[np.float64]) -> list[float | None]:
     """Return the area under the curve at each of `CHECKPOINTS`; None with fewer than five of an outcome there."""
     result: list[float | None] = []
@@ -409,18 +422,14 @@ def main() -> None:
     if given.weights is not None:
         given.weights.mkdir(parents=True, exist_ok=True)
 
-    def kept(name: str, suffix: str) -> Path | None:
-        return None if given.weights is None else given.weights / f"{name.replace(' ', '-')}.{suffix}"
-
     families = read_families(given.traces, given.tables)
     say_now(f"{len(families)} families read")
     scores: dict[str, dict[str, Scores]] = {}
     for split in [*splits(list(families)), *splits_of_known(list(families))]:
         if not split.name.startswith(given.only):
             continue
-        learn = partial(learn_pretrained, training(families, split), progress=say_now)
-        weights = remember(kept_at(kept(split.name, "safetensors"), learn))
-        judged = kept_at(kept(split.name, "json"), partial(judge_all, families, split, weights))
+        weights = weights_for(families, split, given.weights, say_now)
+        judged = kept_at(kept_in(given.weights, split.name, "json"), partial(judge_all, families, split, weights))
         of_kind = scores.setdefault(split.name.rstrip(" 0123456789"), {})
         of_kind |= msgspec.json.decode(judged, type=dict[str, Scores])
         say_now(f"judged: {split.name}")
@@ -428,7 +437,10 @@ def main() -> None:
     if given.ship:
         ship(
             families,
-            kept_at(kept("all", "safetensors"), partial(learn_pretrained, list(families.values()), progress=say_now)),
+            kept_at(
+                kept_in(given.weights, "all", "safetensors"),
+                partial(learn_pretrained, list(families.values()), progress=say_now),
+            ),
             records,
         )
     records += environment("msifr-policy", "numpy", "scikit-learn", "torch")

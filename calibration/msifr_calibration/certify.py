@@ -54,7 +54,7 @@ class Fit:
 
     @property
     def certifying(self) -> EvidenceTable:
-        """The attempts it was certified on, with all columns of its beliefs."""
+        """The attempts it was certified on, with all columns of its beliefs; taken anew whenever asked for."""
         return self.held_out()
 
 
@@ -147,7 +147,7 @@ def certify(
     def expected(path: int, step: int) -> Sequence[Expected]:
         if way.test != "betting by prompt" or held_out.by_group:
             return ()
-        discarded = np.concatenate([member.known[path].first <= step for member in members])
+        discarded = np.concatenate([member.known[path].discards(step) for member in members])
         return [Expected.of(fitting.scores(discarded, options.max_false_reject))]
 
     tested = certify_in_order(
@@ -229,10 +229,9 @@ def _saved(members: Sequence[_Member], path: int) -> Array:
     for member in members:
         table, known = member.candidates.fitted.table, member.known[path]
         if len(known.spent):
-            at = np.minimum(steps, len(known.spent) - 1)
-            lost = (known.lost[at] + known.expected[at]) / 2
-            full = np.full(len(at), table.cost.sum())
-            factor = rates(np.stack([full, known.spent[at], np.full(len(at), table.n_accepted), lost], axis=1))
+            spent, lost = known.outcomes[np.minimum(steps, len(known.spent) - 1)].T
+            full, accepted = np.full(len(steps), table.cost.sum()), np.full(len(steps), table.n_accepted)
+            factor = rates(np.stack([full, spent, accepted, lost], axis=1))
             saved += np.maximum(1 - factor.net_cost_factor, -1)
     result: Array = saved / len(members)
     return result
@@ -293,9 +292,7 @@ def _cheapest(member: _Member, tested: Tested, options: FitOptions) -> tuple[int
     best, chosen = 1.0, None
     for path, outcome in enumerate(tested.paths):
         n = min(outcome.n_certified, member.n_steps(path))
-        both = (member.known[path], member.seen[path])
-        spent = sum(each.spent[:n] for each in both)
-        lost = sum((each.lost[:n] + each.expected[:n]) / 2 for each in both)
+        spent, lost = (member.known[path].outcomes[:n] + member.seen[path].outcomes[:n]).T
         totals = np.stack(np.broadcast_arrays(full, spent, accepted, lost), axis=1).reshape(n, 4)
         of_path = rates(totals)
         factor = np.where(of_path.false_reject_rate <= options.max_false_reject, of_path.net_cost_factor, np.inf)

@@ -37,6 +37,11 @@ class Nested:
     expected: Array
     discarded: NDArray[np.bool_] | None = None
 
+    @property
+    def outcomes(self) -> Array:
+        """`[J, 2]`: cost, and good samples lost, half as observed and half Σ M_τ (`path.good_samples_lost`)."""
+        return np.stack([self.spent, (self.lost + self.expected) / 2], axis=1)
+
     def discards(self, step: int) -> NDArray[np.bool_]:
         """Return `[N]` what policy `step` discards, or the last one for those beyond."""
         if self.discarded is None:

@@ -184,8 +184,7 @@ def fit_path(table: EvidenceTable, M: Array, worth: Array, *, skip_prompts: bool
         outcomes = _with_caps(table, M, table.stops(worth, thresholds), at_cap)
         np.maximum(thresholds, caps[(outcomes @ [1.0, price]).argmin()], out=thresholds)
     policies = np.maximum.accumulate(policies)
-    found = nested(table, M, worth, policies)
-    return until_cheapest(table, policies, prices, np.stack([found.spent, (found.lost + found.expected) / 2], axis=1))
+    return until_cheapest(table, policies, prices, nested(table, M, worth, policies).outcomes)
 
 
 def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
@@ -199,8 +198,7 @@ def fit_length_path(table: EvidenceTable, M: Array) -> PolicyPath:
         return NO_POLICIES
     prices = path_prices(table)
     caps = np.flip(np.triu(np.ones((K, K + 1)), 1), axis=0)  # the latest first
-    found = nested(table, M, np.zeros(len(table.k)), caps)
-    outcomes = np.stack([found.spent, (found.lost + found.expected) / 2], axis=1)
+    outcomes = nested(table, M, np.zeros(len(table.k)), caps).outcomes
     chosen = np.maximum.accumulate([int((outcomes @ [1.0, price]).argmin()) for price in prices])
     # As many steps on every path: those of a pool are walked together, at one price.
     before = np.maximum(chosen[0] - np.arange(_MOST_CAPS, 0, -1), 0)

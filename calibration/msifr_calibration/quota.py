@@ -51,6 +51,5 @@ def fit_quota_path(
     rules = [fill_quota(accepted, attempts, prior=prior, **costs, price=price) for price in prices.tolist()]
     give_up = np.asarray([rule.give_up for rule in rules])
     thresholds = np.zeros((len(prices), table.n_checkpoints + 1))
-    found = replayed(table, beliefs, known, thresholds, give_up)
-    outcomes = np.stack([found.spent, (found.lost + found.expected) / 2], axis=1)
+    outcomes = replayed(table, beliefs, known, thresholds, give_up).outcomes
     return until_cheapest(table, thresholds, prices, outcomes, give_up)

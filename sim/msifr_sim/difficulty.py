@@ -15,8 +15,9 @@ _NAMES: tuple[Third, ...] = ("hard", "middle", "easy")
 class DifficultyGroup(msgspec.Struct, frozen=True):
     """The third of the good samples that are at prompts of one difficulty.
 
-    low and high: share of the attempts at these prompts that are accepted, as observed where prompts have two attempts
-    or more on average, otherwise as the policy believes before the first token. The interval is that of `Summary`.
+    low and high: share of the attempts at these prompts that are accepted, as `observed` where prompts have two
+    attempts or more on average, otherwise as the policy believes before the first token. The interval is that of
+    `Summary`.
     """
 
     name: Third
@@ -26,6 +27,7 @@ class DifficultyGroup(msgspec.Struct, frozen=True):
     false_rejects: int
     false_reject_rate: float
     false_reject_rate_ci: tuple[float, float]
+    observed: bool
 
 
 def by_difficulty(
@@ -41,7 +43,9 @@ def by_difficulty(
     accepted, discarded, weight, prospect: `[N]`, prospect M_0 or None; prompt: `[N]` from 0, without gaps. level: of
     the intervals.
     """
-    share = _share(accepted, prompt, prospect)
+    attempts = np.bincount(prompt)
+    observed = len(prompt) >= 2 * len(attempts)
+    share = (np.bincount(prompt, accepted) / attempts)[prompt] if observed else prospect
     if share is None or not accepted.any():
         return []
     ordered = np.sort(share[accepted])
@@ -56,15 +60,5 @@ def by_difficulty(
             f = float(lost.sum() / good.sum())
             ends = float(share[here].min()), float(share[here].max())
             counts = int(here.sum()), int((here & discarded).sum())
-            groups.append(DifficultyGroup(name, *ends, *counts, f, (interval.low, interval.high)))
+            groups.append(DifficultyGroup(name, *ends, *counts, f, (interval.low, interval.high), observed))
     return groups
-
-
-def _share(
-    accepted: NDArray[np.bool_], prompt: NDArray[np.int64], prospect: NDArray[np.float64] | None
-) -> NDArray[np.float64] | None:
-    attempts = np.bincount(prompt)
-    if len(prompt) < 2 * len(attempts):
-        return prospect
-    result: NDArray[np.float64] = (np.bincount(prompt, accepted) / attempts)[prompt]
-    return result

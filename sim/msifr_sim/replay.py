@@ -1,6 +1,9 @@
 """Replay: a policy over recorded attempts, paying for each only up to where it would have been stopped."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.fitted_policy import FittedPolicy
@@ -18,6 +21,15 @@ def replay_policy(policy: FittedPolicy, table: EvidenceTable) -> Outcomes:
     rows = stop[discarded]
     reason = np.full(table.n_attempts, "", dtype=object)
     reason[discarded] = policy.reasons(table.k[rows], followed.values(rows), table.verdicts[rows])
+    prospect = followed.M[table.start[:-1]] if table.begins_at_0 else None
+    return stopped_at(table, stop, reason.tolist(), prospect)
+
+
+def stopped_at(
+    table: EvidenceTable, stop: NDArray[np.int64], reason: Sequence[str], prospect: NDArray[np.float64] | None
+) -> Outcomes:
+    """Return the outcomes of discarding attempts at rows `stop` `[N]` (−1: never); the others as in `Outcomes`."""
+    discarded = stop >= 0
     k = table.k[np.where(discarded, stop, table.end)]
     return Outcomes(
         unit=table.costing.unit,
@@ -28,6 +40,6 @@ def replay_policy(policy: FittedPolicy, table: EvidenceTable) -> Outcomes:
         prompt=table.prompt,
         stop_k=np.where(discarded, k, 0),
         reached=np.where(discarded, k, k - 1),
-        reason=tuple(reason.tolist()),
-        prospect=followed.M[table.start[:-1]] if table.begins_at_0 else None,
+        reason=tuple(reason),
+        prospect=prospect,
     )

@@ -56,7 +56,8 @@ def _difficulty_lines(groups: Sequence[DifficultyGroup]) -> list[str]:
         f"{one.name} ({one.low:.0%} to {one.high:.0%}) {_percent(one.false_reject_rate, one.false_reject_rate_ci)}"
         for one in groups
     )
-    return [f"f by difficulty of the prompt (share of attempts accepted): {told}"]
+    share = "share of attempts accepted" if groups[0].observed else "share accepted, as believed before the first token"
+    return [f"f by difficulty of the prompt ({share}): {told}"]
 
 
 def certificate_lines(file: PolicyFile, summary: Summary) -> list[str]:

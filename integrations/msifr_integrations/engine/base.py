@@ -152,6 +152,20 @@ def levels(vocabulary: int) -> int:
     return max(vocabulary - 1, 0).bit_length()
 
 
+def longest_sequence(model: Any) -> int:
+    """Return how many tokens a sequence may have, prompt included; the configuration of the model may state none."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+
+
+def check_length(prompt: PromptInput, context: int, where: str) -> None:
+    """Raise `InputError` if a prompt has no tokens, or more than the context."""
+    if not prompt:
+        raise InputError("the prompt has no tokens", where=where)
+    if len(prompt) > context:
+        what = f"the prompt has {len(prompt)} tokens, the context {context}"
+        raise InputError(what, where=where, remedy="shorten the prompt or leave it out")
+
+
 class ModelEngine:
     """What the engines for transformers models share: the model, how tokens are drawn from it, and the queue.
 
@@ -171,8 +185,7 @@ class ModelEngine:
         self.slots = slots
         self._sampling = sampling
         self._end = end
-        # The longest sequence the configuration allows, prompt included; it may state none.
-        self._context = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+        self._context = longest_sequence(model)
         self._levels = levels(int(config.vocab_size))
         self._queue: deque[Attempt] = deque()
         self.row_steps = 0
@@ -186,11 +199,7 @@ class ModelEngine:
         where = f"attempt {attempt.id!r}"
         if not all(isinstance(part, int) for part in attempt.prompt):
             raise InputError("the prompt is a text; this engine takes token ids", where=where)
-        if not attempt.prompt:
-            raise InputError("the prompt has no tokens", where=where)
-        if len(attempt.prompt) > self._context:
-            what = f"the prompt has {len(attempt.prompt)} tokens, the context {self._context}"
-            raise InputError(what, where=where, remedy="shorten the prompt or leave it out")
+        check_length(attempt.prompt, self._context, where)
         if attempt.max_new_tokens < 1:
             raise InputError(f"max_new_tokens = {attempt.max_new_tokens} must be at least 1", where=where)
         self._queue.append(attempt)

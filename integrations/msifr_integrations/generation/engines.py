@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from msifr_integrations.engine.base import Engine, EngineKind, PromptInput, end_tokens
+from msifr_integrations.engine.base import Engine, EngineKind, PromptInput, check_length, end_tokens, longest_sequence
 from msifr_integrations.generation.inputs import (
     encode_prompt,
     in_one_line,
@@ -16,7 +16,6 @@ from msifr_integrations.generation.inputs import (
     weights_fingerprint,
 )
 from msifr_integrations.generation.options import GenerateOptions
-from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 
 if TYPE_CHECKING:
@@ -72,15 +71,11 @@ def _in_transformers(
     if why_static and options.engine == "auto":
         say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
     settings = model_settings(model) | {"engine": engine.name, "chat": chat}
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = longest_sequence(model)
 
     def encode(prompt: Prompt) -> PromptInput:
-        tokens, where = encode_prompt(tokenizer, prompt, chat, options.template), f"prompt {prompt.prompt_id!r}"
-        if not tokens:
-            raise InputError("the prompt has no tokens", where=where)
-        if context and len(tokens) > context:
-            what = f"the prompt has {len(tokens)} tokens, the context {context}"
-            raise InputError(what, where=where, remedy="shorten the prompt or leave it out")
+        tokens = encode_prompt(tokenizer, prompt, chat, options.template)
+        check_length(tokens, context, f"prompt {prompt.prompt_id!r}")
         return tokens
 
     return Opened(engine, encode, settings, tokenizer)
