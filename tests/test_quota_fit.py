@@ -101,3 +101,7 @@ def test_a_quota_needs_several_attempts_and_their_history():
         fit_policy(world(20, 4, seed=0), accepted_per_prompt=1, history=False)
     with pytest.raises(InputError, match="from 1 to"):
         fit_policy(world(20, 4, seed=0), accepted_per_prompt=0)
+    # A run would refuse the quota of such a policy.
+    for asked in ({"attempts_per_prompt": 4}, {}):
+        with pytest.raises(InputError, match="5 accepted samples of each prompt from at most 4 attempts"):
+            fit_policy(world(20, 4, seed=0), accepted_per_prompt=5, **asked)

@@ -80,6 +80,10 @@ class FitOptions:
                 where="accepted_per_prompt",
                 remedy="fit without a quota, or certify for new prompts",
             )
+        wanted, most = self.wanted
+        if self.accepted_per_prompt is not None and wanted > most:
+            what = f"{wanted} accepted samples of each prompt from at most {most} attempts"
+            raise InputError(what, where="accepted_per_prompt", remedy="ask for no more than there are attempts")
         if self.accepted_per_prompt is not None and not self.history:
             raise InputError("a quota needs the history", where="accepted_per_prompt", remedy="leave history on")
         if self.seed < 0:
