@@ -1,6 +1,6 @@
 """The README's numbers and RESULTS.md, from the committed result files: `python -m benchmarks.readme [--check]`.
 
-Rewrites the part of README.md between the markers and benchmarks/RESULTS.md, or with --check says whether both are up
+Rewrites the parts of README.md between markers and benchmarks/RESULTS.md, or with --check says whether both are up
 to date.
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
-BEGIN, END = "<!-- results: python -m benchmarks.readme -->\n", "<!-- end of results -->"
+REAL, MEASURED = "real model", "results"
+"""The parts of README.md that are written here."""
 
 
 @cache
@@ -28,46 +29,38 @@ def _values(name: str) -> dict[str, Any]:
     return {metric: record["value"] for metric, record in _records(name).items()}
 
 
-def _real_rows() -> list[tuple[str, str, str]]:
+def real_table() -> str:
+    """Return what a policy changed on the real model, as Markdown."""
     real = json.loads((RESULTS / "real.json").read_text())
-    rows = []
-    for engine, place in (("slots", "in slots"), ("server", "through a llama.cpp server")):
+    lines = [
+        "| SmolLM2-135M-Instruct | per accepted sample, without → with the policy | good samples lost | the others |",
+        "| --- | --- | --- | --- |",
+    ]
+    for engine, place in (("slots", "in slots (transformers)"), ("server", "through a llama.cpp server")):
         run = real["quiz3"][engine]
         some, full, certificate = run["with_policy"], run["without_policy"], run["certificate"]
         low, high = run["tokens_per_accepted_change_ci"]
         cpu, cpu_full = (each["cpu_seconds"] / each["accepted"] for each in (some, full))
-        change, realised = run["tokens_per_accepted_change"], run["realised"]
-        rows += [
-            (
-                f"Real model, {place}: tokens per accepted sample",
-                f"{some['tokens_per_accepted']:.1f} ({change:+.1%} [{low:+.1%}, {high:+.1%}])",
-                f"{full['tokens_per_accepted']:.1f} without a policy, {full['attempts']} attempts at unseen prompts",
-            ),
-            (
-                f"Real model, {place}: processor seconds per accepted sample",
-                f"{cpu:.2f} ({cpu / cpu_full - 1:+.1%})",
-                f"{cpu_full:.2f} without a policy",
-            ),
-            (
-                f"Real model, {place}: good samples lost",
-                f"{realised['false_reject_rate']:.1%} of {full['accepted']}",
-                f"certified at most {certificate['max_false_reject']:.0%}, confidence {certificate['confidence']:.0%}",
-            ),
-            (
-                f"Real model, {place}: survivors that differ from the run without policy",
-                f"{run['survivors_changed']} of {run['survivors']}",
-                "the same seeds",
-            ),
-        ]
-    program = real["small_tasks"]["program"]
-    rows.append(
+        tokens, before = some["tokens_per_accepted"], full["tokens_per_accepted"]
+        lost = run["realised"]["false_reject_rate"]
+        lines.append(
+            f"| {place} | {before:.0f} → **{tokens:.0f} tokens** ({run['tokens_per_accepted_change']:+.0%} "
+            f"[{low:+.0%}, {high:+.0%}]), {cpu_full:.2f} → **{cpu:.2f} processor seconds** ({cpu / cpu_full - 1:+.0%}) "
+            f"| {lost:.1%} of {full['accepted']}; certified: at most {certificate['max_false_reject']:.0%} "
+            f"| {run['survivors'] - run['survivors_changed']} of {run['survivors']} token for token the same |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _program_rows() -> list[tuple[str, str, str]]:
+    program = json.loads((RESULTS / "real.json").read_text())["small_tasks"]["program"]
+    return [
         (
             "Real model, programs with tests: tokens per accepted sample, ended when decided",
             f"{program['ended_when_decided']['tokens_per_accepted']:.1f}",
             f"{program['whole']['tokens_per_accepted']:.1f} to their own ends",
         )
-    )
-    return rows
+    ]
 
 
 def _server_rows() -> list[tuple[str, str, str]]:
@@ -308,7 +301,7 @@ def results() -> str:
     """Return the table of results as Markdown."""
     from benchmarks.real_traces import FOUR
 
-    rows = [*_real_rows(), *_server_rows(), *_demo_rows(), *_filter_rows()]
+    rows = [*_program_rows(), *_server_rows(), *_demo_rows(), *_filter_rows()]
     rows += [*_certificate_rows(), *_plain_rows(), *_mean_rows(), *_trace_rows(FOUR)]
     lines = ["| what | measured | against |", "| --- | --- | --- |"]
     lines += [f"| {what} | {measured} | {against} |" for what, measured, against in rows]
@@ -549,12 +542,18 @@ def _share(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.2f}"
 
 
+def _with_part(text: str, part: str, table: str) -> str:
+    """Return `text` with `table` between the markers of a part."""
+    begin, end = f"<!-- {part}: python -m benchmarks.readme -->\n", f"<!-- end of {part} -->"
+    before, rest = text.split(begin)
+    return before + begin + table + end + rest.split(end)[1]
+
+
 def main() -> None:
     """Rewrite or check both files."""
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    updated = before + BEGIN + results() + END + rest.split(END)[1]
+    updated = _with_part(_with_part(text, REAL, real_table()), MEASURED, results())
     everything = Path(__file__).with_name("RESULTS.md")
     if "--check" in sys.argv:
         same = updated == text and everything.exists() and everything.read_text(encoding="utf-8") == all_results()
