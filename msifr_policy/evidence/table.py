@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from msifr_policy.checkpoints import at_checkpoint, discards, first_rows
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule, Unit
+from msifr_policy.extras import needs
 from msifr_policy.files import replacing
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import ValidatorSpec, Verdict
@@ -212,6 +213,7 @@ class EvidenceTable:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the table to Parquet: one row per checkpoint and end; the rest is schema metadata."""
+        needs("pyarrow", extra="parquet", what="Parquet", where=os.fspath(path))
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -236,6 +238,7 @@ class EvidenceTable:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> EvidenceTable:
         """Read a table written by `write`. Raises `InputError` for any other file."""
+        needs("pyarrow", extra="parquet", what="Parquet", where=os.fspath(path))
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -24,6 +24,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.extras import install
 from msifr_policy.filters.base import Judgement
 
 Answerer = Callable[[dict[str, Any]], bool]
@@ -199,6 +200,4 @@ def require(package: str, extra: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        raise InputError(
-            f"{package} is not installed", where="final filter", remedy=f"pip install 'msifr-policy[{extra}]'"
-        ) from None
+        raise InputError(f"{package} is not installed", where="final filter", remedy=install(extra)) from None

@@ -17,7 +17,8 @@ from typing import IO, Any, Literal, cast
 import msgspec
 
 from msifr_policy.errors import InputError
-from msifr_policy.files import LONGEST_LINE, read_lines, replacing
+from msifr_policy.extras import needs
+from msifr_policy.files import LONGEST_LINE, packed_by_zstandard, read_lines, replacing
 from msifr_policy.records.lines import LONGEST_MENDED, as_objects, as_texts, finite, object_of, with_values
 from msifr_policy.records.others import known_as
 
@@ -163,8 +164,12 @@ def read_traces(
     "failed") is none, and is counted in `report.failed`.
     """
     report = ReadReport() if report is None else report
-    for path in find_trace_files([paths] if isinstance(paths, str | os.PathLike) else paths):
-        records = _parquet_rows(path) if _is_parquet(path) else read_lines(path)
+    files = find_trace_files([paths] if isinstance(paths, str | os.PathLike) else paths)
+    tables = {path for path in files if _is_parquet(path)}
+    if tables:
+        needs("pyarrow", extra="parquet", what="Parquet", where=str(min(tables)))
+    for path in files:
+        records = _parquet_rows(path) if path in tables else read_lines(path)
         yield from _traces(records, on_error, report)
 
 
@@ -300,6 +305,8 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
     path = Path(path)
     if not path.name.endswith(_ENDINGS):
         raise InputError("unknown ending", where=str(path), remedy=f"use one of {', '.join(_ENDINGS)}")
+    if path.name.endswith(".parquet"):
+        needs("pyarrow", extra="parquet", what="Parquet", where=str(path))
     report = ReadReport()
     lines = ((f"{path}, record {number}", _encode(trace)) for number, trace in enumerate(traces, 1))
     readable = _traces(lines, "raise", report)
@@ -313,9 +320,7 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
             zipped = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
             stream = cast(IO[bytes], stack.enter_context(zipped))
         elif path.name.endswith(".zst"):
-            import pyarrow as pa
-
-            stream = stack.enter_context(pa.CompressedOutputStream(stream, "zstd"))
+            stream = stack.enter_context(packed_by_zstandard(stream))
         for trace in readable:
             stream.write(_encode(trace))
     return report.read

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from msifr_calibration.beliefs.stack import Stack
 from msifr_policy.beliefs.network import Layers
 from msifr_policy.errors import InputError
+from msifr_policy.extras import install
 
 Array = NDArray[np.float64]
 
@@ -69,7 +70,7 @@ def fit_networks(stack: Stack, options: NetworkOptions, seed: int, progress: Cal
         raise InputError(
             f"learned beliefs need {error.name}",
             where="posterior learned",
-            remedy="pip install 'msifr-policy[learned]', or take another posterior",
+            remedy=f"{install('learned')}, or take another posterior",
         ) from error
     inputs = torch_network.inputs_of(stack)
     runs = []

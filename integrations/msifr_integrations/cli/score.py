@@ -6,6 +6,7 @@ from msifr_integrations.cli.console import emit, prose
 from msifr_integrations.cli.options import ReadingOptions, check_output, json_option, reading_options, traces_argument
 from msifr_integrations.cli.tables import load_table
 from msifr_integrations.cli.words import EvidenceOptions, evidence_options
+from msifr_policy.extras import needs
 from msifr_policy.records.traces import SCHEMA_HELP
 
 
@@ -19,6 +20,8 @@ def score(
     traces: tuple[str, ...], out: str | None, evidence: EvidenceOptions, reading: ReadingOptions, as_json: bool
 ) -> None:
     """Replay the validators over TRACES and build the evidence table."""
+    if out:
+        needs("pyarrow", extra="parquet", what="the evidence table as Parquet", where=out)
     aside = (out is not None and check_output(out, traces, as_json=as_json)) or as_json
     table, _, skipped = load_table(traces, reading, evidence.checkpoints, evidence.rules, as_json=aside)
     if out:

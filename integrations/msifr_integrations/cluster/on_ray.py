@@ -28,6 +28,7 @@ from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.run import Progress, Tally
 from msifr_integrations.generation.turns import Portion
 from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.extras import install
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
 from msifr_policy.records.ledger import Entry, Header, Session, scan_ledger
@@ -133,7 +134,7 @@ def _connected(cluster: RayOptions) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise InputError(f"needs {error.name}", where="ray", remedy="pip install 'msifr-policy[ray]'") from error
+        raise InputError(f"needs {error.name}", where="ray", remedy=install("ray")) from error
     if ray.is_initialized():
         yield ray
         return

@@ -11,6 +11,7 @@ import msgspec
 
 from msifr_integrations.generation.journal import ledger_path
 from msifr_policy.errors import InputError
+from msifr_policy.extras import needs
 from msifr_policy.files import check_writable, read_lines, replacing
 from msifr_policy.filters import Message
 
@@ -54,6 +55,8 @@ def check_accepted_out(out: str | os.PathLike[str], to: str | os.PathLike[str]) 
     """Raise `InputError` if the accepted samples of the run `out` cannot be written to `to`; call it before the run."""
     if not os.fspath(to).endswith(_ENDINGS):
         raise InputError("unknown ending", where=os.fspath(to), remedy=f"use one of {', '.join(_ENDINGS)}")
+    if os.fspath(to).endswith(".parquet"):
+        needs("pyarrow", extra="parquet", what="Parquet", where=os.fspath(to))
     place = check_writable(to)
     if place in [Path(os.path.realpath(path)) for path in (out, ledger_path(out))]:
         raise InputError("is written by the run itself", where=os.fspath(to), remedy="name another file")

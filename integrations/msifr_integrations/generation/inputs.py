@@ -10,6 +10,7 @@ import msgspec
 
 from msifr_integrations.generation.options import DTYPES, PLACE
 from msifr_policy.errors import InputError
+from msifr_policy.extras import install
 from msifr_policy.files import read_lines
 from msifr_policy.filters import FinalFilter, Message, Prompt
 from msifr_policy.records.lines import as_objects, as_texts, object_of, with_values
@@ -131,7 +132,7 @@ def in_one_line(what: str, where: str, remedy: str = "") -> Iterator[None]:
         line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         what = f"{what}: {line}"
         if isinstance(error, ImportError):
-            what, remedy = f"needs {error.name or line}", "pip install 'msifr-policy[transformers]'"
+            what, remedy = f"needs {error.name or line}", install("transformers")
         raise InputError(what, where=where, remedy=remedy) from error
 
 

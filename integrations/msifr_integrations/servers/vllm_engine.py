@@ -20,6 +20,7 @@ from msifr_integrations.servers.chunks import token_texts
 from msifr_integrations.servers.dialects import seed
 from msifr_integrations.servers.faults import one_line
 from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.extras import install
 from msifr_policy.filters import Message
 from msifr_policy.records.ledger import Session
 
@@ -60,7 +61,7 @@ def start_vllm(
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         what = f"vLLM cannot be imported: {one_line(str(error))}"
-        raise InputError(what, where="engine", remedy="pip install 'msifr-policy[vllm]'") from None
+        raise InputError(what, where="engine", remedy=install("vllm")) from None
     remarks = ["vLLM: the same seed gives the same attempt only as far as rounding in another batch does"]
     if current_platform.is_cpu():
         if dtype == "auto":  # many models are float16, for which a CPU may have no fast kernel
