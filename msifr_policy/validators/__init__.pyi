@@ -19,6 +19,7 @@ from .length import Length as Length
 from .logprobs import Logprobs as Logprobs
 from .magnitude import Magnitude as Magnitude
 from .numbers import Numbers as Numbers
+from .own import imported as imported
 from .parameters import check_parameters as check_parameters
 from .parameters import for_prompt as for_prompt
 from .parameters import parameters_of as parameters_of
@@ -31,6 +32,7 @@ from .registry import default_validator as default_validator
 from .registry import default_validators as default_validators
 from .registry import describe as describe
 from .registry import make_validator as make_validator
+from .registry import own_validator as own_validator
 from .registry import validator_names as validator_names
 from .registry import validator_with as validator_with
 from .repetition import Repetition as Repetition

@@ -1,10 +1,9 @@
 """What words of the command line stand for: schedules, validators, final filters."""
 
-import os
-import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from functools import cached_property
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -16,11 +15,14 @@ from msifr_policy.filters import FinalFilter, FunctionFilter, JsonSchema, MathVe
 from msifr_policy.filters import final_filter as usual_filter
 from msifr_policy.filters.unit_tests import FindProgram
 from msifr_policy.reading.json_find import Find
+from msifr_policy.testing import check_validator
 from msifr_policy.validators import (
     Validator,
     built_in_validators,
     default_validator,
     default_validators,
+    imported,
+    own_validator,
     validator_names,
     validator_with,
 )
@@ -60,26 +62,53 @@ def _unit(words: list[str]) -> Unit:
 
 
 def parse_validators(text: str) -> tuple[Validator, ...]:
-    """Return the validators a word stands for.
+    """Return the validators that words separated by commas stand for.
 
     `default` and `all` are the usual rules and all that need no parameter; names stand for validators with default
-    parameters, in their usual order; `FILE.json` holds a list of {"name": …, "parameters": {…}}. Raises `InputError`
-    for an unknown name, or a file or parameters that do not fit.
+    parameters; MODULE:CLASS for one of the user's own, which is imported and checked; `FILE.json` holds a list of
+    {"name": …, "parameters": {…}}, names as before. Built-in ones and plug-ins come in their usual order, then the
+    user's own. Raises `InputError` for an unknown name, a validator named twice, one that breaks the contract of
+    validators, or a file or parameters that do not fit.
     """
-    if text in ("default", "all"):
-        return default_validators() if text == "default" else built_in_validators()
     if text.endswith(".json"):
         named = _read_json(text, list[_Named], "list of validators")
-        return tuple(validator_with(each.name, each.parameters) for each in named)
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = set(names) - set(validator_names())
-    if unknown or not names:
+        return _distinct([_named_validator(each.name, each.parameters) for each in named])
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    own = [_named_validator(word, {}) for word in words if ":" in word]
+    names = {name for word in words if ":" not in word for name in _names(word)}
+    unknown = names - set(validator_names())
+    if unknown or not words:
         raise InputError(
             f"unknown validators {', '.join(sorted(unknown)) or repr(text)}",
             where="--validators",
-            remedy=f"known: {', '.join(validator_names())}",
+            remedy=f"known: default, all, MODULE:CLASS of your own, {', '.join(validator_names())}",
         )
-    return tuple(default_validator(name) for name in validator_names() if name in names)
+    usual = {rule.name: rule for rule in built_in_validators()}
+    ordered = [*(name for name in usual if name in names), *sorted(names - set(usual))]
+    return _distinct([*map(default_validator, ordered), *own])
+
+
+def _names(word: str) -> list[str]:
+    rules = {"default": default_validators, "all": built_in_validators}.get(word)
+    return [word] if rules is None else [rule.name for rule in rules()]
+
+
+def _named_validator(name: str, parameters: dict[str, Any]) -> Validator:
+    """Return a validator by its name, or one of the user's own by MODULE:CLASS, checked."""
+    if ":" not in name:
+        return validator_with(name, parameters)
+    validator = own_validator(name, parameters)
+    try:
+        check_validator(validator)
+    except AssertionError as error:
+        raise InputError(str(error), where=f"--validators {name}") from error
+    return validator
+
+
+def _distinct(validators: list[Validator]) -> tuple[Validator, ...]:
+    if twice := [name for name, times in Counter(each.name for each in validators).items() if times > 1]:
+        raise InputError(f"two validators are named {', '.join(twice)}", where="--validators")
+    return tuple(validators)
 
 
 class _Named(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,7 +125,7 @@ def _read_json(path: str, kind: type[T], what: str) -> T:
         raise InputError(f"no {what} can be read: {error}", where=path) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EvidenceOptions:
     """Where and by what partial text is read, in words; checked when they are given."""
 
@@ -111,7 +140,7 @@ class EvidenceOptions:
         """The schedule, None for the automatic one."""
         return None if self.schedule == "auto" else parse_schedule(self.schedule)
 
-    @property
+    @cached_property
     def rules(self) -> tuple[Validator, ...]:
         """The validators."""
         return parse_validators(self.validators)
@@ -121,8 +150,9 @@ evidence_options = gathered(
     EvidenceOptions,
     "evidence",
     schedule=f"Where checkpoints are: auto (geometric, scaled to the median length), {SCHEDULES}.",
-    validators="What to read partial text by: default, all, names separated by commas "
-    f"({', '.join(validator_names())}), or FILE.json with a list of names and parameters.",
+    validators="What to read partial text by: default, all, names "
+    f"({', '.join(validator_names())}) and MODULE:CLASS of your own, separated by commas, or FILE.json with a list of "
+    "names and parameters.",
 )
 
 
@@ -165,16 +195,8 @@ def _tests_option(word: str) -> tuple[str, Any]:
 
 def _function(module: str, name: str) -> Callable[..., Any]:
     """Import a function of the user's, from the working folder too. Raises `InputError` if there is none."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        function = getattr(import_module(module), name)
-    except Exception as error:
-        # Whatever the user's module raises while it is imported is the user's to mend.
-        raise InputError(
-            f"cannot be imported: {type(error).__name__}: {error}", where=f"--filter, {module}:{name}"
-        ) from error
-    finally:
-        sys.path.pop(0)
+    where = f"--filter, {module}:{name}"
+    function = imported(f"{module}:{name}", where=where)
     if not callable(function):
-        raise InputError("is not a function", where=f"--filter, {module}:{name}")
-    return function
+        raise InputError("is not a function", where=where)
+    return function  # type: ignore[no-any-return]
