@@ -255,9 +255,9 @@ def test_help_says_which_share_certifies_by_default():
 def test_numbers_are_explained_where_they_are_printed(files):
     said = run("evaluate", files / "policy.json", files / "test.jsonl").stdout
     for meaning in (
-        "s = ", "share of all tokens not spent", "f = ", "share of the good samples discarded",
-        "with over without the policy; it pays below 1", "stopping all attempts at one length",
-        "if exactly the attempts not accepted never began", "by resampling prompts",
+        "s = ", "share of all tokens that is not spent", "f = ", "share of the good samples that is lost",
+        "with the policy, over what it costs without; it pays below 1", "stopping every attempt at one length",
+        "if exactly the attempts that are not accepted never began", "by resampling prompts", "msifr help s f factor",
     ):  # fmt: skip
         assert meaning in said
 
@@ -269,8 +269,8 @@ def test_whom_rates_weigh_equally_is_said_where_attempts_per_prompt_differ(files
     record = last_json(run("evaluate", files / "policy.json", tmp_path / "unequal.jsonl", "--json"))
     assert (record["weigh"], record["attempts_per_prompt"]) == ("prompts", [1, 2])
     said = run("evaluate", files / "policy.json", tmp_path / "unequal.jsonl").stdout
-    assert "share of the good samples discarded, prompts weighing equally" in said
-    assert f"that of f as of {record['n_effective']:.0f} independent samples" in said
+    assert "share of the good samples that is lost by it, prompts weighing equally" in said
+    assert f"that of f exact, as of {record['n_effective']:.0f} independent samples" in said
     assert record["false_reject_rate_ci"][1] > 0
     assert "weighing equally" not in run("evaluate", files / "policy.json", tmp_path / "equal.jsonl").stdout
 
@@ -492,7 +492,7 @@ main(["fit", {str(files / "test.jsonl")!r}, "-o", {str(tmp_path / "p.json")!r}, 
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 2
-    assert "learned beliefs need torch" in done.stderr
+    assert "a learned posterior needs torch" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from msifr_calibration.beliefs.network import NetworkOptions
+from msifr_calibration.beliefs.network import NetworkOptions, needs_torch
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.history import MOST_ATTEMPTS, PromptQuota
 from msifr_policy.policy_file import Scope, Weigh
@@ -28,7 +28,7 @@ class FitOptions:
     attempts at a prompt are evidence, where there are several. skip_prompts: whether an attempt may be discarded before
     its first token. accepted_per_prompt: fit to a run that stops at a prompt with so many accepted, after
     attempts_per_prompt at most (None: as many as there are). Raises `InputError` for shares outside (0, 1), a negative
-    seed or an unknown method or scope.
+    seed, an unknown method or scope, and where torch is missing for a learned posterior.
     """
 
     max_false_reject: float = 0.05
@@ -68,6 +68,8 @@ class FitOptions:
             check_share("certify_share", self.certify_share)
         if self.method not in get_args(Method):
             raise InputError(f"unknown method {self.method!r}", remedy=f"known: {', '.join(get_args(Method))}")
+        if self.method == "learned":
+            needs_torch()  # said before any trace is read
         if self.scope not in get_args(Scope):
             raise InputError(f"unknown scope {self.scope!r}", remedy=f"known: {', '.join(get_args(Scope))}")
         for name in ("accepted_per_prompt", "attempts_per_prompt"):

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from msifr_calibration.beliefs.stack import Stack
 from msifr_policy.beliefs.network import Layers
-from msifr_policy.errors import InputError
-from msifr_policy.extras import install
+from msifr_policy.extras import needs
 
 Array = NDArray[np.float64]
 
@@ -62,16 +61,16 @@ class Networks(NamedTuple):
     scale: Array
 
 
+def needs_torch() -> None:
+    """Raise `InputError` unless networks can be trained."""
+    needs("torch", extra="learned", what="a learned posterior")
+
+
 def fit_networks(stack: Stack, options: NetworkOptions, seed: int, progress: Callable[[str], None]) -> Networks:
     """Train a network per fold. Raises `InputError` if torch is not installed."""
-    try:
-        from msifr_calibration.beliefs import torch_network
-    except ImportError as error:
-        raise InputError(
-            f"learned beliefs need {error.name}",
-            where="posterior learned",
-            remedy=f"{install('learned')}, or take another posterior",
-        ) from error
+    needs_torch()
+    from msifr_calibration.beliefs import torch_network
+
     inputs = torch_network.inputs_of(stack)
     runs = []
     for fold in stack.folds:
