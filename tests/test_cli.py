@@ -95,6 +95,7 @@ def test_evaluate_and_simulate_print_the_contract(files, command):
     assert sum(record["discards_by_reason"].values()) == sum(c["discarded"] for c in record["by_checkpoint"])
     if command == "simulate":
         assert record["exact"]["standard_errors"] < 5
+        assert (record["n_attempts"], record["replay"]["n_attempts"]) == (20_000, 250)  # drawn, and the traces
         assert record["replay"]["saving_rate"] == pytest.approx(record["exact"]["saving_rate"], abs=0.05)
     people = run(command, files / "policy.json", files / "test.jsonl").stdout
     assert "net cost factor" in people

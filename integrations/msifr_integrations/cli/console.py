@@ -1,4 +1,7 @@
-"""How the command line speaks: progress and prose on stderr or a terminal, JSON last on stdout, errors in one line."""
+"""How the command line speaks: progress and prose on stderr or a terminal, JSON last on stdout, errors in one line.
+
+Under `--json` an error is a document, too, the last on stdout; the line on stderr stays.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from msifr_policy.errors import MsifrError
+from msifr_policy.errors import InputError, MsifrError
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended, as shells have it."""
@@ -20,18 +23,52 @@ _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 _stdout = Console(highlight=False, soft_wrap=True)
 
 
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong, where it was found (a file, a line, an option; "" if nowhere), and what to do about it."""
+
+    what: str
+    where: str = ""
+    remedy: str = ""
+
+
+class ErrorDocument(msgspec.Struct, frozen=True):
+    """What a command prints under `--json` if it could not do its work; its exit status is then 2."""
+
+    error: Problem
+
+
 class Group(click.Group):
     """Turns the project's errors into one readable line and exit status 2, an interrupt into exit status 130."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take note of whether errors are wanted as JSON: also those of usage, which come before options are read."""
+        ctx.meta[_AS_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        as_json = ctx.meta[_AS_JSON]
         try:
             return super().invoke(ctx)
         except MsifrError as error:
+            if as_json:
+                emit(ErrorDocument(_problem(error)))
             raise _Failure(str(error)) from error
+        except click.UsageError as error:
+            if as_json:
+                where = "msifr" if error.ctx is None else error.ctx.command_path
+                emit(ErrorDocument(Problem(error.format_message(), where, f"{where} --help shows what it takes")))
+            raise
         except KeyboardInterrupt:
             _stderr.print("interrupted; no file is left half-written")
             ctx.exit(INTERRUPTED)
+
+
+_AS_JSON = "msifr.json"
+
+
+def _problem(error: MsifrError) -> Problem:
+    return Problem(error.what, error.where, error.remedy) if isinstance(error, InputError) else Problem(str(error))
 
 
 class _Failure(click.ClickException):
@@ -46,6 +83,17 @@ def prose(*lines: str, json: bool = False) -> None:
     """Print lines for people: to stdout, or to stderr when stdout is for JSON."""
     for line in lines:
         (_stderr if json else _stdout).print(Text(line))
+
+
+def explained(*words: str) -> str:
+    """Return the line that ends an output: which words of it `msifr help` explains."""
+    return f"(msifr help {' '.join(words)} explains these numbers)"
+
+
+def examples(*lines: str, before: str = "") -> str:
+    """Return the end of a command's help: what else there is to know, then lines that can be typed as they stand."""
+    shown = "\n".join(f"  {line}" for line in lines)
+    return (f"\b\n{before}\n\n" if before else "") + f"\b\nExamples:\n{shown}"
 
 
 def emit(record: Any) -> None:

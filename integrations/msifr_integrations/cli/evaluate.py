@@ -2,6 +2,7 @@
 
 import click
 
+from msifr_integrations.cli.console import examples
 from msifr_integrations.cli.options import ReadingOptions, json_option, reading_options, traces_argument
 from msifr_integrations.cli.summary import say_summary
 from msifr_integrations.cli.tables import load_for_policy, load_policy
@@ -10,7 +11,7 @@ from msifr_policy.records.traces import SCHEMA_HELP
 seed_option = click.option("--seed", default=0, type=click.IntRange(0), help="Seed of every random choice.")
 
 
-@click.command(epilog=f"\b\n{SCHEMA_HELP}")
+@click.command(epilog=examples("msifr evaluate policy.json more-traces.jsonl", before=SCHEMA_HELP))
 @click.argument("policy", type=click.Path(dir_okay=False))
 @traces_argument
 @seed_option

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from msifr_calibration.options import FitOptions
-from msifr_integrations.cli.console import emit, prose, tracking
+from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
 from msifr_integrations.cli.options import (
     ReadingOptions,
     check_output,
@@ -28,7 +28,13 @@ from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
 from msifr_sim import Summary
 
 
-@click.command(epilog=f"\b\n{SCHEMA_HELP}")
+@click.command(
+    epilog=examples(
+        "msifr fit traces.jsonl.gz -o policy.json",
+        "msifr fit traces.jsonl.gz --max-false-reject 0.1 --holdout 0.2 -o policy.json",
+        before=SCHEMA_HELP,
+    )
+)
 @traces_argument
 @click.option("-o", "--out", required=True, type=click.Path(), help="Write the policy file here.")
 @gathered(
@@ -144,6 +150,7 @@ def fit(
     for each, path, table, (name, came) in zip(fits, paths, kept_out, loaded.items(), strict=True):
         each.file.save(path)
         records[name] = _say(each, path, table, came, aside)
+    prose(explained("s", "f", "factor", "certificate", "beliefs", "log-loss"), json=aside)
     if as_json and together:
         emit(
             {
@@ -180,9 +187,9 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
     lines = [
         f"{name + ': ' if name else ''}fitted on {fitting.n_attempts} attempts at {fitting.n_prompts} prompts, "
         f"certified on {certifying.n_attempts} at {certifying.n_prompts}",
-        f"beliefs: {file.beliefs.method}, by held-out log loss in nats per checkpoint: "
+        f"beliefs: {file.beliefs.method}; held-out log loss, smaller is better: "
         + ", ".join(f"{name} {loss:.3f}" for name, loss in fit.candidates.tried.items())
-        + f"; knowing nothing {fit.candidates.fitted.base_loss:.3f}",
+        + f"; knowing nothing {fit.candidates.fitted.base_loss:.3f} (in nats per checkpoint)",
     ]
     if file.never_discards or not table.n_attempts:
         lines.append(file.certificate.message)

@@ -12,6 +12,7 @@ from msifr_integrations.cli.console import Group
 from msifr_integrations.cli.evaluate import evaluate
 from msifr_integrations.cli.fit import fit
 from msifr_integrations.cli.generate import generate
+from msifr_integrations.cli.help import help_on
 from msifr_integrations.cli.merge import merge
 from msifr_integrations.cli.plan import plan
 from msifr_integrations.cli.score import score
@@ -28,7 +29,7 @@ def main() -> None:
     """
 
 
-for command in (plan, score, fit, evaluate, simulate, generate, merge):
+for command in (plan, score, fit, evaluate, simulate, generate, merge, help_on):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 import click
 
-from msifr_integrations.cli.console import emit, prose
+from msifr_integrations.cli.console import emit, examples, explained, prose
 from msifr_integrations.cli.options import json_option
 
 
-@click.command()
+@click.command(epilog=examples("msifr merge all.jsonl part1.jsonl part2.jsonl"))
 @click.argument("out", type=click.Path())
 @click.argument("shards", nargs=-1, required=True, type=click.Path())
 @click.option("--partial", is_flag=True, help="Merge what is there, though shards or attempts are missing.")
@@ -25,6 +25,7 @@ def merge(out: str, shards: tuple[str, ...], partial: bool, as_json: bool) -> No
         f"{merged.shards - len(merged.missing_shards)} of {merged.shards} shards: {totals.attempts} attempts, "
         f"{totals.accepted} accepted, {totals.discarded} discarded, {totals.tokens} tokens -> {out}",
         *([f"{merged.missing} attempts, or fewer where there is a quota, are missing"] if merged.missing else []),
+        explained("shard", "accepted", "discarded", "tokens"),
         json=as_json,
     )
     if as_json:

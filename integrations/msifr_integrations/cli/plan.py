@@ -3,11 +3,16 @@
 import click
 
 from msifr_calibration.sample_size import ENOUGH_PROMPTS, PlanOptions, SamplePlan, plan_samples
-from msifr_integrations.cli.console import emit, prose
+from msifr_integrations.cli.console import emit, examples, explained, prose
 from msifr_integrations.cli.options import gathered, json_option
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "msifr plan",
+        "msifr plan --max-false-reject 0.1 --confidence 0.95 --acceptance 0.3 --attempts-per-prompt 4",
+    )
+)
 @gathered(
     PlanOptions,
     "options",
@@ -28,7 +33,7 @@ from msifr_integrations.cli.options import gathered, json_option
 def plan(options: PlanOptions, as_json: bool) -> None:
     """Say how many accepted samples, prompts and attempts a certificate takes, before collecting any."""
     found = plan_samples(options)
-    prose(*plan_lines(options, found), json=as_json)
+    prose(*plan_lines(options, found), explained("certificate", "confidence", "power", "accepted"), json=as_json)
     if as_json:
         emit(found)
 

@@ -2,7 +2,7 @@
 
 import click
 
-from msifr_integrations.cli.console import emit, prose
+from msifr_integrations.cli.console import emit, examples, explained, prose
 from msifr_integrations.cli.options import ReadingOptions, check_output, json_option, reading_options, traces_argument
 from msifr_integrations.cli.tables import load_table
 from msifr_integrations.cli.words import EvidenceOptions, evidence_options
@@ -10,7 +10,13 @@ from msifr_policy.extras import needs
 from msifr_policy.records.traces import SCHEMA_HELP
 
 
-@click.command(epilog=f"\b\n{SCHEMA_HELP}")
+@click.command(
+    epilog=examples(
+        "msifr score traces.jsonl.gz",
+        "msifr score traces.jsonl.gz --validators arithmetic,repetition -o evidence.parquet",
+        before=SCHEMA_HELP,
+    )
+)
 @traces_argument
 @click.option("-o", "--out", type=click.Path(), help="Write the evidence table here (Parquet).")
 @evidence_options
@@ -31,10 +37,11 @@ def score(
     n_dead = int(dead.any(axis=1).sum())
     prose(
         f"{table.n_attempts} attempts at {table.n_prompts} prompts, {table.n_accepted} accepted, "
-        f"{len(table.k) - table.n_attempts} checkpoints; costs in {table.costing.unit} ({table.costing.source})",
+        f"{len(table.k) - table.n_attempts} checkpoints in all; costs in {table.costing.unit} ({table.costing.source})",
         f"rules at their defaults call {n_dead} attempts dead (not to be accepted whatever follows): "
         + ", ".join(f"{name} {n}" for name, n in by_validator.items()),
         *([f"evidence table: {out}"] if out else []),
+        explained("validator", "dead", "checkpoint"),
         json=aside,
     )
     if as_json:

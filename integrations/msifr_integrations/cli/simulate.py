@@ -6,14 +6,15 @@ import click
 import msgspec
 import numpy as np
 
-from msifr_integrations.cli.console import prose, tracking
+from msifr_integrations.cli.console import examples, prose, tracking
 from msifr_integrations.cli.evaluate import seed_option
 from msifr_integrations.cli.options import ReadingOptions, gathered, json_option, reading_options
-from msifr_integrations.cli.summary import say_summary
+from msifr_integrations.cli.summary import rates_line, say_summary
 from msifr_integrations.cli.tables import load_for_policy, load_policy
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import SCHEMA_HELP
+from msifr_sim import Summary
 
 
 class _Hazard(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +73,13 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-@click.command(epilog=f"\b\n{SCHEMA_HELP}")
+@click.command(
+    epilog=examples(
+        "msifr simulate --stages 8 --hazard 0.1 --detection 0.6 --false-alarm 0.005",
+        "msifr simulate policy.json more-traces.jsonl",
+        before=SCHEMA_HELP,
+    )
+)
 @click.argument("policy", required=False, type=click.Path(dir_okay=False))
 @click.argument("traces", nargs=-1, type=click.Path())
 @click.option("--attempts", default=20_000, type=click.IntRange(1, 10_000_000), help="Attempts to draw.")
@@ -113,6 +120,8 @@ def simulate(
 
     rng = np.random.default_rng(seed)
     file: PolicyFile | None = None
+    replayed: Summary | None = None
+    cap: float | None = None
     extra: dict[str, Any] = {"model": "hazard"}
     if policy is None:
         model = hazards.model()
@@ -128,18 +137,19 @@ def simulate(
         table = load_for_policy(file, traces, reading, as_json=as_json)
         with tracking(f"drawing {attempts} attempts"):
             agreed, outcomes = simulate_policy(file.policy(), table, attempts, rng)
-        outcomes, weigh = replay_policy(file.policy(), table), file.certificate.weigh
-        replayed = summarise(outcomes, weigh=weigh, length_cap=file.length_cap.cap, seed=seed)
+        weigh, cap = file.certificate.weigh, file.length_cap.cap
+        replayed = summarise(replay_policy(file.policy(), table), weigh=weigh, length_cap=cap, seed=seed)
         extra["model"] = "chain over ranges of the worth"
         extra["replay"] = {name: getattr(replayed, name) for name in _REPLAYED}
     extra["exact"] = agreed
     prose(
-        f"exact: s = {agreed.saving_rate:.4f}, f = {agreed.false_reject_rate:.4f}, net cost factor = "
-        f"{agreed.net_cost_factor:.4f}; Monte Carlo differs by {agreed.standard_errors:.2f} standard errors "
-        f"({agreed.saving_rate_se:.4f})",
+        f"exact, by formula from the model: s = {agreed.saving_rate:.4f}, f = {agreed.false_reject_rate:.4f}, net cost "
+        f"factor = {agreed.net_cost_factor:.4f}; the s of {attempts} attempts drawn from it differs by "
+        f"{agreed.standard_errors:.2f} standard errors of {agreed.saving_rate_se:.4f} (up to 4 is chance)",
+        *([] if replayed is None else [f"the traces themselves, replayed: {rates_line(replayed)}"]),
+        f"the {attempts} attempts that were drawn:",
         json=as_json,
     )
-    cap = None if file is None else file.length_cap.cap
     # Every drawn attempt is its own prompt: groups of them tell the spread as well, to 1.4 %, in a quarter of the time.
     summary = summarise(outcomes, length_cap=cap, seed=seed, max_units=2_500)
     say_summary(summary, file, extra, as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from msifr_integrations.cli.console import emit, prose
+from msifr_integrations.cli.console import emit, explained, prose
 from msifr_policy.policy_file import PolicyFile
 from msifr_sim import DifficultyGroup, Summary
 
@@ -22,29 +22,40 @@ def _factor(value: float | None, ci: tuple[float, float] | None = None) -> str:
     return f"{value:.3f}" + (f" [{ci[0]:.3f}, {ci[1]:.3f}]" if ci else "")
 
 
+def rates_line(summary: Summary) -> str:
+    """Return the three rates with their intervals, for where they stand beside others."""
+    return (
+        f"s = {_percent(summary.saving_rate, summary.saving_rate_ci)}, "
+        f"f = {_percent(summary.false_reject_rate, summary.false_reject_rate_ci)}, "
+        f"net cost factor = {_factor(summary.net_cost_factor, summary.net_cost_factor_ci)}"
+    )
+
+
 def summary_lines(summary: Summary, *, capped: bool = True) -> list[str]:
     """Return the lines of a summary; not `capped`: no length cap is known to compare with."""
     reasons = ", ".join(f"{name} {n}" for name, n in summary.discards_by_reason.items())
     cap = (
-        f"plain length cap     = {_factor(summary.length_cap_factor)}: that factor of stopping all attempts at one "
-        "length, the best for the same budget"
+        f"plain length cap     = {_factor(summary.length_cap_factor)}: the same factor of stopping every attempt at "
+        "one length instead, the best one that loses no more than is allowed"
     )
     fewest, most = summary.attempts_per_prompt
     equally = f", {summary.weigh} weighing equally" if fewest < most else ""
-    as_of = "" if summary.n_effective is None else f"; that of f as of {summary.n_effective:.0f} independent samples"
+    as_of = (
+        "" if summary.n_effective is None else f"; that of f exact, as of {summary.n_effective:.0f} independent samples"
+    )
     return [
-        f"{summary.n_attempts} attempts at {summary.n_prompts} prompts, {summary.n_accepted} accepted",
+        f"{summary.n_attempts} attempts at {summary.n_prompts} prompts, {summary.n_accepted} accepted (good)",
         f"saving rate        s = {_percent(summary.saving_rate, summary.saving_rate_ci)}: "
-        f"share of all {summary.unit} not spent",
+        f"share of all {summary.unit} that is not spent, because attempts are stopped early",
         f"false-reject rate  f = {_percent(summary.false_reject_rate, summary.false_reject_rate_ci)}: "
-        f"share of the good samples discarded{equally}",
+        f"share of the good samples that is lost by it{equally}",
         f"net cost factor      = {_factor(summary.net_cost_factor, summary.net_cost_factor_ci)}: "
-        "cost per accepted sample, with over without the policy; it pays below 1",
+        "what an accepted sample costs with the policy, over what it costs without; it pays below 1",
         *([cap] if capped else []),
-        f"accepted cost share  = {_factor(summary.accepted_cost_share)}: that factor if exactly the attempts not "
-        "accepted never began; no policy without losses gets below",
-        f"(intervals: {summary.ci_level:.0%}, by resampling prompts{as_of})",
-        f"discards by reason: {reasons or 'none: the policy never fired'}",
+        f"accepted cost share  = {_factor(summary.accepted_cost_share)}: the same factor if exactly the attempts that "
+        "are not accepted never began; no policy without losses gets below",
+        f"([in brackets]: {summary.ci_level:.0%} intervals, by resampling prompts{as_of})",
+        f"discarded, by what spoke most against them: {reasons or 'none, the policy never fired'}",
         *_difficulty_lines(summary.by_difficulty),
     ]
 
@@ -57,7 +68,7 @@ def _difficulty_lines(groups: Sequence[DifficultyGroup]) -> list[str]:
         for one in groups
     )
     share = "share of attempts accepted" if groups[0].observed else "share accepted, as believed before the first token"
-    return [f"f by difficulty of the prompt ({share}): {told}"]
+    return [f"f by difficulty of the prompt, a third of the good samples each ({share}): {told}"]
 
 
 def certificate_lines(file: PolicyFile, summary: Summary) -> list[str]:
@@ -81,6 +92,7 @@ def say_summary(summary: Summary, file: PolicyFile | None, extra: dict[str, Any]
     prose(
         *summary_lines(summary, capped=file is not None),
         *(certificate_lines(file, summary) if file else []),
+        explained("s", "f", "factor", *(["certificate"] if file else [])),
         json=as_json,
     )
     if as_json:
