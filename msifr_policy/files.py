@@ -26,6 +26,9 @@ else:
 LONGEST_LINE = 64 * 2**20
 """Bytes: no record of one attempt is longer, and a hostile file must not fill the memory."""
 
+BROKEN: Final = (OSError, EOFError, zlib.error, zstd.ZstdError)
+"""What reading a file raises that is not there, cannot be read, or is cut short."""
+
 _HEAD: Final = 512
 """Bytes by which files are told apart; a tar archive says at 257 what it is."""
 
@@ -59,15 +62,7 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
     packed = ""
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(open(path, "rb"))
-            stream: io.BufferedReader[Any] | gzip.GzipFile = file
-            head = file.peek(4)
-            if head.startswith(b"\x1f\x8b"):
-                packed = "packed by gzip, it "
-                stream = stack.enter_context(gzip.GzipFile(fileobj=file))
-            elif head.startswith(b"\x28\xb5\x2f\xfd") or _SKIPPABLE.match(head):
-                packed = "compressed by Zstandard, it "
-                stream = stack.enter_context(io.BufferedReader(zstd.ZstdFile(file)))
+            stream, packed = unpacking(stack, path)
             _check_text(stream.peek(_HEAD)[:_HEAD], f"{os.fspath(path)}, line 1")
             while line := stream.readline(longest + 1):
                 number += 1
@@ -79,11 +74,25 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
                     yield f"{os.fspath(path)}, line {number}", record
                 while len(line) >= longest and not line.endswith(b"\n"):
                     line = stream.readline(longest)
-    except (OSError, EOFError, zlib.error, zstd.ZstdError) as error:
+    except BROKEN as error:
         if isinstance(error, OSError) and error.errno:  # the system's word, not that of an unpacker
             raise InputError(f"cannot be read: {error.strerror}", where=os.fspath(path)) from error
         where = f"{os.fspath(path)}, line {number + 1}"
         raise InputError(f"{packed}cannot be read: {error}", where=where, remedy="the file may be cut short") from error
+
+
+def unpacking(stack: ExitStack, path: str | os.PathLike[str]) -> "tuple[io.BufferedReader[Any] | gzip.GzipFile, str]":
+    """Return what a file holds, unpacked if gzip or Zstandard packed it, and how it is packed, in words or "".
+
+    It is closed with `stack`. Raises OSError, and while it is read what `BROKEN` lists too.
+    """
+    file = stack.enter_context(open(path, "rb"))  # noqa: SIM115 (the stack closes it)
+    head = file.peek(4)
+    if head.startswith(b"\x1f\x8b"):
+        return stack.enter_context(gzip.GzipFile(fileobj=file)), "packed by gzip, it "
+    if head.startswith(b"\x28\xb5\x2f\xfd") or _SKIPPABLE.match(head):
+        return stack.enter_context(io.BufferedReader(zstd.ZstdFile(file))), "compressed by Zstandard, it "
+    return file, ""
 
 
 def packed_by_zstandard(file: IO[bytes]) -> IO[bytes]:

@@ -47,13 +47,12 @@ _PARQUET_BATCH = 512
 _MOST = 2**63  # Parquet's integers are below
 
 
-class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"accepted": "correct"}):
-    """One finished attempt; `SCHEMA_HELP` says what each field holds."""
+class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One finished attempt whose outcome is not known; `SCHEMA_HELP` says what each field holds."""
 
     id: str
     prompt_id: str
     text: str
-    accepted: bool
     prompt: str = ""
     group: str | None = None
     dataset: str | None = None
@@ -90,6 +89,12 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
             return self.group
         parts = self.prompt_id.split(":")
         return parts[1] if len(parts) > 2 else ""
+
+
+class Trace(Output, frozen=True, kw_only=True, omit_defaults=True, rename={"accepted": "correct"}):
+    """One finished attempt and its outcome by the final filter."""
+
+    accepted: bool
 
 
 def _check_offsets(name: str, offsets: Sequence[int] | None, length: int) -> None:

@@ -1,0 +1,29 @@
+"""Ids for attempts that come without: of a prompt by what it asks, of an attempt by its number among those at it."""
+
+import hashlib
+from collections import defaultdict
+
+
+def id_of_prompt(*parts: str) -> str:
+    """Return the id of a prompt that has none: the same for the same texts, in any file and on any day."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return f"prompt-{digest.hexdigest()[:16]}"
+
+
+class Numbering:
+    """Counts the attempts at each prompt, in the order in which they come: an attempt's id is prompt/number."""
+
+    def __init__(self) -> None:
+        self._made: defaultdict[str, int] = defaultdict(int)
+
+    def __len__(self) -> int:
+        """Return the number of prompts."""
+        return len(self._made)
+
+    def next_id(self, prompt_id: str) -> str:
+        """Return the id of the next attempt at a prompt."""
+        number = self._made[prompt_id]
+        self._made[prompt_id] = number + 1
+        return f"{prompt_id}/{number}"
