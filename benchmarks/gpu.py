@@ -52,9 +52,10 @@ from benchmarks.engine import PEER, Scripted, device_name, limits_of, synchronis
 from msifr_integrations.embedded import embedded_model_path, embedded_samples_path, problems
 from msifr_integrations.engine import attention, slot_engine, static_engine, step_graphs
 from msifr_integrations.engine.base import Attempt, Event, Sampling, end_tokens, levels, stream_key
+from msifr_integrations.engine.prefill import prefill
 from msifr_integrations.engine.probe import why_no_slots
 from msifr_integrations.engine.sampling import Drawn, Row, draw
-from msifr_integrations.engine.slot_cache import SlotCache, prefill
+from msifr_integrations.engine.slot_cache import SlotCache
 from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
 from msifr_integrations.engine.step_graphs import capture

@@ -263,8 +263,8 @@ def test_an_overflow_left_in_a_slot_does_not_reach_its_next_attempt() -> None:
     assert engine.cache is not None
     with torch.inference_mode():
         for layer in engine.cache.layers:
-            layer.keys.fill_(math.inf)
-            layer.values.fill_(math.nan)
+            layer.keys[:, :, : engine.cache.used] = math.inf
+            layer.values[:, :, : engine.cache.used] = math.nan
     assert Taken(engine, [second]).tokens == Taken(slots(tiny.llama(), 1, end=frozenset()), [second]).tokens
 
 

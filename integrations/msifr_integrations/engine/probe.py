@@ -6,7 +6,8 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from msifr_integrations.engine.base import Engine, EngineKind, Sampling
-from msifr_integrations.engine.slot_cache import SlotCache, prefill
+from msifr_integrations.engine.prefill import prefill
+from msifr_integrations.engine.slot_cache import SlotCache
 from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
 from msifr_policy.errors import InputError

@@ -3,13 +3,12 @@
 Per layer two tensors (slots, kv_heads, capacity, width). A decode step writes row r at position `lengths[r]` and
 attends to positions 0 … `lengths[r]`; a 4-D additive mask hides the rest. Freeing a slot is forgetting it, filling one
 is copying a prompt's keys and values to its start. Nothing is padded on the left, and no row is ever without a visible
-key: an empty row sees the one position it writes.
+key: an empty row sees the one position it writes, and those before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from msifr_integrations.engine.prefill import Prefix, on
 from msifr_integrations.engine.step_graphs import StepGraphs
 
 BUCKET = 32
@@ -26,31 +26,6 @@ BUCKET = 32
 
 def _bucket(length: int) -> int:
     return -(-length // BUCKET) * BUCKET
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """Keys and values per layer, each (prompts, kv_heads, length, width), padded on the right."""
-
-    layers: tuple[tuple[Tensor, Tensor], ...]
-
-    def row(self, index: int, length: int) -> Prefix:
-        """Return the first `length` positions of one prompt, copied so as not to keep the others alive."""
-        row = slice(index, index + 1)
-        return Prefix(tuple((k[row, :, :length].clone(), v[row, :, :length].clone()) for k, v in self.layers))
-
-
-def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
-    """Return keys and values of `prompts` (token ids, not all empty).
-
-    Prompts are padded on the right: under plain causal attention no real token sees the padding, so there is no mask,
-    and what the padding leaves behind is overwritten before it can be seen.
-    """
-    width = max(map(len, prompts))
-    ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts])
-    cache: Any = DynamicCache(config=model.config)
-    model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers))
 
 
 class _SlotLayer(DynamicLayer):
@@ -93,6 +68,7 @@ class SlotCache:
         self.max_length = max_length
         self.capacity = min(max_length, 4 * BUCKET)
         self.shown = 0
+        self.used = 0  # positions that any row may have written since it was cleared
         device = like.layers[0][0].device
         self.rows = torch.arange(slots, device=device)
         self.positions = torch.zeros(slots, dtype=torch.long, device=device)
@@ -115,13 +91,22 @@ class SlotCache:
 
         What a row held before is hidden by the mask, yet an overflow left there would pass through it (0·∞).
         """
-        length = prefix.layers[0][0].shape[2]
+        length = prefix.length
         self.reserve(length)
-        to, source = (torch.tensor(index, device=self.rows.device) for index in (slots, sources))
+        self.used = max(self.used, length)
+        to, source = (on(self.rows.device, index) for index in (slots, sources))
         for layer, (keys, values) in zip(self.layers, prefix.layers, strict=True):
             for cached, new in ((layer.keys, keys), (layer.values, values)):
                 cached[to, :, :length] = new[source]
-                cached[to, :, length:] = 0
+                cached[to, :, length : self.used] = 0
+
+    def share(self, slots: Sequence[int], sources: Sequence[int], lengths: Sequence[int]) -> None:
+        """Begin row `slots[i]` with the first `lengths[i]` positions of row `sources[i]`, and clear the rest of it."""
+        to, source, kept = (on(self.rows.device, index) for index in (slots, sources, lengths))
+        beyond = (self._columns[: self.used] >= kept[:, None])[:, None, :, None]
+        for layer in self.layers:
+            for cached in (layer.keys, layer.values):
+                cached[to, :, : self.used] = cached[source, :, : self.used].masked_fill_(beyond, 0)
 
     def reserve(self, length: int) -> None:
         """Grow until rows can hold `length` positions."""
@@ -149,6 +134,7 @@ class SlotCache:
         """
         self.reserve(longest + 1)
         self.shown = min(self.capacity, _bucket(longest + 1))
+        self.used = max(self.used, self.shown)
         if self._graphs is None:
             self._graphs = StepGraphs(model)
         return self._graphs.step(self.shown, partial(self._forward, model), tokens, lengths)

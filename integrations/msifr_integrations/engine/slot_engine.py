@@ -23,8 +23,10 @@ import torch
 
 from msifr_integrations.engine import attention
 from msifr_integrations.engine.base import Event, ModelEngine, Sampling
+from msifr_integrations.engine.places import Prompt, places
+from msifr_integrations.engine.prefill import passes, prefill
 from msifr_integrations.engine.sampling import Row, draw
-from msifr_integrations.engine.slot_cache import Prefix, SlotCache, prefill
+from msifr_integrations.engine.slot_cache import SlotCache
 
 
 class SlotEngine(ModelEngine):
@@ -38,7 +40,8 @@ class SlotEngine(ModelEngine):
     def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int]) -> None:
         super().__init__(model, slots=slots, sampling=sampling, end=end)
         self._rows: list[Row | None] = [None] * slots
-        self._next_prefix: tuple[tuple[int, ...], Prefix] | None = None  # of the prompt the queue goes on with
+        self._held: list[Prompt] = [()] * slots  # the prompt whose keys and values a slot begins with
+        self._free = list(range(slots))  # the longest free first
         self._attention_before = attention.register(model)
         self.cache: SlotCache | None = None
         self.prefilled = 0
@@ -57,7 +60,7 @@ class SlotEngine(ModelEngine):
         """Free the attempt's slot, or take it from the queue. An id that is neither is ignored."""
         for slot, row in enumerate(self._rows):
             if row is not None and row.attempt.id == attempt_id:
-                self._rows[slot] = None
+                self._leave(slot)
                 return
         self._queue = deque(attempt for attempt in self._queue if attempt.id != attempt_id)
 
@@ -80,9 +83,13 @@ class SlotEngine(ModelEngine):
             self._compact()
         if self.cache is None or not any(self._rows):
             return []
-        # An empty slot computes along at position 0. Ids and lengths are exact in float64: one copy does.
-        empty = [0.0] * (2 + self._levels)
-        state = [[row.last, row.length, *row.uniforms()] if row else empty for row in self._rows]
+        # An empty slot computes along, behind the prompt that it holds. Ids and lengths are exact in float64: one copy
+        # does.
+        none = [0.0] * self._levels
+        state = [
+            [row.last, row.length, *row.uniforms()] if row else [0.0, len(prompt), *none]
+            for row, prompt in zip(self._rows, self._held, strict=True)
+        ]
         rows = torch.tensor(state, dtype=torch.float64).to(self._model.device)
         ids = rows[:, :2].long()
         longest = max(row.length for row in self._rows if row)
@@ -93,40 +100,33 @@ class SlotEngine(ModelEngine):
             if row := self._rows[slot]:
                 events.append(row.take(drawn, self._end))
                 if events[-1].finish:
-                    self._rows[slot] = None
+                    self._leave(slot)
         return events
 
     def _refill(self) -> None:
-        """Fill free slots from the queue; attempts of one prompt in a row share one prefill."""
-        if self.cache is not None and len(self._rows) < self.slots:  # compacted when the queue was empty
-            self.cache.keep(range(len(self._rows)), self.slots)
-            self._rows += [None] * (self.slots - len(self._rows))
-        entering: dict[tuple[int, ...], list[int]] = {}  # prompt without its last token: slots it goes to
-        for slot, row in enumerate(self._rows):
-            if row is None and self._queue:
-                attempt = self._queue.popleft()
-                self._rows[slot] = Row(attempt, self._context, self._levels)
-                prompt = cast(tuple[int, ...], attempt.prompt)  # submit() refuses any other
-                entering.setdefault(prompt[:-1], []).append(slot)
-        known, self._next_prefix = self._next_prefix, None
-        if known is not None and known[0] in entering:
-            self._fill(known[1], [(known[0], entering.pop(known[0]))])
-        fresh = [(prompt, slots) for prompt, slots in entering.items() if prompt]
-        if fresh or self.cache is None:
-            # A prompt of one token leaves nothing to prefill; one position then shows the cache its shapes.
-            self._fill(prefill(self._model, [prompt for prompt, _ in fresh] or [(0,)]), fresh)
-            self.prefilled += sum(len(prompt) for prompt, _ in fresh)
-
-    def _fill(self, prefix: Prefix, entering: Sequence[tuple[tuple[int, ...], list[int]]]) -> None:
-        """Put the prompts of `prefix` (in its order) into their slots; keep what the queue goes on with."""
+        """Fill free slots from the queue; a prompt that a slot holds is not computed again."""
         if self.cache is None:
-            self.cache = SlotCache(prefix, self.slots, self._context)
-        places = [(slot, source) for source, (_, slots) in enumerate(entering) for slot in slots]
-        if places:
-            self.cache.fill([slot for slot, _ in places], prefix, [source for _, source in places])
-        for source, (prompt, _) in enumerate(entering):
-            if self._queue and self._queue[0].prompt[:-1] == prompt:
-                self._next_prefix = (prompt, prefix.row(source, len(prompt)))
+            # One position shows the cache its shapes.
+            self.cache = SlotCache(prefill(self._model, [(0,)]), self.slots, self._context)
+        if len(self._rows) < self.slots:  # compacted when the queue was empty
+            self.cache.keep(range(len(self._rows)), self.slots)
+            more = self.slots - len(self._rows)
+            self._free += range(len(self._rows), self.slots)
+            self._rows += [None] * more
+            self._held += [()] * more
+        entering = [self._queue.popleft() for _ in range(min(len(self._free), len(self._queue)))]
+        prompts = [cast(Prompt, attempt.prompt)[:-1] for attempt in entering]  # submit() refuses texts
+        chosen = places(prompts, self._free, self._held)
+        if chosen.shared:
+            self.cache.share(*zip(*chosen.shared, strict=True))
+        for group in passes(list(chosen.fresh)):
+            to = [(slot, source) for source, prompt in enumerate(group) for slot in chosen.fresh[prompt]]
+            self.cache.fill([slot for slot, _ in to], prefill(self._model, group), [source for _, source in to])
+            self.prefilled += sum(map(len, group))
+        for slot, attempt, prompt in zip(chosen.slots, entering, prompts, strict=True):
+            self._rows[slot] = Row(attempt, self._context, self._levels)
+            self._held[slot] = prompt
+        self._free = [slot for slot in self._free if self._rows[slot] is None]
 
     def _compact(self) -> None:
         """Shrink the batch to the attempts that run: nobody is waiting for the empty slots."""
@@ -134,11 +134,17 @@ class SlotEngine(ModelEngine):
         if self.cache is not None:
             self.cache.keep(used, len(used))
         self._rows = [self._rows[slot] for slot in used]
+        self._held = [self._held[slot] for slot in used]
+        self._free = []
+
+    def _leave(self, slot: int) -> None:
+        self._rows[slot] = None
+        self._free.append(slot)
 
     def close(self) -> None:
         """Drop queue, rows and cache, and give the model its own attention back."""
         self._queue.clear()
-        self._rows = [None] * self.slots
-        self.cache = self._next_prefix = None
+        self._rows, self._held, self._free = [None] * self.slots, [()] * self.slots, list(range(self.slots))
+        self.cache = None
         if self._model.config._attn_implementation != self._attention_before:
             self._model.set_attn_implementation(self._attention_before)
