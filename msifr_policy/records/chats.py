@@ -59,7 +59,7 @@ def asked(value: Any) -> str | None:
 
 
 def answered(value: Any) -> str | None:
-    """Return the output that a value is: a text, or of a chat all that the assistant says after the user's last turn."""
+    """Return the output that a value is: a text, or of a chat all that the assistant says after the user."""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

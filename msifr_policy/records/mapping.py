@@ -67,6 +67,9 @@ class FieldMap(NamedTuple):
             rules[rule.field] = rule
         return cls(tuple(rules.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
     @property
     def columns(self) -> frozenset[str]:
         """The names under which a record must hold something for its fields to be found."""

@@ -19,7 +19,9 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import LONGEST_LINE, packed_by_zstandard, read_lines, replacing
+from msifr_policy.records.ids import Numbering, id_of_prompt
 from msifr_policy.records.lines import LONGEST_MENDED, as_objects, as_texts, finite, object_of, with_values
+from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.others import known_as
 
 OnError = Literal["raise", "skip"]
@@ -156,8 +158,12 @@ def read_traces(
     *,
     on_error: OnError = "raise",
     report: ReadReport | None = None,
+    mapping: FieldMap | None = None,
 ) -> Iterator[Trace]:
     """Yield the traces of files or folders, one at a time (memory: one record, or one Parquet batch).
+
+    With a `mapping` (`field_map`) records of another shape are read, several attempts of each if it says so; ids are
+    then made where there are none, of a prompt by its text.
 
     What a file holds says how it is packed, not its name. Numbers are read as ids and answers, 1 and 0 as outcomes, 3.0
     as a count, NaN like null as a field without a value, null as a log-probability that is not known (NaN), and half of
@@ -173,9 +179,16 @@ def read_traces(
     tables = {path for path in files if _is_parquet(path)}
     if tables:
         needs("pyarrow", extra="parquet", what="Parquet", where=str(min(tables)))
+    numbering = Numbering()
     for path in files:
-        records = _parquet_rows(path) if path in tables else read_lines(path)
-        yield from _traces(records, on_error, report)
+        names = frozenset(_FIELDS) | (mapping.columns if mapping else frozenset())
+        records = parquet_rows(path, names) if path in tables else read_lines(path)
+        yield from _traces(_mapped(records, mapping, numbering) if mapping else records, on_error, report)
+
+
+def field_map(words: Iterable[str]) -> FieldMap:
+    """Return how fields of traces are found in other records; raises `InputError` for a word that does not say so."""
+    return FieldMap.parse(words, Trace.__struct_encode_fields__)
 
 
 def _is_parquet(path: Path) -> bool:
@@ -190,11 +203,44 @@ def _is_parquet(path: Path) -> bool:
     return head == _PARQUET or (not head and path.name.endswith(".parquet"))
 
 
+def _mapped(
+    records: Iterable[tuple[str, Any]], mapping: FieldMap, numbering: Numbering
+) -> Iterator[tuple[str, dict[str, Any] | InputError]]:
+    """Yield the attempts in records, each with its place, under the names of traces; an error for what holds none."""
+    for where, record in records:
+        try:
+            given = object_of(record, where, _REMEDY) if isinstance(record, bytes) else record
+            attempts = mapping.attempts(given)
+        except InputError as error:
+            yield where, error
+            continue
+        except ValueError as error:
+            yield where, InputError(str(error), where=where, remedy="mend --map")
+            continue
+        own = {name: value for name, value in with_values(given, _FIELDS).items() if name not in mapping.fields}
+        for number, told in enumerate(attempts):
+            yield where, _with_ids(own | told, numbering, number if mapping.several and "id" not in told else None)
+
+
+def _with_ids(attempt: dict[str, Any], numbering: Numbering, number: int | None) -> dict[str, Any]:
+    """Return an attempt with ids where it has none; `number` tells it from others that share the id of their record."""
+    ids = {}
+    if attempt.get("prompt_id") is None and isinstance(prompt := attempt.get("prompt"), str) and prompt:
+        ids["prompt_id"] = id_of_prompt(prompt)
+    if (known := attempt.get("id")) is not None:
+        ids |= {} if number is None else {"id": f"{known}/{number}"}
+    elif (prompt_id := ids.get("prompt_id", attempt.get("prompt_id"))) is not None:
+        ids["id"] = numbering.next_id(str(prompt_id))
+    return attempt | ids
+
+
 def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadReport) -> Iterator[Trace]:
     """Yield the traces among the records of one file: lines or rows."""
     seen: set[str] = set()
     for where, record in records:
         try:
+            if isinstance(record, InputError):
+                raise record
             trace = _decode(record, where) if isinstance(record, bytes) else _convert(record, where)
             if trace.id in seen:
                 raise InputError(f"id {trace.id!r} occurs twice", where=where, remedy="make ids unique per file")
@@ -272,6 +318,8 @@ def _convert(given: dict[str, Any], where: str) -> Trace:
             what, remedy = f"{what}: this is {other.what}", f"{other.remedy}; {_SUCH}"
     elif correct not in (0, 1):
         what = f"`correct` is {correct!r:.40}, must be true or false (or 1 or 0)"
+        if isinstance(correct, int | float):
+            remedy = "compare it, for instance with --map 'correct=score>=0.5', quoted for the shell"
     else:
         try:
             return msgspec.convert(record | {"correct": bool(correct)}, Trace)
@@ -285,14 +333,15 @@ def _whole(number: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def parquet_rows(path: Path, names: frozenset[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each row of a Parquet file after its place: the columns among `names`, or all; `InputError` if broken."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name in _FIELDS]
+            columns = [name for name in file.schema_arrow.names if names is None or name in names]
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=columns):
                 for row in batch.to_pylist():
                     number += 1

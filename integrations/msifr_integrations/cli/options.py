@@ -10,7 +10,8 @@ import click
 
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
-from msifr_policy.records.traces import OnError, find_trace_files
+from msifr_policy.records.mapping import FieldMap
+from msifr_policy.records.traces import OnError, field_map, find_trace_files
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,12 +64,29 @@ def gathered(record: Callable[..., Any], into: str, **helps: str | dict[str, Any
 
 @dataclass(frozen=True, slots=True)
 class ReadingOptions:
-    """How traces are read: costs in tokens of a `tokenizer`, the `unit`, and what to do about malformed records."""
+    """How traces are read: costs in tokens of a `tokenizer`, the `unit`, what to do about malformed records, and where
+    fields are in records of another shape, in words that are checked when they are given.
+    """
 
     tokenizer: str | None = None
     unit: str = "auto"
     on_error: OnError = "raise"
+    fields: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _ = self.mapping
+
+    @property
+    def mapping(self) -> FieldMap:
+        """Where fields are in records of another shape."""
+        return field_map(self.fields)
+
+
+MAP_HELP = (
+    "Where a field of the traces is in records of another shape, such as text=response.text, "
+    "'text=choices[*].message.content' ([*]: an attempt of each) or 'correct=score>=0.5' (>=, > or ==; quoted for "
+    "the shell). Missing ids are made. Once for each field; FIELD= leaves out what the record has under that name."
+)
 
 reading_options = gathered(
     ReadingOptions,
@@ -81,5 +99,11 @@ reading_options = gathered(
     on_error={
         "type": click.Choice(["raise", "skip"]),
         "help": "Stop at a malformed trace, or skip and count it.",
+    },
+    fields={
+        "flag": "--map",
+        "multiple": True,
+        "metavar": "FIELD=PATH",
+        "help": MAP_HELP,
     },
 )

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +50,9 @@ def load_table(
     files = find_trace_files(paths)
     for path in files:
         _check_no_policy(path)
-    traces: Iterable[Trace] = _some(read_traces(files, on_error=reading.on_error, report=report), report)
+    traces: Iterable[Trace] = _some(
+        read_traces(files, on_error=reading.on_error, report=report, mapping=reading.mapping), report
+    )
     if schedule is None:
         first = list(islice(traces, _TYPICAL))
         schedule = auto_schedule([len(trace.text) for trace in first])
@@ -118,7 +121,7 @@ def _holds_traces(path: str) -> bool:
 def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: ReadingOptions, *, as_json: bool) -> EvidenceTable:
     """Build the table of traces by the policy's own schedule, validators and cost unit; say how they differ."""
     if reading.unit == "auto":
-        reading = ReadingOptions(reading.tokenizer, file.costing.unit, reading.on_error)
+        reading = replace(reading, unit=file.costing.unit)
     table = load_table(paths, reading, file.schedule, file.policy().validators, as_json=as_json).table
     if file.quota is not None:
         wanted, most = file.quota.accepted, file.quota.attempts
