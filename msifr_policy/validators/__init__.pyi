@@ -36,5 +36,6 @@ from .registry import own_validator as own_validator
 from .registry import validator_names as validator_names
 from .registry import validator_with as validator_with
 from .repetition import Repetition as Repetition
+from .tally import Tally as Tally
 from .word_order import WordOrder as WordOrder
 from .words import Words as Words
