@@ -13,8 +13,10 @@ from msifr_integrations.cli.evaluate import evaluate
 from msifr_integrations.cli.fit import fit
 from msifr_integrations.cli.generate import generate
 from msifr_integrations.cli.help import help_on
+from msifr_integrations.cli.judge import judge
 from msifr_integrations.cli.merge import merge
 from msifr_integrations.cli.plan import plan
+from msifr_integrations.cli.report import report
 from msifr_integrations.cli.score import score
 from msifr_integrations.cli.simulate import simulate
 
@@ -29,7 +31,7 @@ def main() -> None:
     """
 
 
-for command in (plan, score, fit, evaluate, simulate, generate, merge, help_on):
+for command in (judge, plan, score, fit, evaluate, simulate, generate, merge, help_on, report):
     main.add_command(command)
 
 if __name__ == "__main__":

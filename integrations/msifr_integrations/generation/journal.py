@@ -140,6 +140,7 @@ def entry_of(
     task: Task, live: Live | None, judgement: Judgement | None, spent: Elapsed, *, lost: int = 0, error: str = ""
 ) -> Entry:
     """Return the account of an attempt that left at a time; `lost` tokens were of broken tries."""
+    ahead: int | None = None
     outcome: Ending = "failed" if error else "accepted" if judgement else "unaccepted"
     reason, finish, failures = error.partition(": ")[0][:_LONGEST_REASON], "", dict[str, int]()
     if live is not None:
@@ -147,6 +148,7 @@ def entry_of(
         finish, reason = live.finish, "length" if live.finish == "length" else "filter"
         if live.decision is not None:
             outcome, finish, reason = "discarded", "", live.decision.reason
+            ahead = round(live.decision.ahead) if math.isfinite(live.decision.ahead) else None
     if judgement is not None and judgement.failure:
         failures[FILTER_FAILURE + judgement.failure] = 1
     return Entry(
@@ -162,6 +164,7 @@ def entry_of(
         wasted=0 if live is None else live.wasted,
         lost=lost,
         found=None if judgement is None else judgement.found,
+        ahead=ahead,
         failures=failures,
         seconds=round(spent.seconds, 6),
         cpu_seconds=round(spent.cpu_seconds, 6),
@@ -200,7 +203,7 @@ class Journal(AbstractContextManager["Journal"]):
         self._out: IO[bytes]
         with ExitStack() as files:
             self._ledger: IO[bytes] = files.enter_context(open(self._ledger_path, "ab", buffering=0))
-            _lock(self._ledger, self._ledger_path)
+            lock(self._ledger, self._ledger_path)
             files.callback(self._drop_if_empty)
             self._read()
             self._files = files.pop_all()
@@ -297,7 +300,7 @@ class Journal(AbstractContextManager["Journal"]):
         ends = [0]  # in the ledger: of the header, then of the line of each attempt
         whole = 0
         settings: dict[str, Any] | None = None
-        if any(True for _ in _whole_lines(self._ledger_path)):
+        if any(True for _ in whole_lines(self._ledger_path)):
             for record, whole in scan_ledger(self._ledger_path):
                 if isinstance(record, Header):
                     settings, ends = record.settings, [whole]
@@ -309,7 +312,7 @@ class Journal(AbstractContextManager["Journal"]):
         elif self.path.exists() and self.path.stat().st_size and not self._ledger_path.stat().st_size:
             raise self._no_pair(f"exists, but its ledger {self._ledger_path.name} does not")
         written = end = 0
-        for line in _whole_lines(self.path):
+        for line in whole_lines(self.path):
             written += 1
             self._check_pair(line, written, ids)
             end += len(line) if written <= len(ids) else 0
@@ -344,13 +347,13 @@ class AttemptId(msgspec.Struct):
     id: str
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def whole_lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file that may not exist; half a line at its end is none."""
     with suppress(FileNotFoundError), open(path, "rb") as lines:
         yield from (line for line in lines if line.endswith(b"\n"))
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
+def lock(file: IO[bytes], path: Path) -> None:
     """Keep other processes out until `file` is closed, where the system has such locks."""
     with suppress(ImportError):
         import fcntl

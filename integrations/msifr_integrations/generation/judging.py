@@ -5,6 +5,7 @@ where there is nothing to judge by (no gold answer, say), or the filter raises, 
 """
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -189,6 +190,11 @@ class _Processes:
     """`count` processes that judge; when a text kills one, the others' texts are judged all the same."""
 
     def __init__(self, make: MakeFilter, count: int) -> None:
+        try:
+            pickle.dumps(make)
+        except Exception as error:
+            what = f"what makes the final filter cannot be sent to another process: {error}"
+            raise InputError(what, remedy="judge with one worker, or give a function of a module") from error
         self.count = count
         self._make = make
         self._start()

@@ -1,0 +1,144 @@
+"""`msifr judge`: outputs without an outcome get one."""
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
+from msifr_integrations.cli.options import check_output, json_option, traces_argument
+from msifr_integrations.cli.words import FILTERS, parse_filter
+from msifr_integrations.generation.found import missing, places
+from msifr_policy.filters.extract import PLACES
+from msifr_policy.records.traces import OnError
+
+if TYPE_CHECKING:
+    from msifr_integrations.formats.judged_file import JudgedFile, Reason
+
+OUTPUT_HELP = """\
+An output is a line of JSON (.jsonl, also .gz or .zst), or a row of Parquet,
+such as
+{"id": "a1", "prompt_id": "p1", "text": "2 + 3 = 5.", "gold": "5"}
+required: text
+for the filter: prompt or messages (they say where answers stand), and gold
+(the reference answer), tests (Python code that a program must pass) or
+schema (the JSON schema of a document); or these in a file of --prompts
+All that a record holds is kept; added are correct (true or false), score
+where the filter scores, and with --again correct_before."""
+
+
+def _all_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@click.command(
+    epilog=examples(
+        "msifr judge outputs.jsonl --filter numeric -o judged.jsonl.gz",
+        "msifr judge outputs.jsonl --filter exact --answer box --prompts prompts.jsonl -o judged.jsonl.gz",
+        "msifr judge traces.jsonl.gz --again --filter numeric -o judged-again.jsonl.gz",
+        before=OUTPUT_HELP,
+    )
+)
+@traces_argument
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(),
+    help="Write the judged outputs here: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.",
+)
+@click.option(
+    "--filter",
+    "word",
+    default="numeric",
+    metavar="WORD",
+    help=f"What makes an output acceptable: {FILTERS}; see msifr generate --help.",
+)
+@click.option("--answer", default="", metavar="PLACE", help=f"Where the first four find the answer: {PLACES}.")
+@click.option(
+    "--prompts", type=click.Path(dir_okay=False), help="Prompts with gold, tests or schema, by prompt_id: JSON lines."
+)
+@click.option("--again", is_flag=True, help="Also judge outputs that have an outcome, and say how often it changes.")
+@click.option("--keep-unjudged", is_flag=True, help="Write outputs that cannot be judged, too, without an outcome.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=_all_cores, show_default="all cores", help="Processes that judge."
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(get_args(OnError)),
+    default="raise",
+    help="Stop at a record without a text, or skip and count it.",
+)
+@json_option
+def judge(
+    traces: tuple[str, ...],
+    out: str,
+    word: str,
+    answer: str,
+    prompts: str | None,
+    again: bool,
+    keep_unjudged: bool,
+    workers: int,
+    on_error: OnError,
+    as_json: bool,
+) -> None:
+    """Give every output in TRACES an outcome by a final filter, as a run would: `correct`, true or false.
+
+    Outputs that have one keep it. Those that cannot be judged (no gold answer) are left out and counted; where the
+    filter cannot tell (no answer found, out of time) the output is not accepted. A judge that was killed goes on where
+    it stopped when started again with the same options.
+    """
+    from msifr_integrations.formats.judged_file import JudgeOptions, judge_files
+    from msifr_integrations.generation.inputs import read_prompts
+
+    aside = check_output(out, traces, as_json=as_json) or as_json
+    known = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)} if prompts else {}
+    options = JudgeOptions(prompts=known, again=again, keep=keep_unjudged, workers=workers, on_error=on_error)
+    with tracking("judging") as advance:
+
+        def show(counts: "JudgedFile") -> None:
+            if counts.records % 64 == 0:
+                advance(counts.records, f"{counts.accepted} accepted of {counts.judged}")
+
+        came = judge_files(traces, partial(parse_filter, word, answer), out, options, show)
+    prose(*_lines(came, out), explained("final filter", "accepted", "gold"), json=aside)
+    if as_json:
+        emit(came)
+
+
+def _lines(came: "JudgedFile", out: str) -> list[str]:
+    share = f" ({came.accepted / came.judged:.1%})" if came.judged else ""
+    lines = [
+        f"{came.judged} of {came.records} outputs judged by {came.filter}: {came.accepted} accepted{share}; "
+        f"{came.written} written -> {out}"
+    ]
+    if came.known:
+        lines.append(f"{came.known} of them were judged before this judge was interrupted, and not again")
+    if (both := came.agreement) is not None:
+        disagree = f" ({both.disagree / both.records:.1%})" if both.records else ""
+        lines.append(
+            f"{both.records} had an outcome and were judged again: {both.disagree} disagree{disagree}, "
+            f"{both.accepted_unaccepted} accepted before and not now, {both.unaccepted_accepted} now and not before"
+        )
+    elif came.had_outcome:
+        lines.append(f"{came.had_outcome} had an outcome already, which stays; --again judges them, too")
+    if came.unfinished:
+        lines.append(f"{came.unfinished} attempts were discarded or failed: they have no finished text, and no outcome")
+    if came.not_judged:
+        kept = "kept as they were" if came.written == came.records - came.malformed else "left out"
+        lines.append(f"could not be judged, {kept}: {_reasons(came.not_judged)}")
+    if came.not_accepted_because:
+        lines.append(f"not accepted, since the filter could not tell: {_reasons(came.not_accepted_because)}")
+    if came.malformed:
+        lines.append(f"skipped {came.malformed} records without a text to judge")
+    if came.found:
+        lines.append(f"answers were found {places(came.found)}")
+    if (remark := missing(came.found, 0, came.filter)) is not None:
+        lines.append(f"of {sum(came.found.values())} outputs {remark}")
+    return lines
+
+
+def _reasons(reasons: "dict[str, Reason]") -> str:
+    ordered = sorted(reasons.items(), key=lambda one: -one[1].records)
+    return ", ".join(f"{why} {of.records} (the first: {of.first})" for why, of in ordered)
