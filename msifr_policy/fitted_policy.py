@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from msifr_policy.checkpoints import at_checkpoint, discards
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.history import COLUMNS as HISTORY_COLUMNS
 from msifr_policy.evidence.history import Followed, Follower, PromptQuota, gives_up, with_history
-from msifr_policy.evidence.schedule import Schedule
+from msifr_policy.evidence.schedule import Schedule, Unit
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.evidence.watch import Checkpoint, Watch, column_names
 from msifr_policy.policy import NO_PARAMETERS, Action, Decision, Parameters
@@ -27,7 +28,7 @@ class FittedPolicy:
     """Discard at the first checkpoint k = 0, 1, … whose worth ω_k is below thresholds[k] (the last for those beyond).
 
     thresholds: `[K + 1]`, empty for the policy that never discards. quota: what it was fitted for, and when prompts are
-    given up. fingerprint: what the settings of a run call it.
+    given up. fingerprint: what the settings of a run call it. unit: what costs are counted in, None if not known.
     provenance: of the attempts it was certified on. Raises `InputError` if the columns of beliefs and validators are
     not the same, or if any of them cannot work: live, a validator that fails says nothing, and nothing is discarded.
     """
@@ -39,6 +40,7 @@ class FittedPolicy:
     fingerprint: str = ""
     provenance: Provenance = Provenance()  # noqa: RUF009 - frozen
     quota: PromptQuota | None = None
+    unit: Unit | None = None
 
     def __post_init__(self) -> None:
         columns = column_names(self.validators)
@@ -71,11 +73,21 @@ class FittedPolicy:
         values = np.asarray([checkpoint.row], dtype=np.float64)
         M, worth = (float(x[0]) for x in self.beliefs.worth(k, values))
         threshold = float(at_checkpoint(self.thresholds, k)[0]) if len(self.thresholds) else 0.0
-        action, reason = Action.CONTINUE, ""
+        action, reason, ahead = Action.CONTINUE, "", math.nan
         if discards(worth, threshold) or self._gives_up(k, values)[0]:
             verdicts = np.asarray([checkpoint.verdicts], dtype=np.int8)
             action, reason = Action.DISCARD, self.reasons(k, values, verdicts)[0]
-        return Decision(action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason, worth)
+            ahead = self._tokens_ahead(checkpoint, k, values)
+        return Decision(
+            action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason, worth, ahead
+        )
+
+    def _tokens_ahead(self, checkpoint: Checkpoint, k: NDArray[np.int64], values: NDArray[np.float64]) -> float:
+        """Return the cost to go r_k in tokens, by the attempt's own tokens per character if costs are characters."""
+        r = float(self.beliefs.predict(k, values)[1][0])
+        if self.unit == "characters" and checkpoint.position:
+            return r * checkpoint.tokens / checkpoint.position
+        return r if self.unit == "tokens" else math.nan
 
     @cached_property
     def _give_up(self) -> NDArray[np.bool_] | None:

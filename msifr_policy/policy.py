@@ -32,7 +32,8 @@ class Decision(NamedTuple):
 
     `position` (characters) and `tokens` were seen; `posterior` is M_k, the conditional utility estimate; `worth` is
     what was compared with `threshold`; `reason` names the evidence that spoke most against the attempt (a validator's
-    name), empty unless the action is DISCARD.
+    name), empty unless the action is DISCARD. `ahead`: tokens that a discarded attempt was expected still to take, NaN
+    if the policy does not say.
     """
 
     action: Action
@@ -43,6 +44,7 @@ class Decision(NamedTuple):
     threshold: float
     reason: str = ""
     worth: float = math.nan
+    ahead: float = math.nan
 
 
 class PolicyRun(Protocol):

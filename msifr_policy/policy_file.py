@@ -224,6 +224,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             f"FittedPolicy {blake2b(msgspec.json.encode(self), digest_size=8).hexdigest()}",
             self.certified_for,
             self.quota,
+            self.costing.unit,
         )
 
 

@@ -49,7 +49,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     `finish`: how it ended by itself ("end", "length", "stop", "decided" or a server's word), "" if it did not.
     `reason`: the evidence that spoke most against a discarded attempt; for an unaccepted one "filter", or
     "length" if it never came to an end; for a failed one what failed. `found`: in what kind of place the final filter
-    found the answer of a finished one, "" if it shows none, None if it looks for none. `failures` counts those of
+    found the answer of a finished one, "" if it shows none, None if it looks for none. `ahead`: tokens that a discarded
+    one was expected still to take, by the policy's cost to go; None if it does not say. `failures` counts those of
     validators by `name: error type`. `seconds` is the wall time of the run, over all its sessions, when the attempt
     ended; `cpu_seconds` is the processor time of the process that ran it: a server's is not in it.
     """
@@ -68,6 +69,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     lost: int = 0
     group: str | None = None
     found: str | None = None
+    ahead: int | None = None
     failures: dict[str, int] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -164,6 +166,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
     accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for,
     by the kind of place where it was found, "" if nowhere; `cut_unanswered` of those "" were cut off at their limit.
+    `tokens_ahead` are those that discarded attempts were expected still to take: what was saved, as estimated; None if
+    the policy did not say it of all of them.
     """
 
     attempts: int
@@ -185,12 +189,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     by_found: dict[str, Spent]
     cut_unanswered: int
     failures: dict[str, int]
+    tokens_ahead: int | None
 
 
 def total(records: Iterable[Entry | Session]) -> Totals:
     """Sum up the accounts of attempts and sessions, in one pass."""
     failures: Counter[str] = Counter()
     by_outcome, by_reason, by_finish, by_found, by_stage = (defaultdict[Any, Spent](Spent) for _ in range(5))
+    ahead: int | None = 0
     skipped = prompt_tokens = wasted = beside = cut_unanswered = 0
     seconds = cpu_seconds = 0.0
     for entry in records:
@@ -209,6 +215,8 @@ def total(records: Iterable[Entry | Session]) -> Totals:
         for k, tokens in enumerate(entry.stages, 1):
             if tokens:
                 by_stage[k] += Spent(1, tokens)
+        if entry.outcome == "discarded":
+            ahead = None if ahead is None or entry.ahead is None else ahead + entry.ahead
         failures.update(entry.failures)
         skipped += entry.skipped
         prompt_tokens += entry.prompt_tokens
@@ -237,6 +245,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
         by_found=dict(sorted(by_found.items())),
         cut_unanswered=cut_unanswered,
         failures=dict(sorted(failures.items())),
+        tokens_ahead=ahead,
     )
 
 
