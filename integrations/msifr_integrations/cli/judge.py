@@ -2,19 +2,19 @@
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import click
+import msgspec
 
 from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
-from msifr_integrations.cli.options import check_output, json_option, traces_argument
+from msifr_integrations.cli.options import check_output, gathered, json_option, traces_argument
 from msifr_integrations.cli.words import FILTERS, parse_filter
+from msifr_integrations.formats.judged_file import JudgedFile, JudgeOptions, Reason, judge_files
 from msifr_integrations.generation.found import missing, places
+from msifr_integrations.generation.inputs import read_prompts
 from msifr_policy.filters.extract import PLACES
 from msifr_policy.records.traces import OnError
-
-if TYPE_CHECKING:
-    from msifr_integrations.formats.judged_file import JudgedFile, Reason
 
 OUTPUT_HELP = """\
 An output is a line of JSON (.jsonl, also .gz or .zst), or a row of Parquet,
@@ -59,16 +59,25 @@ def _all_cores() -> int:
 @click.option(
     "--prompts", type=click.Path(dir_okay=False), help="Prompts with gold, tests or schema, by prompt_id: JSON lines."
 )
-@click.option("--again", is_flag=True, help="Also judge outputs that have an outcome, and say how often it changes.")
-@click.option("--keep-unjudged", is_flag=True, help="Write outputs that cannot be judged, too, without an outcome.")
-@click.option(
-    "--workers", type=click.IntRange(1), default=_all_cores, show_default="all cores", help="Processes that judge."
-)
-@click.option(
-    "--on-error",
-    type=click.Choice(get_args(OnError)),
-    default="raise",
-    help="Stop at a record without a text, or skip and count it.",
+@gathered(
+    JudgeOptions,
+    "options",
+    again={"is_flag": True, "help": "Also judge outputs that have an outcome, and say how often it changes."},
+    keep={
+        "flag": "--keep-unjudged",
+        "is_flag": True,
+        "help": "Write outputs that cannot be judged, too, without an outcome.",
+    },
+    workers={
+        "type": click.IntRange(1),
+        "default": _all_cores,
+        "show_default": "all cores",
+        "help": "Processes that judge.",
+    },
+    on_error={
+        "type": click.Choice(get_args(OnError)),
+        "help": "Stop at a record without a text, or skip and count it.",
+    },
 )
 @json_option
 def judge(
@@ -77,10 +86,7 @@ def judge(
     word: str,
     answer: str,
     prompts: str | None,
-    again: bool,
-    keep_unjudged: bool,
-    workers: int,
-    on_error: OnError,
+    options: JudgeOptions,
     as_json: bool,
 ) -> None:
     """Give every output in TRACES an outcome by a final filter, as a run would: `correct`, true or false.
@@ -89,15 +95,13 @@ def judge(
     filter cannot tell (no answer found, out of time) the output is not accepted. A judge that was killed goes on where
     it stopped when started again with the same options.
     """
-    from msifr_integrations.formats.judged_file import JudgeOptions, judge_files
-    from msifr_integrations.generation.inputs import read_prompts
-
     aside = check_output(out, traces, as_json=as_json) or as_json
-    known = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)} if prompts else {}
-    options = JudgeOptions(prompts=known, again=again, keep=keep_unjudged, workers=workers, on_error=on_error)
+    if prompts is not None:
+        known = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
+        options = msgspec.structs.replace(options, prompts=known)
     with tracking("judging") as advance:
 
-        def show(counts: "JudgedFile") -> None:
+        def show(counts: JudgedFile) -> None:
             if counts.records % 64 == 0:
                 advance(counts.records, f"{counts.accepted} accepted of {counts.judged}")
 
@@ -107,7 +111,7 @@ def judge(
         emit(came)
 
 
-def _lines(came: "JudgedFile", out: str) -> list[str]:
+def _lines(came: JudgedFile, out: str) -> list[str]:
     share = f" ({came.accepted / came.judged:.1%})" if came.judged else ""
     lines = [
         f"{came.judged} of {came.records} outputs judged by {came.filter}: {came.accepted} accepted{share}; "
@@ -139,6 +143,6 @@ def _lines(came: "JudgedFile", out: str) -> list[str]:
     return lines
 
 
-def _reasons(reasons: "dict[str, Reason]") -> str:
+def _reasons(reasons: dict[str, Reason]) -> str:
     ordered = sorted(reasons.items(), key=lambda one: -one[1].records)
     return ", ".join(f"{why} {of.records} (the first: {of.first})" for why, of in ordered)
