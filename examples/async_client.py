@@ -11,7 +11,7 @@ from msifr_policy import Action, PolicyFile
 async def attempt(prompt: str, url: str, model: str, policy_file: str) -> str:
     run, text = PolicyFile.load(policy_file).policy().start(prompt), ""
     async with AsyncOpenAI(base_url=url, api_key="none") as client:
-        async for chunk in await client.completions.create(model=model, prompt=prompt, stream=True):
+        async for chunk in await client.completions.create(model=model, prompt=prompt, max_tokens=200, stream=True):
             text += chunk.choices[0].text
             decision = run.feed(chunk.choices[0].text, tokens=1)
             if decision is not None and decision.action is Action.DISCARD:

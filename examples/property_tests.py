@@ -1,6 +1,6 @@
 """Property tests of one's own policy: what it decides from, and what it saves, keeps and loses. Run it by pytest."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msifr_policy import PolicyFile
@@ -11,6 +11,7 @@ policy = PolicyFile.load("policy.json").policy()
 texts = st.sampled_from(["He buys 3: 4+3=7.\n", "He buys 3: 4+3=8.\n", "and so on, " * 20])
 
 
+@settings(max_examples=50)
 @given(trees(depth=2, width=2, binary=True), st.data())
 def test_it_decides_by_what_it_has_seen(root, data):
     pieces = {address: (data.draw(texts), 5) for address, _ in nodes(root)}

@@ -9,7 +9,7 @@ from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, pro
 from msifr_policy import PolicyFile
 
 model, tokenizer = load_model(embedded_model_path())
-prompts = [problem.as_prompt() for problem in problems(seed=2, n=8)]
+prompts = [problem.as_prompt() for problem in problems(seed=2, n=4)]
 options = GenerateOptions(attempts=2, engine="slots", slots=8, max_new_tokens=200, model_name=EMBEDDED_MODEL)
 full = generate(model, prompts, None, "full.jsonl", options, tokenizer=tokenizer)
 policy = PolicyFile.load(sys.argv[1]).policy()
