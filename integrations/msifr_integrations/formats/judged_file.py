@@ -54,7 +54,7 @@ class Reason(msgspec.Struct):
     first: str
 
 
-class Agreement(msgspec.Struct):
+class BothOutcomes(msgspec.Struct):
     """Records that had an outcome and were judged again, by both outcomes: `accepted_unaccepted` were accepted once."""
 
     accepted_accepted: int = 0
@@ -95,7 +95,7 @@ class JudgedFile(msgspec.Struct, kw_only=True):
     not_judged: dict[str, Reason] = msgspec.field(default_factory=dict)
     not_accepted_because: dict[str, Reason] = msgspec.field(default_factory=dict)
     found: dict[str, int] = msgspec.field(default_factory=dict)
-    agreement: Agreement | None = None
+    agreement: BothOutcomes | None = None
 
     @property
     def outcomes(self) -> int:
@@ -128,7 +128,7 @@ def judge_files(
     files = find_trace_files(paths)
     check_rows_out(out, ENDINGS)
     filter_name = make().name
-    counts = JudgedFile(filter=filter_name, agreement=Agreement() if options.again else None)
+    counts = JudgedFile(filter=filter_name, agreement=BothOutcomes() if options.again else None)
     begun = Begun(filter=filter_name, again=options.again, prompts=_prompts_name(options.prompts))
     with ExitStack() as stack:
         # A judge that writes into a stream cannot go on.

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.engines import model_settings, open_engine
@@ -24,7 +23,7 @@ from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledge
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
-from msifr_integrations.generation.provenance import provenance_of
+from msifr_integrations.generation.provenance import differences, quota_in_words
 from msifr_integrations.generation.run import Progress, Run
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy import filters
@@ -35,7 +34,6 @@ from msifr_policy.filters.decided import reader_of
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import AtPrompt, Totals, read_ledger, total
-from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import Validator, check_parameters
 
 _SETTINGS = (
@@ -234,30 +232,15 @@ def _with_quota(policy: Policy | None, options: GenerateOptions, say: Callable[[
     if quota is None or options.accepted_per_prompt is not None or options.compare is not None:
         return options
     attempts = quota.attempts if options.attempts == DEFAULTS.attempts else options.attempts
-    say(f"as the policy was fitted for: {_in_words(quota.accepted, attempts)}")
+    say(f"as the policy was fitted for: {quota_in_words(quota.accepted, attempts)}")
     return msgspec.structs.replace(options, accepted_per_prompt=quota.accepted, attempts=attempts)
 
 
 def _say_what_differs(
     policy: Policy | None, settings: Mapping[str, Any], prompts: Sequence[Prompt], say: Callable[[str], None]
 ) -> None:
-    certified: Provenance = getattr(policy, "provenance", Provenance())
-    here = provenance_of(settings)
-    if certified.prompts:
-        hashes = np.asarray([prompt_hash(prompt.prompt_id, prompt.prompt) for prompt in prompts], dtype="<u8")
-        here = msgspec.structs.replace(here, prompts=hashes.tobytes())
-    differences = certified.differences(here)
-    if isinstance(policy, FittedPolicy) and (policy.quota or len(policy.thresholds)):
-        made_here = _in_words(settings.get("accepted_per_prompt"), settings["attempts"])
-        made_there = _in_words(*(policy.quota.accepted, policy.quota.attempts) if policy.quota else (None, 0))
-        differences += [f"quota: {made_here} here, {made_there} there"] * (made_here != made_there)
-    for difference in differences:
+    for difference in differences(policy, settings, (prompt_hash(each.prompt_id, each.prompt) for each in prompts)):
         say(f"the policy was certified on other attempts: {difference}")
-
-
-def _in_words(quota: int | None, attempts: int) -> str:
-    """Return what is to be made at each prompt, as far as a certificate is about that."""
-    return "none" if quota is None else f"{quota} accepted of at most {attempts} attempts per prompt"
 
 
 def _say_where_attempts_end(accept: filters.FinalFilter, prompt: Prompt, say: Callable[[str], None]) -> None:

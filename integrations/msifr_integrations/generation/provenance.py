@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from msifr_integrations.generation.journal import ledger_path
+from msifr_policy.fitted_policy import FittedPolicy
+from msifr_policy.policy import Policy
 from msifr_policy.records.ledger import Header
 from msifr_policy.records.provenance import Provenance
 
@@ -34,6 +37,28 @@ def _ways(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"stop {', '.join(map(repr, settings['stop']))}"
     if settings.get("finish_when_decided"):
         yield "finished when decided"
+
+
+def differences(policy: Policy | None, settings: Mapping[str, Any], prompts: Iterable[int]) -> list[str]:
+    """Return in words how the attempts of a run with these settings differ from those its policy was certified on.
+
+    prompts: the hashes of those of the run, looked at only where the certificate is about given prompts.
+    """
+    certified: Provenance = getattr(policy, "provenance", Provenance())
+    here = provenance_of(settings)
+    if certified.prompts:
+        here = msgspec.structs.replace(here, prompts=np.fromiter(prompts, dtype="<u8").tobytes())
+    found = certified.differences(here)
+    if isinstance(policy, FittedPolicy) and (policy.quota or len(policy.thresholds)):
+        made_here = quota_in_words(settings.get("accepted_per_prompt"), settings["attempts"])
+        made_there = quota_in_words(*(policy.quota.accepted, policy.quota.attempts) if policy.quota else (None, 0))
+        found += [f"quota: {made_here} here, {made_there} there"] * (made_here != made_there)
+    return found
+
+
+def quota_in_words(quota: int | None, attempts: int) -> str:
+    """Return what is to be made at each prompt, as far as a certificate is about that."""
+    return "none" if quota is None else f"{quota} accepted of at most {attempts} attempts per prompt"
 
 
 def recorded_provenance(paths: Iterable[str | os.PathLike[str]], tokenizer: str = "") -> Provenance:
