@@ -6,14 +6,14 @@ they learn of words and evidence, and families too small to be certified alone a
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from msifr_calibration.certify import Fit, HeldBack, certify_pools, key_of
 from msifr_calibration.family import Family
 from msifr_calibration.learn import fit_beliefs, fit_candidates
-from msifr_calibration.options import FitOptions
+from msifr_calibration.options import FitChanges, FitOptions
 from msifr_calibration.split import uniform
 from msifr_calibration.to_certify import USE, attempts_to_certify
 from msifr_policy.errors import InputError
@@ -30,7 +30,7 @@ def fit_policy(
     *,
     traces: Sequence[Trace] = (),
     progress: Callable[[str], None] = lambda _: None,
-    **changes: Any,
+    **changes: Unpack[FitChanges],
 ) -> Fit:
     """Fit a discard policy on part of the prompts of `table` and certify it on the others; see `FitOptions.scope`.
 
@@ -62,7 +62,7 @@ def fit_families(
     options: FitOptions | None = None,
     *,
     progress: Callable[[str], None] = lambda _: None,
-    **changes: Any,
+    **changes: Unpack[FitChanges],
 ) -> list[Fit]:
     """Fit families of traces together and certify them pool by pool; see `certify_pools`.
 

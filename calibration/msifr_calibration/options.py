@@ -1,7 +1,7 @@
 """How a policy is fitted and certified: the one place of defaults for library and command line."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from msifr_calibration.beliefs.network import NetworkOptions, needs_torch
 from msifr_policy.errors import InputError
@@ -90,6 +90,27 @@ class FitOptions:
             raise InputError("a quota needs the history", where="accepted_per_prompt", remedy="leave history on")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed} must not be negative")
+
+
+class FitChanges(TypedDict, total=False):
+    """The fields of `FitOptions`, by keyword: for functions that take changes of options."""
+
+    max_false_reject: float
+    confidence: float
+    certify_share: float | None
+    method: Method
+    pretrained: str | None
+    network: NetworkOptions
+    certify_alone: int
+    weigh: Weigh
+    scope: Scope
+    certify_groups: bool
+    randomise: bool
+    history: bool
+    skip_prompts: bool
+    accepted_per_prompt: int | None
+    attempts_per_prompt: int | None
+    seed: int
 
 
 def check_share(name: str, share: float) -> None:
