@@ -58,7 +58,7 @@ from msifr_integrations.engine.sampling import Drawn, Row, draw
 from msifr_integrations.engine.slot_cache import SlotCache
 from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.engine.static_engine import StaticEngine
-from msifr_integrations.engine.step_graphs import capture
+from msifr_integrations.engine.step_graphs import StepGraphs, capture
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.live import Live
 from msifr_integrations.generation.text import Pieces
@@ -253,8 +253,8 @@ def slots_of(model: Any, slots: int, end: frozenset[int] = frozenset()) -> Calla
 
 
 def without_graphs() -> AbstractContextManager[object]:
-    """Have the slot cache capture nothing in the block."""
-    return patch.object(step_graphs, "AFTER", sys.maxsize)
+    """Have engines made in the block capture nothing."""
+    return patch.object(step_graphs, "capturable", lambda _: False)
 
 
 @contextmanager
@@ -276,11 +276,8 @@ def eager_step(model: Any, slots: int, keys: int) -> tuple[Callable[[], Tensor],
     lengths = torch.linspace(keys // 16, keys - 1, slots, device=DEVICE).long()
     tokens = torch.randint(model.config.vocab_size, (slots,), device=DEVICE)
 
-    def step() -> Tensor:
-        with without_graphs():
-            return cache.step(model, tokens, lengths, keys - 1)
-
-    return step, lengths
+    cache.show(keys - 1)
+    return lambda: cache.forward(model, tokens, lengths), lengths
 
 
 def eager_draw(logits: Tensor) -> Callable[[], Drawn]:
@@ -345,9 +342,7 @@ def run(
                 engine.cancel(event.id)
         if not ran.steady_rate and len(begun) == len(attempts):
             ran.steady_rate = ran.count / (time.perf_counter() - started)
-        cache = getattr(engine, "cache", None)
-        if cache is not None:
-            ran.graphs = max(ran.graphs, cache.captured)
+        ran.graphs = max(ran.graphs, getattr(engine, "captured", 0))
 
     begun: set[str] = set()
     with ExitStack() as patches:
@@ -355,9 +350,9 @@ def run(
             (SlotEngine, "step", "engine"),
             (SlotEngine, "_refill", "refill"),
             (SlotEngine, "_compact", "compaction"),
-            (SlotCache, "step", "launching the model"),
-            (slot_engine, "draw", "launching the sampling"),
-            (Drawn, "rows", "waiting for the device"),
+            (StepGraphs, "step", "launching the step"),
+            (slot_engine, "read_rows", "waiting for the device"),
+            (static_engine, "read_rows", "waiting for the device"),
             (row, "uniforms", "random numbers"),
             (Live, "take", "attempts"),
             (Pieces, "push", "detokenising"),
@@ -439,7 +434,8 @@ class Bench:
             cache = SlotCache(prefix, rows, self.plan.keys)
             cache.fill(range(rows), prefix, range(rows))
             last, at = torch.tensor([(prompt[-1], len(prompt) - 1) for prompt in prompts], device=DEVICE).T
-            got = cache.step(model, last, at, max(lengths) - 1).float()
+            cache.show(max(lengths) - 1)
+            got = cache.forward(model, last, at).float()
         plain = torch.stack([_last_logits(model, prompt) for prompt in prompts])
         precise = deepcopy(model).float()
         expected = torch.stack([_last_logits(precise, prompt) for prompt in prompts])
@@ -482,10 +478,10 @@ class Bench:
             yield Record(f"{at} sampling, eager", draws, "ms")
             yield Record(f"{at} sampling, eager: until it is launched", launching, "ms")
             if DEVICE.type == "cuda":
-                graph, _ = milliseconds(capture(step), self.plan.calls)
+                graph, _ = milliseconds(capture(step)[0], self.plan.calls)
                 yield Record(f"{at} step, CUDA graph", graph, "ms")
                 yield Record(f"{at} floor over CUDA graph", floor / graph, "ratio", ">= 0.9", ok=floor / graph >= 0.9)
-                draws, _ = milliseconds(capture(drawing), self.plan.calls)
+                draws, _ = milliseconds(capture(drawing)[0], self.plan.calls)
                 yield Record(f"{at} sampling, CUDA graph", draws, "ms")
         copying, _ = milliseconds(step, self.plan.calls)
         yield Record(f"{at} step, eager, transformers' attention", copying, "ms")
@@ -539,7 +535,7 @@ class Bench:
         for name, way in ways.items():
             try:
                 off = float((way().float() - expected).norm() / expected.norm())
-                taken, _ = milliseconds(capture(way) if DEVICE.type == "cuda" else way, self.plan.calls)
+                taken, _ = milliseconds(capture(way)[0] if DEVICE.type == "cuda" else way, self.plan.calls)
             except RuntimeError as error:
                 yield Record(f"{at}: {name}", f"{error}".partition("\n")[0][:120])
                 continue
@@ -713,7 +709,7 @@ class Bench:
         step, lengths = eager_step(model, slots, keys)
         with attention_of_slots(model), ExitStack() as patches:
             expected = step().float()
-            plain, _ = milliseconds(capture(step), self.plan.calls)
+            plain, _ = milliseconds(capture(step)[0], self.plan.calls)
             for owner, name in (
                 (modeling_llama.LlamaRMSNorm, "forward"),
                 (modeling_llama.LlamaMLP, "forward"),
@@ -721,7 +717,7 @@ class Bench:
             ):
                 patches.enter_context(patch.object(owner, name, torch.compile(getattr(owner, name), dynamic=False)))
             off = float((step().float() - expected).norm() / expected.norm())
-            taken, _ = milliseconds(capture(step), self.plan.calls)
+            taken, _ = milliseconds(capture(step)[0], self.plan.calls)
         yield Record(f"{at} step, CUDA graph, beside it", plain, "ms")
         yield Record(f"{at} step, CUDA graph, small kernels compiled", taken, "ms", "", f"off by {off:.1e}")
         floor = self.floor(model, lengths + 1)

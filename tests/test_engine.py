@@ -369,7 +369,7 @@ def test_a_stream_is_a_function_of_key_and_step(key: bytes, count: int, steps: l
     jumping, generator = Stream(key, count), np.random.Philox(key=int.from_bytes(key, "little"))
     in_order = (generator.random_raw(count * (max(steps, default=0) + 1)) >> np.uint64(11)) / 2**53
     for step in steps:
-        assert jumping.uniforms(step) == in_order[count * step : count * (step + 1)].tolist()
+        assert jumping.uniforms(step).tolist() == in_order[count * step : count * (step + 1)].tolist()
 
 
 def test_streams_are_pinned() -> None:

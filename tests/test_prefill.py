@@ -78,7 +78,8 @@ def test_shared_prompts_are_copied_and_what_lies_behind_them_is_cleared() -> Non
         prompts = [(1, 2, 3, 4, 5), (6, 7), (8, 9, 10)]
         cache = SlotCache(prefill(model, [(0,)]), 5, 64)
         cache.fill([0, 1, 2], prefill(model, prompts), [0, 1, 2])
-        cache.step(model, torch.zeros(5, dtype=torch.long), torch.tensor([5, 2, 3, 0, 0]), 5)
+        cache.show(5)
+        cache.forward(model, torch.zeros(5, dtype=torch.long), torch.tensor([5, 2, 3, 0, 0]))
         before = [(layer.keys.clone(), layer.values.clone()) for layer in cache.layers]
         for layer in cache.layers:  # an overflow behind what is shared
             layer.keys[0, :, 5:10] = math.inf

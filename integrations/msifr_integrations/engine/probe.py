@@ -32,7 +32,8 @@ def why_no_slots(model: Any) -> str:
         cache = SlotCache(prefix, 3, 8)
         cache.fill([2, 0, 1], prefix, [2, 0, 1])
         last, lengths = torch.tensor([(prompt[-1], len(prompt) - 1) for prompt in prompts], device=model.device).T
-        in_slots = cache.step(model, last, lengths, 3).float()
+        cache.show(3)
+        in_slots = cache.forward(model, last, lengths).float()
         inputs = [torch.tensor([prompt], device=model.device) for prompt in prompts]
         plain = torch.stack([model(ids, use_cache=False).logits[0, -1] for ids in inputs]).float()
     except Exception as error:  # whatever a model of another design trips over

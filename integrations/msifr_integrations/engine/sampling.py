@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
 from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling
 from msifr_policy.errors import MsifrError
+
+Numbers = NDArray[np.float64]
 
 _BLOCK = 32  # steps whose numbers are made at a time: a generator costs more to make than they do
 
@@ -34,17 +37,17 @@ class Stream:
         self._key = int.from_bytes(key, "little")
         self._count = count
         self._block = -1
-        self._numbers: list[list[float]] = []
+        self._numbers: Numbers = np.empty((0, count))
 
-    def uniforms(self, step: int) -> list[float]:
-        """Return the numbers of step 0, 1, 2, …: multiples of 2⁻⁵³."""
+    def uniforms(self, step: int) -> Numbers:
+        """Return the numbers of step 0, 1, 2, …, shape (count,): multiples of 2⁻⁵³."""
         block, offset = divmod(step, _BLOCK)
         if block != self._block:
             size = _BLOCK * self._count
             generator = np.random.Philox(key=self._key)
             generator.advance(block * size // 4)  # its counter runs over groups of four numbers
-            numbers = (generator.random_raw(size) >> np.uint64(11)) * 2.0**-53
-            self._numbers = numbers.reshape(_BLOCK, self._count).tolist()
+            numbers: Numbers = (generator.random_raw(size) >> np.uint64(11)) * np.float64(2.0**-53)
+            self._numbers = numbers.reshape(_BLOCK, self._count)
             self._block = block
         return self._numbers[offset]
 
@@ -63,9 +66,13 @@ class Row:
         # The last sampled token is never fed, so a context of n positions yields n - len(prompt) + 1 tokens.
         self.limit = min(attempt.max_new_tokens, context - self.length)
 
-    def uniforms(self) -> list[float]:
+    def uniforms(self) -> Numbers:
         """Return the numbers that draw the next token."""
         return self.stream.uniforms(self.sampled)
+
+    def look_ahead(self) -> None:
+        """Have the numbers of the token after the next one ready: to be done while a device computes the next."""
+        self.stream.uniforms(self.sampled + 1)
 
     def take(self, drawn: tuple[float, float, float], end: frozenset[int]) -> Event:
         """Go on by a token drawn. Raises `MsifrError` if the model gave no numbers."""
@@ -89,9 +96,14 @@ class Drawn(NamedTuple):
     logprob: Tensor
     sampled_logprob: Tensor
 
-    def rows(self) -> list[tuple[float, float, float]]:
-        """Return token, logprob and sampled_logprob of each row, read back in one copy."""
-        return list(zip(*torch.stack([self.token.double(), self.logprob, self.sampled_logprob]).tolist(), strict=True))
+    def stacked(self) -> Tensor:
+        """Return them as one tensor (3, rows) in float64, in which ids are exact."""
+        return torch.stack([self.token.double(), self.logprob, self.sampled_logprob])
+
+
+def read_rows(drawn: Tensor) -> list[tuple[float, float, float]]:
+    """Return token, logprob and sampled_logprob of each row of a stacked `Drawn`, read back in one copy."""
+    return list(zip(*drawn.tolist(), strict=True))
 
 
 def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:

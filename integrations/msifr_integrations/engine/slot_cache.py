@@ -1,15 +1,14 @@
 """The slot cache: one row of preallocated keys and values per attempt, each row at its own length.
 
-Per layer two tensors (slots, kv_heads, capacity, width). A decode step writes row r at position `lengths[r]` and
-attends to positions 0 … `lengths[r]`; a 4-D additive mask hides the rest. Freeing a slot is forgetting it, filling one
-is copying a prompt's keys and values to its start. Nothing is padded on the left, and no row is ever without a visible
-key: an empty row sees the one position it writes, and those before.
+Per layer two tensors (slots, kv_heads, capacity, width). A decode step computes the first rows, as many as it is given:
+it writes row r at position `lengths[r]` and attends to positions 0 … `lengths[r]`; a 4-D additive mask hides the rest.
+Freeing a slot is forgetting it, filling one is copying a prompt's keys and values to its start. Nothing is padded on
+the left, and no row is ever without a visible key: an empty row sees the one position it writes, and those before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,14 +17,27 @@ from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from msifr_integrations.engine.prefill import Prefix, on
-from msifr_integrations.engine.step_graphs import StepGraphs
 
 BUCKET = 32
-"""Keys attended to are rounded up to a multiple of this, so that few shapes occur."""
+"""Keys attended to are rounded up to a multiple of this."""
 
 
-def _bucket(length: int) -> int:
-    return -(-length // BUCKET) * BUCKET
+def rounded(length: int, *, coarse: bool = False) -> int:
+    """Return how many keys to show where `length` are needed.
+
+    coarse: so that few shapes occur, in multiples of 64 at least and of an eighth of the next power of two: eight
+    numbers up to 512, and four for each doubling beyond.
+    """
+    unit = max(2 * BUCKET, 1 << (length - 1).bit_length() >> 3) if coarse else BUCKET
+    return -(-length // unit) * unit
+
+
+def affordable(like: Prefix, slots: int) -> int:
+    """Return how many positions each of `slots` rows may have if all take half of the memory free on the GPU."""
+    position = sum(t.shape[1] * t.shape[3] * t.element_size() for pair in like.layers for t in pair)
+    device = like.layers[0][0].device
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + unused) // 2 // (slots * position)
 
 
 class _SlotLayer(DynamicLayer):
@@ -45,12 +57,12 @@ class _SlotLayer(DynamicLayer):
         self.keys, self.values = function(self.keys), function(self.values)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write (slots, kv_heads, 1, width) at each row's length and return what the step may attend to."""
+        """Write (rows, kv_heads, 1, width) at each row's length and return what the step may attend to."""
         del args, kwargs
-        rows, positions, shown = self._slots.rows, self._slots.positions, self._slots.shown
-        self.keys[rows, :, positions] = key_states[:, :, 0]
-        self.values[rows, :, positions] = value_states[:, :, 0]
-        return self.keys[:, :, :shown], self.values[:, :, :shown]
+        at, rows, shown = self._slots, len(key_states), self._slots.shown
+        self.keys[at.index[:rows], :, at.positions] = key_states[:, :, 0]
+        self.values[at.index[:rows], :, at.positions] = value_states[:, :, 0]
+        return self.keys[:rows, :, :shown], self.values[:rows, :, :shown]
 
     def get_seq_length(self, *args: Any) -> int:
         """Return the number of positions attended to."""
@@ -61,16 +73,18 @@ class _SlotLayer(DynamicLayer):
 class SlotCache:
     """Keys and values of `slots` attempts, made from the first `Prefix` that shows the shapes.
 
-    Capacity doubles when a row outgrows it, up to `max_length`. `layers` hold what is cached.
+    It begins with room for `expected` positions, or a few more. Capacity doubles when a row outgrows it, up to
+    `max_length`. `layers` hold what is cached; they stay where they are but for `reserve`. coarse: see `rounded`.
     """
 
-    def __init__(self, like: Prefix, slots: int, max_length: int) -> None:
+    def __init__(self, like: Prefix, slots: int, max_length: int, *, expected: int = 0, coarse: bool = False) -> None:
         self.max_length = max_length
-        self.capacity = min(max_length, 4 * BUCKET)
+        self.capacity = min(max_length, max(4 * BUCKET, rounded(expected, coarse=coarse)))
         self.shown = 0
         self.used = 0  # positions that any row may have written since it was cleared
+        self._coarse = coarse
         device = like.layers[0][0].device
-        self.rows = torch.arange(slots, device=device)
+        self.index = torch.arange(slots, device=device)
         self.positions = torch.zeros(slots, dtype=torch.long, device=device)
         self._columns = torch.arange(max_length, device=device)
         self.layers = [
@@ -79,22 +93,16 @@ class SlotCache:
         ]
         self._cache: Any = DynamicCache()
         self._cache.layers = list(self.layers)
-        self._graphs: StepGraphs | None = None
-
-    @property
-    def captured(self) -> int:
-        """The number of CUDA graphs that steps run by."""
-        return 0 if self._graphs is None else self._graphs.captured
 
     def fill(self, slots: Sequence[int], prefix: Prefix, sources: Sequence[int]) -> None:
         """Copy prompt `sources[i]` of `prefix` to the start of row `slots[i]`, and clear the rest of the row.
 
-        What a row held before is hidden by the mask, yet an overflow left there would pass through it (0·∞).
+        What a row held before is hidden by the mask, yet an overflow left there would pass through it (0·∞). There must
+        be room (`reserve`).
         """
         length = prefix.length
-        self.reserve(length)
         self.used = max(self.used, length)
-        to, source = (on(self.rows.device, index) for index in (slots, sources))
+        to, source = (on(self.index.device, index) for index in (slots, sources))
         for layer, (keys, values) in zip(self.layers, prefix.layers, strict=True):
             for cached, new in ((layer.keys, keys), (layer.values, values)):
                 cached[to, :, :length] = new[source]
@@ -102,44 +110,31 @@ class SlotCache:
 
     def share(self, slots: Sequence[int], sources: Sequence[int], lengths: Sequence[int]) -> None:
         """Begin row `slots[i]` with the first `lengths[i]` positions of row `sources[i]`, and clear the rest of it."""
-        to, source, kept = (on(self.rows.device, index) for index in (slots, sources, lengths))
+        to, source, kept = (on(self.index.device, index) for index in (slots, sources, lengths))
         beyond = (self._columns[: self.used] >= kept[:, None])[:, None, :, None]
         for layer in self.layers:
             for cached in (layer.keys, layer.values):
                 cached[to, :, : self.used] = cached[source, :, : self.used].masked_fill_(beyond, 0)
 
-    def reserve(self, length: int) -> None:
-        """Grow until rows can hold `length` positions."""
+    def reserve(self, length: int) -> bool:
+        """Grow until rows can hold `length` positions; return whether the layers have moved for it."""
         if length <= self.capacity:
-            return
-        before, self.capacity = self.capacity, min(self.max_length, max(_bucket(length), 2 * self.capacity))
-        self._change(lambda old: pad(old, (0, 0, 0, self.capacity - before)))
-
-    def keep(self, slots: Sequence[int], rows: int) -> None:
-        """Become a cache of `rows` rows that begin with the present rows `slots`; the others are empty."""
-        index = torch.tensor(slots, device=self.rows.device)
-        self._change(lambda old: torch.cat([old[index], old.new_zeros(rows - len(slots), *old.shape[1:])]))
-        self.rows = torch.arange(rows, device=self.rows.device)
-
-    def _change(self, function: Callable[[Tensor], Tensor]) -> None:
-        if self._graphs is not None:
-            self._graphs.forget()
+            return False
+        before, self.capacity = self.capacity, min(self.max_length, max(rounded(length), 2 * self.capacity))
         for layer in self.layers:
-            layer.change(function)
+            layer.change(lambda old: pad(old, (0, 0, 0, self.capacity - before)))
+        return True
 
-    def step(self, model: Any, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
-        """Feed one token a row; return the next token's logits (slots, vocabulary), good until the next step.
-
-        `model` is always the same; `tokens` and `lengths` are (slots,) on its device; `longest` is the largest length.
-        """
-        self.reserve(longest + 1)
-        self.shown = min(self.capacity, _bucket(longest + 1))
+    def show(self, longest: int) -> None:
+        """Let steps attend to as many positions as a row of length `longest` needs that writes one more."""
+        self.shown = min(self.capacity, rounded(longest + 1, coarse=self._coarse))
         self.used = max(self.used, self.shown)
-        if self._graphs is None:
-            self._graphs = StepGraphs(model)
-        return self._graphs.step(self.shown, partial(self._forward, model), tokens, lengths)
 
-    def _forward(self, model: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, model: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Feed one token to each of the first rows; return the next token's logits (rows, vocabulary).
+
+        tokens, lengths: (rows,), on the model's device; nothing is longer than what is shown.
+        """
         self.positions = lengths
         dtype = self.layers[0].keys.dtype
         hidden = self._columns[: self.shown] > lengths[:, None]

@@ -12,7 +12,9 @@ first, if it is time; then it feeds the last token of every row, draws the next 
 the device and one from it, whatever the number of slots.
 
 The host holds the truth about rows (who, how long, which token); the device holds only keys and values. On CUDA, steps
-of a shape that has come up before are replayed as graphs (`step_graphs`).
+of a shape that has come up before are replayed as graphs (`step_graphs`). That few shapes come up, the batch shrinks by
+quarters there, keys are shown in coarser measures, and the cache begins with room for what is queued, if half of the
+free memory suffices; on a CPU it follows the attempts closely.
 """
 
 from collections import deque
@@ -20,13 +22,26 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor
 
 from msifr_integrations.engine import attention
 from msifr_integrations.engine.base import Event, ModelEngine, Sampling
 from msifr_integrations.engine.places import Prompt, places
 from msifr_integrations.engine.prefill import passes, prefill
-from msifr_integrations.engine.sampling import Row, draw
-from msifr_integrations.engine.slot_cache import SlotCache
+from msifr_integrations.engine.sampling import Row, draw, read_rows
+from msifr_integrations.engine.slot_cache import SlotCache, affordable
+from msifr_integrations.engine.step_graphs import StepGraphs
+
+SHRINK = 4
+"""By how much the batch shrinks at a time where each size is captured: that costs as much as some twenty steps save."""
+
+
+def batch(attempts: int, slots: int, *, few: bool) -> int:
+    """Return how many rows to compute for so many attempts; few: few sizes, `slots` divided by powers of `SHRINK`."""
+    rows = slots
+    while few and rows > 1 and -(-rows // SHRINK) >= attempts:
+        rows = -(-rows // SHRINK)
+    return rows if few else attempts
 
 
 class SlotEngine(ModelEngine):
@@ -39,12 +54,21 @@ class SlotEngine(ModelEngine):
 
     def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int]) -> None:
         super().__init__(model, slots=slots, sampling=sampling, end=end)
-        self._rows: list[Row | None] = [None] * slots
-        self._held: list[Prompt] = [()] * slots  # the prompt whose keys and values a slot begins with
-        self._free = list(range(slots))  # the longest free first
         self._attention_before = attention.register(model)
-        self.cache: SlotCache | None = None
+        on_gpu = model.device.type == "cuda"
+        # What a step feeds: last token, length and numbers of each slot. Ids and lengths are exact in float64.
+        self._inputs = torch.zeros(slots, 2 + self._levels, dtype=torch.float64, pin_memory=on_gpu)
+        self._on_device = self._inputs.to(model.device)
         self.prefilled = 0
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._rows: list[Row | None] = [None] * self.slots
+        self._computed = 0  # rows: the attempts that run are among the first
+        self._held: list[Prompt] = [()] * self.slots  # the prompt whose keys and values a slot begins with
+        self._free = list(range(self.slots))  # the longest free first
+        self._graphs = StepGraphs(self._model)
+        self.cache: SlotCache | None = None
 
     @property
     def running(self) -> list[str]:
@@ -54,7 +78,12 @@ class SlotEngine(ModelEngine):
     @property
     def busy(self) -> bool:
         """Whether anything is queued or running."""
-        return bool(self._queue) or any(self._rows)
+        return bool(self._queue) or len(self._free) < self.slots
+
+    @property
+    def captured(self) -> int:
+        """The number of CUDA graphs that steps run by."""
+        return self._graphs.captured
 
     def cancel(self, attempt_id: str) -> None:
         """Free the attempt's slot, or take it from the queue. An id that is neither is ignored."""
@@ -75,67 +104,99 @@ class SlotEngine(ModelEngine):
 
         Attempts that end by themselves free their slots. Raises `MsifrError` if the model gives no numbers.
         """
-        running = len(self._rows) - self._rows.count(None)
+        running = self.slots - len(self._free)
         # A prefill holds up everyone else: wait until a quarter of the slots can share it.
-        if self._queue and (running == 0 or 4 * (self.slots - running) >= self.slots):
-            self._refill()
-        elif not self._queue and 0 < 2 * running <= len(self._rows):
-            self._compact()
-        if self.cache is None or not any(self._rows):
+        if self._queue and (running == 0 or 4 * len(self._free) >= self.slots):
+            self._refill(running)
+        elif not self._queue and running and 2 * self._batch(running) <= self._computed:
+            self._compact(running)
+        if self.cache is None or len(self._free) == self.slots:
             return []
-        # An empty slot computes along, behind the prompt that it holds. Ids and lengths are exact in float64: one copy
-        # does.
-        none = [0.0] * self._levels
-        state = [
-            [row.last, row.length, *row.uniforms()] if row else [0.0, len(prompt), *none]
-            for row, prompt in zip(self._rows, self._held, strict=True)
-        ]
-        rows = torch.tensor(state, dtype=torch.float64).to(self._model.device)
-        ids = rows[:, :2].long()
-        longest = max(row.length for row in self._rows if row)
-        logits = self.cache.step(self._model, ids[:, 0], ids[:, 1], longest)
-        self.row_steps += len(self._rows)
+        drawn = self._launch(self.cache)
+        rows = self._rows[: self._computed]
+        for row in rows:
+            if row is not None:
+                row.look_ahead()
+        self.row_steps += len(rows)
         events = []
-        for slot, drawn in enumerate(draw(logits, rows[:, 2:], self._sampling).rows()):
-            if row := self._rows[slot]:
-                events.append(row.take(drawn, self._end))
+        for slot, of_slot in enumerate(read_rows(drawn)):
+            if row := rows[slot]:
+                events.append(row.take(of_slot, self._end))
                 if events[-1].finish:
                     self._leave(slot)
         return events
 
-    def _refill(self) -> None:
+    def _launch(self, cache: SlotCache) -> Tensor:
+        """Have the device feed the last token of each row and draw the next; return what is drawn, (3, rows)."""
+        inputs, longest = self._inputs[: self._computed], 0
+        fed = inputs.numpy()
+        fed[:] = 0
+        for slot, row in enumerate(self._rows[: self._computed]):
+            if row is None:  # it computes along, behind the prompt that it holds
+                fed[slot, 1] = len(self._held[slot])
+            else:
+                longest = max(longest, row.length)
+                fed[slot, 0], fed[slot, 1], fed[slot, 2:] = row.last, row.length, row.uniforms()
+        self._reserve(cache, longest + 1)
+        cache.show(longest)
+        state = self._on_device[: self._computed]
+        state.copy_(inputs, non_blocking=True)
+
+        def forward() -> Tensor:
+            ids = state[:, :2].long()
+            return cache.forward(self._model, ids[:, 0], ids[:, 1])
+
+        def drawn(logits: Tensor) -> Tensor:
+            return draw(logits, state[:, 2:], self._sampling).stacked()
+
+        return self._graphs.step((self._computed, cache.shown), forward, drawn)
+
+    def _refill(self, running: int) -> None:
         """Fill free slots from the queue; a prompt that a slot holds is not computed again."""
-        if self.cache is None:
-            # One position shows the cache its shapes.
-            self.cache = SlotCache(prefill(self._model, [(0,)]), self.slots, self._context)
-        if len(self._rows) < self.slots:  # compacted when the queue was empty
-            self.cache.keep(range(len(self._rows)), self.slots)
-            more = self.slots - len(self._rows)
-            self._free += range(len(self._rows), self.slots)
-            self._rows += [None] * more
-            self._held += [()] * more
+        cache = self.cache = self.cache or self._new_cache()
         entering = [self._queue.popleft() for _ in range(min(len(self._free), len(self._queue)))]
+        self._computed = max(self._computed, self._batch(running + len(entering)))
+        free = [slot for slot in self._free if slot < self._computed]
         prompts = [cast(Prompt, attempt.prompt)[:-1] for attempt in entering]  # submit() refuses texts
-        chosen = places(prompts, self._free, self._held)
+        chosen = places(prompts, free, self._held)
         if chosen.shared:
-            self.cache.share(*zip(*chosen.shared, strict=True))
+            cache.share(*zip(*chosen.shared, strict=True))
         for group in passes(list(chosen.fresh)):
             to = [(slot, source) for source, prompt in enumerate(group) for slot in chosen.fresh[prompt]]
-            self.cache.fill([slot for slot, _ in to], prefill(self._model, group), [source for _, source in to])
+            self._reserve(cache, len(group[0]))
+            cache.fill([slot for slot, _ in to], prefill(self._model, group), [source for _, source in to])
             self.prefilled += sum(map(len, group))
         for slot, attempt, prompt in zip(chosen.slots, entering, prompts, strict=True):
             self._rows[slot] = Row(attempt, self._context, self._levels)
             self._held[slot] = prompt
         self._free = [slot for slot in self._free if self._rows[slot] is None]
 
-    def _compact(self) -> None:
-        """Shrink the batch to the attempts that run: nobody is waiting for the empty slots."""
-        used = [slot for slot, row in enumerate(self._rows) if row is not None]
-        if self.cache is not None:
-            self.cache.keep(used, len(used))
-        self._rows = [self._rows[slot] for slot in used]
-        self._held = [self._held[slot] for slot in used]
-        self._free = []
+    def _new_cache(self) -> SlotCache:
+        like = prefill(self._model, [(0,)])  # one position shows the shapes
+        expected = max(len(attempt.prompt) + attempt.max_new_tokens for attempt in self._queue)
+        few = self._graphs.usable
+        expected = min(expected, affordable(like, self.slots)) if few else 0
+        return SlotCache(like, self.slots, self._context, expected=expected, coarse=few)
+
+    def _reserve(self, cache: SlotCache, length: int) -> None:
+        if cache.reserve(length):
+            self._graphs.forget()
+
+    def _batch(self, attempts: int) -> int:
+        return batch(attempts, self.slots, few=self._graphs.usable)
+
+    def _compact(self, running: int) -> None:
+        """Compute fewer rows, now that nobody is waiting for the empty slots: move those that run to the front."""
+        rows = self._batch(running)
+        moving = [slot for slot in range(rows, self.slots) if self._rows[slot] is not None]
+        to = [slot for slot in self._free if slot < rows][: len(moving)]
+        if moving and self.cache is not None:
+            self.cache.share(to, moving, [row.length for row in map(self._rows.__getitem__, moving) if row])
+        for slot, source in zip(to, moving, strict=True):
+            self._rows[slot], self._held[slot] = self._rows[source], self._held[source]
+            self._rows[source] = None
+        self._free = [slot for slot in self._free if self._rows[slot] is None] + moving
+        self._computed = rows
 
     def _leave(self, slot: int) -> None:
         self._rows[slot] = None
@@ -144,7 +205,6 @@ class SlotEngine(ModelEngine):
     def close(self) -> None:
         """Drop queue, rows and cache, and give the model its own attention back."""
         self._queue.clear()
-        self._rows, self._held, self._free = [None] * self.slots, [()] * self.slots, list(range(self.slots))
-        self.cache = None
+        self._start_anew()
         if self._model.config._attn_implementation != self._attention_before:
             self._model.set_attn_implementation(self._attention_before)

@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from msifr_integrations.engine.base import Attempt, Event, ModelEngine, Sampling
-from msifr_integrations.engine.sampling import Row, draw
+from msifr_integrations.engine.sampling import Row, draw, read_rows
 
 
 class StaticEngine(ModelEngine):
@@ -60,9 +61,9 @@ class StaticEngine(ModelEngine):
 
         def draw_tokens(_: Tensor, scores: Tensor) -> Tensor:
             """Draw one token a row and forbid every other."""
-            uniforms = torch.tensor([row.uniforms() for row in rows], dtype=torch.float64, device=scores.device)
+            uniforms = torch.from_numpy(np.stack([row.uniforms() for row in rows])).to(scores.device)
             tokens = draw(scores, uniforms, self._sampling)
-            drawn[:] = tokens.rows()
+            drawn[:] = read_rows(tokens.stacked())
             return torch.full_like(scores, -torch.inf).scatter(-1, tokens.token[:, None], 0.0)
 
         def after_step(ids: Tensor, *_: Any, **__: Any) -> Tensor:
