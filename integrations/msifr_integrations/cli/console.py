@@ -40,6 +40,11 @@ class ErrorDocument(msgspec.Struct, frozen=True):
 class Group(click.Group):
     """Turns the project's errors into one readable line and exit status 2, an interrupt into exit status 130."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which they were added."""
+        del ctx
+        return list(self.commands)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take note of whether errors are wanted as JSON: also those of usage, which come before options are read."""
         ctx.meta[_AS_JSON] = "--json" in args

@@ -2,7 +2,7 @@
 
 import click
 
-from msifr_integrations.cli.console import examples
+from msifr_integrations.cli.console import emit, examples
 from msifr_integrations.cli.options import ReadingOptions, json_option, reading_options, traces_argument
 from msifr_integrations.cli.summary import say_summary
 from msifr_integrations.cli.tables import load_for_policy, load_policy
@@ -25,4 +25,8 @@ def evaluate(policy: str, traces: tuple[str, ...], seed: int, reading: ReadingOp
     table = load_for_policy(file, traces, reading, as_json=as_json)
     outcomes = replay_policy(file.policy(), table)
     summary = summarise(outcomes, weigh=file.certificate.weigh, length_cap=file.length_cap.cap, seed=seed)
-    say_summary(summary, file, {}, as_json=as_json)
+    say_summary(summary, file, as_json=as_json)
+    if as_json:
+        from msifr_integrations.cli.documents import EvaluateDocument, document
+
+        emit(document(EvaluateDocument, summary, certificate=file.certificate))

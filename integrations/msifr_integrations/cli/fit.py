@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from msifr_calibration.options import FitOptions
 from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
@@ -26,6 +25,9 @@ from msifr_policy.evidence.history import in_quota
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
 from msifr_sim import Summary
+
+if TYPE_CHECKING:
+    from msifr_integrations.cli.documents import FitDocument
 
 
 @click.command(
@@ -152,12 +154,14 @@ def fit(
         records[name] = _say(each, path, table, came, aside)
     prose(explained("s", "f", "factor", "certificate", "beliefs", "log-loss"), json=aside)
     if as_json and together:
+        from msifr_integrations.cli.documents import FitTogetherDocument
+
         emit(
-            {
-                "policies": {name: record["policy"] for name, record in records.items()},
-                "certificates": {name: record["certificate"] for name, record in records.items()},
-                "savings": {name: record["savings"] for name, record in records.items()},
-            }
+            FitTogetherDocument(
+                policies={name: record.policy for name, record in records.items()},
+                certificates={name: record.certificate for name, record in records.items()},
+                savings={name: record.savings for name, record in records.items()},
+            )
         )
     elif as_json:
         emit(records[""])
@@ -172,8 +176,9 @@ def _families(traces: Sequence[str]) -> dict[str, list[str]]:
     return files
 
 
-def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: bool) -> dict[str, Any]:
+def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: bool) -> "FitDocument":
     """Say what was fitted, certified and saved, and return it as a record."""
+    from msifr_integrations.cli.documents import FitDocument, PosteriorReport, Savings, document
     from msifr_sim import replay_policy, summarise
 
     file, fitting, certifying = fit.file, fit.candidates.family.table, fit.certifying
@@ -208,23 +213,23 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
     lines.append(f"policy file: {path}; see what it saves elsewhere with: msifr evaluate {path} TRACES")
     prose(*lines, json=as_json)
     total = loaded.table
-    return {
-        "policy": path,
-        "n_attempts": total.n_attempts,
-        "n_prompts": total.n_prompts,
-        "n_accepted": total.n_accepted,
-        "n_skipped": loaded.skipped,
-        "unit": total.costing.unit,
-        "schedule": total.schedule,
-        "posterior": {
-            "method": file.beliefs.method,
-            "log_loss": fit.candidates.fitted.log_loss,
-            "base_loss": fit.candidates.fitted.base_loss,
-            "tried": dict(fit.candidates.tried),
-        },
-        "thresholds": file.thresholds,
-        "price": file.price,
-        "length_cap": file.length_cap,
-        "certificate": file.certificate,
-        "savings": None if savings is None else {"on": of} | msgspec.to_builtins(savings),
-    }
+    return FitDocument(
+        policy=path,
+        n_attempts=total.n_attempts,
+        n_prompts=total.n_prompts,
+        n_accepted=total.n_accepted,
+        n_skipped=loaded.skipped,
+        unit=total.costing.unit,
+        schedule=total.schedule,
+        posterior=PosteriorReport(
+            method=file.beliefs.method,
+            log_loss=fit.candidates.fitted.log_loss,
+            base_loss=fit.candidates.fitted.base_loss,
+            tried=dict(fit.candidates.tried),
+        ),
+        thresholds=file.thresholds,
+        price=file.price,
+        length_cap=file.length_cap,
+        certificate=file.certificate,
+        savings=None if savings is None else document(Savings, savings, on=of),
+    )

@@ -64,10 +64,20 @@ class Topic(msgspec.Struct, frozen=True):
     text: str
 
 
+class ListedTerm(msgspec.Struct, frozen=True):
+    """A word that commands print, see `Term`."""
+
+    name: str
+    symbol: str
+    meaning: str
+    more: str
+    where: str
+
+
 class HelpDocument(msgspec.Struct, frozen=True):
     """What was asked for: terms, commands and topics; all of them if nothing was."""
 
-    terms: list[Term]
+    terms: list[ListedTerm]
     commands: list[CommandLine]
     topics: list[Topic]
 
@@ -97,7 +107,7 @@ def help_on(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
         if not words:
             terms, named, topics = list(TERMS.values()), list(commands.values()), list(TOPICS)
         lines = [CommandLine(each.name or "", each.get_short_help_str(200)) for each in named]
-        emit(HelpDocument(terms, lines, [Topic(name, TOPICS[name]) for name in topics]))
+        emit(HelpDocument([ListedTerm(*t) for t in terms], lines, [Topic(name, TOPICS[name]) for name in topics]))
     elif not words:
         prose(*_overview(commands))
     else:

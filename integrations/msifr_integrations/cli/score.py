@@ -45,18 +45,20 @@ def score(
         json=aside,
     )
     if as_json:
+        from msifr_integrations.cli.documents import ScoreDocument
+
         emit(
-            {
-                "n_attempts": table.n_attempts,
-                "n_prompts": table.n_prompts,
-                "n_accepted": table.n_accepted,
-                "n_skipped": skipped,
-                "unit": table.costing.unit,
-                "costing": table.costing,
-                "schedule": table.schedule,
-                "columns": table.columns,
-                "validator_failures": table.failures,
-                "n_dead": n_dead,
-                "n_dead_by_validator": by_validator,
-            }
+            ScoreDocument(
+                n_attempts=table.n_attempts,
+                n_prompts=table.n_prompts,
+                n_accepted=table.n_accepted,
+                n_skipped=skipped,
+                unit=table.costing.unit,
+                costing=table.costing,
+                schedule=table.schedule,
+                columns=tuple(table.columns),
+                validator_failures=dict(table.failures),
+                n_dead=n_dead,
+                n_dead_by_validator=by_validator,
+            )
         )

@@ -6,7 +6,7 @@ import click
 import msgspec
 import numpy as np
 
-from msifr_integrations.cli.console import examples, prose, tracking
+from msifr_integrations.cli.console import emit, examples, prose, tracking
 from msifr_integrations.cli.evaluate import seed_option
 from msifr_integrations.cli.options import ReadingOptions, gathered, json_option, reading_options
 from msifr_integrations.cli.summary import rates_line, say_summary
@@ -122,7 +122,6 @@ def simulate(
     file: PolicyFile | None = None
     replayed: Summary | None = None
     cap: float | None = None
-    extra: dict[str, Any] = {"model": "hazard"}
     if policy is None:
         model = hazards.model()
         with tracking(f"drawing {attempts} attempts"):
@@ -139,9 +138,6 @@ def simulate(
             agreed, outcomes = simulate_policy(file.policy(), table, attempts, rng)
         weigh, cap = file.certificate.weigh, file.length_cap.cap
         replayed = summarise(replay_policy(file.policy(), table), weigh=weigh, length_cap=cap, seed=seed)
-        extra["model"] = "chain over ranges of the worth"
-        extra["replay"] = {name: getattr(replayed, name) for name in _REPLAYED}
-    extra["exact"] = agreed
     prose(
         f"exact, by formula from the model: s = {agreed.saving_rate:.4f}, f = {agreed.false_reject_rate:.4f}, net cost "
         f"factor = {agreed.net_cost_factor:.4f}; the s of {attempts} attempts drawn from it differs by "
@@ -152,10 +148,17 @@ def simulate(
     )
     # Every drawn attempt is its own prompt: groups of them tell the spread as well, to 1.4 %, in a quarter of the time.
     summary = summarise(outcomes, length_cap=cap, seed=seed, max_units=2_500)
-    say_summary(summary, file, extra, as_json=as_json)
+    say_summary(summary, file, as_json=as_json)
+    if as_json:
+        from msifr_integrations.cli.documents import ReplayRates, SimulateDocument, document
 
-
-_REPLAYED = (
-    "n_attempts", "n_prompts", "saving_rate", "saving_rate_ci", "false_reject_rate", "false_reject_rate_ci",
-    "net_cost_factor", "net_cost_factor_ci",
-)  # fmt: skip
+        emit(
+            document(
+                SimulateDocument,
+                summary,
+                model="hazard" if file is None else "chain over ranges of the worth",
+                exact=agreed,
+                replay=msgspec.UNSET if replayed is None else document(ReplayRates, replayed),
+                certificate=None if file is None else file.certificate,
+            )
+        )

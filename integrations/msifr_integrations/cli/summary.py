@@ -1,11 +1,8 @@
 """How a summary is said: every number with its interval and its meaning, and the certificate beside it."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import msgspec
-
-from msifr_integrations.cli.console import emit, explained, prose
+from msifr_integrations.cli.console import explained, prose
 from msifr_policy.policy_file import PolicyFile
 from msifr_sim import DifficultyGroup, Summary
 
@@ -87,13 +84,11 @@ def certificate_lines(file: PolicyFile, summary: Summary) -> list[str]:
     ]
 
 
-def say_summary(summary: Summary, file: PolicyFile | None, extra: dict[str, Any], *, as_json: bool) -> None:
-    """Print a summary for people, and as JSON with the certificate and `extra`."""
+def say_summary(summary: Summary, file: PolicyFile | None, *, as_json: bool) -> None:
+    """Print a summary for people, with the certificate."""
     prose(
         *summary_lines(summary, capped=file is not None),
         *(certificate_lines(file, summary) if file else []),
         explained("s", "f", "factor", *(["certificate"] if file else [])),
         json=as_json,
     )
-    if as_json:
-        emit(msgspec.to_builtins(summary) | extra | {"certificate": file.certificate if file else None})

@@ -74,7 +74,7 @@ ABORT_SECONDS = 5.0
 class ServerEngine(AsyncEngine):
     """A server's streams.
 
-    plan: what each request holds. settings: what shapes the distribution, for the record.
+    facts: who the server is. plan: what each request holds. settings: what shapes the distribution, for the record.
     remarks: what the user should know, in sentences.
     waiting: streams without a first token, those that wait to be tried again included.
     probe_tokens: made to find out what the server can. arrived: tokens of all streams that are over, of lost ones too.
@@ -95,7 +95,7 @@ class ServerEngine(AsyncEngine):
     ) -> None:
         super().__init__(slots)
         self._connection = connection
-        self._facts = facts
+        self.facts = facts
         self.plan = plan
         self._session: aiohttp.ClientSession | None = None
         self._made_before = made_before
@@ -116,8 +116,8 @@ class ServerEngine(AsyncEngine):
     def settings(self) -> dict[str, Any]:
         """See the class."""
         return {
-            "server": self._facts.kind,
-            "version": self._facts.version,
+            "server": self.facts.kind,
+            "version": self.facts.version,
             "model": self.plan.fields["model"],
             "api": self.plan.api,
             "sent": {**self.plan.shaping, "seed": "of the attempt"} if self.plan.seeded else self.plan.shaping,
@@ -132,6 +132,11 @@ class ServerEngine(AsyncEngine):
             what = f"max_new_tokens = {attempt.max_new_tokens} must be at least 1"
             raise InputError(what, where=f"attempt {attempt.id!r}")
         super().submit(attempt)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the server has a counter of all tokens it made."""
+        return self._made_before is not None
 
     def made(self) -> int | None:
         """Return the tokens that the server made since it was first asked, by its own counter; None if it has none.
@@ -148,7 +153,7 @@ class ServerEngine(AsyncEngine):
         end = asyncio.get_running_loop().time() + SETTLE_SECONDS
         async with self._connection.session(1) as session:
             while True:
-                made, running = await count_tokens(session, self._connection.url, self._facts.kind)
+                made, running = await count_tokens(session, self._connection.url, self.facts.kind)
                 if not running or asyncio.get_running_loop().time() > end:
                     return made
                 await asyncio.sleep(0.05)
@@ -342,8 +347,8 @@ class ServerEngine(AsyncEngine):
         """Return the error of a server that takes no request of ours."""
         if message.startswith(("HTTP 401", "HTTP 403")):
             remedy = f"put the right key in the environment variable {self._connection.key_env}"
-        elif "model" in message.lower() and self._facts.models:
-            remedy = f"models there: {', '.join(self._facts.models[:5])}"
+        elif "model" in message.lower() and self.facts.models:
+            remedy = f"models there: {', '.join(self.facts.models[:5])}"
         else:
             remedy = f"ask for {'completions' if self.plan.api == 'chat' else 'chat'}, or see what the server says"
         return InputError(
