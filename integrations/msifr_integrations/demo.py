@@ -2,7 +2,8 @@
 
 Generate attempts, fit a discard policy on them and certify it on held-out prompts, simulate what it will save, generate
 again on fresh prompts with the policy and without (same seeds), and compare. Writes `summary.json` (the numbers)
-and `report.html` (the plots). Everything is made here, on CPU or on a GPU if there is one; nothing is downloaded.
+and `report.html` (the page of `msifr report`). Everything is made here, on CPU or on a GPU if there is one; nothing is
+downloaded.
 """
 
 import os
@@ -29,10 +30,12 @@ from msifr_integrations.cli.options import gathered
 from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, problems
 from msifr_integrations.generation.generate import Result, generate
 from msifr_integrations.generation.inputs import load_model
+from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
-from msifr_integrations.report.comparison import comparison_figures, groups_table
-from msifr_integrations.report.page import Table, write_page
+from msifr_integrations.report.given import read_run
+from msifr_integrations.report.make import Material, make_report
+from msifr_integrations.report.page import write_page
 from msifr_policy.errors import MsifrError
 from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import NewlineSteps
@@ -43,7 +46,7 @@ from msifr_policy.policy import Policy
 from msifr_policy.rates import rates
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validator
-from msifr_sim import DifficultyGroup, Outcomes, replay_policy, simulate_policy, summarise
+from msifr_sim import DifficultyGroup, replay_policy, simulate_policy, summarise
 
 MAX_NEW_TOKENS = 200
 # Not `numbers`: it says how hard the problem is, and discarding by that would thin out the hard problems.
@@ -126,6 +129,7 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     discarding = run("with policy", fresh, policy, "with_policy.jsonl", compare="full.jsonl")
     paired = pair_runs(out / "full.jsonl", out / "with_policy.jsonl")
     realised = summarise(paired.outcomes, length_cap=cap, seed=settings.seed)
+    full_table = build_evidence(read_traces(out / "full.jsonl"), NewlineSteps(), validators)
 
     se = float(np.hypot(predicted.saving_rate_se or 0.0, realised.saving_rate_se or 0.0))
     difference = abs((realised.saving_rate or 0.0) - (predicted.saving_rate or 0.0))
@@ -140,7 +144,7 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
         "without_policy": full,
         "with_policy": discarding,
         "realised": realised,
-        "in_hindsight": _in_hindsight(fit, build_evidence(read_traces(out / "full.jsonl"), NewlineSteps(), validators)),
+        "in_hindsight": _in_hindsight(fit, full_table),
         "tokens_per_accepted_change": _change(full.tokens_per_accepted, discarding.tokens_per_accepted),
         "seconds_per_accepted_change": _change(
             full.seconds / max(full.accepted, 1), discarding.seconds / max(discarding.accepted, 1)
@@ -161,8 +165,34 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     with replacing(out / "summary.json") as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     lines = _plain_words(summary)
-    _write_report(out / "report.html", summary, lines, fit, paired.outcomes)
-    prose("", *lines, f"numbers: {out / 'summary.json'}; plots: {out / 'report.html'}")
+    with tracking("writing the report"):
+        numbers, shown = make_report(
+            Material(
+                made_of=[
+                    "policy.json, the policy",
+                    "with_policy.jsonl, the run with it",
+                    "full.jsonl, the same run without it",
+                    "with_policy.ledger.jsonl, the ledger of the run",
+                ],
+                policy=fit.file,
+                policy_name="policy.json",
+                run=out / "with_policy.jsonl",
+                ledger=read_run(ledger_path(out / "with_policy.jsonl")),
+                traces=[out / "full.jsonl"],
+                table=full_table,
+                paired=paired,
+                simulated=(predicted, f"{fit.certifying.n_attempts:,} attempts at the prompts it was certified on"),
+                seed=settings.seed,
+            )
+        )
+        write_page(
+            out / "report.html",
+            "In-flight rejection on the embedded model",
+            numbers,
+            shown,
+            notes=[*lines, _machine(summary)],
+        )
+    prose("", *lines, f"numbers: {out / 'summary.json'}; page: {out / 'report.html'}")
     return summary
 
 
@@ -228,33 +258,11 @@ def _of_difficulty(groups: Sequence[DifficultyGroup]) -> list[str]:
     return [f"Of those at hard and at easy problems (about a third each, by the share of correct attempts): {told}."]
 
 
-def _write_report(path: Path, summary: dict[str, Any], lines: Sequence[str], fit: Fit, outcomes: Outcomes) -> None:
-    realised, certificate = summary["realised"], fit.file.certificate
-    figures = comparison_figures(
-        fit, summary["simulated"]["replay"], realised, outcomes, checkpoints="one after each line of the solution"
-    )
-    runs = summary["without_policy"], summary["with_policy"]
-    both = [("attempts", "{}"), ("discarded", "{}"), ("accepted", "{}"), ("tokens", "{}"),
-            ("tokens_per_accepted", "{:.1f}"), ("seconds", "{:.1f}"), ("cpu_seconds", "{:.1f}")]  # fmt: skip
-    table = Table(
-        "The two runs",
-        ("", "without policy", "with policy"),
-        [
-            *((name.replace("_", " "), *(form.format(getattr(run, name) or 0) for run in runs)) for name, form in both),
-            ("net cost factor", "1", f"{realised.net_cost_factor or 0:.3f}"),
-            ("plain length cap instead", "", f"{realised.length_cap_factor or 0:.3f}"),
-            ("accepted attempts' share of the cost", "", f"{realised.accepted_cost_share or 0:.3f}"),
-        ],
-    )
+def _machine(summary: dict[str, Any]) -> str:
     environment = summary["environment"]
-    write_page(
-        path,
-        title="In-flight rejection on the embedded model",
-        lead=lines,
-        tables=[table, groups_table(certificate)] if certificate.groups else [table],
-        figures=figures,
-        footer=f"{environment['device']}, {environment['cores']} cores, torch {environment['torch']}, "
-        f"Python {environment['python']}; {summary['seconds']:.0f} s in all.",
+    return (
+        f"{environment['device']}, {environment['cores']} cores, torch {environment['torch']}, Python "
+        f"{environment['python']}; {summary['seconds']:.0f} s in all."
     )
 
 

@@ -1,39 +1,19 @@
-"""The plots of a report, each a function from numbers to an SVG text. No global matplotlib state is touched."""
+"""The plots of a report, each a function from numbers to SVG text (`svg`).
 
-import io
+Nothing is told by colour alone: marks differ in shape, lines in dashes, bars in pattern. Whoever hears a plot
+instead of seeing it is told its numbers.
+"""
+
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_integrations.report.numbers import Bin, Estimate
+from msifr_integrations.report.svg import BLUE, GREEN, GREY, ORANGE, RED, Look, Plot
 from msifr_policy.policy_file import FrontierPoint
-from msifr_sim import Summary
 
-# Distinguishable with any colour vision (Okabe and Ito 2008), and each mark also differs in shape.
-_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
-_CYCLE = (_BLUE, _ORANGE, _GREEN, _RED, "#CC79A7", "#56B4E9", "#F0E442", _GREY)
-
-
-def _axes(height: float = 3.8) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    import matplotlib as mpl
-
-    out = io.StringIO()
-    # Text stays text, and equal numbers give equal files.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "msifr"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+_LOOKS: tuple[Look, ...] = (BLUE, GREEN, ORANGE)
 
 
 def frontier_plot(
@@ -42,79 +22,116 @@ def frontier_plot(
     chosen: tuple[float, float] | None,
     realised: tuple[float, float] | None,
     max_false_reject: float,
+    n_certified: int = 0,
 ) -> str:
     """Draw saving rate against false-reject rate along the path, with the break-even line s = f [T2].
 
-    `chosen` and `realised` are (f, s) of the certified policy on the certification data and on fresh prompts.
+    `chosen` and `realised` are (f, s) of the certified policy on the certification data and on other attempts. The
+    first `n_certified` points are the certified ones: full marks, the others hollow. Shown is where f is up to four
+    times the budget.
     """
-    figure, axes = _axes()
-    f, s = [0.0, *(p.false_reject_rate for p in frontier)], [0.0, *(p.saving_rate for p in frontier)]
-    top = max(*f, max_false_reject) * 1.15 + 0.01
-    axes.plot(f, s, ".-", color=_BLUE, label="path of policies (certification prompts)")
-    axes.plot([0, top], [0, top], "--", color=_GREY, label="break-even: s = f")
-    axes.axvline(max_false_reject, color=_RED, linestyle=":", label=f"certified budget α = {max_false_reject:g}")
-    if chosen:
-        axes.plot(*chosen, "s", color=_ORANGE, markersize=9, label="certified policy")
-    if realised:
-        axes.plot(*realised, "*", color=_GREEN, markersize=13, label="realised on fresh prompts")
-    axes.set(xlabel="false-reject rate f", ylabel="saving rate s", xlim=(0, top))
-    axes.legend(fontsize=8)
-    return _svg(figure)
+    points = [(p.false_reject_rate, p.saving_rate) for p in frontier]
+    f_most = max(4 * max_false_reject, *(point[0] * 1.1 for point in (chosen, realised) if point), 0.02)
+    f_most = min(f_most, max(max_false_reject * 1.2, 1.05 * max((f for f, _ in points), default=1.0), 0.02))
+    shown = [point for point in points if point[0] <= f_most]
+    others = [point for point in (chosen, realised) if point]
+    s_most = 1.08 * max([s for _, s in (*shown, *others)] + [0.05])
+    plot = Plot((0, f_most), (min(0, *(s for _, s in (*shown, *others, (0, 0)))), s_most))
+    plot.axes("false-reject rate f", "saving rate s")
+    plot.line([(0, 0), (min(f_most, s_most), min(f_most, s_most))], GREY, "break-even s = f: above it a policy pays")
+    plot.line(
+        [(max_false_reject, 0), (max_false_reject, s_most)], RED, f"budget: f at most {100 * max_false_reject:.3g}%"
+    )
+    plot.line([(0.0, 0.0), *shown], BLUE._replace(colour=GREY.colour))
+    certified, rest = shown[:n_certified], shown[n_certified:]
+    if certified:
+        plot.marks(certified, BLUE, f"certified policies of the path ({n_certified})", size=3.2)
+    if rest:
+        words = "the rest of the path: not certified" if certified else "path of policies"
+        plot.marks(rest, BLUE, words, size=3.2, hollow=True)
+    said = [f"{len(frontier)} policies of the path, {n_certified} of them certified."]
+    for point, look, words in (
+        (chosen, ORANGE, "the certified policy, on the prompts it was certified on"),
+        (realised, GREEN, "the same policy, measured here"),
+    ):
+        if point:
+            plot.marks([point], look, f"{words}: f {point[0]:.1%}, s {point[1]:.1%}", size=5)
+            said.append(f"{words}: f {point[0]:.1%}, s {point[1]:.1%}.")
+    return plot.svg(f"Saving rate against false-reject rate. {' '.join(said)}")
 
 
 def stops_plot(counts: Mapping[str, NDArray[np.int64]]) -> str:
     """Draw where attempts are discarded: one bar per checkpoint 0 … K, stacked by reason (`[K + 1]` counts each)."""
-    figure, axes = _axes()
-    length = max((len(c) for c in counts.values()), default=0)
+    length = max((len(c) for c in counts.values()), default=1)
+    padded = {reason: np.pad(c, (0, length - len(c))) for reason, c in counts.items()}
+    tallest = float(sum(padded.values(), np.zeros(length)).max(initial=0))
+    plot = Plot((-0.6, length - 0.4), (0, 1.08 * tallest or 1))
+    plot.axes("checkpoint (0: before the first token)", "attempts discarded", x_percent=False, y_percent=False)
     bottom = np.zeros(length)
-    for i, (reason, count) in enumerate(counts.items()):
-        padded = np.pad(count, (0, length - len(count)))
-        axes.bar(np.arange(length), padded, bottom=bottom, color=_CYCLE[i % len(_CYCLE)], label=reason)
-        bottom += padded
-    axes.set(xlabel="checkpoint", ylabel="attempts discarded")
-    if counts:
-        axes.legend(title="reason", fontsize=8)
-    else:
-        axes.text(0.5, 0.5, "the policy never fired", transform=axes.transAxes, ha="center")
-    return _svg(figure)
+    for number, (reason, count) in enumerate(padded.items()):
+        for k in np.flatnonzero(count).tolist():
+            plot.bar((k - 0.4, k + 0.4), (bottom[k], bottom[k] + count[k]), number)
+        bottom += count
+        plot.bar_name(number, f"{reason} ({count.sum()})")
+    if not tallest:
+        plot.word((length / 2 - 0.5, 0.5), "nothing was discarded")
+    said = "; ".join(
+        f"{reason}: " + ", ".join(f"{n} at checkpoint {k}" for k, n in enumerate(count.tolist()) if n)
+        for reason, count in padded.items()
+    )
+    return plot.svg(f"Attempts discarded by checkpoint and reason. {said or 'None.'}")
 
 
-def reliability_plot(M: NDArray[np.float64], accepted: NDArray[np.bool_], *, bins: int = 10) -> str:
-    """Draw the share accepted against the posterior, in bins of equal counts, with binomial error bars.
+def reliability_plot(bins: Sequence[Bin]) -> str:
+    """Draw the share accepted against the posterior, with intervals."""
+    plot = Plot((0, 1), (0, 1), height=260)
+    plot.axes("posterior M: believed share accepted", "share accepted in the end")
+    plot.line([(0, 0), (1, 1)], GREY, "what is believed is what happens")
+    for each in bins:
+        plot.bracket((each.posterior, each.low), (each.posterior, each.high), BLUE)
+    plot.marks(
+        [(each.posterior, each.accepted) for each in bins], BLUE, "attempts, in groups of equal size; 95% intervals"
+    )
+    said = ", ".join(f"believed {b.posterior:.0%}, accepted {b.accepted:.0%}" for b in bins)
+    return plot.svg(f"Reliability of the posterior. {said}.")
 
-    M and accepted are `[n]`, one per attempt: attempts, not checkpoints, are (nearly) independent.
+
+def estimates_plot(
+    rows: Mapping[str, Sequence[Estimate | None]],
+    names: Sequence[str],
+    *,
+    x_label: str,
+    limit: float | None = None,
+    percent: bool = True,
+) -> str:
+    """Draw estimates with their intervals, one row of the plot for each word of `rows`, one mark for each of `names`.
+
+    `limit` is drawn as a line: the budget.
     """
-    figure, axes = _axes()
-    order = [i for i in np.array_split(np.argsort(M, kind="stable"), bins) if len(i)]
-    x, y, n = np.asarray([(M[i].mean(), accepted[i].mean(), len(i)) for i in order]).reshape(-1, 3).T
-    error = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / n) / n)
-    axes.plot([0, 1], [0, 1], "--", color=_GREY, label="calibrated")
-    axes.errorbar(x, y, yerr=error, fmt="o", color=_BLUE, label="held-out prompts, 95 %")
-    axes.set(xlabel="posterior M", ylabel="share accepted", xlim=(0, 1), ylim=(-0.02, 1.02))
-    axes.legend(fontsize=8)
-    return _svg(figure)
-
-
-def simulated_plot(simulated: Summary, realised: Summary) -> str:
-    """Draw the headline numbers [T2] with their intervals, simulated beside realised."""
-    names = {
-        "saving_rate": "saving rate s",
-        "false_reject_rate": "false-reject rate f",
-        "net_cost_factor": "net cost factor",
-    }
-    figure, axes = _axes(height=0.7 + 0.9 * len(names))
-    for summary, shift, colour, mark, label in (
-        (simulated, -0.12, _BLUE, "s", "simulated before the run"),
-        (realised, 0.12, _GREEN, "*", "realised"),
-    ):
-        values = np.asarray([getattr(summary, name) or 0.0 for name in names])
-        ends = [getattr(summary, f"{name}_ci") or (value, value) for name, value in zip(names, values, strict=True)]
-        low, high = np.asarray(ends).T
-        error = np.maximum([values - low, high - values], 0)
-        y = np.arange(len(names)) + shift
-        axes.errorbar(values, y, xerr=error, fmt=mark, color=colour, markersize=8, label=label)
-    axes.set_yticks(range(len(names)), list(names.values()))
-    axes.invert_yaxis()
-    axes.margins(y=0.3)
-    axes.legend(fontsize=8)
-    return _svg(figure)
+    known = [each for row in rows.values() for each in row if each is not None]
+    ends = [x for each in known for x in (each.value, each.low, each.high) if x is not None] + [limit or 0.0]
+    top = max(*ends, 0.01)
+    longest = max((len(word) for word in rows), default=0)
+    plot = Plot(
+        (min(0.0, *ends), 1.06 * top), (len(rows) - 0.4, -0.6),
+        height=56 + 17 * max(len(names), 1.4) * len(rows), left=min(14 + 6.3 * longest, 130),
+    )  # fmt: skip
+    plot.axes(x_label, x_percent=percent)
+    if limit is not None:
+        plot.line([(limit, -0.6), (limit, len(rows) - 0.4)], RED, f"budget: at most {100 * limit:.3g}%")
+    for i, name in enumerate(names):
+        look = _LOOKS[i % len(_LOOKS)]
+        shift = (i - (len(names) - 1) / 2) * 0.3
+        here = [(row[i], place + shift) for place, row in enumerate(rows.values())]
+        for each, y in here:
+            if each is not None and each.low is not None and each.high is not None:
+                plot.bracket((each.low, y), (each.high, y), look)
+        plot.marks([(e.value, y) for e, y in here if e is not None], look, name)
+    for place, word in enumerate(rows):
+        plot.word((0, place), word if len(word) <= 19 else word[:18] + "…", left=True)
+    said = "; ".join(
+        f"{word}: "
+        + ", ".join(f"{name} {e.said(percent)}" for name, e in zip(names, row, strict=True) if e is not None)
+        for word, row in rows.items()
+    )
+    return plot.svg(f"{x_label}. {said}.")
