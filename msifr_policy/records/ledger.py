@@ -44,8 +44,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
     `tokens` were sampled, `wasted` of them after it was over for us (discarded, stopped or decided);
     `stages[k - 1]` of them in stage k. `lost` are the tokens of its broken tries, not among `tokens`.
-    `prompt_tokens` are counted for every attempt, although attempts of one prompt may share its prefill; 0 if the
-    engine takes text.
+    `prompt_tokens` are counted for every attempt, although attempts of one prompt may share its prefill; 0 if it takes
+    text and the engine does not tell.
     `finish`: how it ended by itself ("end", "length", "stop", "decided" or a server's word), "" if it did not.
     `reason`: the evidence that spoke most against a discarded attempt; for an unaccepted one "filter", or
     "length" if it never came to an end; for a failed one what failed. `found`: in what kind of place the final filter
@@ -166,6 +166,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
     accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for,
     by the kind of place where it was found, "" if nowhere; `cut_unanswered` of those "" were cut off at their limit.
+    `prompts_counted` attempts told the tokens of their prompts.
+    `discards` are the discarded attempts by reason, with what they spent.
     `tokens_ahead` are those that discarded attempts were expected still to take: what was saved, as estimated; None if
     the policy did not say it of all of them.
     """
@@ -178,6 +180,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     tokens: int
     prompt_tokens: int
+    prompts_counted: int
     tokens_wasted_after_decision: int
     tokens_beside: int
     seconds: float
@@ -190,14 +193,15 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     cut_unanswered: int
     failures: dict[str, int]
     tokens_ahead: int | None
+    discards: dict[str, Spent]
 
 
 def total(records: Iterable[Entry | Session]) -> Totals:
     """Sum up the accounts of attempts and sessions, in one pass."""
     failures: Counter[str] = Counter()
-    by_outcome, by_reason, by_finish, by_found, by_stage = (defaultdict[Any, Spent](Spent) for _ in range(5))
+    by_outcome, by_reason, by_finish, by_found, by_stage, discards = (defaultdict[Any, Spent](Spent) for _ in range(6))
     ahead: int | None = 0
-    skipped = prompt_tokens = wasted = beside = cut_unanswered = 0
+    skipped = prompt_tokens = prompts_counted = wasted = beside = cut_unanswered = 0
     seconds = cpu_seconds = 0.0
     for entry in records:
         if isinstance(entry, Session):
@@ -216,10 +220,12 @@ def total(records: Iterable[Entry | Session]) -> Totals:
             if tokens:
                 by_stage[k] += Spent(1, tokens)
         if entry.outcome == "discarded":
+            discards[entry.reason] += spent
             ahead = None if ahead is None or entry.ahead is None else ahead + entry.ahead
         failures.update(entry.failures)
         skipped += entry.skipped
         prompt_tokens += entry.prompt_tokens
+        prompts_counted += entry.prompt_tokens > 0
         wasted += entry.wasted
         beside += entry.lost
         seconds, cpu_seconds = max(seconds, entry.seconds), max(cpu_seconds, entry.cpu_seconds)
@@ -234,6 +240,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
         failed=failed,
         tokens=all_of_them.tokens,
         prompt_tokens=prompt_tokens,
+        prompts_counted=prompts_counted,
         tokens_wasted_after_decision=wasted,
         tokens_beside=beside,
         seconds=seconds,
@@ -246,6 +253,7 @@ def total(records: Iterable[Entry | Session]) -> Totals:
         cut_unanswered=cut_unanswered,
         failures=dict(sorted(failures.items())),
         tokens_ahead=ahead,
+        discards=dict(sorted(discards.items())),
     )
 
 

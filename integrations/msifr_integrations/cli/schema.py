@@ -21,6 +21,9 @@ FOLDER = Path(__file__).parents[1] / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _ENDING = ".schema.json"
 
+_UNDEFINED = ("Agreement", "LengthCap", "FrontierPoint", "Trace")
+"""Records with numbers that may be infinite or undefined; such are written as null."""
+
 
 class SchemaLine(msgspec.Struct, frozen=True):
     """A schema, and what it describes in a sentence."""
@@ -123,21 +126,22 @@ def generate(name: str) -> str:
 
 
 def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a record with tidy texts, and its fields described; floats that are undefined are null."""
+    """Return the schema of a record with tidy texts, and its fields described."""
     result = dict(schema)
     if "description" in result:
         result["description"] = inspect.cleandoc(result["description"])
     everywhere, own = _fields(""), _fields(name)
     if "properties" in result:
         result["properties"] = {
-            field: _nullable(each) | ({"description": told} if (told := own.get(field, everywhere.get(field))) else {})
+            field: (_nullable(each) if name in _UNDEFINED else each)
+            | ({"description": told} if (told := own.get(field, everywhere.get(field))) else {})
             for field, each in result["properties"].items()
         }
     return result
 
 
 def _nullable(schema: Any) -> Any:
-    """Return a schema in which numbers may be null: so infinite and undefined ones are written."""
+    """Return a schema in which numbers may be null."""
     if isinstance(schema, list):
         return [_nullable(each) for each in schema]
     if not isinstance(schema, dict):

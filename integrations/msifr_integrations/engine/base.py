@@ -67,6 +67,7 @@ class Event(NamedTuple):
     token: its id, −1 where the engine does not know it. text: what it completes, None where token ids are given and
     the reader decodes them. `logprob` is the model's natural log-probability of the token (temperature 1, whole
     vocabulary); `sampled_logprob` that of the distribution it was drawn from (0.0 when greedy); NaN is not known.
+    prompt_tokens: of the attempt's prompt, as a server counts them; 0 where it does not tell.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Event(NamedTuple):
     finish: Finish
     text: str | None = None
     tokens: int = 1
+    prompt_tokens: int = 0
 
 
 class Again(NamedTuple):

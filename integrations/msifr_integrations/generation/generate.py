@@ -52,11 +52,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     `skipped` of the discarded attempts were discarded at checkpoint 0, before the first token: they were never made.
     `tokens` are those of its attempts, of which `tokens_wasted_after_decision` came when they were over;
     `tokens_beside` were spent besides: by probes, broken tries, attempts in flight at an interrupt, and a server that
-    goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `tokens_saved_estimate` are those that
-    discarded attempts were expected still to take, by the policy's cost to go; None if it does not say. `prompt_tokens`
-    are those of the attempts' prompts, 0 where the engine does not tell. `seconds` is wall time from the first
-    step on, without loading the model; `cpu_seconds` is the processor time of this process in it (that of a server, or
-    of vLLM's own processes, is not).
+    goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `tokens_saved_estimate` are those
+    that discarded attempts were expected still to take, by the policy's cost to go; None if it does not say.
+    `prompt_tokens` are those of the prompts of `prompts_counted` attempts: some engines do not tell them. `seconds` is
+    wall time from the first step on, without loading the model; `cpu_seconds` is the processor time of this process in
+    it (that of a server, or of vLLM's own processes, is not).
 
     Only with a quota: `prompts_filled` have it, `prompts_given_up` have not, and their last attempts were discarded at
     checkpoint 0, and `prompts_exhausted` have not although all their attempts were made.
@@ -77,6 +77,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_accepted: float | None
     tokens_saved_estimate: int | None
     prompt_tokens: int
+    prompts_counted: int
     seconds: float
     cpu_seconds: float
     prompts_filled: int | msgspec.UnsetType = msgspec.UNSET
@@ -270,6 +271,7 @@ def _result(
         tokens_per_accepted=totals.tokens / totals.accepted if totals.accepted else None,
         tokens_saved_estimate=totals.tokens_ahead,
         prompt_tokens=totals.prompt_tokens,
+        prompts_counted=totals.prompts_counted,
         seconds=totals.seconds,
         cpu_seconds=totals.cpu_seconds,
     )

@@ -123,10 +123,12 @@ def _known(logprobs: list[float]) -> list[float | None] | None:
 
 
 def _prompt_tokens(task: Task, live: Live | None) -> int:
-    """Return the tokens of the prompt: 0 if the engine takes text and they are not known, or if it was not given it."""
+    """Return the tokens of the prompt: 0 if the engine was not given it, or takes text and does not tell them."""
     if live is not None and live.skipped:
         return 0
-    return len(task.attempt.prompt) if all(isinstance(part, int) for part in task.attempt.prompt) else 0
+    if all(isinstance(part, int) for part in task.attempt.prompt):
+        return len(task.attempt.prompt)
+    return 0 if live is None else live.prompt_tokens
 
 
 class Elapsed(NamedTuple):

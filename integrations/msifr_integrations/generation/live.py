@@ -52,6 +52,7 @@ class Live:
     token_ends, logprobs: one entry per sampled token, as in a trace.
     text: so far, without characters whose last byte has not come, and without a stop string.
     wasted: tokens sampled after it was over for us.
+    prompt_tokens: of its prompt, as a server counts them; 0 where it does not tell.
     finish: how the attempt ended by itself, "" if it has not.
     decision: the decision to discard it, None if there is none.
 
@@ -69,6 +70,7 @@ class Live:
         self.token_ends: list[int] = []
         self.logprobs: list[float] = []
         self.wasted = 0
+        self.prompt_tokens = 0
         self.finish: Finish = ""
         self.decision: Decision | None = None
         self._text: list[str] = []
@@ -133,6 +135,7 @@ class Live:
 
         Raises `InputError` if the policy asks for an early exit, which engines cannot do.
         """
+        self.prompt_tokens = event.prompt_tokens or self.prompt_tokens
         if self.over:
             self.wasted += event.tokens
             self._count(event)

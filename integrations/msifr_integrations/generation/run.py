@@ -6,10 +6,11 @@ One discarded there is written down at once: the engine never hears of it, and c
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -45,7 +46,11 @@ class Progress(NamedTuple):
     """How far a run is: attempts done (by earlier sessions too) of all there may be, and what they came to.
 
     Under a quota `attempts` falls whenever a prompt has its accepted samples: the others at it are not made.
-    `waiting` streams of a server have no token yet.
+    `running` attempts are in the engine, in `slots` places (0 if it is not known how many); `waiting` of a server's
+    streams have no token yet. `skipped` of the discarded were never begun. `tokens` are those of attempts in flight,
+    too; those of prompts, told by `prompts_counted` attempts, and `tokens_ahead`, what discarded attempts were expected
+    still to take, are those of attempts that are done (`Totals`). `tokens_beside` are those of earlier sessions.
+    `by_reason` counts discarded attempts.
     """
 
     done: int
@@ -55,6 +60,16 @@ class Progress(NamedTuple):
     tokens: int
     seconds: float
     waiting: int = 0
+    running: int = 0
+    slots: int = 0
+    unaccepted: int = 0
+    skipped: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    prompts_counted: int = 0
+    tokens_beside: int = 0
+    tokens_ahead: int | None = 0
+    by_reason: Mapping[str, int] = MappingProxyType({})
 
 
 class Tally:
@@ -66,6 +81,10 @@ class Tally:
 
     def __init__(self, before: Totals, expected: int, tell: Callable[[Progress], None] | None) -> None:
         self._outcomes = Counter({name: spent.attempts for name, spent in before.by_outcome.items()})
+        # What the filter did not accept has reasons of its own, which are no validators' names.
+        self._reasons = Counter({name: spent.attempts for name, spent in before.discards.items()})
+        self._skipped, self._ahead, self._beside = before.skipped, before.tokens_ahead, before.tokens_beside
+        self._prompt_tokens, self._prompts_counted = before.prompt_tokens, before.prompts_counted
         self._expected = expected
         self._tell = tell
         self._told = 0.0
@@ -75,12 +94,18 @@ class Tally:
     def add(self, entry: Entry) -> None:
         """Count an attempt that was written down."""
         self._outcomes[entry.outcome] += 1
+        self._skipped += entry.skipped
+        self._prompt_tokens += entry.prompt_tokens
+        self._prompts_counted += entry.prompt_tokens > 0
+        if entry.outcome == "discarded":
+            self._reasons[entry.reason] += 1
+            self._ahead = None if self._ahead is None or entry.ahead is None else self._ahead + entry.ahead
 
     def spare(self, attempts: int) -> None:
         """Take note that so many attempts need not be made."""
         self._expected -= attempts
 
-    def show(self, waiting: int = 0, *, at_once: bool = False) -> None:
+    def show(self, waiting: int = 0, running: int = 0, slots: int = 0, *, at_once: bool = False) -> None:
         """Tell, if it is time."""
         now = time.perf_counter()
         if self._tell is None or (now - self._told < _SHOW_EVERY and not at_once):
@@ -95,6 +120,16 @@ class Tally:
                 tokens=self.tokens,
                 seconds=now - self.started,
                 waiting=waiting,
+                running=running,
+                slots=slots,
+                unaccepted=self._outcomes["unaccepted"],
+                skipped=self._skipped,
+                failed=self._outcomes["failed"],
+                prompt_tokens=self._prompt_tokens,
+                prompts_counted=self._prompts_counted,
+                tokens_beside=self._beside,
+                tokens_ahead=self._ahead,
+                by_reason=dict(self._reasons.most_common()),
             )
         )
 
@@ -180,7 +215,7 @@ class Run:
             # On the way out of an error there may be no room for it, and the error says more.
             with suppress(*() if finished else (MsifrError,)):
                 self.sink.end_session(session)
-        self._tally.show(self.engine.waiting, at_once=True)
+        self._tally.show(self.engine.waiting, 0, self.engine.slots, at_once=True)
 
     def _submit(self) -> None:
         """Give the engine what its slots may soon take."""
@@ -225,7 +260,7 @@ class Run:
             self._leave(attempt_id)
         self._write_down(wait_for=max(self.engine.slots, _UNJUDGED))
         self._submit()
-        self._tally.show(self.engine.waiting)
+        self._tally.show(self.engine.waiting, min(len(self._running), self.engine.slots), self.engine.slots)
 
     def _begin(self, task: Task) -> Live:
         reader = reader_of(self.accept, task.prompt) if self.options.finish_when_decided else None

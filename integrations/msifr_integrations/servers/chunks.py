@@ -27,13 +27,14 @@ SPARE_TOKENS = 16
 
 
 class ChunkUsage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens generated so far."""
+    """Tokens generated so far, and those of the prompt."""
 
     completion_tokens: int | None = None
+    prompt_tokens: int | None = None
 
 
 class ChunkTimings(msgspec.Struct, frozen=True, gc=False):
-    """The same in llama.cpp's words."""
+    """Tokens generated so far, in llama.cpp's words."""
 
     predicted_n: int | None = None
 
@@ -125,7 +126,8 @@ def begun(data: bytes) -> bytes:
 class ChunkReader:
     """Reads the chunks of one try at the attempt `attempt_id`, of at most `limit` tokens.
 
-    counted: tokens so far. finish: the attempt's, "" while it goes on. done: the server said that nothing follows.
+    counted: tokens so far; prompt_tokens: of the prompt, 0 until it is told. finish: the attempt's, "" while it goes
+    on. done: the server said that nothing follows.
     overcounted: tokens counted from chunks that the server's usage denies in the end.
     """
 
@@ -139,6 +141,7 @@ class ChunkReader:
         self._last: list[Event] = []  # of the chunk with the finish: usage may follow
         self._told = 0
         self.counted = 0
+        self.prompt_tokens = 0
         self.finish = ""
         self.done = False
 
@@ -166,7 +169,10 @@ class ChunkReader:
             raise fault(status, message) if status >= 400 else BrokenStream(f"the server says: {message}")
         choice = next((choice for choice in chunk.choices if choice.index == 0), None)
         text = "" if choice is None else self._text(choice)
-        told = chunk.usage.completion_tokens if chunk.usage is not None else None
+        told = None
+        if chunk.usage is not None:
+            told = chunk.usage.completion_tokens
+            self.prompt_tokens = max(chunk.usage.prompt_tokens or 0, self.prompt_tokens)
         if told is None and chunk.timings is not None:
             told = chunk.timings.predicted_n
         events = self._tokens(choice.logprobs if choice is not None else None, text, told)
@@ -186,8 +192,8 @@ class ChunkReader:
             raise BrokenStream("the stream ended before the answer did")
         finish = self.finish or "done"
         if not self._last:
-            return [Event(self._id, -1, math.nan, math.nan, finish, self._held, 0)]
-        last = self._last[-1]
+            return [Event(self._id, -1, math.nan, math.nan, finish, self._held, 0, self.prompt_tokens)]
+        last = self._last[-1]._replace(prompt_tokens=self.prompt_tokens)
         return [*self._last[:-1], last._replace(finish=finish, text=(last.text or "") + self._held)]
 
     def _text(self, choice: ChunkChoice) -> str:
@@ -225,15 +231,17 @@ class ChunkReader:
             _, data, logprob, token = entries[0]
             if data and (data[-1] >= 0x80 or self._begun):
                 self._begun = _begun_by(self._begun, entries)
-            return [Event(self._id, token, logprob, math.nan, "", text)]
-        events = [Event(self._id, -1, math.nan, math.nan, "", "") for _ in range(new - len(entries))]
+            return [Event(self._id, token, logprob, math.nan, "", text, 1, self.prompt_tokens)]
+        events = [
+            Event(self._id, -1, math.nan, math.nan, "", "", 1, self.prompt_tokens) for _ in range(new - len(entries))
+        ]
         if not entries:
             events[-1] = events[-1]._replace(text=text)
             return events
         texts = token_texts([entry[:2] for entry in entries], text, self._begun)
         self._begun = _begun_by(self._begun, entries)
         for (_, _, logprob, token), piece in zip(entries, texts, strict=True):
-            events.append(Event(self._id, token, logprob, math.nan, "", piece))
+            events.append(Event(self._id, token, logprob, math.nan, "", piece, 1, self.prompt_tokens))
         return events
 
 
