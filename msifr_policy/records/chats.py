@@ -58,6 +58,16 @@ def asked(value: Any) -> str | None:
     return said[-1] if said else messages[-1][1]
 
 
+def context_of(value: Any) -> str:
+    """Return all that was said up to the user's last turn, as one text that tells one context from another."""
+    messages = messages_of(value)
+    if messages is None:
+        return value if isinstance(value, str) else ""
+    last = max((i for i, (role, _) in enumerate(messages) if role == "user"), default=len(messages) - 1)
+    only = messages[0][1] if last == 0 else None
+    return repr(messages[: last + 1]) if only is None else only
+
+
 def answered(value: Any) -> str | None:
     """Return the output that a value is: a text, or of a chat all that the assistant says after the user."""
     if isinstance(value, str):

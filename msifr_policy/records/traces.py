@@ -356,18 +356,23 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
     The file appears whole or not at all, and `read_traces` reads it. Raises `InputError` for another ending, a place
     that cannot be written, and a trace that could not be read again (its id occurs twice, it is too long).
     """
+    lines = ((f"{os.fspath(path)}, record {number}", _encode(trace)) for number, trace in enumerate(traces, 1))
+    return write_outputs(path, _traces(lines, "raise", ReadReport()))
+
+
+def write_outputs(path: str | os.PathLike[str], outputs: Iterable[Output]) -> int:
+    """Write outputs, those that are traces with their outcomes, as `write_traces` does; their ids are not checked.
+
+    Raises `InputError` for another ending and a place that cannot be written.
+    """
     path = Path(path)
     if not path.name.endswith(_ENDINGS):
         raise InputError("unknown ending", where=str(path), remedy=f"use one of {', '.join(_ENDINGS)}")
     if path.name.endswith(".parquet"):
         needs("pyarrow", extra="parquet", what="Parquet", where=str(path))
-    report = ReadReport()
-    lines = ((f"{path}, record {number}", _encode(trace)) for number, trace in enumerate(traces, 1))
-    readable = _traces(lines, "raise", report)
     with replacing(path) as written, ExitStack() as stack:
         if path.name.endswith(".parquet"):
-            _write_parquet(written, readable)
-            return report.read
+            return _write_parquet(written, iter(outputs))
         stream: IO[bytes] = stack.enter_context(open(written, "wb"))
         if path.name.endswith(".gz"):
             # mtime 0 and no name: the same traces always give the same bytes.
@@ -375,12 +380,14 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
             stream = cast(IO[bytes], stack.enter_context(zipped))
         elif path.name.endswith(".zst"):
             stream = stack.enter_context(packed_by_zstandard(stream))
-        for trace in readable:
-            stream.write(_encode(trace))
-    return report.read
+        count = 0
+        for output in outputs:
+            stream.write(_encode(output))
+            count += 1
+    return count
 
 
-def _encode(trace: Trace) -> bytes:
+def _encode(trace: Output) -> bytes:
     """Return a trace as a line of JSON; NaN and infinities are spelled as Python spells them."""
     with suppress(UnicodeEncodeError):  # half of a surrogate pair
         if all(map(math.isfinite, trace.logprobs or ())) and finite(trace.schema) and finite(trace.parameters):
@@ -388,7 +395,7 @@ def _encode(trace: Trace) -> bytes:
     return json.dumps(msgspec.to_builtins(trace)).encode() + b"\n"
 
 
-def _write_parquet(path: Path, traces: Iterator[Trace]) -> None:
+def _write_parquet(path: Path, outputs: Iterator[Output]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -396,8 +403,11 @@ def _write_parquet(path: Path, traces: Iterator[Trace]) -> None:
     types = {bool: pa.bool_(), int | None: integer, list[int] | None: integers, list[float] | None: numbers}
     fields = msgspec.structs.fields(Trace)
     schema = pa.schema([(field.encode_name, types.get(field.type, pa.string())) for field in fields])
+    count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        while batch := [msgspec.to_builtins(trace) for trace in islice(traces, _PARQUET_BATCH)]:
+        while batch := [msgspec.to_builtins(output) for output in islice(outputs, _PARQUET_BATCH)]:
+            count += len(batch)
             for row in batch:
                 row |= {name: json.dumps(row[name]) for name in _JSON_FIELDS if name in row}
             writer.write_table(pa.Table.from_pylist(batch, schema))
+    return count

@@ -10,8 +10,8 @@ import click
 
 from msifr_integrations.cli.completion import completion
 from msifr_integrations.cli.console import Group, examples
-from msifr_integrations.cli.doctor import doctor
 from msifr_integrations.cli.convert import convert
+from msifr_integrations.cli.doctor import doctor
 from msifr_integrations.cli.evaluate import evaluate
 from msifr_integrations.cli.fit import fit
 from msifr_integrations.cli.generate import generate
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 # In the order of work, in which they are listed.
-for command in (plan, judge, score, fit, evaluate, simulate, generate, merge, report):
+for command in (plan, convert, judge, score, fit, evaluate, simulate, generate, merge, report):
     main.add_command(with_settings(command))
 for command in (doctor, help_on, schema, completion):
     main.add_command(command)

@@ -21,6 +21,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 traces_argument = click.argument("traces", nargs=-1, required=True, type=click.Path())
 
 
+def all_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check_output(out: str, inputs: Sequence[str], *, folder: bool = False, as_json: bool = False) -> bool:
     """Return whether prose must leave the standard output to the file `out`; checked before any work.
 

@@ -1,0 +1,81 @@
+"""Our own records: traces, and outputs of runs, which are nearly that already; and records that `--map` describes."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record
+from msifr_policy.errors import InputError
+from msifr_policy.records.lines import as_objects, as_texts, with_values
+from msifr_policy.records.mapping import FieldMap
+from msifr_policy.records.traces import Trace
+
+FIELDS: Final = (*Trace.__struct_encode_fields__, "tests")
+"""What `--map` can tell of: the fields of a trace, and the program that a final filter runs as a test."""
+
+_TEXTS: Final = ("id", "prompt_id", "group", "dataset", "model", "gold")
+_OBJECTS: Final = ("parameters", "schema")
+
+
+def _fits(record: Record) -> bool:
+    return {"prompt_id", "text"} <= record.keys()
+
+
+def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+    if record.get("status") == "discarded" and record.get("correct") is None:
+        what = (
+            "a discarded attempt: a run with a policy wrote this file, and its survivors do not stand for all attempts"
+        )
+        raise InputError(what, where=where, remedy="use the output of a run with --policy none")
+    if record.get("status") == "failed":
+        yield Lost("an attempt that could not be made")
+        return
+    yield _attempt(record, reading, where)
+
+
+def _any(record: Record) -> bool:
+    del record
+    return True
+
+
+def mapped(mapping: FieldMap) -> Format:
+    """Return the format of records whose fields are where `--map` says."""
+
+    def attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+        own = {name: value for name, value in with_values(record, FIELDS).items() if name not in mapping.fields}
+        try:
+            told = mapping.attempts(record)
+        except ValueError as error:
+            raise InputError(str(error), where=where, remedy="mend --map") from None
+        if not told:
+            yield Lost("the list of attempts is empty")
+        for number, fields in enumerate(told):
+            attempt = own | fields
+            if mapping.several and "id" in own:
+                attempt["id"] = f"{own['id']}/{number}"
+            yield _attempt(attempt, reading, where) if attempt.get("text") else Lost("no text")
+
+    return Format("records as --map tells", _any, attempts, mapping.columns | set(FIELDS))
+
+
+def _attempt(record: dict[str, Any], reading: Reading, where: str) -> Attempt:
+    known = as_objects(as_texts(with_values(record, FIELDS), _TEXTS), _OBJECTS)
+    correct = known.pop("correct", None)
+    known["outcome"] = None if correct is None else reading.outcome(correct, "correct", where)
+    if correct is not None and known["outcome"] is None:
+        raise InputError(f"`correct` is {correct!r:.40}, no outcome", where=where, remedy="true, false, or a number")
+    try:
+        return msgspec.convert(known, Attempt)
+    except msgspec.ValidationError as error:
+        remedy = "--map FIELD=PATH tells where a field is, --map FIELD= leaves it out"
+        raise InputError(str(error), where=where, remedy=remedy) from None
+
+
+OWN: Final = Format(
+    "traces or outputs of a run, as they should be",
+    _fits,
+    _attempts,
+    frozenset((*FIELDS, "status", "outcome", "finish", "seed", "attempt", "messages", "weight", "spent", "reason")),
+    note="msifr fit takes them as they are",
+)

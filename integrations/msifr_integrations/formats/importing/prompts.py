@@ -1,0 +1,76 @@
+"""What is known of prompts beside the outputs: the requests of a batch, prompts of a run, gold answers; by their id."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from msifr_integrations.formats.importing.attempts import Attempt, Record, as_word, first_of
+from msifr_integrations.formats.importing.rows import GOLDS
+from msifr_integrations.formats.importing.sources import find_inputs, read_records
+from msifr_policy.errors import InputError
+from msifr_policy.records.chats import asked, context_of
+from msifr_policy.records.lines import as_objects
+
+_IDS: Final = ("prompt_id", "custom_id", "question_id", "task_id", "id", "uuid")
+_ASKED: Final = ("prompt", "messages", "question", "problem", "instruction", "input")
+_GROUPS: Final = ("group", "category", "subject", "topic", "level")
+
+
+class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of one prompt; as in `Attempt`."""
+
+    prompt: str = ""
+    asked: str = ""
+    gold: str | None = None
+    group: str | None = None
+    tests: str | None = None
+    schema: dict[str, Any] | None = None
+    parameters: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+
+
+def read_asked(paths: Iterable[str]) -> dict[str, Asked]:
+    """Return what files tell of prompts, by id; what several tell of one is put together, the first told counts.
+
+    Raises `InputError` for a record without an id. Memory: all prompts.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    for path in find_inputs(paths) if paths else []:
+        for where, record in read_records(path):
+            if isinstance(record, InputError):
+                raise record
+            if (prompt_id := as_word(first_of(record, _IDS))) is None:
+                remedy = f"give each an id, under one of {', '.join(_IDS)}"
+                raise InputError("a prompt without an id", where=where, remedy=remedy)
+            known[prompt_id] = _told(record, where) | known.get(prompt_id, {})
+    return {prompt_id: Asked(**told) for prompt_id, told in known.items()}
+
+
+def _told(record: Record, where: str) -> dict[str, Any]:
+    body = record.get("body")
+    source: Mapping[str, Any] = body if isinstance(body, dict) else record
+    said = first_of(source, _ASKED)
+    told = {
+        "prompt": asked(said),
+        "asked": context_of(said),
+        "gold": as_word(first_of(record, GOLDS)),
+        "group": as_word(first_of(record, _GROUPS)),
+        **{name: record.get(name) for name in ("tests", "schema", "parameters")},
+    }
+    told = as_objects({name: value for name, value in told.items() if value}, ("schema", "parameters"))
+    try:
+        msgspec.convert(told, Asked)
+    except msgspec.ValidationError as error:
+        raise InputError(str(error), where=where, remedy="mend the prompt") from None
+    return told
+
+
+def with_asked(attempt: Attempt, known: Mapping[str, Asked]) -> Attempt:
+    """Return an attempt with what is known of its prompt, where it does not tell itself."""
+    found = known.get(attempt.prompt_id)
+    if found is None:
+        return attempt
+    told = {
+        name: value for name, value in msgspec.structs.asdict(found).items() if value and not getattr(attempt, name)
+    }
+    return msgspec.structs.replace(attempt, **told) if told else attempt
