@@ -63,7 +63,7 @@ def read_lines(path: str | os.PathLike[str], *, longest: int = LONGEST_LINE) -> 
     try:
         with ExitStack() as stack:
             stream, packed = unpacking(stack, path)
-            _check_text(stream.peek(_HEAD)[:_HEAD], f"{os.fspath(path)}, line 1")
+            check_text(stream.peek(_HEAD)[:_HEAD], f"{os.fspath(path)}, line 1")
             while line := stream.readline(longest + 1):
                 number += 1
                 start = 0
@@ -100,7 +100,7 @@ def packed_by_zstandard(file: IO[bytes]) -> IO[bytes]:
     return cast(IO[bytes], zstd.ZstdFile(file, "wb"))
 
 
-def _check_text(head: bytes, where: str) -> None:
+def check_text(head: bytes, where: str) -> None:
     """Raise `InputError` if what begins so is no text in UTF-8."""
     for begins, what, remedy in _OTHERS:
         if head[: len(begins)].lower() == begins.lower():
