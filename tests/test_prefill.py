@@ -82,8 +82,8 @@ def test_shared_prompts_are_copied_and_what_lies_behind_them_is_cleared() -> Non
         cache.forward(model, torch.zeros(5, dtype=torch.long), torch.tensor([5, 2, 3, 0, 0]))
         before = [(layer.keys.clone(), layer.values.clone()) for layer in cache.layers]
         for layer in cache.layers:  # an overflow behind what is shared
-            layer.keys[0, :, 5:10] = math.inf
-            layer.values[0, :, 5:10] = math.nan
+            layer.keys[0, :, 5] = math.inf
+            layer.values[0, :, 5] = math.nan
         # Row 0 goes on with its own, row 3 with the same; row 1 with that of row 2, which takes that of row 1.
         cache.share([0, 3, 1, 2], [0, 0, 2, 1], [5, 5, 3, 2])
         for layer, old in zip(cache.layers, before, strict=True):

@@ -9,6 +9,7 @@ the left, and no row is ever without a visible key: an empty row sees the one po
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from msifr_integrations.engine.attention import by_kernel
 from msifr_integrations.engine.prefill import Prefix, on
 
 BUCKET = 32
@@ -75,14 +77,24 @@ class SlotCache:
 
     It begins with room for `expected` positions, or a few more. Capacity doubles when a row outgrows it, up to
     `max_length`. `layers` hold what is cached; they stay where they are but for `reserve`. coarse: see `rounded`.
+    kernel: whether steps attend by the kernel of `attention`, which takes no notice of the mask and of what is shown.
     """
 
-    def __init__(self, like: Prefix, slots: int, max_length: int, *, expected: int = 0, coarse: bool = False) -> None:
+    def __init__(
+        self,
+        like: Prefix,
+        slots: int,
+        max_length: int,
+        *,
+        expected: int = 0,
+        coarse: bool = False,
+        kernel: bool = False,
+    ) -> None:
         self.max_length = max_length
         self.capacity = min(max_length, max(4 * BUCKET, rounded(expected, coarse=coarse)))
         self.shown = 0
         self.used = 0  # positions that any row may have written since it was cleared
-        self._coarse = coarse
+        self._coarse, self._kernel = coarse, kernel
         device = like.layers[0][0].device
         self.index = torch.arange(slots, device=device)
         self.positions = torch.zeros(slots, dtype=torch.long, device=device)
@@ -127,8 +139,8 @@ class SlotCache:
 
     def show(self, longest: int) -> None:
         """Let steps attend to as many positions as a row of length `longest` needs that writes one more."""
-        self.shown = min(self.capacity, rounded(longest + 1, coarse=self._coarse))
-        self.used = max(self.used, self.shown)
+        self.shown = self.capacity if self._kernel else min(self.capacity, rounded(longest + 1, coarse=self._coarse))
+        self.used = max(self.used, longest + 1)
 
     def forward(self, model: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Feed one token to each of the first rows; return the next token's logits (rows, vocabulary).
@@ -140,13 +152,14 @@ class SlotCache:
         hidden = self._columns[: self.shown] > lengths[:, None]
         mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
         mask.masked_fill_(hidden, torch.finfo(dtype).min)
-        out = model(
-            input_ids=tokens[:, None],
-            attention_mask=mask[:, None, None],
-            position_ids=lengths[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with by_kernel(lengths) if self._kernel else nullcontext():
+            out = model(
+                input_ids=tokens[:, None],
+                attention_mask=mask[:, None, None],
+                position_ids=lengths[:, None],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         logits: Tensor = out.logits[:, -1]
         return logits

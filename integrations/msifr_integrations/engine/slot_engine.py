@@ -55,6 +55,7 @@ class SlotEngine(ModelEngine):
     def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int]) -> None:
         super().__init__(model, slots=slots, sampling=sampling, end=end)
         self._attention_before = attention.register(model)
+        self._kernel = attention.kernel_serves(model)
         on_gpu = model.device.type == "cuda"
         # What a step feeds: last token, length and numbers of each slot. Ids and lengths are exact in float64.
         self._inputs = torch.zeros(slots, 2 + self._levels, dtype=torch.float64, pin_memory=on_gpu)
@@ -176,7 +177,7 @@ class SlotEngine(ModelEngine):
         expected = max(len(attempt.prompt) + attempt.max_new_tokens for attempt in self._queue)
         few = self._graphs.usable
         expected = min(expected, affordable(like, self.slots)) if few else 0
-        return SlotCache(like, self.slots, self._context, expected=expected, coarse=few)
+        return SlotCache(like, self.slots, self._context, expected=expected, coarse=few, kernel=self._kernel)
 
     def _reserve(self, cache: SlotCache, length: int) -> None:
         if cache.reserve(length):
