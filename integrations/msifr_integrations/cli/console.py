@@ -19,7 +19,7 @@ from msifr_policy.errors import InputError, MsifrError
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended, as shells have it."""
 
-_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 _stdout = Console(highlight=False, soft_wrap=True)
 
 
@@ -65,7 +65,7 @@ class Group(click.Group):
                 emit(ErrorDocument(Problem(error.format_message(), where, f"{where} --help shows what it takes")))
             raise
         except KeyboardInterrupt:
-            _stderr.print("interrupted; no file is left half-written")
+            stderr.print("interrupted; no file is left half-written")
             ctx.exit(INTERRUPTED)
 
 
@@ -81,13 +81,13 @@ class _Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         del file
-        _stderr.print(Text.assemble(("error:", "bold red"), " ", self.message))
+        stderr.print(Text.assemble(("error:", "bold red"), " ", self.message))
 
 
 def prose(*lines: str, json: bool = False) -> None:
     """Print lines for people: to stdout, or to stderr when stdout is for JSON."""
     for line in lines:
-        (_stderr if json else _stdout).print(Text(line))
+        (stderr if json else _stdout).print(Text(line))
 
 
 def explained(*words: str) -> str:
@@ -117,7 +117,7 @@ def tracking(what: str, total: int | None = None) -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=_stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task(what, total=total)
 
         def advance(done: int, word: str = "", of: int | None = total) -> None:

@@ -110,9 +110,9 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     """What a run cost, in the currency of the prices.
 
     price_in, price_out: per million tokens of prompts and of outputs. total: of all tokens, those beside attempts
-    included; prompts count once per attempt, and not at all where the engine does not tell their tokens
-    (prompt_tokens_known false). per_accepted: None if nothing was accepted. saved_estimate: the price of the tokens
-    that were not made, as estimated.
+    included; prompts count once for each attempt that was begun, at the mean of those whose engine tells their
+    prompt_tokens, and not at all if none does. per_accepted: None if nothing was accepted. saved_estimate: the price
+    of the tokens that were not made, as estimated.
     """
 
     price_in: float
@@ -120,7 +120,7 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     total: float
     per_accepted: float | None
     saved_estimate: float | None
-    prompt_tokens_known: bool
+    prompt_tokens: int | None
 
 
 class GenerateDocument(Result, frozen=True, kw_only=True):

@@ -9,11 +9,15 @@ from typing import Any, Literal, get_args
 import click
 import msgspec
 
-from msifr_integrations.cli.console import emit, prose, tracking
+from msifr_integrations.cli.console import emit, examples, explained, prose, stderr
+from msifr_integrations.cli.documents import GenerateDocument, document
+from msifr_integrations.cli.live_view import ViewOptions, watching
+from msifr_integrations.cli.money import Prices, spent_by
 from msifr_integrations.cli.options import gathered, json_option
 from msifr_integrations.cli.tables import load_policy
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
+from msifr_integrations.generation.generate import Result
 from msifr_integrations.generation.inputs import PROMPT_HELP
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
 from msifr_integrations.servers.options import ServerApi, ServerOptions
@@ -64,7 +68,14 @@ class RunFiles:
     accepted_format: Literal["chat", "text"] = "chat"
 
 
-@click.command(epilog=f"\b\n{PROMPT_HELP}")
+@click.command(
+    epilog=examples(
+        "msifr generate --model embedded --prompts prompts.jsonl --policy none -o traces.jsonl",
+        "msifr generate --server http://localhost:8000 --prompts prompts.jsonl --policy policy.json -o out.jsonl",
+        "msifr generate --model embedded --prompts prompts.jsonl --policy none --price-out 0.6 -o priced.jsonl",
+        before=PROMPT_HELP,
+    )
+)
 @click.option("--model", metavar="PATH_OR_ID", help="A model for transformers or vLLM, or the word: embedded.")
 @gathered(
     RunFiles,
@@ -176,6 +187,26 @@ class RunFiles:
     cpus_per_worker="CPUs that each worker reserves; 0.5 is half of one.",
     gpus_per_worker="GPUs that each worker reserves, and then runs vLLM on unless there is a server.",
 )
+@gathered(
+    ViewOptions,
+    "view",
+    live={
+        "flag": "--live/--no-live",
+        "show_default": "a view on a terminal, lines elsewhere, nothing with --json",
+        "help": "Show how far the run is, what it saves, costs and when it will end; nothing.",
+    },
+    every={
+        "flag": "--live-every",
+        "metavar": "SECONDS",
+        "help": "Where the output is no terminal: seconds between two lines.",
+    },
+)
+@gathered(
+    Prices,
+    "prices",
+    price_in={"metavar": "PRICE", "help": "What a million tokens of prompts cost: says what the run costs."},
+    price_out={"metavar": "PRICE", "help": "What a million generated tokens cost."},
+)
 @json_option
 def generate(
     model: str | None,
@@ -183,6 +214,8 @@ def generate(
     options: GenerateOptions,
     server: ServerOptions,
     cluster: RayOptions,
+    view: ViewOptions,
+    prices: Prices,
     as_json: bool,
 ) -> None:
     """Generate attempts at prompts, discarding by POLICY in flight; accepted samples and every token are written.
@@ -191,7 +224,6 @@ def generate(
     """
     from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path
     from msifr_integrations.formats.accepted import check_accepted_out, write_accepted
-    from msifr_integrations.generation.generate import Result
     from msifr_integrations.generation.generate import generate as in_this_process
 
     run: Callable[..., Result] = in_this_process
@@ -214,18 +246,14 @@ def generate(
     accept = parse_filter(word, options.answer)
     options = msgspec.structs.replace(options, final_filter=accept, answer="", model_name=name, server=server)
     fitted = None if files.policy.lower() == "none" else load_policy(files.policy).policy()
-    with tracking("generating") as advance:
+    with watching(stderr, view, prices or None, quiet=as_json) as progress:
         result = run(
             where,
             files.prompts,
             fitted,
             files.out,
             options,
-            progress=lambda p: advance(
-                p.done,
-                f"{p.accepted} accepted, {p.discarded} discarded" + f", {p.waiting} waiting" * bool(p.waiting),
-                p.attempts,
-            ),
+            progress=progress,
             tell=lambda remark: prose(remark, json=True),
         )
     per_accepted = "-" if result.tokens_per_accepted is None else f"{result.tokens_per_accepted:.1f}"
@@ -236,6 +264,8 @@ def generate(
         f"{result.attempts} attempts, {result.accepted} accepted, {result.discarded} discarded{skipped}{failed}",
         f"{result.tokens} tokens{beside} in {result.seconds:.1f} s ({result.cpu_seconds:.1f} CPU seconds of this "
         f"process), {per_accepted} tokens per accepted sample",
+        *_saved(result),
+        *([prices.line(spent_by(result))] if prices else []),
         json=as_json,
     )
     if isinstance(result.prompts_filled, int):
@@ -259,5 +289,19 @@ def generate(
     if files.accepted_out is not None:
         count = write_accepted(files.out, files.accepted_out, form=files.accepted_format)
         prose(f"{count} accepted samples -> {files.accepted_out}", json=as_json)
+    prose(explained("accepted", "discarded", "estimated", *(["money"] if prices else [])), json=as_json)
     if as_json:
-        emit(result)
+        money = prices.of(spent_by(result)) if prices else msgspec.UNSET
+        emit(document(GenerateDocument, result, money=money))
+
+
+def _saved(result: Result) -> list[str]:
+    """Return the line that says what was saved, as estimated; what was lost cannot be seen in a run."""
+    if not result.discarded or result.tokens_saved_estimate is None:
+        return []
+    saved, whole = result.tokens_saved_estimate, result.tokens + result.tokens_saved_estimate
+    share = f" ({saved / whole:.0%} of all)" if whole else ""
+    return [
+        f"estimated saving: {saved} tokens{share} that the policy expected discarded attempts still to take; "
+        "what was lost shows with --compare, or msifr evaluate on traces"
+    ]

@@ -1,0 +1,91 @@
+"""What the tokens of a run cost, at the prices of whoever asks."""
+
+import math
+from dataclasses import dataclass
+
+from msifr_integrations.cli.documents import Money
+from msifr_integrations.generation.generate import Result
+from msifr_integrations.generation.run import Progress
+from msifr_policy.errors import InputError
+
+_MILLION = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a run has spent so far, in tokens; begun: attempts that were given to the engine."""
+
+    begun: int
+    accepted: int
+    tokens: int
+    prompt_tokens: int
+    prompts_counted: int
+    saved: int | None
+
+
+def spent_by(run: Progress | Result) -> Spending:
+    """Return what a run has spent, all that lies beside its attempts included."""
+    attempts = run.done if isinstance(run, Progress) else run.attempts
+    saved = run.tokens_ahead if isinstance(run, Progress) else run.tokens_saved_estimate
+    return Spending(
+        begun=attempts - run.skipped - run.failed,
+        accepted=run.accepted,
+        tokens=run.tokens + run.tokens_beside,
+        prompt_tokens=run.prompt_tokens,
+        prompts_counted=run.prompts_counted,
+        saved=saved,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Of a million tokens of prompts, and of outputs, in any currency.
+
+    Raises `InputError` for what is no price.
+    """
+
+    price_in: float = 0.0
+    price_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        for flag, price in (("--price-in", self.price_in), ("--price-out", self.price_out)):
+            if not (math.isfinite(price) and price >= 0):
+                raise InputError(f"{price:g} is no price", where=flag, remedy="give what a million tokens cost")
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.price_in or self.price_out)
+
+    def of(self, spent: Spending) -> Money:
+        """Return what was spent in money.
+
+        Prompts of attempts that do not tell their tokens are taken to have the mean of those that do.
+        """
+        prompts: int | None = None
+        if spent.prompts_counted:
+            prompts = round(spent.prompt_tokens * max(spent.begun / spent.prompts_counted, 1))
+        total = (self.price_in * (prompts or 0) + self.price_out * spent.tokens) / _MILLION
+        return Money(
+            price_in=self.price_in,
+            price_out=self.price_out,
+            prompt_tokens=prompts,
+            total=total,
+            per_accepted=total / spent.accepted if spent.accepted else None,
+            saved_estimate=None if spent.saved is None else self.price_out * spent.saved / _MILLION,
+        )
+
+    def line(self, spent: Spending) -> str:
+        """Return the money in words."""
+        money = self.of(spent)
+        told = [f"cost {_amount(money.total)}"]
+        if money.per_accepted is not None:
+            told.append(f"{_amount(money.per_accepted)} for each accepted sample")
+        if money.saved_estimate:
+            told.append(f"{_amount(money.saved_estimate)} saved (estimated)")
+        if self.price_in and money.prompt_tokens is None and spent.begun:
+            told.append("prompts not counted: the engine does not tell their tokens")
+        return ", ".join(told)
+
+
+def _amount(money: float) -> str:
+    return f"{money:,.2f}" if money >= 1 else f"{money:.3g}"
