@@ -94,7 +94,7 @@ REFUSED = [
     ("parquet", ("fit", "more.parquet", "-o", "never.json")),
     ("parquet", ("score", "traces.jsonl", "-o", "never.parquet")),
     ("parquet", (*_SERVED, "--policy", "none", "-o", "never.jsonl", "--accepted-out", "never.parquet")),
-    ("learned", ("fit", "traces.jsonl", "-o", "never.json", "--posterior", "learned")),
+    ("learned", ("fit", "prompts.jsonl", "-o", "never.json", "--posterior", "learned")),  # which holds no traces
     ("math", (*_SERVED, "--policy", "none", "-o", "never.jsonl", "--filter", "math")),
     ("json-schema", (*_SERVED, "--policy", "none", "-o", "never.jsonl", "--filter", "json-schema")),
     ("transformers", _LOCAL),
