@@ -4,19 +4,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import click
 import msgspec
 
 from msifr_integrations.cli.console import emit, examples, explained, prose, stderr
-from msifr_integrations.cli.documents import GenerateDocument, document
+from msifr_integrations.cli.export import exported_lines
 from msifr_integrations.cli.live_view import ViewOptions, watching
 from msifr_integrations.cli.money import Prices, spent_by
 from msifr_integrations.cli.options import gathered, json_option
 from msifr_integrations.cli.tables import load_policy
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
+from msifr_integrations.formats.export import ExportForm, ExportOptions, check_export, export_run
 from msifr_integrations.generation.generate import Result
 from msifr_integrations.generation.inputs import PROMPT_HELP
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
@@ -65,7 +66,7 @@ class RunFiles:
     policy: str = ""
     out: str = ""
     accepted_out: str | None = None
-    accepted_format: Literal["chat", "text"] = "chat"
+    accepted_format: ExportForm = "chat"
 
 
 @click.command(
@@ -92,10 +93,13 @@ class RunFiles:
         "type": click.Path(),
         "help": "Attempts, JSON lines; resumed if it exists.",
     },
-    accepted_out={"type": click.Path(), "help": "Also write the accepted samples alone: .jsonl or .parquet."},
+    accepted_out={
+        "type": click.Path(),
+        "help": "Also export the accepted samples: a .jsonl or .parquet file, or a folder.",
+    },
     accepted_format={
-        "type": click.Choice(["chat", "text"]),
-        "help": "messages with the answer last, or prompt and completion.",
+        "type": click.Choice(get_args(ExportForm)),
+        "help": "How: as msifr export --form does.",
     },
 )
 @gathered(
@@ -223,7 +227,6 @@ def generate(
     A run that was killed goes on where it stopped when started again with the same options.
     """
     from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path
-    from msifr_integrations.formats.accepted import check_accepted_out, write_accepted
     from msifr_integrations.generation.generate import generate as in_this_process
 
     run: Callable[..., Result] = in_this_process
@@ -239,13 +242,15 @@ def generate(
         raise InputError("needs --model or --server, and not both", where="msifr generate")
     if model is not None and model.startswith(("http://", "https://")):
         raise InputError("is the address of a server, not a model", where=f"--model {model}", remedy="use --server URL")
+    without = files.policy.lower() == "none"
+    exporting = ExportOptions(form=files.accepted_format, policy=None if without else files.policy)
     if files.accepted_out is not None:
-        check_accepted_out(files.out, files.accepted_out)
+        check_export(files.out, files.accepted_out, exporting)
     name, where = (EMBEDDED_MODEL, str(embedded_model_path())) if model == "embedded" else (model or "", model)
     word: Any = options.final_filter
     accept = parse_filter(word, options.answer)
     options = msgspec.structs.replace(options, final_filter=accept, answer="", model_name=name, server=server)
-    fitted = None if files.policy.lower() == "none" else load_policy(files.policy).policy()
+    fitted = None if without else load_policy(files.policy).policy()
     with watching(stderr, view, prices or None, quiet=as_json) as progress:
         result = run(
             where,
@@ -287,10 +292,11 @@ def generate(
             json=as_json,
         )
     if files.accepted_out is not None:
-        count = write_accepted(files.out, files.accepted_out, form=files.accepted_format)
-        prose(f"{count} accepted samples -> {files.accepted_out}", json=as_json)
+        prose(*exported_lines(export_run(files.out, files.accepted_out, exporting), files.accepted_out), json=as_json)
     prose(explained("accepted", "discarded", "estimated", *(["money"] if prices else [])), json=as_json)
     if as_json:
+        from msifr_integrations.cli.documents import GenerateDocument, document
+
         money = prices.of(spent_by(result)) if prices else msgspec.UNSET
         emit(document(GenerateDocument, result, money=money))
 

@@ -13,6 +13,7 @@ from msifr_integrations.cli.console import Group, examples
 from msifr_integrations.cli.convert import convert
 from msifr_integrations.cli.doctor import doctor
 from msifr_integrations.cli.evaluate import evaluate
+from msifr_integrations.cli.export import export
 from msifr_integrations.cli.fit import fit
 from msifr_integrations.cli.generate import generate
 from msifr_integrations.cli.help import help_on
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 # In the order of work, in which they are listed.
-for command in (plan, convert, judge, score, fit, evaluate, simulate, generate, merge, report):
+for command in (plan, convert, judge, score, fit, evaluate, simulate, generate, merge, export, report):
     main.add_command(with_settings(command))
 for command in (doctor, help_on, schema, completion):
     main.add_command(command)

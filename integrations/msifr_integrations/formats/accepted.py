@@ -1,128 +1,158 @@
 """The accepted samples of a run alone, in the forms that trainers read."""
 
-import gzip
+import math
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
+from msifr_integrations.formats.rows import Record, check_rows_out, write_rows
+from msifr_integrations.formats.written import RunFacts, Written, read_written
 from msifr_integrations.generation.journal import ledger_path
+from msifr_integrations.generation.provenance import provenance_of
 from msifr_policy.errors import InputError
-from msifr_policy.extras import needs
-from msifr_policy.files import check_writable, read_lines, replacing
 from msifr_policy.filters import Message
+from msifr_policy.records.ledger import id_digest
 
-AcceptedForm = Literal["chat", "text"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+AcceptedForm = Literal["chat", "text", "parquet"]
 """`chat`: `messages`, the answer last. `text`: `prompt` (of a chat, what the user said last) and `completion`.
 
-Both have `prompt_id`, `id`, and `group` where the prompt has one (a column that may be null in Parquet).
+Both have `prompt_id`, `id`, and `group` where the prompt has one (a column that may be null in Parquet); `weight` where
+it is not 1. `parquet`: as `chat`, with `weight` always, and where each sample is from: see `sample_columns`.
 """
 
-_ENDINGS: Final = (".jsonl", ".jsonl.gz", ".parquet")
-_GROUP_ROWS: Final = 10_000
-_GROUP_BYTES: Final = 1 << 24
-"""A row group of a Parquet file is written as soon as it has so many rows, or so many bytes as JSON."""
+ENDINGS: Final = (".jsonl", ".jsonl.gz", ".parquet")
 
 
-class _Written(msgspec.Struct, frozen=True):
-    """What is read of a line of the run's output."""
+class SampleCounts(msgspec.Struct):
+    """What was written: accepted `samples` at `prompts`, and their weights, whose sum and sum of squares are kept."""
 
-    id: str
-    prompt_id: str
-    prompt: str
-    text: str
-    status: Literal["finished", "discarded", "failed"]
-    correct: bool | None = None
-    group: str | None = None
-    messages: tuple[Message, ...] | None = None
+    samples: int = 0
+    prompts: int = 0
+    weight: float = 0.0
+    weight_squared: float = 0.0
+
+    @property
+    def weighted(self) -> bool:
+        """Whether any weight is not 1."""
+        return self.weight_squared != self.samples or self.weight != self.samples
+
+    @property
+    def n_effective(self) -> float:
+        """Kish's number of samples of equal weight that are worth as much, (ΣW)²/ΣW² [T7]."""
+        return self.weight**2 / self.weight_squared if self.weight_squared else 0.0
 
 
-def _sample(attempt: _Written, form: AcceptedForm) -> dict[str, Any]:
-    if form == "chat":
-        asked = attempt.messages or (Message("user", attempt.prompt),)
-        said = (*asked, Message("assistant", attempt.text))
-        sample: dict[str, Any] = {"messages": [msgspec.structs.asdict(message) for message in said]}
+def sample_of(attempt: Written, form: AcceptedForm, facts: RunFacts) -> Record:
+    """Return an accepted attempt as a sample in one of the forms. Raises `InputError` if its prompt is not known."""
+    sample: Record
+    if form == "text":
+        sample = {"prompt": attempt.prompt or attempt.asked[-1].content, "completion": attempt.text}
     else:
-        sample = {"prompt": attempt.prompt, "completion": attempt.text}
+        said = (*attempt.asked, Message("assistant", attempt.text))
+        sample = {"messages": [msgspec.structs.asdict(message) for message in said]}
     sample |= {"prompt_id": attempt.prompt_id, "id": attempt.id}
-    return sample if attempt.group is None else sample | {"group": attempt.group}
+    if attempt.group is not None:
+        sample["group"] = attempt.group
+    if form == "parquet":
+        return sample | {"weight": attempt.weight} | _origin(attempt, facts)
+    return sample if attempt.weight == 1 else sample | {"weight": attempt.weight}
+
+
+def _origin(attempt: Written, facts: RunFacts) -> dict[str, Any]:
+    """Return where a sample is from, as far as it is known."""
+    here = provenance_of(facts.settings)
+    under = "none" if facts.settings.get("policy") == "none" else facts.policy_name
+    return {
+        "gold": attempt.gold,
+        "score": None if attempt.score is None or math.isnan(attempt.score) else attempt.score,
+        "tokens": attempt.tokens,
+        "model": attempt.model or next(iter(here.models), None),
+        "sampling": here.sampling or None,
+        "filter": here.filter or None,
+        "seed": attempt.seed,
+        "policy": under or None,
+    }
+
+
+def sample_columns(form: AcceptedForm) -> "pa.Schema":
+    """Return the columns of samples in Parquet; `weight` is what a sample stands for, `policy` the name of a file."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    said = {"messages": pa.list_(pa.struct([("role", text), ("content", text)]))}
+    if form == "text":
+        said = {"prompt": text, "completion": text}
+    columns: dict[str, Any] = said | dict.fromkeys(("prompt_id", "id", "group"), text)
+    if form == "parquet":
+        columns |= {"weight": number, "gold": text, "score": number, "tokens": pa.int64(), "model": text}
+        columns |= {"sampling": text, "filter": text, "seed": pa.int64(), "policy": text}
+    return pa.schema(columns)
+
+
+def samples_of(
+    out: str | os.PathLike[str], form: AcceptedForm, facts: RunFacts, counts: SampleCounts
+) -> Iterator[Record]:
+    """Yield the accepted samples of a run's output, in its order, and count; memory: a digest for each prompt."""
+    prompts: set[bytes] = set()
+    for attempt in read_written(out):
+        if attempt.accepted:
+            prompts.add(id_digest(attempt.prompt_id))
+            counts.samples += 1
+            counts.prompts = len(prompts)
+            counts.weight += attempt.weight
+            counts.weight_squared += attempt.weight**2
+            yield sample_of(attempt, form, facts)
 
 
 def check_accepted_out(out: str | os.PathLike[str], to: str | os.PathLike[str]) -> None:
     """Raise `InputError` if the accepted samples of the run `out` cannot be written to `to`; call it before the run."""
-    if not os.fspath(to).endswith(_ENDINGS):
-        raise InputError("unknown ending", where=os.fspath(to), remedy=f"use one of {', '.join(_ENDINGS)}")
-    if os.fspath(to).endswith(".parquet"):
-        needs("pyarrow", extra="parquet", what="Parquet", where=os.fspath(to))
-    place = check_writable(to)
+    check_not_the_run(out, to, check_rows_out(to, ENDINGS))
+
+
+def check_not_the_run(out: str | os.PathLike[str], to: str | os.PathLike[str], place: Path) -> None:
+    """Raise `InputError` if `to`, which ends up at `place`, is the output of the run or its ledger."""
     if place in [Path(os.path.realpath(path)) for path in (out, ledger_path(out))]:
         raise InputError("is written by the run itself", where=os.fspath(to), remedy="name another file")
 
 
-def write_accepted(out: str | os.PathLike[str], to: str | os.PathLike[str], *, form: AcceptedForm = "chat") -> int:
+def write_accepted(
+    out: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    *,
+    form: AcceptedForm = "chat",
+    facts: RunFacts = RunFacts(),  # noqa: B008 - frozen
+    counts: SampleCounts | None = None,
+) -> int:
     """Write the accepted samples of a run's output `out` to `to`, in the run's order; return how many.
 
     The ending of `to` says the format: JSON lines, plain or packed by gzip, or Parquet. The file appears whole or not
-    at all. In memory is one sample, of Parquet one row group.
+    at all. Memory: one sample, of Parquet one row group, and a digest for each prompt.
 
     Raises `InputError` for another ending or form, a place that cannot be written, and an `out` that is not the output
     of a run.
     """
     if form not in get_args(AcceptedForm):
-        raise InputError(f"unknown form {form!r}", where=os.fspath(to), remedy="known: chat, text")
+        raise InputError(
+            f"unknown form {form!r}", where=os.fspath(to), remedy=f"known: {', '.join(get_args(AcceptedForm))}"
+        )
     check_accepted_out(out, to)
-    samples = (_sample(attempt, form) for attempt in _accepted(out))
-    with replacing(to) as place, ExitStack() as stack:
-        stream: IO[bytes] = stack.enter_context(open(place, "wb"))
-        if os.fspath(to).endswith(".parquet"):
-            return _write_parquet(stream, form, samples)
-        if os.fspath(to).endswith(".gz"):
-            # mtime 0 and no name: the same samples always give the same bytes.
-            zipped = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
-            stream = cast(IO[bytes], stack.enter_context(zipped))
-        count = 0
-        for sample in samples:
-            stream.write(msgspec.json.encode(sample) + b"\n")
-            count += 1
-        return count
+    samples = samples_of(out, form, facts, SampleCounts() if counts is None else counts)
+    if not os.fspath(to).endswith(".parquet"):
+        return write_rows(to, samples)
+    columns = sample_columns(form)
+    return write_rows(to, samples if "weight" in columns.names else _unweighted(samples, to), columns)
 
 
-def _accepted(out: str | os.PathLike[str]) -> Iterator[_Written]:
-    for where, line in read_lines(out):
-        try:
-            attempt = msgspec.json.decode(line, type=_Written)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"not an attempt of a run: {error}", where=where) from error
-        if attempt.status == "finished" and attempt.correct:
-            yield attempt
-
-
-def _write_parquet(stream: IO[bytes], form: AcceptedForm, samples: Iterator[dict[str, Any]]) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    said = {"messages": pa.list_(message)} if form == "chat" else {"prompt": pa.string(), "completion": pa.string()}
-    schema = pa.schema(said | dict.fromkeys(("prompt_id", "id", "group"), pa.string()))
-    count = 0
-    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
-        for rows in _row_groups(samples):
-            writer.write_table(pa.Table.from_pylist(rows, schema))
-            count += len(rows)
-    return count
-
-
-def _row_groups(samples: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
-    size = 0
+def _unweighted(samples: Iterator[Record], to: str | os.PathLike[str]) -> Iterator[Record]:
+    """Yield the samples. Raises `InputError` for one with a weight, which would be lost silently."""
     for sample in samples:
-        rows.append(sample)
-        size += len(msgspec.json.encode(sample))
-        if len(rows) == _GROUP_ROWS or size >= _GROUP_BYTES:
-            yield rows
-            rows, size = [], 0
-    if rows:
-        yield rows
+        if "weight" in sample:
+            what = f"sample {sample['id']!r} has the weight {sample['weight']}, for which this form has no column"
+            raise InputError(what, where=os.fspath(to), remedy="use the form parquet, or write JSON lines")
+        yield sample

@@ -1,0 +1,221 @@
+"""What a run made, exported for training: samples or pairs in a file, or a data set with a card in a folder."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from msifr_integrations.formats.accepted import (
+    ENDINGS,
+    AcceptedForm,
+    SampleCounts,
+    check_not_the_run,
+    sample_columns,
+    samples_of,
+    write_accepted,
+)
+from msifr_integrations.formats.data_card import TAG, Card, data_card
+from msifr_integrations.formats.preference import PairCounts, PairOptions, Pairs, RejectedKind, make_pairs, pair_columns
+from msifr_integrations.formats.rows import Record, check_rows_out, encode_record, write_rows
+from msifr_integrations.formats.written import RunFacts, read_facts, read_written
+from msifr_integrations.generation.provenance import differences
+from msifr_policy.errors import InputError
+from msifr_policy.evidence.build import prompt_hash
+from msifr_policy.extras import needs
+from msifr_policy.files import check_writable, replacing
+
+ExportForm = Literal["chat", "text", "preference", "parquet", "datasets"]
+"""`chat`, `text`, `parquet`: accepted samples, see `AcceptedForm`. `preference`: pairs, see `make_pairs`. `datasets`: a
+folder that `datasets.load_dataset` reads, with samples (as `parquet`), pairs if they are asked for, and a data card."""
+
+_SHARD_BYTES: Final = 1 << 28
+"""A file of a data set is followed by another when its rows have so many bytes as JSON."""
+
+_PARTS: Final = frozenset({"README.md", "data", "preference"})
+
+
+class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is exported.
+
+    policy: the file of the policy that it was under, whose certificate the data card carries. pairs: which pairs are
+    made, None for the usual: one per prompt where the form is `preference`, none in a data set. rejected: what may be
+    the rejected side of a pair.
+    """
+
+    form: ExportForm = "chat"
+    policy: str | None = None
+    pairs: Pairs | None = None
+    rejected: RejectedKind = "any"
+
+    def __post_init__(self) -> None:
+        if self.form not in get_args(ExportForm):
+            raise InputError(f"unknown form {self.form!r}", remedy=f"known: {', '.join(get_args(ExportForm))}")
+        if self.pairs is not None and self.form not in ("preference", "datasets"):
+            what, remedy = f"the form {self.form} has no pairs", "use the form preference, or datasets"
+            raise InputError(what, where="export, pairs", remedy=remedy)
+
+    @property
+    def pair_options(self) -> PairOptions:
+        """Which pairs are made."""
+        return PairOptions(pairs=self.pairs or "one-per-prompt", rejected=self.rejected)
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export came to: `samples` at `prompts`, worth `n_effective` of equal weight; its pairs, if it has any.
+
+    `remarks` are what to know of it.
+    """
+
+    form: ExportForm
+    samples: int | None = None
+    prompts: int | None = None
+    n_effective: float | None = None
+    pairs: PairCounts | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def check_export(out: str | os.PathLike[str], to: str | os.PathLike[str], options: ExportOptions) -> Path:
+    """Return where an export of the run `out` to `to` ends up; call it before the run, or before any other work.
+
+    Raises `InputError` for a place that cannot be written, an ending that is none of the form's, what the run itself
+    writes, and a folder that holds anything but an earlier export.
+    """
+    if options.form == "datasets":
+        needs("pyarrow", extra="parquet", what="a data set of Parquet files", where=os.fspath(to))
+        place = check_writable(to, folder=True)
+        _check_ours(place)
+    else:
+        place = check_rows_out(to, (".parquet",) if options.form == "parquet" else ENDINGS)
+    check_not_the_run(out, to, place)
+    return place
+
+
+def _check_ours(place: Path) -> None:
+    if not place.exists() or not any(place.iterdir()):
+        return
+    card = place / "README.md"
+    ours = {path.name for path in place.iterdir()} <= _PARTS
+    if not ours or not card.is_file() or f"- {TAG}\n" not in card.read_text(encoding="utf-8", errors="replace")[:1000]:
+        what = "is a folder with other files, which an export does not replace"
+        raise InputError(what, where=str(place), remedy="name a new folder, or one of an earlier export")
+
+
+def export_run(
+    out: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    options: ExportOptions = ExportOptions(),  # noqa: B008
+) -> Exported:
+    """Export what a run made, its output `out` (or judged traces), to the file or folder `to`.
+
+    All of it appears or nothing does, and the same run gives the same bytes. Memory: one sample, of Parquet one row
+    group, a digest for each prompt, and for pairs what `make_pairs` says.
+
+    Raises `InputError` as `check_export`, for an `out` that is no run, and for a policy file that is not of this run.
+    """
+    place = check_export(out, to, options)
+    facts = read_facts(out, options.policy)
+    samples, pairs = SampleCounts(), PairCounts()
+    if options.form == "preference":
+        records = make_pairs(read_written(out), place.parent, options.pair_options, pairs, facts.cut)
+        write_rows(to, records, pair_columns() if os.fspath(to).endswith(".parquet") else None)
+        return Exported(form=options.form, pairs=pairs, remarks=tuple(_remarks(options, facts, None, pairs)))
+    if options.form == "datasets":
+        with_pairs = None if options.pairs is None else pairs
+        _write_folder(
+            out,
+            place,
+            options,
+            facts,
+            Card(
+                samples=samples,
+                pairs=with_pairs,
+                pair_options=options.pair_options,
+                facts=facts,
+                differences=_differences(out, facts),
+            ),
+        )
+    else:
+        with_pairs = None
+        write_accepted(out, to, form=options.form, facts=facts, counts=samples)
+    return Exported(
+        form=options.form,
+        samples=samples.samples,
+        prompts=samples.prompts,
+        n_effective=samples.n_effective,
+        pairs=with_pairs,
+        remarks=tuple(_remarks(options, facts, samples, with_pairs)),
+    )
+
+
+def _remarks(
+    options: ExportOptions, facts: RunFacts, samples: SampleCounts | None, pairs: PairCounts | None
+) -> Iterator[str]:
+    if samples is not None and not samples.samples:
+        yield "no attempt of the run was accepted"
+    if samples is not None and samples.weighted:
+        yield (
+            f"the samples have weights, and tell as much as {samples.n_effective:.1f} of equal weight: "
+            "train with `weight`, or they are biased"
+        )
+    if pairs is not None and not pairs.pairs:
+        yield "no prompt has both an accepted attempt and one to reject"
+    if options.form == "datasets" and facts.totals is None:
+        yield "there is no ledger beside the attempts: the data card cannot say what was dropped"
+    elif options.form == "datasets" and facts.policy is None and facts.settings.get("policy") != "none":
+        yield "the run was under a policy: give its file (--policy), and the data card carries its certificate"
+
+
+def _differences(out: str | os.PathLike[str], facts: RunFacts) -> list[str]:
+    """Return how the run differs from what its policy was certified on."""
+    if facts.policy is None or not facts.policy.certificate.certified:
+        return []
+    prompts: Iterable[int] = ()
+    if facts.policy.certified_for.prompts:
+        prompts = sorted({prompt_hash(attempt.prompt_id, attempt.prompt) for attempt in read_written(out)})
+    return differences(facts.policy.policy(), facts.settings, prompts)
+
+
+def _write_folder(
+    out: str | os.PathLike[str], place: Path, options: ExportOptions, facts: RunFacts, card: Card
+) -> None:
+    """Write the folder of a data set beside its place, then put it there."""
+    part, old = (place.with_name(f".{place.name}.{word}") for word in ("part", "old"))
+    form: AcceptedForm = "parquet"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _write_shards(part / "data", samples_of(out, form, facts, card.samples), sample_columns(form))
+        if card.pairs is not None:
+            pairs = make_pairs(read_written(out), part, options.pair_options, card.pairs, facts.cut)
+            _write_shards(part / "preference", pairs, pair_columns())
+        with replacing(part / "README.md") as readme:
+            readme.write_text(data_card(card), encoding="utf-8")
+        shutil.rmtree(old, ignore_errors=True)
+        if place.exists():
+            place.rename(old)
+        part.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", where=str(place)) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_shards(folder: Path, records: Iterator[Record], schema: Any) -> None:
+    """Write records into files of about `_SHARD_BYTES`, one at least."""
+    size = 0
+
+    def shard(record: Record) -> int:
+        nonlocal size
+        size += len(encode_record(record))
+        return size // _SHARD_BYTES
+
+    number = 0
+    for number, (_, rows) in enumerate(groupby(records, shard), 1):
+        write_rows(folder / f"train-{number - 1:05}.parquet", rows, schema)
+    if not number:
+        write_rows(folder / "train-00000.parquet", (), schema)
