@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from msifr_integrations.cli.money import Money
 from msifr_integrations.generation.generate import Result
 from msifr_policy.evidence.schedule import Schedule, Unit
 from msifr_policy.evidence.table import Costing
@@ -104,23 +105,6 @@ class SimulateDocument(Summary, frozen=True, kw_only=True):
     exact: Agreement
     replay: ReplayRates | msgspec.UnsetType = msgspec.UNSET
     certificate: Certificate | None
-
-
-class Money(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run cost, in the currency of the prices.
-
-    price_in, price_out: per million tokens of prompts and of outputs. total: of all tokens, those beside attempts
-    included; prompts count once for each attempt that was begun, at the mean of those whose engine tells their
-    prompt_tokens, and not at all if none does. per_accepted: None if nothing was accepted. saved_estimate: the price
-    of the tokens that were not made, as estimated.
-    """
-
-    price_in: float
-    price_out: float
-    total: float
-    per_accepted: float | None
-    saved_estimate: float | None
-    prompt_tokens: int | None
 
 
 class GenerateDocument(Result, frozen=True, kw_only=True):

@@ -24,10 +24,10 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.history import in_quota
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
-from msifr_sim import Summary
 
 if TYPE_CHECKING:
     from msifr_integrations.cli.documents import FitDocument
+    from msifr_sim import Summary
 
 
 @click.command(

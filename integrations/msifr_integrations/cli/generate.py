@@ -18,12 +18,14 @@ from msifr_integrations.cli.tables import load_policy
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
 from msifr_integrations.formats.export import ExportForm, ExportOptions, check_export, export_run
-from msifr_integrations.generation.generate import Result
 from msifr_integrations.generation.inputs import PROMPT_HELP
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
 from msifr_integrations.servers.options import ServerApi, ServerOptions
 from msifr_policy.errors import InputError
 from msifr_policy.filters.extract import PLACES
+
+if TYPE_CHECKING:
+    from msifr_integrations.generation.generate import Result
 
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
@@ -301,7 +303,7 @@ def generate(
         emit(document(GenerateDocument, result, money=money))
 
 
-def _saved(result: Result) -> list[str]:
+def _saved(result: "Result") -> list[str]:
     """Return the line that says what was saved, as estimated; what was lost cannot be seen in a run."""
     if not result.discarded or result.tokens_saved_estimate is None:
         return []

@@ -1,14 +1,37 @@
 """What the tokens of a run cost, at the prices of whoever asks."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from msifr_integrations.cli.documents import Money
-from msifr_integrations.generation.generate import Result
+import msgspec
+
 from msifr_integrations.generation.run import Progress
 from msifr_policy.errors import InputError
 
+if TYPE_CHECKING:
+    from msifr_integrations.generation.generate import Result
+
 _MILLION = 1e6
+
+
+class Money(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run cost, in the currency of the prices.
+
+    price_in, price_out: per million tokens of prompts and of outputs. total: of all tokens, those beside attempts
+    included; prompts count once for each attempt that was begun, at the mean of those whose engine tells their
+    prompt_tokens, and not at all if none does. per_accepted: None if nothing was accepted. saved_estimate: the price
+    of the tokens that were not made, as estimated.
+    """
+
+    price_in: float
+    price_out: float
+    total: float
+    per_accepted: float | None
+    saved_estimate: float | None
+    prompt_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)

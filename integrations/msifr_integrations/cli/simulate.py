@@ -1,6 +1,6 @@
 """`msifr simulate`: what a policy saves under a model, before anything is run."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -14,7 +14,9 @@ from msifr_integrations.cli.tables import load_for_policy, load_policy
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.traces import SCHEMA_HELP
-from msifr_sim import Summary
+
+if TYPE_CHECKING:
+    from msifr_sim import Summary
 
 
 class _Hazard(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,10 +1,15 @@
 """How a summary is said: every number with its interval and its meaning, and the certificate beside it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from msifr_integrations.cli.console import explained, prose
 from msifr_policy.policy_file import PolicyFile
-from msifr_sim import DifficultyGroup, Summary
+
+if TYPE_CHECKING:
+    from msifr_sim import DifficultyGroup, Summary
 
 
 def _percent(value: float | None, ci: tuple[float, float] | None) -> str:
