@@ -37,13 +37,14 @@ _SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 
 _OTHERS: Final = (
     (b"PAR1", "is a Parquet file", "write it as JSON lines, for instance with pandas: to_json(…, lines=True)"),
-    (b"ARROW1", "is an Arrow file", "write it as JSON lines, for instance with datasets: to_json"),
+    (b"ARROW1", "is an Arrow file", "msifr convert makes traces of it"),
+    (b"\xff\xff\xff\xff", "is an Arrow file", "msifr convert makes traces of it"),
     (b"BZh", "is compressed by bzip2, which is not read", "unpack it with bunzip2, or compress it by gzip"),
     (b"\xfd7zXZ", "is compressed by xz, which is not read", "unpack it with unxz, or compress it by gzip"),
     (b"]\0\0", "is compressed by LZMA, which is not read", "unpack it with unlzma, or compress it by gzip"),
     (b"\x04\x22M\x18", "is compressed by LZ4, which is not read", "unpack it with unlz4, or compress it by gzip"),
     (b"7z\xbc\xaf", "is a 7z archive, which is not read", "unpack it, and name the files in it"),
-    (b"PK\x03\x04", "is a zip archive, which is not read", "unpack it, and name the files in it"),
+    (b"PK\x03\x04", "is a zip archive", "unpack it, and name the files in it; msifr convert reads logs of inspect_ai"),
     (b"SQLite format 3", "is an SQLite database", "write what it holds as JSON lines"),
     (b"version https://git-lfs.", "is the pointer of Git LFS to a file, not the file", "get it with git lfs pull"),
     (b"<!doctype", "is an HTML page, perhaps in the place of a download", "get the file itself"),

@@ -85,13 +85,15 @@ def _explained(line: bytes, where: str, reason: str, remedy: str) -> InputError:
         remedy = "if it is text, take them out, for instance with tr -d '\\0'"
     elif text.startswith("["):
         what = "a JSON array, not an object: in JSON lines each object has a line of its own"
-        remedy = "make lines of it, for instance with jq -c '.[]'"
+        remedy = "msifr convert reads it; or make lines of it, for instance with jq -c '.[]'"
     elif "\r" in text:
         what, remedy = "the lines end with CR alone", "write LF for them, for instance with tr '\\r' '\\n'"
     elif re.match(r"\{\s*'", text):
         what, remedy = "written as Python shows a dict: JSON has double quotes", "write records with json.dumps"
     elif not text.startswith("{"):
-        what, remedy = f"not a JSON object: it begins with {text[:20]!r}", remedy
+        what = f"not a JSON object: it begins with {text[:20]!r}"
+        if re.match(r"[^,;\t]{1,200}[,;\t]", text):
+            remedy = f"msifr convert makes traces of CSV; {remedy}"
     else:
         what, remedy = _within(text, reason, remedy)
     return InputError(what, where=where, remedy=remedy)
@@ -110,7 +112,7 @@ def _within(text: str, reason: str, remedy: str) -> tuple[str, str]:
         return f"something follows the record: {rest[:20]!r}", remedy
     if text in ("{", "{}") or "truncated" in reason:
         what = "the record does not end in its line: it is printed over several lines, or the file is cut short"
-        return what, "make one line of each record, for instance with jq -c ."
+        return what, "msifr convert reads it, if it is whole; or make each record one line, for instance with jq -c ."
     return reason, remedy
 
 

@@ -314,7 +314,8 @@ def _convert(given: dict[str, Any], where: str) -> Trace:
     elif missing:
         first, *others = missing
         what = f"missing required field {first}" + f" (and {', '.join(others)})" * bool(others)
-        if (other := known_as(given)) is not None:
+        remedy = f"{_SUCH}; --map FIELD=PATH tells where a field is in other records, --on-error skip skips them"
+        if (other := known_as(given, where)) is not None:
             what, remedy = f"{what}: this is {other.what}", f"{other.remedy}; {_SUCH}"
     elif correct not in (0, 1):
         what = f"`correct` is {correct!r:.40}, must be true or false (or 1 or 0)"

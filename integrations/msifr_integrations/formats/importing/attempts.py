@@ -94,6 +94,11 @@ class Format:
     note: str = ""
 
 
+def named(words: str) -> frozenset[str]:
+    """Return the names in words with blanks between."""
+    return frozenset(words.split())
+
+
 _WORDS: Final = {"true": True, "false": False, "yes": True, "no": False, "correct": True, "incorrect": False}
 
 

@@ -1,8 +1,11 @@
 """Chats: ShareGPT's `conversations`, and `messages`. The last answer of the assistant is the attempt."""
 
-from typing import Final
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Format, Record
+from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record
 from msifr_integrations.formats.importing.rows import Rows
 from msifr_policy.records.chats import messages_of
 
@@ -20,10 +23,21 @@ def _rows(name: str) -> Rows:
 
 def _format(what: str, name: str) -> Format:
     def fits(record: Record) -> bool:
-        return messages_of(record.get(name)) is not None
+        return messages_of(_chat(record.get(name))) is not None
+
+    def attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+        return rows.attempts(record | {name: _chat(record[name])}, reading, where)
 
     rows = _rows(name)
-    return Format(what, fits, rows.attempts, rows.used, note=_NOTE)
+    return Format(what, fits, attempts, rows.used, note=_NOTE)
+
+
+def _chat(value: Any) -> Any:
+    """Return the messages of a chat, which tables hold as their JSON."""
+    if isinstance(value, str) and value.startswith("[{"):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
 
 
 SHARE_GPT: Final = _format("chats as ShareGPT has them (conversations)", "conversations")

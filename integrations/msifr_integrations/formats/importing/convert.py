@@ -320,7 +320,7 @@ def _unknown(path: Path, first: Sequence[tuple[str, Record | InputError]], good:
         if first and isinstance(first[0][1], InputError):
             return first[0][1]
         return InputError("holds no records", where=str(path))
-    if (other := known_as(good[0])) is not None:
+    if (other := known_as(good[0], f"{path}, record 1")) is not None:
         return InputError(f"is {other.what}", where=str(path), remedy=other.remedy)
     names = ", ".join(list(good[0])[:12])
     remedy = "tell where the fields are: --map text=NAME --map prompt=NAME --map gold=NAME (or 'correct=NAME>=0.5')"

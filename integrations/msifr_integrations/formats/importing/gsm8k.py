@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word
+from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word, named
 
 _MARK: Final = "####"
 
@@ -47,7 +47,7 @@ GSM8K_MODELS: Final = Format(
     "solutions of models to GSM8K",
     _is_of_models,
     _of_models,
-    frozenset(["question", "ground_truth", "6B_finetuning", "6B_verification", "175B_finetuning", "175B_verification"]),
+    named("question ground_truth 6B_finetuning 6B_verification 175B_finetuning 175B_verification"),
 )
 GSM8K: Final = Format(
     "GSM8K: questions and their reference solutions",

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_count, as_word
+from msifr_integrations.formats.importing.attempts import (
+    Attempt,
+    Format,
+    Lost,
+    Reading,
+    Record,
+    as_count,
+    as_word,
+    named,
+)
 from msifr_policy.errors import InputError
 from msifr_policy.files import LONGEST_LINE
 from msifr_policy.records.chats import answered, asked, context_of
@@ -125,5 +134,8 @@ INSPECT: Final = Format(
     "a log of inspect_ai",
     _fits,
     _attempts,
-    frozenset(["eval", "id", "epoch", "input", "choices", "target", "output", "scores", "messages", "error"]),
+    named(
+        "eval id epoch input choices target output scores messages error attachments store events events_data "
+        "model_usage role_usage started_at completed_at total_time working_time uuid error_retries turn_count"
+    ),
 )

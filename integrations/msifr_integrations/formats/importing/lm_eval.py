@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word
+from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word, named
 from msifr_policy.errors import InputError
 from msifr_policy.records.chats import asked
 
@@ -85,6 +85,6 @@ LM_EVAL: Final = Format(
     "samples that lm-evaluation-harness logged",
     _fits,
     _attempts,
-    frozenset(["doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"])
+    named("doc_id doc target arguments resps filtered_resps filter metrics doc_hash prompt_hash target_hash")
     | set(_VERDICTS),
 )

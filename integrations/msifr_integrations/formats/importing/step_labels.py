@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word
+from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word, named
 
 _BETWEEN: Final = "\n"
 
@@ -101,12 +101,12 @@ PROCESS_BENCH: Final = Format(
     "ProcessBench: solutions with the first step in error",
     _is_process_bench,
     _process_bench,
-    frozenset(["id", "generator", "problem", "steps", "label", "final_answer_correct"]),
+    named("id generator problem steps label final_answer_correct"),
 )
 PRM800K: Final = Format(
     "PRM800K: solutions with labelled steps",
     _is_prm800k,
     _prm800k,
-    frozenset(["question", "label", "is_quality_control_question", "is_initial_screening_question"]),
+    named("question label is_quality_control_question is_initial_screening_question"),
     note="outcomes are answers that equal the gold answer letter by letter; --filter math compares them as mathematics",
 )
