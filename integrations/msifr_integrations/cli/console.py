@@ -23,7 +23,7 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 _stdout = Console(highlight=False, soft_wrap=True)
 
 
-class Problem(msgspec.Struct, frozen=True):
+class WhatIsWrong(msgspec.Struct, frozen=True):
     """What is wrong, where it was found (a file, a line, an option; "" if nowhere), and what to do about it."""
 
     what: str
@@ -34,7 +34,7 @@ class Problem(msgspec.Struct, frozen=True):
 class ErrorDocument(msgspec.Struct, frozen=True):
     """What a command prints under `--json` if it could not do its work; its exit status is then 2."""
 
-    error: Problem
+    error: WhatIsWrong
 
 
 class Group(click.Group):
@@ -62,7 +62,7 @@ class Group(click.Group):
         except click.UsageError as error:
             if as_json:
                 where = "msifr" if error.ctx is None else error.ctx.command_path
-                emit(ErrorDocument(Problem(error.format_message(), where, f"{where} --help shows what it takes")))
+                emit(ErrorDocument(WhatIsWrong(error.format_message(), where, f"{where} --help shows what it takes")))
             raise
         except KeyboardInterrupt:
             stderr.print("interrupted; no file is left half-written")
@@ -72,8 +72,10 @@ class Group(click.Group):
 _AS_JSON = "msifr.json"
 
 
-def _problem(error: MsifrError) -> Problem:
-    return Problem(error.what, error.where, error.remedy) if isinstance(error, InputError) else Problem(str(error))
+def _problem(error: MsifrError) -> WhatIsWrong:
+    return (
+        WhatIsWrong(error.what, error.where, error.remedy) if isinstance(error, InputError) else WhatIsWrong(str(error))
+    )
 
 
 class _Failure(click.ClickException):

@@ -35,7 +35,7 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class TokensSpent:
     """What a run has spent so far, in tokens; begun: attempts that were given to the engine."""
 
     begun: int
@@ -46,11 +46,11 @@ class Spending:
     saved: int | None
 
 
-def spent_by(run: Progress | Result) -> Spending:
+def spent_by(run: Progress | Result) -> TokensSpent:
     """Return what a run has spent, all that lies beside its attempts included."""
     attempts = run.done if isinstance(run, Progress) else run.attempts
     saved = run.tokens_ahead if isinstance(run, Progress) else run.tokens_saved_estimate
-    return Spending(
+    return TokensSpent(
         begun=attempts - run.skipped - run.failed,
         accepted=run.accepted,
         tokens=run.tokens + run.tokens_beside,
@@ -79,7 +79,7 @@ class Prices:
         """Whether there are any."""
         return bool(self.price_in or self.price_out)
 
-    def of(self, spent: Spending) -> Money:
+    def of(self, spent: TokensSpent) -> Money:
         """Return what was spent in money.
 
         Prompts of attempts that do not tell their tokens are taken to have the mean of those that do.
@@ -97,7 +97,7 @@ class Prices:
             saved_estimate=None if spent.saved is None else self.price_out * spent.saved / _MILLION,
         )
 
-    def line(self, spent: Spending) -> str:
+    def line(self, spent: TokensSpent) -> str:
         """Return the money in words."""
         money = self.of(spent)
         told = [f"cost {_amount(money.total)}"]

@@ -83,8 +83,12 @@ def kinds() -> dict[str, tuple[Any, str]]:
     from msifr_integrations.cli.console import ErrorDocument
     from msifr_integrations.cli.doctor import DoctorDocument
     from msifr_integrations.cli.help import HelpDocument
+    from msifr_integrations.formats.export import Exported
+    from msifr_integrations.formats.importing.convert import Converted
+    from msifr_integrations.formats.judged_file import JudgedFile
     from msifr_integrations.generation.journal import AttemptRecord
     from msifr_integrations.generation.merge import Merged
+    from msifr_integrations.report.numbers import Numbers
     from msifr_policy.filters import Prompt
     from msifr_policy.policy_file import PolicyFile
     from msifr_policy.records.ledger import Entry, Header, Session
@@ -92,6 +96,8 @@ def kinds() -> dict[str, tuple[Any, str]]:
 
     return {
         "plan": (SamplePlan, ""),
+        "convert": (Converted, ""),
+        "judge": (JudgedFile, ""),
         "score": (documents.ScoreDocument, ""),
         "fit": (documents.FitDocument, ""),
         "fit-together": (documents.FitTogetherDocument, ""),
@@ -99,6 +105,8 @@ def kinds() -> dict[str, tuple[Any, str]]:
         "simulate": (documents.SimulateDocument, ""),
         "generate": (documents.GenerateDocument, ""),
         "merge": (Merged, ""),
+        "export": (Exported, ""),
+        "report": (Numbers, ""),
         "help": (HelpDocument, ""),
         "doctor": (DoctorDocument, ""),
         "completion": (CompletionDocument, ""),
