@@ -25,10 +25,11 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -267,9 +268,14 @@ def attention_of_slots(model: Any) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def eager_step(model: Any, slots: int, keys: int) -> tuple[Callable[[], Tensor], Tensor]:
+def by_kernel() -> AbstractContextManager[object]:
+    """Have engines made in the block attend by the kernel."""
+    return patch.object(attention, "KERNEL", new=True)
+
+
+def eager_step(model: Any, slots: int, keys: int, *, kernel: bool = False) -> tuple[Callable[[], Tensor], Tensor]:
     """Return a decode step, done eagerly, of rows of many lengths below `keys`; and the lengths, (slots,)."""
-    cache = SlotCache(prefill(model, [(1,)]), slots, keys)
+    cache = SlotCache(prefill(model, [(1,)]), slots, keys, kernel=kernel)
     cache.reserve(keys)
     for layer in cache.layers:
         layer.change(torch.randn_like)
@@ -351,6 +357,7 @@ def run(
             (SlotEngine, "_refill", "refill"),
             (SlotEngine, "_compact", "compaction"),
             (StepGraphs, "step", "launching the step"),
+            (StepGraphs, "_capture", "capturing"),
             (slot_engine, "read_rows", "waiting for the device"),
             (static_engine, "read_rows", "waiting for the device"),
             (row, "uniforms", "random numbers"),
@@ -483,6 +490,14 @@ class Bench:
                 yield Record(f"{at} floor over CUDA graph", floor / graph, "ratio", ">= 0.9", ok=floor / graph >= 0.9)
                 draws, _ = milliseconds(capture(drawing)[0], self.plan.calls)
                 yield Record(f"{at} sampling, CUDA graph", draws, "ms")
+            with by_kernel():
+                serves = attention.kernel_serves(model)
+            if serves:
+                own, _ = eager_step(model, slots, keys, kernel=True)
+                own()  # compiled here, for it cannot be inside a capture
+                graph, _ = milliseconds(capture(own)[0], self.plan.calls)
+                yield Record(f"{at} step by the kernel, CUDA graph", graph, "ms")
+                yield Record(f"{at} floor over it", floor / graph, "ratio", ">= 0.9", ok=floor / graph >= 0.9)
         copying, _ = milliseconds(step, self.plan.calls)
         yield Record(f"{at} step, eager, transformers' attention", copying, "ms")
 
@@ -528,6 +543,12 @@ class Bench:
             "enable_gqa": natively,
             "two products": products,
         }
+        if find_spec("triton") is not None:
+            from msifr_integrations.engine.decode_kernel import attend
+
+            ways["each row's own keys, by the kernel"] = lambda: attend(query, key, value, lengths, width**-0.5)
+            own = 1e3 * 2 * int((lengths + 1).sum()) * kv_heads * width * 2 / self.bandwidth
+            yield Record(f"{at}: floor of each row's own keys", own, "ms")
         for backend in (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH):
             ways[f"packed groups, {backend.name}"] = sdpa_kernel(backend)(packed)
             ways[f"enable_gqa, {backend.name}"] = sdpa_kernel(backend)(natively)
@@ -541,9 +562,14 @@ class Bench:
                 continue
             yield Record(f"{at}: {name}", taken, "ms", "", f"off by {off:.1e}", None)
 
-    def convert(self, shape: str, slots: int) -> Iterator[Record]:
+    def convert(self, shape: str, slots: int, *, kernel: bool = False) -> Iterator[Record]:
         """Half of the attempts discarded after 30 %, against all of them run to their end without a policy."""
-        model, at, work = self.models[shape], f"{shape} B={slots}", self._work(slots)
+        at = f"{shape} B={slots}{', kernel' if kernel else ''}"
+        with by_kernel() if kernel else nullcontext():
+            yield from self._convert(self.models[shape], at, slots)
+
+    def _convert(self, model: Any, at: str, slots: int) -> Iterator[Record]:
+        work = self._work(slots)
         make = slots_of(model, slots)
         run(make, work, {}, forced=True, on=[_short(a) for a in work.attempts[: slots + slots // 4]])  # to warm up
         full = run(make, work, {}, forced=True)
@@ -587,6 +613,7 @@ class Bench:
             yield Record(f"{at} time a step, {name}", 1e3 * ran.seconds / ran.steps, "ms")
             yield Record(f"{at} prompt tokens prefilled, {name}", ran.prefilled, "tokens")
             yield Record(f"{at} prefills on the device, {name}", ran.prefills, "s")
+            yield Record(f"{at} prompt tokens/s of prefills, {name}", ran.prefilled / ran.prefills, "tokens/s")
             for part, seconds in sorted(ran.parts.items(), key=lambda part: -part[1]):
                 yield Record(f"{at} {part}, {name}", 1e3 * seconds / ran.steps, "ms a step")
 
@@ -635,8 +662,12 @@ class Bench:
         ours = run(slots_of(model, slots), work, {}, forced=True, on=work.attempts[: 2 * slots])
         yield Record(f"{at} slots, two batches without a policy", ours.count / ours.seconds, "tokens/s")
 
-    def coupling(self, shape: str | None, dtype: str) -> Iterator[Record]:
+    def coupling(self, shape: str | None, dtype: str, *, kernel: bool = False) -> Iterator[Record]:
         """Survivors with the same tokens as in a run without discards, and in one with half the slots."""
+        with by_kernel() if kernel else nullcontext():
+            yield from self._coupling(shape, dtype, ", kernel" if kernel else "")
+
+    def _coupling(self, shape: str | None, dtype: str, how: str) -> Iterator[Record]:
         slots = self.plan.slots[0]
         if shape is None:
             model, tokenizer = load_model(embedded_model_path(), dtype=dtype)
@@ -663,7 +694,7 @@ class Bench:
             sum(other.tokens[name] == tokens for name, tokens in full.tokens.items()) / len(attempts)
             for other in (half, eager)
         )
-        at = f"{name}, {dtype}, B={slots}"
+        at = f"{name}, {dtype}, B={slots}{how}"
         strict = dtype == "float32"
         yield Record(f"{at} mean tokens", full.count / len(attempts), "tokens")
         yield Record(
@@ -672,6 +703,11 @@ class Bench:
         )  # fmt: skip
         yield Record(f"{at} attempts with the same tokens in half the slots", again, "share")
         yield Record(f"{at} attempts with the same tokens without CUDA graphs", alike, "share")
+        if how:
+            with patch.object(attention, "KERNEL", new=False):
+                plain = run(make, work, {}, forced=False)
+            alike = sum(plain.tokens[name] == tokens for name, tokens in full.tokens.items()) / len(attempts)
+            yield Record(f"{at} attempts with the same tokens without the kernel", alike, "share")
 
     def fallback(self) -> Iterator[Record]:
         """A model whose steps ask the device cannot be captured: it must run as before."""
@@ -751,6 +787,11 @@ class Bench:
         vocabulary = min(shape["vocab_size"] for shape in self.plan.shapes.values())
         return recorded_work(self.traces, vocabulary, self.plan.per_slot * slots, self.plan.cap)
 
+    @property
+    def kernel(self) -> bool:
+        """Whether the kernel may run here."""
+        return DEVICE.type == "cuda" and find_spec("triton") is not None
+
     def sections(self) -> Iterator[tuple[str, float, Callable[[], Iterator[Record]]]]:
         """Yield name, seconds at most, and function of each section, the most telling first."""
         small, middle, large = self.plan.slots
@@ -761,6 +802,9 @@ class Bench:
         for shape in reversed(self.plan.shapes):
             for slots in (middle, large, small):
                 yield f"{shape} B={slots}", 60, lambda shape=shape, slots=slots: self.convert(shape, slots)
+        if self.kernel:
+            yield f"8B kernel, B={middle}", 60, lambda: self.convert("8B", middle, kernel=True)
+            yield "kernel coupling, float32", 30, lambda: self.coupling(None, "float32", kernel=True)
         yield "8B profile", 30, lambda: self.profile("8B")
         for keys in (self.plan.keys, 4 * self.plan.keys):
             yield f"8B attention, {keys} keys", 20, lambda keys=keys: self.attend("8B", middle, keys)

@@ -37,6 +37,8 @@ def engine_of() -> SlotEngine:
 
 def by_definition(query: Any, key: Any, value: Any, lengths: Any, scale: float) -> Any:
     """What the kernel is to give; keys beyond a row's own are not read, so that they may be anything."""
+    assert lengths.is_contiguous()
+    assert all(tensor.stride(-1) == 1 for tensor in (query, key, value))
     out = []
     for row, length in enumerate(lengths.tolist()):
         own = (tensor[row : row + 1, :, : length + 1] for tensor in (key, value))

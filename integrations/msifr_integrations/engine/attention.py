@@ -74,7 +74,7 @@ def knows_groups(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> boo
 @contextmanager
 def by_kernel(lengths: Tensor) -> Iterator[None]:
     """Have decode steps in the block done by the kernel: row r sees its first `lengths[r]` + 1 keys."""
-    token = _LENGTHS.set(lengths)
+    token = _LENGTHS.set(lengths.contiguous())
     try:
         yield
     finally:
@@ -82,11 +82,11 @@ def by_kernel(lengths: Tensor) -> Iterator[None]:
 
 
 def register(model: Any) -> str:
-    """Let `model` use this attention if it uses `sdpa` and has grouped heads; return what it used before."""
+    """Let `model` use this attention if it uses `sdpa` and gains by it; return what it used before."""
     before: str = model.config._attn_implementation
     config = model.config.get_text_config()
     heads, kv_heads = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
-    if before == "sdpa" and kv_heads is not None and heads != kv_heads:
+    if before == "sdpa" and kv_heads is not None and (KERNEL or heads != kv_heads):
         AttentionInterface.register(NAME, grouped_attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)
         model.set_attn_implementation(NAME)

@@ -57,8 +57,8 @@ def _attend(
 def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, scale: float) -> Tensor:
     """Attend: query (rows, heads, 1, width), key and value (rows, kv_heads, keys, width), lengths (rows,).
 
-    Row r sees its first `lengths[r]` + 1 keys, of which there are at least so many. The last dimension of each is
-    contiguous. Returns (rows, heads, 1, width).
+    Row r sees its first `lengths[r]` + 1 keys, of which there are at least so many. The last dimension of each, and the
+    lengths, are contiguous. Returns (rows, heads, 1, width).
     """
     rows, heads, _, width = query.shape
     kv_heads = key.shape[1]
@@ -69,6 +69,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, scale: fl
         heads // kv_heads, width,
         GROUPS=max(16, triton.next_power_of_2(heads // kv_heads)),
         WIDTH=max(16, triton.next_power_of_2(width)),
-        KEYS=block, num_warps=4, num_stages=2,
+        KEYS=block, num_warps=4, num_stages=3,
     )  # fmt: skip
     return out
