@@ -378,23 +378,17 @@ def test_a_full_disk_loses_nothing(own: Path) -> None:
     """Output and verdicts hit the limit of a file's size; with room again the judge goes on."""
     n = 200
     write(own / "in.jsonl", [record(i, prompt_id=f"p{i}", text="good " + "x" * 50) for i in range(n)])
-    command = [sys.executable, "-c", "from msifr_integrations.cli.entry import run; run()", "judge", "in.jsonl"]
-    command += ["-o", "out.jsonl.gz", "--filter", "function:own_filters:careful", "--workers", "1"]
-
-    def little_room() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-
-    env = os.environ | {"OWN_LOG": str(own / "asked")}
-    full = subprocess.run(  # noqa: S603
-        command, cwd=own, env=env, preexec_fn=little_room, capture_output=True, text=True
-    )
-    assert full.returncode == 2
-    assert "out.jsonl.gz.judging: cannot be written" in full.stderr
+    make = partial(parse_filter, "function:own_filters:careful")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"out\.jsonl\.gz\.judging: cannot be written.*goes on from there"):
+            judge_files([own / "in.jsonl"], make, own / "out.jsonl.gz")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (own / "out.jsonl.gz").exists()
     before = len(asked(own))
     assert 10 < before < n
-    make = partial(parse_filter, "function:own_filters:careful")
     assert judge_files([own / "in.jsonl"], make, own / "out.jsonl.gz").known == before - 1
     assert len(asked(own)) == n + 1  # the one whose verdict found no room
     assert len(lines(own / "out.jsonl.gz")) == n

@@ -239,7 +239,7 @@ def _outcomes(
 ) -> Iterator[Record]:
     """Yield the records to be written, and count."""
     for item, said in verdicts:
-        record: Record | None = item.record
+        record: Record | None = _as_it_was(item)
         if said is None:
             counts.had_outcome += item.before is not None
         elif said.accepted is None:
@@ -278,6 +278,12 @@ def _some(records: Iterator[Record], kept: KeptVerdicts | None, counts: JudgedFi
     what = f"none of {counts.records} records has an outcome: {why}" if counts.records else "there are no records"
     remedy = "give what they are judged by in the records, or by prompt_id in a file of prompts, or use another filter"
     raise InputError(what, where="msifr judge", remedy=remedy if counts.records else "name files with outputs")
+
+
+def _as_it_was(item: _Item) -> Record:
+    """Return the record, with its outcome as true or false, and no null or NaN in the place of one."""
+    record = {name: value for name, value in item.record.items() if name != "correct"}
+    return record if item.before is None else record | {"correct": item.before}
 
 
 def _judged_record(item: _Item, said: Judged) -> Record:
