@@ -105,7 +105,9 @@ def _sorted_out(inputs: Sequence[str], policy: str | None, paired: str | None) -
         (ledgers, "ledger", "one report is of one run"),
     ):
         if len(set(several)) > 1:
-            raise InputError(f"are {len(several)} {one}s, where one is meant", where=", ".join(several), remedy=remedy)
+            raise InputError(
+                f"where one {one} is meant, {len(set(several))} are named", where=", ".join(several), remedy=remedy
+            )
     run = runs[0] if runs else None
     if ledgers and not run and not full_runs:
         # A ledger stands for its run, if the output lies beside it.

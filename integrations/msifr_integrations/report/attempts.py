@@ -110,7 +110,7 @@ def shown(told: Told, policy: FittedPolicy | None, n_shown: int) -> Shown:
     """Return an attempt as the viewer shows it, one of `n_shown`; without a policy nothing is highlighted."""
     decided, characters = told.decided, min(_CHARACTERS, _IN_ALL // max(n_shown, 1))
     deciding = None
-    if decided is not None and policy is not None and decided.k > 0:
+    if decided is not None and policy is not None:
         row = np.full(len(policy.beliefs.columns), np.nan) if decided.row is None else decided.row
         deciding = deciding_evidence(
             policy, decided.reason, told.text[: decided.position], k=decided.k, row=row, prompt=told.prompt,
@@ -176,6 +176,13 @@ _FATES: dict[Kind, str] = {
 }
 
 
+_WHERE = {
+    "everywhere": "in no single place: it grew little by little",
+    "history": "in how earlier attempts at the prompt ended",
+    "prompt": "more in the prompt than in the text: most of it was there before the first word",
+}
+
+
 def _facts(told: Told, deciding: Deciding | None) -> Iterator[tuple[str, str]]:
     """Yield what there is to say of an attempt, by name."""
     decided = told.decided
@@ -195,8 +202,8 @@ def _facts(told: Told, deciding: Deciding | None) -> Iterator[tuple[str, str]]:
     if deciding is not None and decided is not None:
         known = ", ".join(f"{name} {value:.4g}" for name, value in deciding.scores.items() if not np.isnan(value))
         yield f"evidence of {decided.reason}", known or "it knew nothing"
-        if not deciding.places:
-            yield "where", "in no single place: it grew little by little"
+        if deciding.where != "text":
+            yield "where", _WHERE[deciding.where]
     yield "cost", _cost(told)
     if told.gold is not None:
         yield "reference answer", told.gold if len(told.gold) <= 200 else f"{told.gold[:200]}…"

@@ -14,14 +14,14 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NO_PARAMETERS, Parameters
-from msifr_policy.validators import Arithmetic, Validator, Verdict
+from msifr_policy.validators import Arithmetic, History, Length, Validator, Verdict
 from msifr_policy.validators.base import Tokens
 from msifr_policy.validators.equations.judge import Truth, judge, may_hold_equation
 from msifr_policy.validators.equations.systems import DECIMAL
@@ -39,8 +39,8 @@ _DEAD = 1e6  # log-odds; what is dead can become nothing
 
 _WORD = re.compile(r"\s*\S+\s*")
 
-Score = Callable[[Sequence[float], bool], float]
-"""What a validator adds to the log-odds by its scores, and whether it says DEAD."""
+Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""What a validator adds to the log-odds by its scores `[n, D_v]`: `[n]`."""
 
 
 class Place(NamedTuple):
@@ -51,13 +51,18 @@ class Place(NamedTuple):
     note: str = ""
 
 
+Where = Literal["text", "everywhere", "prompt", "history"]
+
+
 class Deciding(NamedTuple):
     """What decided: by name the deciding validator's scores at the checkpoint, and the places they are from.
 
-    Without places the evidence grew little by little.
+    `where` most of it is: in places of the text; everywhere, where it grew little by little; in the prompt, where it was
+    there before any text; or in the history, how earlier attempts at the prompt ended.
     """
 
     scores: dict[str, float]
+    where: Where
     places: tuple[Place, ...]
 
 
@@ -98,11 +103,25 @@ def deciding_evidence(
     try:
         validator = for_prompt(policy.validators[v], parameters)
         replay = _Replay(validator, text, prompt, recorded, _scorer(policy, v, k, row))
-        scores = replay.over([len(text)])[-1].scores
-        places = _equations(replay) if isinstance(validator, Arithmetic) else _falls(replay)
+        scores = np.asarray(replay.over([len(text)])[-1].scores)
+        where, places = _found(replay)
     except Exception:  # fail open, as the run did: a validator that fails shows nothing
         return None
-    return Deciding(dict(zip(validator.columns, scores, strict=True)), places)
+    seen = _of_validator(policy, v, row)
+    known = np.where(np.isfinite(seen), seen, scores)
+    return Deciding(dict(zip(validator.columns, known.tolist(), strict=True)), where, places)
+
+
+def _found(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
+    if isinstance(replay.validator, History):
+        return "history", ()
+    return _equations(replay) if isinstance(replay.validator, Arithmetic) else _falls(replay)
+
+
+def _of_validator(policy: FittedPolicy, v: int, row: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the columns of the v-th validator in a row of evidence."""
+    start = sum(len(each.columns) for each in policy.validators[:v])
+    return np.asarray(row[start : start + len(policy.validators[v].columns)], dtype=np.float64)
 
 
 def _scorer(policy: FittedPolicy, v: int, k: int, row: NDArray[np.float64]) -> Score:
@@ -110,11 +129,10 @@ def _scorer(policy: FittedPolicy, v: int, k: int, row: NDArray[np.float64]) -> S
     owner = np.repeat(np.arange(len(widths)), widths)
     mine = owner == v
 
-    def score(scores: Sequence[float], dead: bool) -> float:
-        values = np.asarray(row, dtype=np.float64).copy()
-        values[mine] = scores
-        added = float(policy.beliefs.contributions(np.asarray([k]), values[None], owner)[0, v])
-        return added - _DEAD * dead if math.isfinite(added) else 0.0
+    def score(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = np.tile(np.asarray(row, dtype=np.float64), (len(scores), 1))
+        values[:, mine] = scores
+        return np.nan_to_num(policy.beliefs.contributions(np.full(len(scores), k), values, owner)[:, v])
 
     return score
 
@@ -135,36 +153,45 @@ class _Replay(NamedTuple):
     def over(self, ends: Sequence[int]) -> list[_Seen]:
         """Return what a fresh state has seen, and adds, at each of these ends of pieces; first of all at 0."""
         state = self.validator.start(self.prompt)
-        seen, start = [], 0
+        heard, start = [], 0
         for end in (0, *ends):
-            verdict, scores = state.feed(self.text[start:end], self.recorded.between(start, end))
-            seen.append(_Seen(end, scores, self.score(scores, verdict == Verdict.DEAD)))
+            heard.append(state.feed(self.text[start:end], self.recorded.between(start, end)))
             start = end
-        return seen
+        added = self.score(np.asarray([evidence.scores for evidence in heard], dtype=np.float64))
+        added -= [_DEAD * (evidence.verdict == Verdict.DEAD) for evidence in heard]
+        return [_Seen(end, each.scores, a) for end, each, a in zip((0, *ends), heard, added.tolist(), strict=True)]
 
 
-def _falls(replay: _Replay) -> tuple[Place, ...]:
+def _falls(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
     """Return the places where most of what the validator says against the attempt arose, in the order of the text."""
     lines = replay.over(_thinned([i + 1 for i, c in enumerate(replay.text) if c == "\n"], len(replay.text), _LINES))
-    highest = max(seen.added for seen in lines)
-    whole = highest - lines[-1].added
-    if whole < _LEAST:
-        return ()
+    last = lines[-1].added
+    whole = max(seen.added for seen in lines) - last
+    if -lines[0].added > whole:
+        return "prompt", ()
+    if whole < _LEAST or isinstance(replay.validator, Length):
+        return "everywhere", ()
     places = []
-    for start, end in _steepest([(seen.end, seen.added) for seen in lines], whole):
-        words = [start + match.end() for match in _WORD.finditer(replay.text[start:end])]
-        finer = replay.over([start, *_thinned(words, end, _WORDS)] if start else _thinned(words, end, _WORDS))
-        within = _steepest([(seen.end, seen.added) for seen in finer if seen.end >= start], whole)
-        places += within or [(start, end)]
+    for start, end, level in _steepest(lines, last, whole):
+        words = _thinned([start + match.end() for match in _WORD.finditer(replay.text[start:end])], end, _WORDS)
+        finer = [seen for seen in replay.over([start, *words] if start else words) if seen.end >= start]
+        places += [place[:2] for place in _steepest(finer, level, whole)] or [(start, end)]
     chosen = [_trimmed(replay.text, *place) for place in sorted(set(places))[:MOST_PLACES]]
-    return tuple(place for place in chosen if place.end > place.start)
+    found = tuple(place for place in chosen if place.end > place.start)
+    return ("text" if found else "everywhere"), found
 
 
-def _steepest(seen: Sequence[tuple[int, float]], whole: float) -> list[tuple[int, int]]:
-    """Return the pieces (start, end) at which the sum fell by a good share of the whole, the steepest first."""
-    falls = [(before - now, start, end) for (start, before), (end, now) in pairwise(seen)]
-    steep = sorted((fall for fall in falls if fall[0] >= _SHARE * whole), reverse=True)
-    return [(start, end) for _, start, end in steep[:MOST_PLACES] if end > start]
+def _steepest(seen: Sequence[_Seen], level: float, whole: float) -> list[tuple[int, int, float]]:
+    """Return the pieces (start, end) by which a good share of the `whole` was lost for good, the steepest first.
+
+    What is made up for later is not lost: each piece counts by how far it lowers the highest of all that follow it,
+    which is `level` after the last. It is given with the level that it leaves.
+    """
+    added = np.asarray([one.added for one in seen[:-1]] + [max(seen[-1].added, level)])
+    best_ahead = np.maximum.accumulate(added[::-1])[::-1]
+    fall = best_ahead[:-1] - best_ahead[1:]
+    steep = np.argsort(-fall, kind="stable")[:MOST_PLACES]
+    return [(seen[i].end, seen[i + 1].end, best_ahead[i + 1]) for i in steep.tolist() if fall[i] >= _SHARE * whole]
 
 
 def _thinned(ends: Sequence[int], last: int, most: int) -> list[int]:
@@ -183,7 +210,7 @@ class _False(NamedTuple):
     at: int  # the end of its clause
 
 
-def _equations(replay: _Replay) -> tuple[Place, ...]:
+def _equations(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
     """Return the false equations that the validator counts, each with what would be right.
 
     It counts one when the text has claimed it, which may be a sentence later: of the equations that are false as they
@@ -201,7 +228,8 @@ def _equations(replay: _Replay) -> tuple[Place, ...]:
             found += known[-risen:]
         elif risen < 0:
             del found[risen:]
-    return tuple(each.place for each in found[:MOST_PLACES])
+    places = tuple(each.place for each in found[:MOST_PLACES])
+    return ("text" if places else "everywhere"), places
 
 
 def _false_equations(clauses: Sequence[Clause]) -> list[_False]:

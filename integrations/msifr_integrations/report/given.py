@@ -83,8 +83,9 @@ def _discards(path: str) -> bool:
 
 
 class RunRead(NamedTuple):
-    """A run as its ledger tells it: sums, checkpoints, and for each attempt its id, its kind and its group."""
+    """A run as its ledger tells it: settings, sums, checkpoints, and for each attempt its id, kind and group."""
 
+    settings: dict[str, Any]
     run: Run
     funnel: list[Stage]
     ids: list[str]
@@ -98,7 +99,7 @@ def read_run(ledger: str | os.PathLike[str]) -> RunRead:
     ids: list[str] = []
     kinds: list[Kind] = []
     groups: list[str] = []
-    stages: list[int] = []
+    lengths: list[int] = []
     reasons: list[str] = []
     by_group: dict[str, Counter[str]] = {}
 
@@ -112,14 +113,14 @@ def read_run(ledger: str | os.PathLike[str]) -> RunRead:
                 ids.append(record.id)
                 kinds.append(_KINDS[record.outcome])
                 groups.append(group)
-                stages.append(len(record.stages))
+                lengths.append(len(record.stages))
                 reasons.append(record.reason)
                 by_group.setdefault(group, Counter())[record.outcome] += 1
             yield record
 
     totals = total(accounts())
     discarded = np.asarray([kind == "discarded" for kind in kinds], dtype=bool)
-    ended = np.asarray(stages, dtype=np.int64)
+    ended = np.asarray(lengths, dtype=np.int64)
     # The last stage of an attempt that was not discarded ends with it, at no checkpoint.
     reached = np.where(discarded, ended, np.maximum(ended - 1, 0))
     run = Run(
@@ -133,7 +134,9 @@ def read_run(ledger: str | os.PathLike[str]) -> RunRead:
             for name, count in sorted(by_group.items())
         ],
     )  # fmt: skip
-    return RunRead(run, funnel(reached, np.where(discarded, ended, 0), discarded, reasons, None), ids, kinds, groups)
+    return RunRead(
+        settings, run, funnel(reached, np.where(discarded, ended, 0), discarded, reasons, None), ids, kinds, groups
+    )
 
 
 def group_of(prompt_id: str, group: str | None) -> str:
@@ -155,6 +158,21 @@ def same_but_for_the_policy(run: str, full: str) -> bool:
         settings.append(cast(Header, first).settings)
     names = ("prompts", "prompt_count", "seed", "attempts", "model", "max_new_tokens", "shard")
     return all(settings[0].get(name) == settings[1].get(name) for name in names)
+
+
+def records_of(run: str | os.PathLike[str]) -> Iterator[AttemptRecord]:
+    """Yield the attempts of a run's output; half a line at its end, of a run that goes on or was killed, is none.
+
+    Raises `InputError` for a line that is no attempt.
+    """
+    decoder = msgspec.json.Decoder(AttemptRecord)
+    for where, line in read_lines(run):
+        try:
+            yield decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if not line.endswith(b"\n"):
+                return
+            raise InputError(str(error), where=where, remedy="name an output of msifr generate") from None
 
 
 def kinds_of(records: Iterable[AttemptRecord]) -> tuple[list[str], list[Kind], list[str]]:

@@ -12,12 +12,12 @@ from typing import get_args
 import msgspec
 import numpy as np
 
-from msifr_integrations.generation.inputs import read_records
 from msifr_integrations.generation.journal import AttemptRecord
 from msifr_integrations.generation.paired import Paired
+from msifr_integrations.generation.provenance import provenance_of
 from msifr_integrations.report.attempts import MOST_SHOWN, Decided, Kind, Shown, Told, choose, shown
 from msifr_integrations.report.deciding import Recorded
-from msifr_integrations.report.given import RunRead, kinds_of
+from msifr_integrations.report.given import RunRead, kinds_of, records_of
 from msifr_integrations.report.numbers import (
     LeftOut,
     Measured,
@@ -29,10 +29,11 @@ from msifr_integrations.report.numbers import (
 )
 from msifr_integrations.report.said import contradictions, statement
 from msifr_policy.checkpoints import at_checkpoint
+from msifr_policy.errors import InputError
 from msifr_policy.evidence.history import Followed
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.fitted_policy import FittedPolicy
-from msifr_policy.policy_file import PolicyFile
+from msifr_policy.policy_file import Fingerprint, PolicyFile
 from msifr_policy.records.traces import OnError, Trace, read_traces
 from msifr_policy.validators import parameters_of
 from msifr_sim import Outcomes, Summary, replay_policy
@@ -87,7 +88,7 @@ class Material:
         if self.ledger is not None and self.run is not None:
             return self.ledger.ids, self.ledger.kinds, self.ledger.groups
         if self.run is not None:
-            return kinds_of(_records(self.run))
+            return kinds_of(records_of(self.run))
         known = [(t.id, "kept" if t.accepted else "unaccepted", t.group_name) for t in _traces(self)]
         return tuple(zip(*known, strict=True)) or ((), (), ())  # type: ignore[return-value]
 
@@ -112,14 +113,16 @@ def _traces(material: Material) -> Iterator[Trace]:
     return read_traces(material.traces, on_error=material.on_error) if material.traces else iter(())
 
 
-def _records(path: str | os.PathLike[str]) -> Iterator[AttemptRecord]:
-    return read_records(path, AttemptRecord, "name an output of generate")
-
-
 def make_report(material: Material) -> tuple[Numbers, list[Shown]]:
-    """Return the numbers of a report, and the attempts that it shows. Files of texts are read once more for these."""
+    """Return the numbers of a report, and the attempts that it shows. Files of texts are read once more for these.
+
+    Raises `InputError` where there are no attempts, though there are files for them.
+    """
     policy = policy_numbers(material.policy, material.policy_name) if material.policy else None
     ids, kinds, groups = material.attempts
+    if not ids and (material.run or material.traces or material.ledger):
+        where = ", ".join(str(path) for path in (material.run, *material.traces) if path)
+        raise InputError("holds no attempt", where=where, remedy="name a file that holds some")
     outcomes, table = material.outcomes, material.table
     of_attempts = None if outcomes is None else _measured(material, outcomes, groups)
     stages = material.ledger.funnel if material.ledger else []
@@ -131,9 +134,10 @@ def make_report(material: Material) -> tuple[Numbers, list[Shown]]:
         [] if table is None or material.followed is None else reliability(material.followed.M, material.followed.table)
     )
     counts = Counter(kinds)
+    texts = [shown(told, material.ready, len(chosen)) for told in _told(material, chosen)]
     numbers = Numbers(
         statement=statement(policy, of_attempts, run),
-        remarks=list(contradictions(policy, of_attempts)),
+        remarks=[*contradictions(policy, of_attempts), *_differences(material)],
         left_out=list(_left_out(material)),
         made_on=_today(),
         made_of=list(material.made_of),
@@ -145,9 +149,9 @@ def make_report(material: Material) -> tuple[Numbers, list[Shown]]:
         funnel=stages,
         reliability=bins,
         attempts={kind: counts[kind] for kind in get_args(Kind) if counts[kind]},
-        attempts_shown=len(chosen),
+        attempts_shown=len(texts),
     )
-    return numbers, [shown(told, material.ready, len(chosen)) for told in _told(material, chosen)]
+    return numbers, texts
 
 
 def _measured(material: Material, outcomes: Outcomes, groups: Sequence[str]) -> Measured:
@@ -165,12 +169,33 @@ def _measured(material: Material, outcomes: Outcomes, groups: Sequence[str]) -> 
     )
 
 
+def _differences(material: Material) -> Iterator[str]:
+    """Yield in what the attempts are others than those that the certificate is about."""
+    file, ready, settings = material.policy, material.ready, material.ledger.settings if material.ledger else {}
+    if file is None or ready is None:
+        return
+    ran = settings.get("policy", "none")
+    if material.run is not None and ran not in ("none", ready.fingerprint):
+        yield (
+            f"The run was made with another policy than {material.policy_name}: what is said here of the policy, and "
+            "the evidence shown in texts, is not of what ran."
+        )
+    here = provenance_of(settings)
+    if material.table is not None:
+        prompts = Fingerprint.of(material.table).prompts
+        here = msgspec.structs.replace(material.table.provenance, prompts=prompts)
+    for difference in file.certified_for.differences(here):
+        yield f"What was certified is of other attempts: {difference}."
+
+
 def _left_out(material: Material) -> Iterator[LeftOut]:
     policy, run = material.policy, material.run or material.ledger
     if policy is None:
         yield LeftOut("Certificate, frontier, and the evidence in the texts", "the policy file: --policy policy.json")
     if material.outcomes is None:
-        if run:
+        if run and policy is None and not _discards(material):
+            needs = "the policy to replay: --policy policy.json, as msifr fit makes it of such attempts"
+        elif run:
             needs = "the same run without a policy: --paired FULL.jsonl, as msifr generate --policy none makes it"
         elif material.traces:
             needs = "a policy: --policy policy.json, as msifr fit makes it of such traces"
@@ -202,7 +227,7 @@ def _told(material: Material, chosen: Sequence[int]) -> list[Told]:
         return []
     found: dict[str, Told] = {}
     if material.run is not None and material.paired is None:
-        for record in _records(material.run):
+        for record in records_of(material.run):
             if record.id in wanted:
                 found[record.id] = _of_record(record, kinds[wanted[record.id]], groups[wanted[record.id]])
     else:
@@ -252,7 +277,7 @@ def _decided(material: Material, wanted: dict[str, int]) -> dict[str, Decided]:
         rows = _rows(material)
         return {
             record.id: _decision_of(record, rows.get((record.id, record.k or 0)))
-            for record in _records(material.run)
+            for record in records_of(material.run)
             if record.id in wanted and record.status == "discarded"
         }
     followed, outcomes, policy = material.followed, material.outcomes, material.ready
@@ -281,3 +306,7 @@ def _rows(material: Material) -> dict[tuple[str, int], np.ndarray]:
     values = followed.values(followed.stop[stops])
     k = table.k[followed.stop[stops]]
     return {(table.attempt_ids[i], int(k[n])): values[n] for n, i in enumerate(stops.tolist())}
+
+
+def _discards(material: Material) -> bool:
+    return material.ledger is None or material.ledger.run.totals.discarded > 0

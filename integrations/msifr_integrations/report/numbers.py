@@ -43,6 +43,13 @@ def estimate(value: float | None, interval: tuple[float, float] | None) -> Estim
     return None if value is None else Estimate(value, *(interval or (None, None)))
 
 
+def rate(summary: Summary, name: str) -> Estimate | None:
+    """Return a rate of a summary with its interval: none where a single prompt cannot tell how prompts differ."""
+    resampled = name != "false_reject_rate"
+    interval = None if resampled and summary.n_prompts < 2 else getattr(summary, f"{name}_ci")
+    return estimate(getattr(summary, name), interval)
+
+
 class Bin(msgspec.Struct, frozen=True):
     """Attempts that were believed alike half way: mean posterior, and the share accepted with its 95 % interval."""
 
@@ -235,7 +242,7 @@ def _groups(
     for i in sorted(largest.tolist()):
         here = number == i
         summary = summarise(_some(outcomes, here), weigh=weigh, seed=seed, draws=_DRAWS)
-        f = estimate(summary.false_reject_rate, summary.false_reject_rate_ci)
+        f = rate(summary, "false_reject_rate")
         bound = certificate.groups.get(str(names[i])) if certificate else None
         rows.append(
             GroupNumbers(
@@ -244,9 +251,9 @@ def _groups(
                 accepted=summary.n_accepted,
                 discarded=int((outcomes.discarded & here).sum()),
                 lost=int((outcomes.discarded & outcomes.accepted & here).sum()),
-                saving_rate=estimate(summary.saving_rate, summary.saving_rate_ci),
+                saving_rate=rate(summary, "saving_rate"),
                 false_reject_rate=f,
-                net_cost_factor=estimate(summary.net_cost_factor, summary.net_cost_factor_ci),
+                net_cost_factor=rate(summary, "net_cost_factor"),
                 upper=bound.upper if bound else None,
                 exceeds=_exceeds(f, certificate),
             )

@@ -47,7 +47,7 @@ def write_page(
 def page(title: str, numbers: Numbers, shown: Sequence[Shown] = (), notes: Sequence[str] = ()) -> str:
     """Return the page as HTML."""
     import jinja2
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     style, script = _file("page.css"), _file("viewer.js")
     parts = sections(numbers)
@@ -63,7 +63,13 @@ def page(title: str, numbers: Numbers, shown: Sequence[Shown] = (), notes: Seque
             return words
         return Markup('<a href="#{}">{}</a>').format(_anchor(term), words)
 
-    environment.filters |= {"linked": linked, "anchor": _anchor}
+    def coded(words: str) -> str:
+        pieces = (
+            f"<code>{escape(piece)}</code>" if i % 2 else escape(piece) for i, piece in enumerate(words.split("`"))
+        )
+        return Markup("").join(map(Markup, pieces))
+
+    environment.filters |= {"linked": linked, "anchor": _anchor, "coded": coded}
     return environment.from_string(_file("page.html")).render(
         title=title,
         numbers=numbers,

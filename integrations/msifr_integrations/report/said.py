@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator
 
-from msifr_integrations.report.numbers import GroupNumbers, Measured, PolicyNumbers, Run, estimate
+from msifr_integrations.report.numbers import GroupNumbers, Measured, PolicyNumbers, Run, rate
 from msifr_policy.policy_file import Certificate
 from msifr_sim import Summary
+
+_FEW = 20  # prompts
 
 
 def statement(policy: PolicyNumbers | None, measured: Measured | None, run: Run | None) -> str:
     """Return in one sentence what was saved, what was lost, and what was certified."""
-    if policy is not None and not policy.certificate.certified and (measured is None or not _discarded(measured)):
+    if policy is not None and not policy.certificate.certified and not _discarded(measured, run):
         return f"Nothing was saved and nothing lost: {_rest(policy.certificate)}."
     if measured is not None:
         said = _measured(measured)
     elif run is not None:
         said = _run(run)
+        if policy is None and run.settings.get("policy") == "none":
+            return f"{said}: it had no policy."
     elif policy is not None:
         said = _on_certification(policy)
     else:
@@ -22,36 +26,43 @@ def statement(policy: PolicyNumbers | None, measured: Measured | None, run: Run 
     return f"{said}; {_promise(policy)}."
 
 
-def _discarded(measured: Measured) -> bool:
-    return bool(measured.summary.discards_by_reason)
+def _discarded(measured: Measured | None, run: Run | None) -> bool:
+    if measured is not None:
+        return bool(measured.summary.discards_by_reason)
+    return run is not None and run.totals.discarded > 0
 
 
 def _measured(measured: Measured) -> str:
     summary = measured.summary
     would = "" if measured.how == "paired" else "would have "
-    at = f"{summary.n_attempts:,} attempts at {summary.n_prompts:,} prompts"
+    at = f"{many(summary.n_attempts, 'attempt')} at {many(summary.n_prompts, 'prompt')}"
     s, f, factor = headline(summary)
     f_said = "no good sample was there to lose (f is undefined)" if f is None else f"lost f = {f} of the good samples"
     cost = "" if factor is None else f", so that an accepted sample costs {factor} times what it costs without it"
     return f"On {at} the policy {would}saved s = {s or 'an undefined share'} of the {summary.unit} and {f_said}{cost}"
 
 
+def many(n: int, what: str) -> str:
+    """Return so many of something, such as "1 prompt" or "1,200 prompts"."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def headline(summary: Summary) -> tuple[str | None, str | None, str | None]:
     """Return s, f and the net cost factor in words with their intervals, None where undefined."""
-    s = estimate(summary.saving_rate, summary.saving_rate_ci)
-    f = estimate(summary.false_reject_rate, summary.false_reject_rate_ci)
-    factor = estimate(summary.net_cost_factor, summary.net_cost_factor_ci)
+    s, f, factor = (rate(summary, name) for name in ("saving_rate", "false_reject_rate", "net_cost_factor"))
     return s.said() if s else None, f.said() if f else None, factor.said(percent=False) if factor else None
 
 
 def _run(run: Run) -> str:
     totals = run.totals
     each = f", {run.tokens_per_accepted:,.1f} per accepted sample" if run.tokens_per_accepted else ""
-    spent = f"{totals.tokens:,} tokens on {totals.attempts:,} attempts, {totals.accepted:,} of them accepted{each}"
+    spent = (
+        f"{totals.tokens:,} tokens on {many(totals.attempts, 'attempt')}, {totals.accepted:,} of them accepted{each}"
+    )
     if not totals.discarded:
         return f"The run spent {spent}, and discarded none"
     return (
-        f"The run discarded {totals.discarded:,} attempts and spent {spent}; what it saved and lost is not known "
+        f"The run discarded {many(totals.discarded, 'attempt')} and spent {spent}; what it saved and lost is not known "
         "without the same run without a policy"
     )
 
@@ -109,12 +120,14 @@ def contradictions(policy: PolicyNumbers | None, measured: Measured | None) -> I
             f"The policy was fitted or certified on {measured.seen:,} of these {measured.summary.n_prompts:,} prompts: "
             "the numbers measured here flatter it."
         )
+    if measured.summary.n_prompts < _FEW:
+        yield f"So few prompts ({measured.summary.n_prompts}) tell little of others."
     if measured.survivors_changed:
         yield (
             f"{measured.survivors_changed:,} of the {measured.survivors:,} attempts that were kept differ from the run "
             "without the policy: the two runs are not the same but for the policy, and the comparison is rough."
         )
-    if measured.how == "paired" and not _discarded(measured):
+    if measured.how == "paired" and not _discarded(measured, None):
         yield "The policy never discarded an attempt."
 
 

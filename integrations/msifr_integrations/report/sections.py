@@ -12,11 +12,11 @@ from msifr_integrations.report.numbers import (
     Run,
     certified_groups,
     estimate,
+    rate,
     stops_by_reason,
 )
 from msifr_integrations.report.plots import estimates_plot, frontier_plot, reliability_plot, stops_plot
 from msifr_integrations.report.said import groups_remark, headline
-from msifr_sim import Summary
 
 
 class Table(NamedTuple):
@@ -317,7 +317,7 @@ def _simulated(numbers: Numbers) -> Section | None:
     )
     if numbers.simulated is not None:
         before, source = numbers.simulated, numbers.simulated_on
-        said = [_of(before, name) for _, name in rates]
+        said = [rate(before, name) for _, name in rates]
     else:
         point = policy.chosen if policy else None
         if point is None or point.false_reject_rate >= 1:
@@ -326,7 +326,7 @@ def _simulated(numbers: Numbers) -> Section | None:
         values = (point.saving_rate, point.false_reject_rate, factor)
         said = [estimate(value, None) for value in values]
         source = "the prompts it was certified on (the policy file keeps no intervals of them)"
-    rows = {word: [a, _of(measured.summary, name)] for (word, name), a in zip(rates, said, strict=True)}
+    rows = {word: [a, rate(measured.summary, name)] for (word, name), a in zip(rates, said, strict=True)}
     svg = estimates_plot(rows, ["simulated", here], x_label="rate or factor", percent=False)
     table = Table(
         "In numbers", ("number", "simulated", here),
@@ -336,10 +336,6 @@ def _simulated(numbers: Numbers) -> Section | None:
         f"Simulated: on {source}. {here.capitalize()}: on the {measured.summary.n_attempts:,} attempts of this report."
     )
     return Section("simulated", f"Simulated against {here}", [sentence], svg, [table], ("interval", "net cost factor"))
-
-
-def _of(summary: Summary, name: str) -> Estimate | None:
-    return estimate(getattr(summary, name), getattr(summary, f"{name}_ci"))
 
 
 def _difficulty(measured: Measured | None) -> Section | None:

@@ -114,7 +114,7 @@ class Plot:
     def word(self, at: Point, words: str, *, anchor: str = "middle", left: bool = False) -> None:
         """Write words at a point, or left of the axis at its height."""
         px, py = self._at(*at)
-        self._drawn.append(_text(self._left - 6 if left else px, py + 4, words, anchor="end" if left else anchor))
+        self._drawn.append(_text(self._left - 9 if left else px, py + 4, words, anchor="end" if left else anchor))
 
     def svg(self, label: str) -> str:
         """Return the drawing; `label` says what it shows to whoever does not see it."""
