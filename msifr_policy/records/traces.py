@@ -343,10 +343,12 @@ def parquet_rows(path: Path, names: frozenset[str] | None = None) -> Iterator[tu
     try:
         with pq.ParquetFile(path) as file:
             columns = [name for name in file.schema_arrow.names if names is None or name in names]
+            # Names alone tell what a table is that holds no traces.
+            others = dict.fromkeys(name for name in file.schema_arrow.names if name not in columns)
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path}, row {number}", row
+                    yield f"{path}, row {number}", others | row
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", where=f"{path}, row {number + 1}") from error
 

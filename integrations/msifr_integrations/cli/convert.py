@@ -135,6 +135,9 @@ def _lines(came: Converted, out: str) -> list[str]:
         lines.append(f"prompts of {came.ids_made} attempts came without an id: it is made of what they ask")
     if came.without_prompt:
         lines.append(f"of {came.without_prompt} attempts it is not known what was asked; --prompts tells it")
+    if came.asked_before:
+        what = "messages, turns or demonstrations came before it, and only tell prompts apart"
+        lines.append(f"of {came.asked_before} attempts the prompt is what was asked last: {what}")
     if came.without_place:
         names = list(came.without_place)
         more = f" and {len(names) - _SHOWN} more" * (len(names) > _SHOWN)

@@ -130,7 +130,10 @@ def as_word(value: Any) -> str | None:
 
 def first_of(record: Mapping[str, Any], names: Iterable[str]) -> Any:
     """Return the first member under these names that has a value, None if none has."""
-    return next((record[name] for name in names if record.get(name) is not None), None)
+    for name in names:
+        if (value := record.get(name)) is not None:
+            return value
+    return None
 
 
 def in_place(values: Any, place: int) -> Any:

@@ -74,5 +74,4 @@ BATCH: Final = Format(
     _fits,
     _attempts,
     frozenset(("id", "custom_id", "response", "error")),
-    note="the prompts are not in it: name the request file, and a file with the gold answers, with --prompts",
 )

@@ -9,8 +9,6 @@ from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost,
 from msifr_integrations.formats.importing.rows import Rows
 from msifr_policy.records.chats import messages_of
 
-_NOTE: Final = "of a chat with several turns the last answer is the attempt, and what comes before its prompt"
-
 
 def _rows(name: str) -> Rows:
     return Rows(
@@ -29,7 +27,7 @@ def _format(what: str, name: str) -> Format:
         return rows.attempts(record | {name: _chat(record[name])}, reading, where)
 
     rows = _rows(name)
-    return Format(what, fits, attempts, rows.used, note=_NOTE)
+    return Format(what, fits, attempts, rows.used)
 
 
 def _chat(value: Any) -> Any:

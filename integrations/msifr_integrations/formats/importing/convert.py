@@ -72,12 +72,17 @@ class ConvertedFile(msgspec.Struct):
 class Converted(msgspec.Struct):
     """What came of a conversion.
 
-    `files` that were read and those `not_recognised` (in folders); `attempts` in them, those `written`, of which
-    `accepted`, at so many `prompts`. `outcomes` says where outcomes are from: the format's own, or the filter's name.
-    Counts by reason or name: `lost` attempts, members of records `without_place` in traces, and, with a filter,
-    attempts `not_accepted_because` it could not tell. `malformed` records were skipped, the first are in `errors`.
-    `ids_made`: attempts whose prompt came without an id; `without_prompt`: without what was asked; `unjudged`: written
-    without an outcome; `disagree`: attempts of which filter and format say different things, among `both_told`.
+    files, not_recognised: those that were read, and in folders those that hold no known records.
+    attempts, written, accepted, unjudged, prompts: how many there were, were written, of these with which outcome or
+    none, and at how many prompts.
+    outcomes: where outcomes are from: "own" for the format's verdicts, else the filter's name.
+    both_told, disagree: outputs of which filter and format have a verdict, and of which they say different things.
+    not_accepted_because: outputs that the filter could not judge and therefore did not accept, by reason.
+    lost: attempts that are not written, by reason. malformed, errors: records that were skipped, and what is wrong with
+    the first of them.
+    ids_made: attempts whose prompt came without an id. without_prompt, without_gold: of which it is not told what was
+    asked, or what is right. asked_before: whose prompt is the last of what was asked.
+    without_place: members of records that have no place in traces, with how many records have them.
     """
 
     files: list[ConvertedFile] = msgspec.field(default_factory=list)
@@ -90,6 +95,7 @@ class Converted(msgspec.Struct):
     outcomes: str = "own"
     ids_made: int = 0
     without_prompt: int = 0
+    asked_before: int = 0
     without_gold: int = 0
     both_told: int = 0
     disagree: int = 0
@@ -171,6 +177,7 @@ class _Identify:
             self._came.ids_made += 1
             prompt_id = id_of_prompt(context)
         self._came.without_prompt += not attempt.prompt
+        self._came.asked_before += attempt.asked not in ("", attempt.prompt)
         self._came.without_gold += attempt.gold is None
         told = {name: getattr(attempt, name) for name in Output.__struct_fields__}
         told |= {"prompt_id": prompt_id, "id": self._id(attempt.id, prompt_id)}

@@ -65,30 +65,29 @@ class Rows:
     def attempts(self, record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
         """Yield the attempts of a row."""
         told = first_of(record, self.prompts)
-        prompt = asked(told) or ""
         texts = texts_of(first_of(record, self.texts))
-        if not texts:
-            yield Lost("no text")
-        one = len(texts) == 1
-        own_id = as_word(first_of(record, self.ids)) if one else None
         verdicts = self._verdicts(record, reading, where)
-        for place, text in enumerate(texts):
+        models = first_of(record, self.models)
+        shared: dict[str, Any] = {
+            "prompt": asked(told) or "",
+            "asked": context_of(told),
+            "prompt_id": as_word(first_of(record, self.prompt_ids)) or "",
+            "id": (as_word(first_of(record, self.ids)) or "") if len(texts) == 1 else "",
+            "gold": as_word(first_of(record, self.golds)),
+            "group": as_word(first_of(record, self.groups)),
+            "dataset": as_word(first_of(record, self.datasets)),
+        }
+        for place, text in enumerate(texts or [""]):
             if not text:
                 yield Lost("no text")
                 continue
-            outcomes = [reading.outcome(in_place(values, place), name, where) for name, values in verdicts]
+            outcomes = (reading.outcome(in_place(values, place), name, where) for name, values in verdicts)
             yield Attempt(
                 text=text,
-                prompt=prompt,
-                asked=context_of(told),
-                prompt_id=as_word(first_of(record, self.prompt_ids)) or "",
-                id=own_id or "",
                 outcome=next((outcome for outcome in outcomes if outcome is not None), None),
-                gold=as_word(first_of(record, self.golds)),
-                group=as_word(first_of(record, self.groups)),
-                dataset=as_word(first_of(record, self.datasets)),
-                model=as_word(in_place(first_of(record, self.models), place)),
+                model=as_word(in_place(models, place)),
                 tokens=None if self.tokens is None else self.tokens(record, place),
+                **shared,
             )
 
     def _verdicts(self, record: Record, reading: Reading, where: str) -> list[tuple[str, Any]]:
