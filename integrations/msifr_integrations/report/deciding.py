@@ -57,8 +57,8 @@ Where = Literal["text", "everywhere", "prompt", "history"]
 class Deciding(NamedTuple):
     """What decided: by name the deciding validator's scores at the checkpoint, and the places they are from.
 
-    `where` most of it is: in places of the text; everywhere, where it grew little by little; in the prompt, where it was
-    there before any text; or in the history, how earlier attempts at the prompt ended.
+    `where` most of it is: in places of the text; everywhere, where it grew little by little; in the prompt, where it
+    was there before any text; or in the history, how earlier attempts at the prompt ended.
     """
 
     scores: dict[str, float]
@@ -112,12 +112,6 @@ def deciding_evidence(
     return Deciding(dict(zip(validator.columns, known.tolist(), strict=True)), where, places)
 
 
-def _found(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
-    if isinstance(replay.validator, History):
-        return "history", ()
-    return _equations(replay) if isinstance(replay.validator, Arithmetic) else _falls(replay)
-
-
 def _of_validator(policy: FittedPolicy, v: int, row: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the columns of the v-th validator in a row of evidence."""
     start = sum(len(each.columns) for each in policy.validators[:v])
@@ -160,6 +154,12 @@ class _Replay(NamedTuple):
         added = self.score(np.asarray([evidence.scores for evidence in heard], dtype=np.float64))
         added -= [_DEAD * (evidence.verdict == Verdict.DEAD) for evidence in heard]
         return [_Seen(end, each.scores, a) for end, each, a in zip((0, *ends), heard, added.tolist(), strict=True)]
+
+
+def _found(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
+    if isinstance(replay.validator, History):
+        return "history", ()
+    return _equations(replay) if isinstance(replay.validator, Arithmetic) else _falls(replay)
 
 
 def _falls(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
