@@ -435,3 +435,24 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         failed = CliRunner().invoke(main, words)
         assert (failed.exit_code, what in failed.stderr) == (2, True), failed.stderr
+
+
+def test_records_of_another_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(
+        Path("in.jsonl"),
+        [
+            {"question": "2+2?", "meta": {"answer": 4}, "choices": [{"text": "#### 4"}, {"text": "#### 5"}], "more": 1},
+            {"question": "2+3?", "meta": {"answer": 5}, "choices": "none"},
+        ],
+    )
+    words = ["judge", "in.jsonl", "-o", "out.jsonl", "--map", "prompt=question", "--map", "gold=meta.answer"]
+    words += ["--map", "text=choices[*].text"]
+    said = CliRunner().invoke(main, [*words, "--on-error", "skip"])
+    assert said.exit_code == 0, said.output
+    assert [(one["text"], one["correct"]) for one in lines(Path("out.jsonl"))] == [("#### 4", True), ("#### 5", False)]
+    first, second = read_traces("out.jsonl")
+    assert (first.prompt_id, first.prompt, first.gold) == (second.prompt_id, "2+2?", "4")
+    assert first.id != second.id
+    failed = CliRunner().invoke(main, [*words[:4], "--map", "colour=sky"])
+    assert (failed.exit_code, "unknown field 'colour'" in failed.stderr) == (2, True)

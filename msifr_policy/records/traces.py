@@ -219,10 +219,10 @@ def _mapped(
             continue
         own = {name: value for name, value in with_values(given, _FIELDS).items() if name not in mapping.fields}
         for number, told in enumerate(attempts):
-            yield where, _with_ids(own | told, numbering, number if mapping.several and "id" not in told else None)
+            yield where, with_ids(own | told, numbering, number if mapping.several and "id" not in told else None)
 
 
-def _with_ids(attempt: dict[str, Any], numbering: Numbering, number: int | None) -> dict[str, Any]:
+def with_ids(attempt: dict[str, Any], numbering: Numbering, number: int | None) -> dict[str, Any]:
     """Return an attempt with ids where it has none; `number` tells it from others that share the id of their record."""
     ids = {}
     if attempt.get("prompt_id") is None and isinstance(prompt := attempt.get("prompt"), str) and prompt:

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
-from msifr_integrations.cli.options import check_output, gathered, json_option, traces_argument
+from msifr_integrations.cli.options import MAP_HELP, check_output, gathered, json_option, traces_argument
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.formats.judged_file import JudgedFile, JudgeOptions, Reason, judge_files
 from msifr_integrations.generation.found import missing, places
@@ -78,6 +78,7 @@ def _all_cores() -> int:
         "type": click.Choice(get_args(OnError)),
         "help": "Stop at a record without a text, or skip and count it.",
     },
+    fields={"flag": "--map", "multiple": True, "metavar": "FIELD=PATH", "help": MAP_HELP},
 )
 @json_option
 def judge(

@@ -20,14 +20,17 @@ from msifr_integrations.generation.inputs import fingerprint
 from msifr_integrations.generation.judging import Judged, MakeFilter, ToJudge, judged
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
+from msifr_policy.records.ids import Numbering
 from msifr_policy.records.lines import as_objects, as_texts, with_values
+from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.others import known_as
-from msifr_policy.records.traces import OnError, find_trace_files
+from msifr_policy.records.traces import OnError, Trace, find_trace_files, with_ids
 
 ENDINGS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 UNFINISHED: Final = ("discarded", "failed")
 """The status of attempts of a run that have no finished text."""
 
+_FIELDS: Final = tuple(dict.fromkeys((*Trace.__struct_encode_fields__, *Prompt.__struct_encode_fields__, "status")))
 _MOST_REASONS: Final = 20
 _REMEDY: Final = 'an output is a line such as {"id": "a1", "prompt_id": "p1", "text": "2 + 3 = 5.", "gold": "5"}'
 
@@ -45,6 +48,15 @@ class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool = False
     workers: int = 1
     on_error: OnError = "raise"
+    fields: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _ = self.mapping
+
+    @property
+    def mapping(self) -> FieldMap:
+        """Where fields are in records of another shape."""
+        return FieldMap.parse(self.fields, _FIELDS)
 
 
 class Reason(msgspec.Struct):
@@ -152,10 +164,13 @@ def _prompts_name(prompts: Mapping[str, Prompt]) -> str:
 
 def _items(files: Iterable[Path], options: JudgeOptions, counts: JudgedFile) -> Iterator[tuple[_Item, ToJudge | None]]:
     """Yield the records, each with what is to be judged, None for one that is not."""
+    numbering = Numbering()
     for path in files:
-        for where, record in read_rows(path, _REMEDY):
+        for where, record in _read(path, options.mapping, numbering):
             counts.records += 1
             try:
+                if isinstance(record, InputError):
+                    raise record
                 before = _outcome(record, where)
                 unfinished = before is None and record.get("status") in UNFINISHED
                 wanted = not unfinished and (before is None or options.again)
@@ -167,6 +182,22 @@ def _items(files: Iterable[Path], options: JudgeOptions, counts: JudgedFile) -> 
                 continue
             counts.unfinished += unfinished
             yield _Item(record, where, before), task
+
+
+def _read(path: Path, mapping: FieldMap, numbering: Numbering) -> Iterator[tuple[str, Record | InputError]]:
+    """Yield the records of a file, in the shape of ours; an error for one in which fields cannot be found."""
+    for where, record in read_rows(path, _REMEDY):
+        if not mapping.rules:
+            yield where, record
+            continue
+        own = {name: record[name] for name in _FIELDS if name in record and name not in mapping.fields}
+        try:
+            attempts = mapping.attempts(record)
+        except ValueError as error:
+            yield where, InputError(str(error), where=where, remedy="mend --map")
+            continue
+        for number, told in enumerate(attempts):
+            yield where, with_ids(own | told, numbering, number if mapping.several and "id" not in told else None)
 
 
 def _outcome(record: Record, where: str) -> bool | None:
