@@ -29,19 +29,15 @@ FACES = {
     "msifr_policy.validators": ROOT / "msifr_policy/validators",
     "msifr_sim": ROOT / "sim/msifr_sim",
     "msifr_calibration": ROOT / "calibration/msifr_calibration",
+    "msifr_integrations": ROOT / "integrations/msifr_integrations",
 }
 """Packages whose public names the reference shows: those of the stub beside their `__init__`."""
-GENERATION = (
-    "generation.generate.generate", "generation.options.GenerateOptions", "embedded.embedded_model_path",
-    "embedded.embedded_samples_path", "terms.find",
-)  # fmt: skip
-"""What a Python program makes runs with, from `msifr_integrations`."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that come from the code."""
     pages = {"glossary.md": glossary(), "reference/commands.md": commands()}
-    pages |= {f"reference/{package}.md": reference(package) for package in (*FACES, "msifr_integrations")}
+    pages |= {f"reference/{package}.md": reference(package) for package in FACES}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
@@ -129,7 +125,8 @@ def commands() -> str:
     """Return the page of commands: what each says with `--help`."""
     lines = ["# Commands", "", "What `msifr COMMAND --help` prints.", ""]
     context = click.Context(main, info_name="msifr", terminal_width=100, max_content_width=100)
-    for name, command in {"": main, **main.commands}.items():
+    every = {name: main.get_command(context, name) or main for name in ("", *main.list_commands(context))}
+    for name, command in every.items():
         of = click.Context(command, info_name=name, parent=context) if name else context
         of.terminal_width = of.max_content_width = 100
         lines += [f"## msifr {name}".rstrip(), "", "```text", command.get_help(of).replace("```", "'''"), "```", ""]
@@ -138,13 +135,12 @@ def commands() -> str:
 
 def reference(package: str) -> str:
     """Return the page of a package: its public names."""
-    names = public_names(FACES[package]) if package in FACES else GENERATION
     lines = [
         f"# {package}",
         "",
         "Public names, by their docstrings. Shapes stand before what they are of, such as `[B, K]`; costs are in",
         "tokens or characters, whichever a table says.",
-        *(f"\n::: {package}.{name}" for name in names),
+        *(f"\n::: {package}.{name}" for name in public_names(FACES[package])),
     ]
     return "\n".join(lines) + "\n"
 

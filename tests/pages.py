@@ -97,7 +97,7 @@ def prepare(folder):
     parts = {"traces.jsonl": ids[:PROMPTS], "more-traces.jsonl": ids[PROMPTS : PROMPTS + 60], "few.jsonl": ids[-25:]}
     for name, part in parts.items():
         write_traces(folder / name, [trace for trace in traces if trace.prompt_id in set(part)])
-    asked = (problem(1, i) for i in range(8))
+    asked = (problem(1, i) for i in range(4))
     rows = [{"prompt_id": f"to-come/{i}", "prompt": one.prompt, "gold": one.gold} for i, one in enumerate(asked)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     fit = ["fit", str(folder / "traces.jsonl"), "-o", str(folder / "policy.json")]
@@ -145,9 +145,13 @@ class Reader:
         from msifr_integrations.cli import main
 
         line = line.replace(URL, self.server)
-        if re.match(r"msifr [^|<>$&;]*$", line):
-            done = CliRunner().invoke(main, shlex.split(line)[1:], prog_name="msifr")
+        plain = re.fullmatch(r"msifr ([^|<>$&;]*)(?:> ([\w.-]+))?", line)
+        if plain:
+            done = CliRunner().invoke(main, shlex.split(plain[1]), prog_name="msifr")
             code, out, everything = done.exit_code, done.stdout, f"{done.output}\n{done.exception!r}"
+            if plain[2]:
+                Path(plain[2]).write_text(out)
+                out = ""
         else:
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
             shell = ["bash", "-ec", line]

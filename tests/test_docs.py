@@ -23,7 +23,8 @@ THEORY = ROOT / "docs" / "theory.md"
 PLACES = ("docs", "benchmarks", "notebooks", "tests", "msifr_policy", "sim", "calibration", "integrations")
 
 DOCS = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
-NOT_RUN = {"on your server": 0, "on your machine": 0, "on your cluster": 0, "in a clone": 0}
+MEASURED = ("comparison.md", "limits.md")
+NOT_RUN = {"on your server": 2, "on your machine": 1, "on your cluster": 5, "in a clone": 2}
 """Blocks of all pages that cannot run here, by what they say; each new one has to be counted."""
 
 if not THEORY.exists():
@@ -127,7 +128,10 @@ def test_every_module_that_can_be_run_exists(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     modules = found(r"python3? -m ((?:msifr_|benchmarks\.)[\w.]*\w)", ".py", ".md", ".ipynb")
     assert modules
-    missing = [f"{place}: {m[1]}" for place, m in modules if importlib.util.find_spec(m[1]) is None]
+    named = [
+        (place, m[1]) for place, m in modules if not m[1].rpartition(".")[2].isupper()
+    ]  # capitals stand for others
+    missing = [f"{place}: {name}" for place, name in named if importlib.util.find_spec(name) is None]
     assert not missing, wrong(missing)
 
 
@@ -181,6 +185,14 @@ def test_no_block_escapes_and_no_command_stands_outside_of_one():
     assert Counter(block.title for block in every if block.title and not block.is_file) == Counter(NOT_RUN)
     bare = {page: pages.prose_commands((ROOT / "docs" / page).read_text(encoding="utf-8")) for page in DOCS}
     assert not {page: lines for page, lines in bare.items() if lines}
+
+
+def test_numbers_measured_are_those_of_the_results():
+    """What is shown of results with three decimals stands in the README or RESULTS.md, which are made from the files."""
+    results = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")
+    shown = {page: re.findall(r"\b\d\.\d{3}\b", (ROOT / "docs" / page).read_text("utf-8")) for page in MEASURED}
+    assert all(len(numbers) > 3 for numbers in shown.values())  # the pattern finds them
+    assert not [(page, number) for page, numbers in shown.items() for number in numbers if number not in results]
 
 
 def refresh():
