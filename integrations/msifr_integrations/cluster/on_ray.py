@@ -25,7 +25,7 @@ from msifr_integrations.cluster.worker import EngineWorker, Finished, Hello, Wor
 from msifr_integrations.generation.generate import Job, Result, generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
-from msifr_integrations.generation.run import Progress, Tally
+from msifr_integrations.generation.run import Progress, RunCount
 from msifr_integrations.generation.turns import Portion
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.extras import install
@@ -266,7 +266,7 @@ class _Collector:
         self._cpu: dict[str, float] = {}  # seconds of each worker until now
         self._sessions: dict[str, Session] = {}  # of each worker until now
         self._seen: set[str] = set()
-        self._tally = Tally(job.journal.before, job.expected, job.progress)
+        self._tally = RunCount(job.journal.before, job.expected, job.progress)
         self._cpu_started = 0.0
 
     def take(self, finished: Finished) -> None:

@@ -72,7 +72,7 @@ class Progress(NamedTuple):
     by_reason: Mapping[str, int] = MappingProxyType({})
 
 
-class Tally:
+class RunCount:
     """What a run has come to, over all its sessions; told at most five times a second.
 
     before: the sums over earlier sessions. expected: attempts in all, at most. started: when the run began, by
@@ -186,7 +186,7 @@ class Run:
         self._lost: Counter[str] = Counter()  # tokens of broken tries, by attempt
         self._leaving: deque[_Leaving] = deque()
         self._judge_thread: ThreadPoolExecutor | None = None
-        self._tally = Tally(self.before, self.expected, self.progress)
+        self._tally = RunCount(self.before, self.expected, self.progress)
         self._watcher = Watcher(self.accept, self.say, self.before)
         self._tally.started = time.perf_counter() - self.before.seconds
         self._cpu_started = time.process_time() - self.before.cpu_seconds
