@@ -248,9 +248,11 @@ class Watched(Scripted):
         return super().feed(text, tokens, logprobs)
 
 
-def slots_of(model: Any, slots: int, end: frozenset[int] = frozenset()) -> Callable[[], SlotEngine]:
+def slots_of(
+    model: Any, slots: int, end: frozenset[int] = frozenset(), *, ahead: bool = False
+) -> Callable[[], SlotEngine]:
     """Return what makes the engine that is measured."""
-    return partial(SlotEngine, model, slots=slots, sampling=Sampling(), end=end)
+    return partial(SlotEngine, model, slots=slots, sampling=Sampling(), end=end, ahead=ahead)
 
 
 def without_graphs() -> AbstractContextManager[object]:
@@ -304,6 +306,7 @@ class Ran:
     parts: dict[str, float] = field(default_factory=dict)
     prefills: float = 0.0
     prefilled: int = 0
+    dropped: int = 0
     steps: int = 0
     row_steps: int = 0
     failures: int = 0
@@ -354,6 +357,7 @@ def run(
     with ExitStack() as patches:
         for owner, name, part in [
             (SlotEngine, "step", "engine"),
+            (SlotEngine, "_launch", "inputs"),
             (SlotEngine, "_refill", "refill"),
             (SlotEngine, "_compact", "compaction"),
             (StepGraphs, "step", "launching the step"),
@@ -387,6 +391,7 @@ def run(
         synchronise()
         ran.prefills = span.seconds
         ran.row_steps, ran.prefilled = engine.row_steps, getattr(engine, "prefilled", 0)
+        ran.dropped = getattr(engine, "dropped", 0)
         ran.failures = sum(sum(live.failures.values()) for live in lives.values())
         engine.close()
     return ran
@@ -562,15 +567,15 @@ class Bench:
                 continue
             yield Record(f"{at}: {name}", taken, "ms", "", f"off by {off:.1e}", None)
 
-    def convert(self, shape: str, slots: int, *, kernel: bool = False) -> Iterator[Record]:
+    def convert(self, shape: str, slots: int, *, kernel: bool = False, ahead: bool = False) -> Iterator[Record]:
         """Half of the attempts discarded after 30 %, against all of them run to their end without a policy."""
-        at = f"{shape} B={slots}{', kernel' if kernel else ''}"
+        at = f"{shape} B={slots}{', kernel' if kernel else ''}{', ahead' if ahead else ''}"
+        make = slots_of(self.models[shape], slots, ahead=ahead)
         with by_kernel() if kernel else nullcontext():
-            yield from self._convert(self.models[shape], at, slots)
+            yield from self._convert(make, at, slots)
 
-    def _convert(self, model: Any, at: str, slots: int) -> Iterator[Record]:
+    def _convert(self, make: Callable[[], SlotEngine], at: str, slots: int) -> Iterator[Record]:
         work = self._work(slots)
-        make = slots_of(model, slots)
         run(make, work, {}, forced=True, on=[_short(a) for a in work.attempts[: slots + slots // 4]])  # to warm up
         full = run(make, work, {}, forced=True)
         lengths = {name: len(tokens) for name, tokens in full.tokens.items()}
@@ -600,6 +605,7 @@ class Bench:
         )
         yield Record(f"{at} the same in rows computed", rows_saved / saved, "ratio")
         yield Record(f"{at} no token after a decision, each as recorded", str(exact), "", "True", ok=exact)
+        yield Record(f"{at} tokens dropped after a decision", some.dropped, "tokens")
         yield Record(f"{at} validator failures", some.failures, "", "0", ok=some.failures == 0)
         yield Record(f"{at} seconds, full", full.seconds, "s")
         yield Record(f"{at} seconds, discarding", some.seconds, "s")
@@ -802,8 +808,10 @@ class Bench:
         for shape in reversed(self.plan.shapes):
             for slots in (middle, large, small):
                 yield f"{shape} B={slots}", 60, lambda shape=shape, slots=slots: self.convert(shape, slots)
+        yield f"8B ahead, B={middle}", 60, lambda: self.convert("8B", middle, ahead=True)
         if self.kernel:
             yield f"8B kernel, B={middle}", 60, lambda: self.convert("8B", middle, kernel=True)
+            yield f"8B kernel ahead, B={middle}", 60, lambda: self.convert("8B", middle, kernel=True, ahead=True)
             yield "kernel coupling, float32", 30, lambda: self.coupling(None, "float32", kernel=True)
         yield "8B profile", 30, lambda: self.profile("8B")
         for keys in (self.plan.keys, 4 * self.plan.keys):

@@ -40,6 +40,7 @@ from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import NEVER_DISCARD, Action, Decision
+from msifr_policy.records.ledger import Session
 
 ENDS = frozenset(range(0, 40, 8))  # several, so that random models come to an end
 SAMPLED = Sampling()
@@ -252,6 +253,42 @@ def test_cancelling_is_exact_and_forgiving() -> None:
     seen = {event.id for _ in range(200) if engine.busy for event in engine.step()}
     assert running[0] not in seen
     assert "4/0" not in seen
+
+
+def test_an_engine_that_goes_ahead_delivers_the_same_and_counts_what_it_drops() -> None:
+    """`Taken` makes sure that nothing is delivered after a decision."""
+    model, queued = tiny.llama(), attempts(20, each=3)
+
+    def stop(_: str, tokens: list[int]) -> bool:
+        return len(tokens) % 6 == 0 and tokens[-1] % 3 == 0
+
+    plain = slots(model, 8)
+    expected = Taken(plain, queued, stop=stop)
+    engine = SlotEngine(model, slots=8, sampling=SAMPLED, end=ENDS, ahead=True)
+    ahead = Taken(engine, queued, stop=stop)
+    assert ahead.tokens == expected.tokens
+    assert ahead.cancelled == expected.cancelled
+    running = {name for name in ahead.cancelled if not ahead.events[name][-1].finish}
+    assert engine.dropped == engine.spent().late == len(running) > 10
+    assert (plain.dropped, plain.spent()) == (0, Session())
+
+
+def test_an_engine_that_goes_ahead_takes_new_attempts_at_any_time() -> None:
+    model, queued = tiny.llama(), attempts(9, cap=30)
+    engine = SlotEngine(model, slots=2, sampling=SAMPLED, end=frozenset(), ahead=True)
+    tokens: dict[str, list[int]] = {attempt.id: [] for attempt in queued}
+    for attempt in queued:
+        engine.submit(attempt)
+        for _ in range(3):
+            for event in engine.step():
+                tokens[event.id].append(event.token)
+        engine.cancel("3/0")
+    while engine.busy:
+        for event in engine.step():
+            tokens[event.id].append(event.token)
+    expected = Taken(slots(model, 1, end=frozenset()), queued).tokens
+    del expected["3/0"], tokens["3/0"]
+    assert tokens == expected
 
 
 def test_an_overflow_left_in_a_slot_does_not_reach_its_next_attempt() -> None:

@@ -7,9 +7,9 @@
             if unwanted(event):
                 engine.cancel(event.id)
 
-Between two steps the caller decides, on the same thread, so that nothing is sampled meanwhile. A step fills free slots
-first, if it is time; then it feeds the last token of every row, draws the next and reads the results back: one copy to
-the device and one from it, whatever the number of slots.
+Between two steps the caller decides, on the same thread, so that nothing is sampled meanwhile (unless `ahead`). A step
+fills free slots first, if it is time; then it feeds the last token of every row, draws the next and reads the results
+back: one copy to the device and one from it, whatever the number of slots.
 
 The host holds the truth about rows (who, how long, which token); the device holds only keys and values. On CUDA, steps
 of a shape that has come up before are replayed as graphs (`step_graphs`). That few shapes come up, the batch shrinks by
@@ -19,7 +19,7 @@ free memory suffices; on a CPU it follows the attempts closely.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from msifr_integrations.engine.prefill import passes, prefill
 from msifr_integrations.engine.sampling import Row, draw, read_rows
 from msifr_integrations.engine.slot_cache import SlotCache, affordable
 from msifr_integrations.engine.step_graphs import StepGraphs
+from msifr_policy.records.ledger import Session
 
 SHRINK = 4
 """By how much the batch shrinks at a time where each size is captured: that costs as much as some twenty steps save."""
@@ -44,15 +45,26 @@ def batch(attempts: int, slots: int, *, few: bool) -> int:
     return rows if few else attempts
 
 
+class _UnderWay(NamedTuple):
+    """A step that the device works on: what it will have drawn, (3, rows), and for whom."""
+
+    drawn: Tensor
+    rows: list[Row | None]
+
+
 class SlotEngine(ModelEngine):
     """A decode loop over a slot cache, for decoder-only models with full attention.
 
     `cache` is there from the first step on. `prefilled` counts the prompt tokens computed.
+
+    ahead: begin the next step before the events of this one are handed out, so that the device works while the caller
+    decides. The tokens are the same; but then one token is computed for an attempt after it was cancelled. It is never
+    delivered; `dropped` counts such tokens, and `spent` tells them.
     """
 
     name: Literal["slots"] = "slots"
 
-    def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int]) -> None:
+    def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int], ahead: bool = False) -> None:
         super().__init__(model, slots=slots, sampling=sampling, end=end)
         self._attention_before = attention.register(model)
         self._kernel = attention.kernel_serves(model)
@@ -60,7 +72,8 @@ class SlotEngine(ModelEngine):
         # What a step feeds: last token, length and numbers of each slot. Ids and lengths are exact in float64.
         self._inputs = torch.zeros(slots, 2 + self._levels, dtype=torch.float64, pin_memory=on_gpu)
         self._on_device = self._inputs.to(model.device)
-        self.prefilled = 0
+        self._ahead = ahead
+        self.prefilled = self.dropped = self._delivered = 0
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -69,6 +82,7 @@ class SlotEngine(ModelEngine):
         self._held: list[Prompt] = [()] * self.slots  # the prompt whose keys and values a slot begins with
         self._free = list(range(self.slots))  # the longest free first
         self._graphs = StepGraphs(self._model)
+        self._under_way: _UnderWay | None = None
         self.cache: SlotCache | None = None
 
     @property
@@ -86,10 +100,16 @@ class SlotEngine(ModelEngine):
         """The number of CUDA graphs that steps run by."""
         return self._graphs.captured
 
+    def spent(self) -> Session:
+        """Return the tokens that were dropped, as a server tells what it made and what arrived."""
+        return Session(arrived=self._delivered, made=self._delivered + self.dropped) if self._ahead else Session()
+
     def cancel(self, attempt_id: str) -> None:
         """Free the attempt's slot, or take it from the queue. An id that is neither is ignored."""
         for slot, row in enumerate(self._rows):
             if row is not None and row.attempt.id == attempt_id:
+                # Whoever runs is in the step under way, if there is one: slots are filled before a step begins.
+                self.dropped += self._under_way is not None
                 self._leave(slot)
                 return
         self._queue = deque(attempt for attempt in self._queue if attempt.id != attempt_id)
@@ -105,6 +125,25 @@ class SlotEngine(ModelEngine):
 
         Attempts that end by themselves free their slots. Raises `MsifrError` if the model gives no numbers.
         """
+        if self._under_way is None:
+            self._under_way = self._begin()
+        if self._under_way is None:
+            return []
+        (drawn, rows), self._under_way = self._under_way, None
+        events = []
+        for slot, (row, of_slot) in enumerate(zip(rows, read_rows(drawn), strict=True)):
+            if row is None or self._rows[slot] is not row:  # nobody's, or cancelled while this was under way
+                continue
+            events.append(row.take(of_slot, self._end))
+            if events[-1].finish:
+                self._leave(slot)
+        self._delivered += len(events)
+        if self._ahead:
+            self._under_way = self._begin()
+        return events
+
+    def _begin(self) -> _UnderWay | None:
+        """Begin a step, if there is anything to run: fill slots or shrink first, where it is time."""
         running = self.slots - len(self._free)
         # A prefill holds up everyone else: wait until a quarter of the slots can share it.
         if self._queue and (running == 0 or 4 * len(self._free) >= self.slots):
@@ -112,20 +151,13 @@ class SlotEngine(ModelEngine):
         elif not self._queue and running and 2 * self._batch(running) <= self._computed:
             self._compact(running)
         if self.cache is None or len(self._free) == self.slots:
-            return []
-        drawn = self._launch(self.cache)
-        rows = self._rows[: self._computed]
-        for row in rows:
+            return None
+        begun = _UnderWay(self._launch(self.cache), self._rows[: self._computed])
+        self.row_steps += self._computed
+        for row in begun.rows:
             if row is not None:
                 row.look_ahead()
-        self.row_steps += len(rows)
-        events = []
-        for slot, of_slot in enumerate(read_rows(drawn)):
-            if row := rows[slot]:
-                events.append(row.take(of_slot, self._end))
-                if events[-1].finish:
-                    self._leave(slot)
-        return events
+        return begun
 
     def _launch(self, cache: SlotCache) -> Tensor:
         """Have the device feed the last token of each row and draw the next; return what is drawn, (3, rows)."""
