@@ -37,9 +37,7 @@ def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt 
         if not isinstance(response, str):
             yield Lost("nothing was generated: the task compares likelihoods")
         else:
-            yield Attempt(
-                text=response, prompt=prompt, asked=context, outcome=outcome, gold=as_word(record.get("target"))
-            )
+            yield Attempt(text=response, prompt=prompt, outcome=outcome, gold=as_word(record.get("target")))
 
 
 def _responses(resps: list[Any]) -> list[Any]:
