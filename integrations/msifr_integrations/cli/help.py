@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from difflib import get_close_matches
+from textwrap import wrap
 from typing import Any
 
 import click
@@ -180,7 +181,7 @@ def _overview(commands: dict[str, click.Command]) -> list[str]:
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
-    return click.wrap_text(text, _width(), indent, indent).splitlines()
+    return wrap(text, _width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _width() -> int:

@@ -35,8 +35,9 @@ def with_settings(command: click.Command) -> click.Command:
         tables = _read(path)
         root = ctx.find_root().command
         _check_tables(tables, root.commands if isinstance(root, click.Group) else {str(command.name): command}, path)
-        ctx.default_map = _values(command, tables.get(str(command.name), {}), path)
-        ctx.meta[_FOUND] = path
+        table = tables.get(str(command.name), {})
+        ctx.default_map = _values(command, table, path)
+        ctx.meta[_FOUND] = path, table
 
     command.params.append(
         click.Option(
@@ -58,14 +59,14 @@ def _said(command: click.Command, callback: Callable[..., Any] | None) -> Callab
     @wraps(callback or _said)
     def said_first(*values: Any, **named: Any) -> Any:
         ctx = click.get_current_context()
-        given = dict(ctx.default_map or {})
+        path, table = ctx.meta.get(_FOUND, ("", {}))
         taken = [
-            f"{_key(param)} = {_shown(given[param.name])}"
+            f"{_key(param)} = {_shown(table[_key(param)])}"
             for param in command.params
-            if param.name in given and ctx.get_parameter_source(param.name) is ParameterSource.DEFAULT_MAP
+            if param.name and ctx.get_parameter_source(param.name) is ParameterSource.DEFAULT_MAP
         ]
         if taken:
-            prose(f"settings from {ctx.meta[_FOUND]}: {', '.join(taken)}", json=True)
+            prose(f"settings from {path}: {', '.join(taken)}", json=True)
         return None if callback is None else callback(*values, **named)
 
     return said_first
