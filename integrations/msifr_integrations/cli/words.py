@@ -199,4 +199,4 @@ def _function(module: str, name: str) -> Callable[..., Any]:
     function = imported(f"{module}:{name}", where=where)
     if not callable(function):
         raise InputError("is not a function", where=where)
-    return function  # type: ignore[no-any-return]
+    return function
