@@ -114,6 +114,9 @@ def _sorted_out(inputs: Sequence[str], policy: str | None, paired: str | None) -
         beside = ledgers[0].replace(".ledger.jsonl", ".jsonl")
         if beside != ledgers[0] and os.path.isfile(beside):
             return _sorted_out([beside, *(path for path in inputs if path not in ledgers)], policy, paired)
+    if paired is not None and what_is(paired) != "full run":
+        remedy = "name the output of the same run without a policy (msifr generate --policy none)"
+        raise InputError("is no finished run without a policy", where=f"--paired {paired}", remedy=remedy)
     if paired is None and run is not None:
         paired = next((path for path in full_runs if same_but_for_the_policy(run, path)), None)
     traces = [*what.get("traces", []), *(path for path in full_runs if path != paired)]

@@ -175,7 +175,9 @@ def _falls(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
     for start, end, level in _steepest(lines, last, whole):
         words = _thinned([start + match.end() for match in _WORD.finditer(replay.text[start:end])], end, _WORDS)
         finer = [seen for seen in replay.over([start, *words] if start else words) if seen.end >= start]
-        places += [place[:2] for place in _steepest(finer, level, whole)] or [(start, end)]
+        within = [place[:2] for place in _steepest(finer, level, whole)]
+        # A line in which no word stands out is a place itself, unless it is most of the text.
+        places += within or [(start, end)] * (2 * (end - start) < len(replay.text))
     chosen = [_trimmed(replay.text, *place) for place in sorted(set(places))[:MOST_PLACES]]
     found = tuple(place for place in chosen if place.end > place.start)
     return ("text" if found else "everywhere"), found

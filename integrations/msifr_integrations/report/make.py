@@ -85,7 +85,7 @@ class Material:
         if outcomes is not None:
             ids = self.paired.ids if self.paired is not None else _table(self).attempt_ids
             return ids, _kinds(outcomes), self._groups(ids)
-        if self.ledger is not None and self.run is not None:
+        if self.ledger is not None and (self.run is not None or not self.traces):
             return self.ledger.ids, self.ledger.kinds, self.ledger.groups
         if self.run is not None:
             return kinds_of(records_of(self.run))
