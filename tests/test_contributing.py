@@ -1,7 +1,7 @@
 """What CONTRIBUTING.md tells newcomers to do works, in a clone.
 
-Commands that change files or take long are run where MSIFR_FOLLOW is set, as by `.ci/run`; the targets of make are those
-that it runs itself.
+Commands that change files or take long are run where MSIFR_FOLLOW is set, as by `.ci/run`; the targets of make are
+those that it runs itself.
 """
 
 import os
@@ -68,4 +68,5 @@ def test_every_other_command_does_what_it_is_for(line, clone):
         ["git", "status", "--porcelain", "--untracked-files=no"],  # noqa: S607
         cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
+    subprocess.run(["git", "checkout", "--quiet", "."], cwd=folder, check=True)  # noqa: S607
     assert changed.stdout == "", "what is generated is committed, and formatted"
