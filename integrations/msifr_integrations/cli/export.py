@@ -4,7 +4,7 @@ from typing import get_args
 
 import click
 
-from msifr_integrations.cli.console import emit, examples, explained, prose
+from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
 from msifr_integrations.cli.options import check_output, gathered, json_option
 from msifr_integrations.formats.export import Exported, ExportForm, ExportOptions, export_run
 from msifr_integrations.formats.preference import PairCounts, Pairs, RejectedKind
@@ -60,10 +60,16 @@ def export(out: str, to: str, options: ExportOptions, as_json: bool) -> None:
     OUT may also be traces with outcomes, as `msifr judge` writes them; what a run's ledger tells is then not known.
     """
     aside = check_output(to, [out], folder=options.form == "datasets", as_json=as_json) or as_json
-    exported = export_run(out, to, options)
+    exported = export_shown(out, to, options)
     prose(*exported_lines(exported, to), explained("weight", "accepted", "discarded"), json=aside)
     if as_json:
         emit(exported)
+
+
+def export_shown(out: str, to: str, options: ExportOptions) -> Exported:
+    """Export a run, and show how far it is."""
+    with tracking("exporting") as advance:
+        return export_run(out, to, options, lambda read: advance(read) if read % 64 == 0 else None)
 
 
 def exported_lines(exported: Exported, to: str) -> list[str]:

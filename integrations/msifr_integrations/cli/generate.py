@@ -10,14 +10,14 @@ import click
 import msgspec
 
 from msifr_integrations.cli.console import emit, examples, explained, prose, stderr
-from msifr_integrations.cli.export import exported_lines
+from msifr_integrations.cli.export import export_shown, exported_lines
 from msifr_integrations.cli.live_view import ViewOptions, watching
 from msifr_integrations.cli.money import Prices, spent_by
 from msifr_integrations.cli.options import gathered, json_option
 from msifr_integrations.cli.tables import load_policy
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
-from msifr_integrations.formats.export import ExportForm, ExportOptions, check_export, export_run
+from msifr_integrations.formats.export import ExportForm, ExportOptions, check_export
 from msifr_integrations.generation.inputs import PROMPT_HELP
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
 from msifr_integrations.servers.options import ServerApi, ServerOptions
@@ -294,7 +294,8 @@ def generate(
             json=as_json,
         )
     if files.accepted_out is not None:
-        prose(*exported_lines(export_run(files.out, files.accepted_out, exporting), files.accepted_out), json=as_json)
+        exported = export_shown(files.out, files.accepted_out, exporting)
+        prose(*exported_lines(exported, files.accepted_out), json=as_json)
     prose(explained("accepted", "discarded", "estimated", *(["money"] if prices else [])), json=as_json)
     if as_json:
         from msifr_integrations.cli.documents import GenerateDocument, document

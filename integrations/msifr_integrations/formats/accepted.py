@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -96,11 +96,11 @@ def sample_columns(form: AcceptedForm) -> "pa.Schema":
 
 
 def samples_of(
-    out: str | os.PathLike[str], form: AcceptedForm, facts: RunFacts, counts: SampleCounts
+    attempts: Iterable[Written], form: AcceptedForm, facts: RunFacts, counts: SampleCounts
 ) -> Iterator[Record]:
-    """Yield the accepted samples of a run's output, in its order, and count; memory: a digest for each prompt."""
+    """Yield the accepted ones of a run's attempts as samples, and count; memory: a digest for each prompt."""
     prompts: set[bytes] = set()
-    for attempt in read_written(out):
+    for attempt in attempts:
         if attempt.accepted:
             prompts.add(id_digest(attempt.prompt_id))
             counts.samples += 1
@@ -121,14 +121,7 @@ def check_not_the_run(out: str | os.PathLike[str], to: str | os.PathLike[str], p
         raise InputError("is written by the run itself", where=os.fspath(to), remedy="name another file")
 
 
-def write_accepted(
-    out: str | os.PathLike[str],
-    to: str | os.PathLike[str],
-    *,
-    form: AcceptedForm = "chat",
-    facts: RunFacts = RunFacts(),  # noqa: B008 - frozen
-    counts: SampleCounts | None = None,
-) -> int:
+def write_accepted(out: str | os.PathLike[str], to: str | os.PathLike[str], *, form: AcceptedForm = "chat") -> int:
     """Write the accepted samples of a run's output `out` to `to`, in the run's order; return how many.
 
     The ending of `to` says the format: JSON lines, plain or packed by gzip, or Parquet. The file appears whole or not
@@ -138,11 +131,14 @@ def write_accepted(
     of a run.
     """
     if form not in get_args(AcceptedForm):
-        raise InputError(
-            f"unknown form {form!r}", where=os.fspath(to), remedy=f"known: {', '.join(get_args(AcceptedForm))}"
-        )
+        known = ", ".join(get_args(AcceptedForm))
+        raise InputError(f"unknown form {form!r}", where=os.fspath(to), remedy=f"known: {known}")
     check_accepted_out(out, to)
-    samples = samples_of(out, form, facts, SampleCounts() if counts is None else counts)
+    return write_samples(to, samples_of(read_written(out), form, RunFacts(), SampleCounts()), form)
+
+
+def write_samples(to: str | os.PathLike[str], samples: Iterator[Record], form: AcceptedForm) -> int:
+    """Write samples in the format that the ending of `to` says, whole or not at all; return how many."""
     if not os.fspath(to).endswith(".parquet"):
         return write_rows(to, samples)
     columns = sample_columns(form)

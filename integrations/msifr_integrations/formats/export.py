@@ -2,10 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import msgspec
 
@@ -16,12 +16,12 @@ from msifr_integrations.formats.accepted import (
     check_not_the_run,
     sample_columns,
     samples_of,
-    write_accepted,
+    write_samples,
 )
 from msifr_integrations.formats.data_card import TAG, Card, data_card
 from msifr_integrations.formats.preference import PairCounts, PairOptions, Pairs, RejectedKind, make_pairs, pair_columns
 from msifr_integrations.formats.rows import Record, check_rows_out, encode_record, write_rows
-from msifr_integrations.formats.written import RunFacts, read_facts, read_written
+from msifr_integrations.formats.written import RunFacts, Written, read_facts, read_written
 from msifr_integrations.generation.provenance import differences
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import prompt_hash
@@ -107,47 +107,49 @@ def _check_ours(place: Path) -> None:
 def export_run(
     out: str | os.PathLike[str],
     to: str | os.PathLike[str],
-    options: ExportOptions = ExportOptions(),  # noqa: B008
+    options: ExportOptions = ExportOptions(),  # noqa: B008 - frozen
+    progress: Callable[[int], None] | None = None,
 ) -> Exported:
     """Export what a run made, its output `out` (or judged traces), to the file or folder `to`.
 
-    All of it appears or nothing does, and the same run gives the same bytes. Memory: one sample, of Parquet one row
-    group, a digest for each prompt, and for pairs what `make_pairs` says.
+    All of it appears or nothing does, and the same run gives the same bytes. `progress` is told how many attempts were
+    read, from 1 again whenever they are read once more. Memory: one sample, of Parquet one row group, a digest for each
+    prompt, and for pairs what `make_pairs` says.
 
     Raises `InputError` as `check_export`, for an `out` that is no run, and for a policy file that is not of this run.
     """
     place = check_export(out, to, options)
     facts = read_facts(out, options.policy)
-    samples, pairs = SampleCounts(), PairCounts()
-    if options.form == "preference":
-        records = make_pairs(read_written(out), place.parent, options.pair_options, pairs, facts.cut)
-        write_rows(to, records, pair_columns() if os.fspath(to).endswith(".parquet") else None)
-        return Exported(form=options.form, pairs=pairs, remarks=tuple(_remarks(options, facts, None, pairs)))
-    if options.form == "datasets":
-        with_pairs = None if options.pairs is None else pairs
-        _write_folder(
-            out,
-            place,
-            options,
-            facts,
-            Card(
-                samples=samples,
-                pairs=with_pairs,
-                pair_options=options.pair_options,
-                facts=facts,
-                differences=_differences(out, facts),
-            ),
-        )
-    else:
-        with_pairs = None
-        write_accepted(out, to, form=options.form, facts=facts, counts=samples)
+    samples = None if options.form == "preference" else SampleCounts()
+    pairs = PairCounts() if options.form == "preference" or options.pairs is not None else None
+
+    def attempts() -> Iterator[Written]:
+        for number, attempt in enumerate(read_written(out), 1):
+            if progress is not None:
+                progress(number)
+            yield attempt
+
+    def paired(counts: PairCounts) -> Iterator[Record]:
+        folder = place.parent if options.form == "preference" else _part(place)
+        return make_pairs(attempts(), folder, options.pair_options, counts, facts.cut)
+
+    if options.form == "datasets" and samples is not None:
+        differ = _differences(facts, attempts())
+        card = Card(samples=samples, pairs=pairs, pair_options=options.pair_options, facts=facts, differences=differ)
+        found = samples_of(attempts(), "parquet", facts, samples)
+        _write_folder(place, card, found, None if pairs is None else paired(pairs))
+    elif options.form in get_args(AcceptedForm) and samples is not None:
+        form = cast(AcceptedForm, options.form)
+        write_samples(to, samples_of(attempts(), form, facts, samples), form)
+    elif pairs is not None:
+        write_rows(to, paired(pairs), pair_columns() if os.fspath(to).endswith(".parquet") else None)
     return Exported(
         form=options.form,
-        samples=samples.samples,
-        prompts=samples.prompts,
-        n_effective=samples.n_effective,
-        pairs=with_pairs,
-        remarks=tuple(_remarks(options, facts, samples, with_pairs)),
+        samples=None if samples is None else samples.samples,
+        prompts=None if samples is None else samples.prompts,
+        n_effective=None if samples is None else samples.n_effective,
+        pairs=pairs,
+        remarks=tuple(_remarks(options, facts, samples, pairs)),
     )
 
 
@@ -169,28 +171,29 @@ def _remarks(
         yield "the run was under a policy: give its file (--policy), and the data card carries its certificate"
 
 
-def _differences(out: str | os.PathLike[str], facts: RunFacts) -> list[str]:
+def _differences(facts: RunFacts, attempts: Iterable[Written]) -> list[str]:
     """Return how the run differs from what its policy was certified on."""
     if facts.policy is None or not facts.policy.certificate.certified:
         return []
     prompts: Iterable[int] = ()
     if facts.policy.certified_for.prompts:
-        prompts = sorted({prompt_hash(attempt.prompt_id, attempt.prompt) for attempt in read_written(out)})
+        prompts = sorted({prompt_hash(attempt.prompt_id, attempt.prompt) for attempt in attempts})
     return differences(facts.policy.policy(), facts.settings, prompts)
 
 
-def _write_folder(
-    out: str | os.PathLike[str], place: Path, options: ExportOptions, facts: RunFacts, card: Card
-) -> None:
+def _part(place: Path) -> Path:
+    """Return where the folder of a data set is written before it is put in its place."""
+    return place.with_name(f".{place.name}.part")
+
+
+def _write_folder(place: Path, card: Card, samples: Iterator[Record], pairs: Iterator[Record] | None) -> None:
     """Write the folder of a data set beside its place, then put it there."""
-    part, old = (place.with_name(f".{place.name}.{word}") for word in ("part", "old"))
-    form: AcceptedForm = "parquet"
+    part, old = _part(place), place.with_name(f".{place.name}.old")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _write_shards(part / "data", samples_of(out, form, facts, card.samples), sample_columns(form))
-        if card.pairs is not None:
-            pairs = make_pairs(read_written(out), part, options.pair_options, card.pairs, facts.cut)
+        _write_shards(part / "data", samples, sample_columns("parquet"))
+        if pairs is not None:
             _write_shards(part / "preference", pairs, pair_columns())
         with replacing(part / "README.md") as readme:
             readme.write_text(data_card(card), encoding="utf-8")
