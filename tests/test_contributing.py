@@ -31,10 +31,9 @@ SOURCES = ("", "sim", "calibration", "integrations")
 def test_every_target_of_make_exists_and_those_of_the_first_block_are_run_for_every_change():
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    named = re.findall(r"\bmake ([\w-]+)(?=[`\s])", TEXT)
     shown = [line.removeprefix("make ") for line in LINES if line.startswith("make ")]
-    assert {"setup", "test", "lint"} <= set(shown) <= set(named)
-    assert set(named) <= {*targets, "these", "them"}
+    assert {"setup", "test", "lint"} <= set(shown)
+    assert {*shown, *re.findall(r"`make ([\w-]+)", TEXT)} <= set(targets)
     assert [target for target in shown if not re.search(rf"^make {target}\b", script, re.MULTILINE)] == []
 
 
@@ -52,6 +51,7 @@ def clone(tmp_path_factory):
 @pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("make ")])
 def test_every_other_command_does_what_it_is_for(line, clone):
     folder, environment = clone
+    subprocess.run(["git", "checkout", "--quiet", "."], cwd=folder, check=True)  # noqa: S607
     done = subprocess.run(  # noqa: S602 - our own text
         line,
         shell=True,
@@ -68,5 +68,4 @@ def test_every_other_command_does_what_it_is_for(line, clone):
         ["git", "status", "--porcelain", "--untracked-files=no"],  # noqa: S607
         cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    subprocess.run(["git", "checkout", "--quiet", "."], cwd=folder, check=True)  # noqa: S607
     assert changed.stdout == "", "what is generated is committed, and formatted"
