@@ -41,7 +41,8 @@ token); stages (end offsets of its steps, in characters); step_labels (one
 per stage: 1 before the first error, -1 at it, 0 after it); parameters (of
 validators, as the prompt had them: by validator, then by parameter) and
 schema (the prompt's JSON schema); in Parquet these two are JSON texts
-Other keys are ignored."""
+Other keys are ignored. In records of another shape --map tells where fields
+are; msifr convert makes traces of what other tools write."""
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _PARQUET = b"PAR1"

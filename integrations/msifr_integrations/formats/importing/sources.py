@@ -242,18 +242,17 @@ def _csv_rows(path: Path, stream: io.BufferedReader) -> Iterator[tuple[str, Reco
     """Yield the rows of CSV by the names in its first line; an empty cell is no value."""
     longest = csv.field_size_limit(LONGEST_LINE)
     try:
-        text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-        header = text.readline(_HEAD * 16)
+        lines = iter(lambda: stream.readline(LONGEST_LINE).decode(), "")
+        header = next(lines).removeprefix("\ufeff")
         delimiter = max(_DELIMITERS, key=header.count)
         names = next(csv.reader([header], delimiter=delimiter), [])
         if len(names) < 2 or len(set(names)) < len(names):
             what = f"neither JSON nor a table: it begins with {header[:20]!r}"
             raise InputError(what, where=f"{path}, line 1", remedy=_REMEDY)
-        rows = csv.reader(text, delimiter=delimiter)
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(csv.reader(lines, delimiter=delimiter, strict=True), 1):
             where = f"{path}, row {number}"
             if len(row) > len(names):
-                remedy = "put cells with a separator or a line's end into double quotes"
+                remedy = "put cells that hold a separator or a line's end into double quotes"
                 yield where, InputError(f"{len(row)} cells under {len(names)} names", where=where, remedy=remedy)
             elif row:
                 yield where, {name: cell for name, cell in zip(names, row, strict=False) if cell != ""}
@@ -264,17 +263,26 @@ def _csv_rows(path: Path, stream: io.BufferedReader) -> Iterator[tuple[str, Reco
 
 
 def _arrow_rows(path: Path) -> Iterator[tuple[str, Record]]:
+    """Yield the rows of an Arrow file or stream, as `datasets` saves them."""
     import pyarrow as pa
 
     number = 0
-    with pa.memory_map(str(path)) if path.is_file() else pa.OSFile(str(path)) as source:
-        try:
-            reader = pa.ipc.open_stream(source)
-        except pa.ArrowInvalid:
-            file = pa.ipc.open_file(source)
-            reader = (file.get_batch(i) for i in range(file.num_record_batches))
-        for batch in reader:
-            for start in range(0, len(batch), _ROWS):
-                for row in batch.slice(start, _ROWS).to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", row
+    try:
+        with pa.memory_map(str(path)) as source:
+            for batch in _batches(source):
+                for start in range(0, len(batch), _ROWS):
+                    for row in batch.slice(start, _ROWS).to_pylist():
+                        number += 1
+                        yield f"{path}, row {number}", row
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", where=f"{path}, row {number + 1}") from error
+
+
+def _batches(source: Any) -> Iterator[Any]:
+    import pyarrow as pa
+
+    try:
+        yield from pa.ipc.open_stream(source)
+    except pa.ArrowInvalid:
+        file = pa.ipc.open_file(source)
+        yield from (file.get_batch(i) for i in range(file.num_record_batches))
