@@ -512,7 +512,8 @@ def test_whatever_a_record_holds_a_format_says_at_most_what_is_wrong(shape, data
 @pytest.mark.parametrize(
     "content",
     [b"", b"\n\n", b"{", b"[", b"[[[[", b'{"a": "', b"\xff\xfe\x00", b"\x00" * 99, b"PK\x03\x04rest", b"PAR1",
-     b"<!doctype html>", b"ARROW1", b"\xff\xff\xff\xff\x10\0\0\0", b"a,b\n\"", b"a,a\n1,2\n", b"\x1f\x8b\x08", b"}{", b"\x80,\x81\n1,2",
+     b"<!doctype html>", b"ARROW1", b"\xff\xff\xff\xff\x10\0\0\0",
+     b"a,b\n\"", b"a,a\n1,2\n", b"\x1f\x8b\x08", b"}{", b"\x80,\x81\n1,2",
      b"[" * 100_000, b'[{"a":' * 20_000, b"[1, 2]", b'"text"', b"a,b\n1,2,3\n"],
     ids=lambda content: repr(content[:12]),
 )  # fmt: skip
