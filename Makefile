@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Torch's threads spin while they wait; passive waiting keeps two busy processes from starving each other.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo real test test-server test-vllm test-ray docs setup lint types layers clean
+.PHONY: demo real test test-server test-vllm test-ray docs screenshots setup lint types layers clean
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -33,6 +33,11 @@ test-vllm: $(VLLM)/.installed $(VENV)/.llama-cpp $(VENV)/.gguf
 # Runs spread over workers by Ray, started on this machine.
 test-ray: $(VENV)/.ray
 	$(BIN)/python -m pytest tests/test_ray.py
+
+# Reports as a browser shows them, on a desktop, a phone, in the dark and on paper, in screenshots/. Needs a Chromium;
+# and pdftoppm (poppler-utils) for those on paper.
+screenshots: setup
+	SCREENSHOTS=screenshots $(BIN)/python -m pytest tests/test_report_browser.py
 
 # The site with the documents, in site/. It asks no other host for anything, neither while it is built nor when it is read.
 docs: $(VENV)/.docs
@@ -84,4 +89,4 @@ layers: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf demo real site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo real screenshots site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

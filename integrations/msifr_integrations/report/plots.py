@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_integrations.report.numbers import Bin, Estimate
-from msifr_integrations.report.svg import BLUE, GREEN, GREY, ORANGE, RED, Look, Plot
+from msifr_integrations.report.svg import BLUE, GREEN, GREY, LETTER, ORANGE, RED, Look, Plot
 from msifr_policy.policy_file import FrontierPoint
 
 _LOOKS: tuple[Look, ...] = (BLUE, GREEN, ORANGE)
@@ -114,7 +114,7 @@ def estimates_plot(
     longest = max((len(word) for word in rows), default=0)
     plot = Plot(
         (min(0.0, *ends), 1.06 * top), (len(rows) - 0.4, -0.6),
-        height=56 + 17 * max(len(names), 1.4) * len(rows), left=min(14 + 6.3 * longest, 130),
+        height=56 + 17 * max(len(names), 1.4) * len(rows), left=min(18 + LETTER * longest, 145),
     )  # fmt: skip
     plot.axes(x_label, x_percent=percent)
     if limit is not None:

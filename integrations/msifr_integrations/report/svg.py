@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 WIDTH = 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 10, 40
 _ROW = 18
-_LETTER = 6.1  # mean width of a letter
+LETTER = 6.8
+"""Width of a letter, rather too much than too little: fonts differ."""
 
 Point = tuple[float, float]
 Shape = Literal["circle", "square", "diamond", "triangle"]
@@ -120,7 +121,7 @@ class Plot:
         """Return the drawing; `label` says what it shows to whoever does not see it."""
         rows, y = [], self._floor + 50
         for sample, words in self._legend:
-            for i, line in enumerate(_wrapped(words, int((WIDTH - 40) / _LETTER))):
+            for i, line in enumerate(_wrapped(words, int((WIDTH - 40) / LETTER))):
                 rows.append(_text(34, y + 4, line, anchor="start"))
                 if i == 0:
                     rows.append(f'<g transform="translate(6 {y - 6:g})">{sample}</g>')
