@@ -1,11 +1,13 @@
 """What the site adds to the pages, while `make docs` builds it.
 
-Three pages are made from the code, so that they cannot be stale: the words (`msifr_integrations.terms`), the commands
-(their own help) and the Python names (their docstrings, read without being imported). References to statements, such as
-"[T6]", become links. A page that would ask another host for anything fails the build.
+Pages are made from the code, so that they cannot be stale: the words (`msifr_integrations.terms`), the commands (their
+own help), the Python names (their docstrings, read without being imported); and from the notebooks and results that lie
+beside the documents. References to statements, such as "[T6]", become links. A page that would ask another host for
+anything fails the build.
 """
 
 import ast
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -38,16 +40,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that come from the code."""
     pages = {"glossary.md": glossary(), "reference/commands.md": commands()}
     pages |= {f"reference/{package}.md": reference(package) for package in FACES}
+    pages |= {f"notebooks/{path.stem}.md": notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    pages["results.md"] = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make every "[T6]" or "[T8, T9]" of the prose a link to the statements."""
+    """Make "[T6]" or "[T8, T9]" in prose links to the statements, and mend links to what lies beside the documents."""
     del config, files
-    here = posixpath.dirname(page.file.src_uri)
-    theory = posixpath.relpath("theory.md", here or ".")
+    here = posixpath.dirname(page.file.src_uri) or "."
+    theory = posixpath.relpath("theory.md", here)
+    markdown = markdown.replace("../benchmarks/RESULTS.md", posixpath.relpath("results.md", here))
+    markdown = re.sub(
+        r"\]\((?:\.\./)*notebooks/(\w+)\.ipynb\)", rf"]({posixpath.relpath('notebooks', here)}/\1.md)", markdown
+    )
     anchors = statements()
 
     def linked(found: re.Match[str]) -> str:
@@ -57,7 +65,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return rf"\[{links}\]"
 
     pattern = (
-        r"(?P<code>^ *(?P<fence>```+).*?^ *(?P=fence)|`[^`\n]+`)|(?P<heading>^#.*$)"
+        r"(?P<code>^ *(?P<fence>```+).*?^ *(?P=fence)|`[^`\n]+`)|(?P<heading>^#[^\n]*$)"
         r"|\[(?P<names>T\d+(?:(?:, ?| ?– ?)T\d+)*)\](?![(\[])"
     )
     return re.sub(pattern, linked, markdown, flags=re.MULTILINE | re.DOTALL)
@@ -143,6 +151,24 @@ def reference(package: str) -> str:
         *(f"\n::: {package}.{name}" for name in public_names(FACES[package])),
     ]
     return "\n".join(lines) + "\n"
+
+
+def notebook(path: Path) -> str:
+    """Return a notebook as a page: its prose, its code and what that shows."""
+    lines = []
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            lines += [source.replace("../docs/", "../"), ""]
+            continue
+        lines += ["```python", source, "```", ""]
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/svg+xml" in data:
+                lines += [f"<div>{''.join(data['image/svg+xml'])}</div>", ""]
+            elif text := "".join(output.get("text", data.get("text/plain", []))):
+                lines += ["```text", text.rstrip(), "```", ""]
+    return "\n".join(lines)
 
 
 def public_names(folder: Path) -> Iterator[str]:
