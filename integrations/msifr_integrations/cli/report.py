@@ -170,6 +170,7 @@ def _material(given: _Given, reading: ReadingOptions, most: int, seed: int, *, a
         ledger=ledger,
         traces=traces,
         on_error=reading.on_error,
+        mapping=reading.mapping,
         table=table,
         paired=paired,
         simulated=simulated,

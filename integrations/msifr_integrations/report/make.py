@@ -34,6 +34,7 @@ from msifr_policy.evidence.history import Followed
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy_file import Fingerprint, PolicyFile
+from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.traces import OnError, Trace, read_traces
 from msifr_policy.validators import parameters_of
 from msifr_sim import Outcomes, Summary, replay_policy
@@ -55,6 +56,7 @@ class Material:
     ledger: RunRead | None = None
     traces: Sequence[str | os.PathLike[str]] = ()
     on_error: OnError = "raise"
+    mapping: FieldMap | None = None
     table: EvidenceTable | None = None
     paired: Paired | None = None
     simulated: tuple[Summary, str] | None = None
@@ -110,7 +112,11 @@ def _kinds(outcomes: Outcomes) -> list[Kind]:
 
 
 def _traces(material: Material) -> Iterator[Trace]:
-    return read_traces(material.traces, on_error=material.on_error) if material.traces else iter(())
+    return (
+        read_traces(material.traces, on_error=material.on_error, mapping=material.mapping)
+        if material.traces
+        else iter(())
+    )
 
 
 def make_report(material: Material) -> tuple[Numbers, list[Shown]]:
