@@ -10,9 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.stats import binom, nbinom
 
 from msifr_calibration.options import check_share
 from msifr_policy.errors import InputError
@@ -42,9 +41,9 @@ def _critical_numbers(losses: NDArray[np.int64], alpha: float, confidence: float
     P(Bin(n, α) ≤ c) ≤ δ iff the (c + 1)-th loss comes within n samples with probability ≥ 1 − δ at the rate α: n is
     a quantile of the negative binomial law. It is put right by the test's own comparison, as rounding may tip it.
     """
-    n = losses + 1 + nbinom.ppf(confidence, losses + 1, alpha).astype(np.int64)
-    n += binom.cdf(losses, n, alpha) > 1 - confidence
-    return n - ((n > losses + 1) & (binom.cdf(losses, n - 1, alpha) <= 1 - confidence))
+    n = losses + 1 + scipy.stats.nbinom.ppf(confidence, losses + 1, alpha).astype(np.int64)
+    n += scipy.stats.binom.cdf(losses, n, alpha) > 1 - confidence
+    return n - ((n > losses + 1) & (scipy.stats.binom.cdf(losses, n - 1, alpha) <= 1 - confidence))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +129,13 @@ def plan_samples(options: PlanOptions) -> SamplePlan:
     # From n_0 to beyond `surely` every critical number, and the power at the teeth of the saw: just before the next.
     losses = np.arange(_losses_to_look_at(options) + 2)
     n = _critical_numbers(losses, alpha, confidence)
-    peaks = binom.cdf(losses[:-1], n[:-1], f)
-    valleys = binom.cdf(losses[:-1], n[1:] - 1, f)
+    peaks = scipy.stats.binom.cdf(losses[:-1], n[:-1], f)
+    valleys = scipy.stats.binom.cdf(losses[:-1], n[1:] - 1, f)
     too_low = np.flatnonzero(valleys < options.power)
     enough = int(too_low[-1]) + 1 if len(too_low) else 0
     lucky = int(np.argmax(peaks >= options.power))
     n_accepted = int(n[enough])
-    prompts = n_accepted + int(nbinom.ppf(ENOUGH_PROMPTS, n_accepted, a))
+    prompts = n_accepted + int(scipy.stats.nbinom.ppf(ENOUGH_PROMPTS, n_accepted, a))
     design_effect = 1 + (m - 1) * a * options.correlation
     in_all = math.ceil(prompts / options.certify_share)
     return SamplePlan(
@@ -168,7 +167,7 @@ def _losses_to_look_at(options: PlanOptions) -> int:
     def difference(q: float) -> float:
         return math.log(delta) * _divergence(q, f) - math.log(miss) * _divergence(q, alpha)
 
-    q = float(brentq(difference, f, alpha, xtol=1e-3 * (alpha - f)))
+    q = float(scipy.optimize.brentq(difference, f, alpha, xtol=1e-3 * (alpha - f)))
     # Both numbers, whatever the q, so that nothing rests on how well it was found.
     divergences = max(_divergence(q, alpha), 1e-300), max(_divergence(q, f), 1e-300)
     surely = max(-math.log(delta) / divergences[0], -math.log(miss) / divergences[1])
@@ -178,7 +177,7 @@ def _losses_to_look_at(options: PlanOptions) -> int:
             where="hoped_for",
             remedy="hope for less, or allow more",
         )
-    return int(binom.ppf(delta, math.ceil(surely), alpha)) + 1
+    return int(scipy.stats.binom.ppf(delta, math.ceil(surely), alpha)) + 1
 
 
 def _divergence(q: float, p: float) -> float:

@@ -19,9 +19,9 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 import numpy as np
+import scipy
 from msgspec import Meta
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from msifr_policy.beliefs.linear import Array, Knots, LinearModel, Positive, by_column
 from msifr_policy.beliefs.network import Network
@@ -37,7 +37,7 @@ _BLOCK = 2**13
 
 def blended(eta_network: Array, eta_linear: Array, a: float, b: float) -> Array:
     """Return M by the formula of the module docstring, elementwise; log-odds are kept within those of 10⁻⁹."""
-    result: Array = expit(a * bounded(eta_network) + b * bounded(eta_linear))
+    result: Array = scipy.special.expit(a * bounded(eta_network) + b * bounded(eta_linear))
     return result
 
 
@@ -48,7 +48,7 @@ def bounded(eta: Array) -> Array:
 
 def calibrated(group: NDArray[np.int64], eta: Array, knots: Sequence[Knots]) -> Array:
     """Return `[R]` M from log-odds η `[R]`, passed through the map of each row's `group` `[R]`, if there are maps."""
-    M: Array = expit(bounded(eta))
+    M: Array = scipy.special.expit(bounded(eta))
     for i, each in enumerate(knots):
         M[group == i] = np.interp(M[group == i], each.x, each.y)
     return M

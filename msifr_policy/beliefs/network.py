@@ -16,9 +16,9 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
+import scipy
 from msgspec import Meta
 from numpy.typing import NDArray
-from scipy.special import erf
 
 from msifr_policy.beliefs.linear import Array, signed_log1p
 from msifr_policy.checkpoints import at_checkpoint
@@ -122,5 +122,5 @@ def _outputs(layers: Layers, k: NDArray[np.int64], values: Array) -> Array:
 
 
 def _gelu(x: Array) -> Array:
-    result: Array = x * 0.5 * (1 + erf(x * np.sqrt(0.5)))
+    result: Array = x * 0.5 * (1 + scipy.special.erf(x * np.sqrt(0.5)))
     return result

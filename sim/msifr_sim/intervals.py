@@ -8,8 +8,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import Weigh
@@ -72,8 +72,8 @@ def rate_interval(
     variance = float(deviation @ deviation) + added * size * (smooth**2 + (1 - smooth) ** 2)
     n = min(float(n_accepted), smooth * (1 - smooth) * with_added**2 / variance - 2 * _ADDED)
     kept, tail = max(n * (1 - f), 0.0), (1 - level) / 2
-    low = float(beta.ppf(tail, n * f, kept + 1)) if f > 0 else 0.0
-    high = float(beta.ppf(1 - tail, n * f + 1, kept)) if f < 1 else 1.0
+    low = float(scipy.stats.beta.ppf(tail, n * f, kept + 1)) if f > 0 else 0.0
+    high = float(scipy.stats.beta.ppf(1 - tail, n * f + 1, kept)) if f < 1 else 1.0
     return RateInterval(low, high, n)
 
 
