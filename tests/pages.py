@@ -71,19 +71,25 @@ def lines_of(text):
     return [(part[1], int(code[1]) if code else 0) for part, code in zip(parts, status, strict=True)]
 
 
+def context():
+    """Return the context of the program, as if it ran."""
+    from msifr_integrations.cli import main
+
+    return click.Context(main, info_name="msifr")
+
+
 def takes(command):
     """Let the program read the options of a command line, without running it. Raises what click raises."""
     from msifr_integrations.cli import main
 
     _, name, *arguments = shlex.split(command.replace("$SLURM_ARRAY_TASK_ID", "7"))
-    context = click.Context(main, info_name="msifr")
-    found = main.get_command(context, name)
+    found = main.get_command(context(), name)
     assert found is not None, f"there is no msifr {name}"
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         for word in arguments:
             if re.fullmatch(r"[\w-]+(\.\w+)+", word):
                 Path(word).touch()
-        found.make_context(name, arguments, parent=context)
+        found.make_context(name, arguments, parent=context())
 
 
 def prepare(folder):
