@@ -63,9 +63,10 @@ def read_rows(path: str | os.PathLike[str], remedy: str = "") -> Iterator[tuple[
 
 def encode_record(record: Mapping[str, Any]) -> bytes:
     """Return a record as a line of JSON; NaN and infinities are spelled as Python spells them."""
-    with suppress(UnicodeEncodeError, OverflowError):  # half of a surrogate pair; an integer beyond 64 bits
-        if finite(record):
-            return msgspec.json.encode(record) + b"\n"
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair
+        line = msgspec.json.encode(record)
+        if b"null" not in line or finite(record):  # what is not finite becomes null
+            return line + b"\n"
     return json.dumps(record, default=_as_text).encode() + b"\n"
 
 
