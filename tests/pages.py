@@ -2,7 +2,8 @@
 
 What a fenced block is, its first line says:
 
-* `sh`, `python`: run as pasted; a `text` block that follows is what was printed on the standard output;
+* `sh`, `python`: run as pasted; a `text` block that follows is what was printed on the standard output, or of a command
+  that fails on the standard error;
 * `title="name.ext"`: a file, which is written;
 * `sh title="on your server"` and the like (`ELSEWHERE`): not run here, but commands of ours must take their options;
 * `json`, `toml`: must be readable; `text` after anything else is for people.
@@ -154,7 +155,8 @@ class Reader:
         plain = re.fullmatch(r"msifr ([^|<>$&;]*)(?:> ([\w.-]+))?", line)
         if plain:
             done = CliRunner().invoke(main, shlex.split(plain[1]), prog_name="msifr")
-            code, out, everything = done.exit_code, done.stdout, f"{done.output}\n{done.exception!r}"
+            code, everything = done.exit_code, f"{done.output}\n{done.exception!r}"
+            out = done.stderr if code else done.stdout
             if plain[2]:
                 Path(plain[2]).write_text(out)
                 out = ""
@@ -171,7 +173,7 @@ class Reader:
 
 def timeless(printed):
     """Return what was printed without the times in it, which vary."""
-    return re.sub(r"\b\d[\d.,]*(?= (?:s|seconds|tokens a second|MB|MiB)\b)", "…", printed).rstrip().splitlines()
+    return re.sub(r"\b\d[\d.,]*(?= (?:s|seconds|tokens a second|MB|MiB)\b)", "…", printed).strip("\n").splitlines()
 
 
 def outputs(page):

@@ -255,7 +255,7 @@ def refresh():
             for start in sorted(shown, reverse=True):
                 old = shown[start]
                 if pages.timeless(printed[start]) != pages.timeless(old.text):
-                    text = text[: old.start] + printed[start].rstrip() + "\n" + text[old.start + len(old.text) :]
+                    text = text[: old.start] + printed[start].strip("\n") + "\n" + text[old.start + len(old.text) :]
             path.write_text(text, encoding="utf-8")
 
 
