@@ -239,6 +239,8 @@ def test_the_output_of_a_batch_with_its_requests_and_gold_answers(tmp_path):
             "model": "m", "usage": {"output_tokens": 9},
             "output": [{"type": "message", "content": [{"type": "output_text", "text": "#### 5"}]}]}}},
         {"id": "b3", "custom_id": "q3", "response": None, "error": {"code": "batch_expired"}},
+        {"custom_id": "q1", "result": {"type": "succeeded", "message": {
+            "model": "c", "content": [{"type": "text", "text": "#### 2"}], "usage": {"output_tokens": 4}}}},
     ]  # fmt: skip
     requests = [
         {
@@ -259,6 +261,7 @@ def test_the_output_of_a_batch_with_its_requests_and_gold_answers(tmp_path):
         ("q1/0", "1+1?", "#### 2", True),
         ("q1/1", "1+1?", "#### 3", False),
         ("q2/0", "2+1?", "#### 5", False),
+        ("q1/2", "1+1?", "#### 2", True),
     ]
     assert (traces[0].token_ends, traces[0].logprobs, traces[0].tokens, traces[0].group) == (
         [5, 6],
@@ -266,7 +269,11 @@ def test_the_output_of_a_batch_with_its_requests_and_gold_answers(tmp_path):
         2,
         "easy",
     )
-    assert (traces[1].tokens, traces[2].tokens) == (None, 9)  # how nine tokens are shared by two choices is not told
+    assert (traces[1].tokens, traces[2].tokens, traces[3].tokens) == (
+        None,
+        9,
+        4,
+    )  # how nine tokens are shared by two choices is not told
     assert came["lost"] == {"the request failed": 1}
     assert (came["ids_made"], came["without_prompt"]) == (0, 0)
 
@@ -468,6 +475,26 @@ def test_ids_that_occur_twice_are_made_anew(tmp_path):
     traces, _ = converted(tmp_path, write(tmp_path / "in.jsonl", [chat, chat, chat]))
     assert len({t.id for t in traces}) == 3
     assert traces[0].id == "c"
+
+
+def test_a_prompt_is_all_that_was_asked(tmp_path):
+    """The same question is another prompt after another system's message or turn, and the same in another format."""
+    user, said = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+    first = {"role": "user", "content": "earlier"}
+    chats = [[user, said], [{"role": "system", "content": "s"}, user, said], [first, said, user, said], [user, said]]
+    traces, came = converted(tmp_path, write(tmp_path / "in.jsonl", [{"messages": c, "reward": 1} for c in chats]))
+    assert [t.prompt for t in traces] == ["q"] * 4
+    assert [t.prompt_id == traces[0].prompt_id for t in traces] == [True, False, False, True]
+    assert (came["prompts"], came["asked_before"]) == (3, 2)
+    rows = [{"prompt": "q", "completion": "a", "reward": 1}]
+    assert converted(tmp_path, write(tmp_path / "other.jsonl", rows))[0][0].prompt_id == traces[0].prompt_id
+
+
+def test_no_file_is_read_twice(tmp_path):
+    (tmp_path / "in").mkdir()
+    path = write(tmp_path / "in" / "a.jsonl", ROWS)
+    (tmp_path / "link.jsonl").symlink_to(path)
+    assert len(converted(tmp_path, tmp_path / "in", path, tmp_path / "link.jsonl")[0]) == 40
 
 
 def test_the_same_files_give_the_same_bytes_and_the_output_is_none_of_them(tmp_path):

@@ -28,6 +28,7 @@ _KNOWN: Final[tuple[tuple[frozenset[str], Other], ...]] = tuple(
         ("schema_version", "a policy file", "POLICY comes before TRACES"),
         ("doc_id resps", "a sample that lm-evaluation-harness logged", _MAKE),
         ("custom_id response", "a line of OpenAI's Batch API", _BATCH),
+        ("custom_id result", "a line of Anthropic's Message Batches API", _BATCH),
         ("custom_id body", "a request for OpenAI's Batch API", "make a prompt of it: prompt_id is custom_id"),
         ("eval samples", "a log of inspect_ai", _MAKE),
         ("question options answer pred", "a result of MMLU-Pro", _MAKE),

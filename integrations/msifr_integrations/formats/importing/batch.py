@@ -1,4 +1,4 @@
-"""What OpenAI's Batch API gives back, and servers that follow it: a line for each request, by its `custom_id`."""
+"""What batch APIs give back, OpenAI's and those like it, and Anthropic's: a line for each request, by `custom_id`."""
 
 from collections.abc import Iterator
 from itertools import accumulate
@@ -9,13 +9,15 @@ from msifr_policy.records.chats import answered
 
 
 def _fits(record: Record) -> bool:
-    return "custom_id" in record and ("response" in record or "error" in record)
+    return "custom_id" in record and not {"response", "result", "error"}.isdisjoint(record)
 
 
 def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
     del reading, where
-    response = record.get("response")
+    response, result = record.get("response"), record.get("result")
     body = response.get("body") if isinstance(response, dict) else None
+    if isinstance(result, dict) and isinstance(message := result.get("message"), dict):
+        body = message | {"choices": [{"message": {"content": message.get("content")}}]}  # of Anthropic
     if not isinstance(body, dict):
         yield Lost("the request failed")
         return
@@ -70,8 +72,8 @@ def _tokens(choice: Record, text: str) -> tuple[list[int] | None, list[float] | 
 
 
 BATCH: Final = Format(
-    "the output of OpenAI's Batch API",
+    "the output of a batch API (OpenAI and others)",
     _fits,
     _attempts,
-    frozenset(("id", "custom_id", "response", "error")),
+    frozenset(("id", "custom_id", "response", "result", "error")),
 )

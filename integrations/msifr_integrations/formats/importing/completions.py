@@ -13,7 +13,7 @@ _COMPLETIONS: Final = Rows(prompts=("prompt", "prompts", "messages"), texts=("co
 _VERL: Final = Rows(prompts=("input",), texts=("output",), verdicts=("score", "reward", "acc"))
 _ALPACA: Final = Rows(prompts=("instruction",), texts=("outputs", "output"))
 _TABLE: Final = Rows(
-    prompts=("prompt", "question", "problem", "query", "instruction", "input", "messages"),
+    prompts=("prompt", "question", "problem", "query", "instruction", "input"),
     texts=(
         "completions", "completion", "responses", "response", "generations", "generation", "outputs", "output",
         "model_outputs", "model_output", "generated_text", "model_answer", "prediction", "text",

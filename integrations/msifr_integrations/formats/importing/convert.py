@@ -130,7 +130,7 @@ def convert(
     came = Converted()
     files = find_inputs(paths)
     identify = _Identify(read_asked(options.prompts), came)
-    candidates = _candidates(files, set(paths), options, identify, came)
+    candidates = _candidates(files, {str(Path(path)) for path in paths}, options, identify, came)
     if make_filter is None:
         outputs = _by_own_verdict(candidates, options, came)
     else:
@@ -327,8 +327,8 @@ def _unknown(path: Path, first: Sequence[tuple[str, Record | InputError]], good:
         if first and isinstance(first[0][1], InputError):
             return first[0][1]
         return InputError("holds no records", where=str(path))
-    if (other := known_as(good[0], f"{path}, record 1")) is not None:
-        return InputError(f"is {other.what}", where=str(path), remedy=other.remedy)
-    names = ", ".join(list(good[0])[:12])
     remedy = "tell where the fields are: --map text=NAME --map prompt=NAME --map gold=NAME (or 'correct=NAME>=0.5')"
+    if (other := known_as(good[0], f"{path}, record 1")) is not None:
+        return InputError(f"is {other.what}", where=str(path), remedy=f"{other.remedy}; if it is another, {remedy}")
+    names = ", ".join(list(good[0])[:12])
     return InputError(f"is of no known format; its records have {names}", where=str(path), remedy=remedy)

@@ -62,7 +62,7 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             raise InputError("no such file or folder", where=str(path))
     if not files:
         raise InputError("no files were named", remedy="name those to convert")
-    return files
+    return list({os.path.realpath(path): path for path in reversed(files)}.values())[::-1]  # none is read twice
 
 
 def _may_hold_records(path: Path, folder: Path) -> bool:
@@ -162,7 +162,7 @@ def _lines_or_documents(path: Path, stream: io.BufferedReader) -> Iterator[tuple
     except InputError as error:
         yield from _documents(path, stream, line, error)
         return
-    if (held := held_records(line, record.keys())) is not None:
+    if _may_hold_many(record) and (held := held_records(line)) is not None:
         yield from ((f"{path}, record {n}", each) for n, each in enumerate(held, 1))
         return
     yield first, record
@@ -201,14 +201,17 @@ def _one(raw: bytes, where: str) -> tuple[str, Record | InputError]:
 _HOLDERS: Final = ("data", "rows", "records", "examples")
 
 
-def held_records(raw: bytes, names: Iterable[str] | None = None) -> Iterator[Record | InputError] | None:
+def _may_hold_many(record: Record) -> bool:
+    """Say whether a record may hold many (`held_records`), which is not to be found out for each of a million lines."""
+    return "samples" in record or len(record) == 1 or all(isinstance(value, dict) for value in record.values())
+
+
+def held_records(raw: bytes) -> Iterator[Record | InputError] | None:
     """Return the records in a document that is one object and holds many, None if it is itself a record.
 
     Known are logs of inspect_ai (a sample each, with what the log says of all as `eval`), results of SkyThought (by id,
-    which becomes `_id`), and objects whose only member is a list of records. `names` are its members, if known.
+    which becomes `_id`), and objects whose only member is a list of records.
     """
-    if names is not None and not ({"samples", *_HOLDERS} & set(names) or all(name.isdecimal() for name in names)):
-        return None  # not to be parsed twice
     try:
         members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
