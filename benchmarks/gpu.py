@@ -249,10 +249,15 @@ class Watched(Scripted):
 
 
 def slots_of(
-    model: Any, slots: int, end: frozenset[int] = frozenset(), *, ahead: bool = False
+    model: Any,
+    slots: int,
+    end: frozenset[int] = frozenset(),
+    *,
+    sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+    ahead: bool = False,
 ) -> Callable[[], SlotEngine]:
     """Return what makes the engine that is measured."""
-    return partial(SlotEngine, model, slots=slots, sampling=Sampling(), end=end, ahead=ahead)
+    return partial(SlotEngine, model, slots=slots, sampling=sampling, end=end, ahead=ahead)
 
 
 def without_graphs() -> AbstractContextManager[object]:
@@ -731,6 +736,9 @@ class Bench:
         ok = (captured.graphs > 0, refused.graphs, after.graphs > 0) == (on_gpu, 0, on_gpu)
         counts = f"{captured.graphs}, {refused.graphs}, {after.graphs}"
         yield Record("CUDA graphs of a model, of one that asks, and of the first again", counts, ok=ok)
+        truncated = run(slots_of(model, 8, sampling=Sampling(0.7, 20, 0.9)), work, {}, forced=False)
+        ok = (truncated.graphs > 0) == on_gpu
+        yield Record("CUDA graphs with top-k and top-p", truncated.graphs, ok=ok)
         if on_gpu:
             del make, model, asked
             gc.collect()

@@ -91,7 +91,7 @@ class SlotCache:
         kernel: bool = False,
     ) -> None:
         self.max_length = max_length
-        self.capacity = min(max_length, max(4 * BUCKET, rounded(expected, coarse=coarse)))
+        self.capacity = min(max_length, max(4 * BUCKET, rounded(expected)))
         self.shown = 0
         self.used = 0  # positions that any row may have written since it was cleared
         self._coarse, self._kernel = coarse, kernel
