@@ -7,15 +7,17 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 import msgspec
 
 from msifr_integrations.formats.accepted import SampleCounts
 from msifr_integrations.formats.preference import PairCounts, PairOptions
 from msifr_integrations.formats.written import GroupCounts, RunFacts
 from msifr_integrations.generation.provenance import provenance_of
+
+if TYPE_CHECKING:
+    import jinja2
 
 TAG: Final = "msifr-policy"
 """The package, and the tag in a card's header by which an earlier export is known as one."""
@@ -98,7 +100,9 @@ def _made(facts: RunFacts) -> list[tuple[str, Any]]:
     ]
 
 
-def _template() -> jinja2.Template:
+def _template() -> "jinja2.Template":
+    import jinja2
+
     # Whatever a card shows is plain, unless a filter made it: names of groups and models are others' words.
     environment = jinja2.Environment(  # noqa: S701 - Markdown; `finalize` escapes
         trim_blocks=True,
