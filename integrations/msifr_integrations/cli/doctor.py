@@ -23,7 +23,6 @@ PACKAGE = "msifr-policy"
 
 ADDS = {
     "parquet": "traces, evidence tables and accepted samples as Parquet",
-    "report": "plots of the report",
     "json-schema": "the final filter json-schema",
     "learned": "msifr fit --posterior learned: beliefs trained anew on your traces",
     "math": "the final filter math: answers that are formulas",
