@@ -84,7 +84,9 @@ def test_a_policy_fitted_with_it_finds_it_again_in_another_process(folder: Path)
     assert {"name": "andso", "version": "1", "parameters": {"most": 2}, "defined_in": "my_rules:Andso"} in stored
     assert [rule for rule in stored if "defined_in" in rule and rule["name"] != "andso"] == []
 
-    assert msifr("evaluate", "policy.json", "traces.jsonl", folder=folder).returncode == 0
+    found = msifr("evaluate", "policy.json", "traces.jsonl", folder=folder)
+    assert found.returncode == 0
+    assert f"reads texts by my_rules:Andso, {folder / 'my_rules.py'}" in found.stderr
 
     (folder / "elsewhere").mkdir()
     lost = msifr("evaluate", "../policy.json", "../traces.jsonl", folder=folder / "elsewhere")
@@ -113,7 +115,8 @@ def test_words_stand_beside_it(folder: Path) -> None:
         ("my_rules:Needy", "has no default for least"),
         ("my_rules:Andso,my_rules:Andso", "two validators are named andso"),
         ("my_rules:", "is no MODULE:NAME"),
-        ("my_rules.py:Andso", "is not a package"),
+        ("my_rules.py:Andso", "name the module without .py"),
+        ("./my_rules.py:Andso", "such as my_rules:Repeats for the class Repeats in my_rules.py"),
         ("broken:Rule", "SyntaxError"),
         ("leaves:Rule", "SystemExit"),
     ],

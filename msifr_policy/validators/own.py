@@ -55,11 +55,9 @@ def name_of(cls: type[Any]) -> str:
 
 def _split(named: str, where: str) -> tuple[str, str]:
     if len(named) > MAX_NAME or not _NAMED.fullmatch(named):
-        raise InputError(
-            "is no MODULE:NAME",
-            where=where,
-            remedy="define it at the top of a module of its own, not within a function",
-        )
+        within = "define it at the top of a module of its own, not within a function"
+        written = "such as my_rules:Repeats for the class Repeats in my_rules.py of the working folder"
+        raise InputError("is no MODULE:NAME", where=where, remedy=within if "<locals>" in named else written)
     module, _, name = named.partition(":")
     return module, name
 
@@ -83,6 +81,8 @@ def _defines(module: str, name: str, where: str) -> bool:
 def _remedy(module: str) -> str:
     if module == "__main__":
         return "it was defined in the script that was run; put it into a module of its own"
+    if module.endswith(".py"):
+        return "name the module without .py"
     return f"run in the folder of {module.partition('.')[0]}, put that folder into PYTHONPATH, or install its package"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -101,9 +102,15 @@ def _check_no_policy(path: Path) -> None:
 
 
 def load_policy(path: str) -> PolicyFile:
-    """Read a policy file; raises `InputError`, also saying so if the file holds traces."""
+    """Read a policy file, and say whose code it reads texts by, if it is the user's own.
+
+    Raises `InputError`, also saying so if the file holds traces.
+    """
     try:
-        return PolicyFile.load(path)
+        file = PolicyFile.load(path)
+        for named in (spec.defined_in for spec in file.validators if isinstance(spec.defined_in, str)):
+            prose(f"{path} reads texts by {named}, {sys.modules[named.partition(':')[0]].__file__}", json=True)
+        return file
     except InputError as error:
         if not os.path.isfile(path) or not _holds_traces(path):
             raise
