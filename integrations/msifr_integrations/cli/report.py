@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import click
 
-from msifr_integrations.cli.console import emit, prose, tracking
+from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
 from msifr_integrations.cli.evaluate import seed_option
 from msifr_integrations.cli.options import ReadingOptions, check_output, json_option, reading_options
 from msifr_integrations.cli.tables import load_for_policy, load_policy
@@ -16,6 +16,7 @@ from msifr_integrations.generation.paired import pair_runs
 from msifr_integrations.report.given import What, read_run, same_but_for_the_policy, what_is
 from msifr_integrations.report.make import Material, make_report
 from msifr_integrations.report.page import write_page
+from msifr_integrations.report.said import many
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import PolicyFile
@@ -24,12 +25,12 @@ from msifr_sim import Summary, replay_policy, summarise
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  msifr report policy.json
-  msifr report policy.json traces.jsonl.gz -o report.html
-  msifr report run.jsonl --policy policy.json
-  msifr report run.jsonl --policy policy.json --paired full.jsonl"""
+    epilog=examples(
+        "msifr report policy.json",
+        "msifr report policy.json traces.jsonl.gz -o report.html",
+        "msifr report out.jsonl --policy policy.json",
+        "msifr report out.jsonl --policy policy.json --paired full.jsonl",
+    )
 )
 @click.argument("inputs", nargs=-1, required=True, type=click.Path())
 @click.option("--policy", type=click.Path(dir_okay=False), help="The policy of the run, or for the traces.")
@@ -74,7 +75,8 @@ def report(
         numbers.statement,
         *(f"mind: {remark}" for remark in numbers.remarks),
         *(f"left out: {each.section}; it needs {each.needs}" for each in numbers.left_out),
-        f"page: {out} ({size / 1e6:.1f} MB, {len(shown)} attempts shown)",
+        f"page: {out} ({size / 1e6:.1f} MB, {many(len(shown), 'attempt')} shown)",
+        explained("s", "f", "factor", "certificate"),
         json=aside,
     )
     if as_json:

@@ -197,19 +197,19 @@ def _differences(material: Material) -> Iterator[str]:
 def _left_out(material: Material) -> Iterator[LeftOut]:
     policy, run = material.policy, material.run or material.ledger
     if policy is None:
-        yield LeftOut("Certificate, frontier, and the evidence in the texts", "the policy file: --policy policy.json")
+        yield LeftOut("Certificate, frontier, and the evidence in the texts", "the policy file: `--policy policy.json`")
     if material.outcomes is None:
         if run and policy is None and not _discards(material):
-            needs = "the policy to replay: --policy policy.json, as msifr fit makes it of such attempts"
+            needs = "the policy to replay: `--policy policy.json`, as msifr fit makes it of such attempts"
         elif run:
-            needs = "the same run without a policy: --paired FULL.jsonl, as msifr generate --policy none makes it"
+            needs = "the same run without a policy: `--paired FULL.jsonl`, as `msifr generate --policy none` makes it"
         elif material.traces:
-            needs = "a policy: --policy policy.json, as msifr fit makes it of such traces"
+            needs = "a policy: `--policy policy.json`, as msifr fit makes it of such traces"
         else:
-            needs = "attempts: the output of a run with --paired, or traces after the policy"
+            needs = "attempts: the output of a run with `--paired FULL.jsonl`, or traces"
         yield LeftOut("What was saved and lost, also by group and difficulty", needs)
     if material.followed is None and (policy is not None or material.outcomes is not None):
-        needs = "finished attempts and the policy: --paired FULL.jsonl or traces, and --policy policy.json"
+        needs = "finished attempts and the policy: `--paired FULL.jsonl` or traces, and `--policy policy.json`"
         yield LeftOut("Reliability of the beliefs", needs)
     if material.ledger is None:
         yield LeftOut("Ledger of a run", "the output of msifr generate, whose ledger lies beside it")

@@ -1,42 +1,20 @@
 """The sections of a report, in the order in which they are read: each with sentences, a plot and the numbers of it."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
+from msifr_integrations.report.groups import groups_section
 from msifr_integrations.report.numbers import (
     Estimate,
-    GroupNumbers,
     Measured,
     Numbers,
-    PolicyNumbers,
     Run,
-    certified_groups,
     estimate,
     rate,
     stops_by_reason,
 )
+from msifr_integrations.report.parts import Section, Table
 from msifr_integrations.report.plots import estimates_plot, frontier_plot, reliability_plot, stops_plot
-from msifr_integrations.report.said import groups_remark, headline
-
-
-class Table(NamedTuple):
-    """A table of texts; the first cell of each row names it. `folded`: to be opened by whoever wants the numbers."""
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    folded: bool = False
-
-
-class Section(NamedTuple):
-    """A part of the page. `terms` are words of it that the glossary explains."""
-
-    name: str
-    title: str
-    sentences: Sequence[str] = ()
-    svg: str = ""
-    tables: Sequence[Table] = ()
-    terms: Sequence[str] = ()
+from msifr_integrations.report.said import headline
 
 
 def sections(numbers: Numbers) -> list[Section]:
@@ -46,7 +24,7 @@ def sections(numbers: Numbers) -> list[Section]:
         _funnel(numbers),
         _ledger(numbers.run, numbers.measured),
         _reliability(numbers),
-        _groups(numbers),
+        groups_section(numbers),
         _simulated(numbers),
         _difficulty(numbers.measured),
     )
@@ -126,7 +104,10 @@ def _frontier(numbers: Numbers) -> Section | None:
     ]
     if policy.n_certified:
         of = f"Of {len(policy.frontier)} the first {policy.n_certified} are certified"
-        sentences.append(f"{of}; the others only show what more risk would save.")
+        rest = f"{of}; the others only show what more risk would save."
+        sentences.append(
+            rest if policy.n_certified < len(policy.frontier) else f"All {policy.n_certified} are certified."
+        )
     elif policy.certificate.certified:
         sentences.append("The policy in use is of another path than this one, so none of these is marked as certified.")
     else:
@@ -239,70 +220,6 @@ def _reliability(numbers: Numbers) -> Section | None:
     table = Table("In numbers", ("believed", "attempts", "accepted in the end"), rows, folded=True)
     return Section("reliability", "Can its beliefs be believed?", sentences, reliability_plot(bins), [table],
                    ("belief", "posterior", "interval"))  # fmt: skip
-
-
-def _groups(numbers: Numbers) -> Section | None:
-    policy, measured, run = numbers.policy, numbers.measured, numbers.run
-    certificate = policy.certificate if policy else None
-    if measured and measured.groups:
-        return _measured_groups(measured, policy)
-    if run and len(run.groups) > 1:
-        head = ("group", "attempts", "accepted", "discarded")
-        rows = [(_name(g), f"{g.attempts:,}", f"{g.accepted:,}", f"{g.discarded:,}") for g in run.groups]
-        sentences = ["What was lost of each group is not known without the same run without a policy."]
-        tables = [
-            Table("The run by group", head, rows),
-            *_bounds(certified_groups(certificate) if certificate else [], policy),
-        ]
-        return Section("groups", "Groups of prompts", sentences, "", tables, ("group",))
-    if certificate and certificate.groups:
-        tables = list(_bounds(certified_groups(certificate), policy))
-        return Section("groups", "Groups of prompts", [], "", tables, ("group",))
-    return None
-
-
-def _measured_groups(measured: Measured, policy: PolicyNumbers | None) -> Section:
-    certificate = policy.certificate if policy else None
-    alpha = certificate.max_false_reject if certificate else None
-    remark = {"surely": "exceeds the budget", "observed": "above the budget, within chance", "no": "", None: ""}
-    rows = [
-        (_name(g), f"{g.attempts:,}", f"{g.accepted:,}", f"{g.lost:,}",
-         g.saving_rate.said() if g.saving_rate else "undefined",
-         g.false_reject_rate.said() if g.false_reject_rate else "undefined",
-         g.net_cost_factor.said(percent=False) if g.net_cost_factor else "undefined",
-         "–" if g.upper is None else f"{g.upper:.1%}", remark[g.exceeds])
-        for g in measured.groups
-    ]  # fmt: skip
-    head = ("group", "attempts", "good", "lost", "saving rate s", "false-reject rate f", "net cost factor",
-            "bound on f when certified", "remark")  # fmt: skip
-    said = groups_remark(measured.groups, certificate)
-    left = f"{measured.groups_left_out} smaller groups are not shown." if measured.groups_left_out else ""
-    shown = {_name(g): [g.false_reject_rate] for g in measured.groups[:20] if g.false_reject_rate}
-    svg = (
-        estimates_plot(shown, ["measured here, with 95% intervals"], x_label="false-reject rate f", limit=alpha)
-        if shown
-        else ""
-    )
-    table = Table("By group", head, rows)
-    return Section("groups", "Groups of prompts", [s for s in (said, left) if s], svg, [table], ("group", "budget"))
-
-
-def _bounds(groups: Sequence[GroupNumbers], policy: PolicyNumbers | None) -> Iterator[Table]:
-    if not groups or policy is None:
-        return
-    certificate = policy.certificate
-    alpha = certificate.max_false_reject
-    rows = [
-        (_name(g), f"{g.accepted:,}", f"{g.lost:,}", f"{g.upper or 0:.1%}",
-         "" if (g.upper or 0) <= alpha else f"not shown to be below {100 * alpha:.3g}%")
-        for g in groups
-    ]  # fmt: skip
-    head = ("group", "good (held out)", "lost", f"upper bound on f at {certificate.confidence:.0%}", "remark")
-    yield Table("What was certified of each group by itself", head, rows)
-
-
-def _name(group: GroupNumbers) -> str:
-    return group.name or "(no group)"
 
 
 def _simulated(numbers: Numbers) -> Section | None:
