@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections import defaultdict
@@ -355,6 +356,16 @@ def test_the_standard_input_is_read(tmp_path):
     done = subprocess.run(command, input=path.read_bytes(), capture_output=True, timeout=120)  # noqa: S603
     assert done.returncode == 0, done.stderr
     assert len(list(read_traces(tmp_path / "o.jsonl"))) == 40
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no named pipes")
+def test_what_must_be_sought_in_is_not_read_from_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(b"PAR1" + bytes(99)), daemon=True)
+    writer.start()
+    with pytest.raises(InputError, match="cannot be read from a stream"):
+        list(read_records(tmp_path / "pipe"))
+    writer.join(10)
 
 
 def test_a_folder_stands_for_its_files_and_what_is_not_known_is_said(tmp_path):

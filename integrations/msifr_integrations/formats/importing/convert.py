@@ -312,7 +312,8 @@ def _nothing(came: Converted, by_filter: bool) -> InputError:
             f"judge them here with --filter numeric, math, choice or another ({gold}), or write them as they are with "
             "--without-outcome, for msifr judge"
         )
-        return InputError(f"nothing says which outputs are accepted ({reasons})", where=files, remedy=remedy)
+        notes = "".join(f"; {note}" for note in dict.fromkeys(each.note for each in came.files) if note)
+        return InputError(f"nothing says which outputs are accepted ({reasons}){notes}", where=files, remedy=remedy)
     if by_filter and not came.written and any(why.startswith(_NOT_JUDGED) for why in came.lost):
         remedy = "name a file that has gold answers by id with --prompts, or tell where they are with --map gold=PATH"
         return InputError(f"no output can be judged ({reasons})", where=files, remedy=remedy)

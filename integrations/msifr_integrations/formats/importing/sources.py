@@ -79,6 +79,9 @@ def read_records(path: Path) -> Iterator[tuple[str, Record | InputError]]:
     with _reading(path), ExitStack() as stack:
         stream, _ = unpacking(stack, path)
         head = stream.peek(_HEAD)[:_HEAD]
+        if head.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"PK\x03\x04")) and not path.is_file():
+            what = "holds Parquet, Arrow or a zip archive, which cannot be read from a stream"
+            raise InputError(what, where=str(path), remedy="write it to a file, and name that")
         if head.startswith(b"PAR1"):
             needs("pyarrow", extra="parquet", what="Parquet", where=str(path))
             yield from parquet_rows(path)
