@@ -82,12 +82,17 @@ for line in sys.stdin:
 _SERVED = ("generate", "--server", "SERVER", "--prompts", "prompts.jsonl")
 _LOCAL = ("generate", "--model", "none", "--prompts", "prompts.jsonl", "--policy", "none", "-o", "never.jsonl")
 DONE = [
+    ("doctor",),
+    ("convert", "others.jsonl", "-o", "converted.jsonl"),
+    ("judge", "converted.jsonl", "--filter", "numeric", "-o", "judged.jsonl"),
     ("fit", "traces.jsonl", "-o", "p.json", "--max-false-reject", "0.2"),
     ("evaluate", "p.json", "more.jsonl.zst"),
     ("simulate", "p.json", "traces.jsonl"),
     ("plan", "--hoped-for", "0.02", "--acceptance", "0.5"),
     ("score", "traces.jsonl"),
     (*_SERVED, "--policy", "p.json", "-o", "out.jsonl", "--accepted-out", "sft.jsonl", "--attempts", "1"),
+    ("export", "out.jsonl", "-o", "pairs.jsonl", "--form", "preference"),
+    ("report", "p.json", "traces.jsonl", "-o", "report.html"),
 ]
 """The main job."""
 REFUSED = [
@@ -114,6 +119,8 @@ def plain(tmp_path_factory):
     made = make_traces(60)
     for ending in ("traces.jsonl", "more.jsonl.zst", "more.parquet"):
         write_traces(folder / ending, made)
+    others = [{"prompt": f"{n} + 1?", "completions": ["5", "6"], "rewards": [1, 0]} for n in range(4)]
+    (folder / "others.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(others))
     prompts = [{"prompt_id": trace.prompt_id, "prompt": "How many?", "gold": "5"} for trace in made[:4]]
     (folder / "prompts.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(prompts))
     there = brought()
@@ -144,7 +151,8 @@ def test_a_plain_install_does_the_main_job(plain):
     folder, outcomes = plain
     for command, outcome in zip(DONE, outcomes[: len(DONE)], strict=True):
         assert outcome[0] == 0, (command, *outcome)
-    assert (folder / "sft.jsonl").exists()
+    for name in ("converted.jsonl", "judged.jsonl", "p.json", "sft.jsonl", "report.html"):
+        assert (folder / name).exists(), name
 
 
 def test_what_a_plain_install_lacks_is_said_with_the_extra_before_any_work(plain):
