@@ -41,7 +41,7 @@ screenshots: setup
 
 # The site with the documents, in site/. It asks no other host for anything, neither while it is built nor when it is read.
 docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 setup: $(VENV)/.installed
 
