@@ -179,17 +179,17 @@ def test_the_prompts_of_a_file_say_what_texts_are_judged_by(tmp_path: Path) -> N
 
 
 def test_what_was_judged_again_is_compared(tmp_path: Path) -> None:
-    before = [True, True, False, False, 1, 0]
+    before = [True, True, False, False, 1, 1]
     records = [record(i, correct=before[i]) for i in range(6)] + [record(6)]
     out = tmp_path / "again.jsonl"
     came = judge_files([write(tmp_path / "in.jsonl", records)], NUMERIC, out, JudgeOptions(again=True))
     both = came.agreement
     assert both is not None
-    assert (both.accepted_accepted, both.accepted_unaccepted) == (2, 1)
-    assert (both.unaccepted_accepted, both.unaccepted_unaccepted) == (1, 2)
-    assert (both.records, both.disagree, came.judged, came.had_outcome) == (6, 2, 7, 0)
+    assert (both.accepted_accepted, both.accepted_unaccepted) == (2, 2)
+    assert (both.unaccepted_accepted, both.unaccepted_unaccepted) == (1, 1)
+    assert (both.records, both.disagree, came.judged, came.had_outcome) == (6, 3, 7, 0)
     assert [one["correct"] for one in lines(out)] == [True, False, True, False, True, False, True]
-    assert [one.get("correct_before") for one in lines(out)] == [True, True, False, False, True, False, None]
+    assert [one.get("correct_before") for one in lines(out)] == [True, True, False, False, True, True, None]
 
 
 def test_scores_and_failures_are_kept(tmp_path: Path) -> None:
@@ -302,8 +302,8 @@ def test_a_judge_that_was_stopped_goes_on(own: Path) -> None:
         assert process.returncode == status, said
         assert (own / "out.jsonl").read_text() == "as it was"
         before = asked(own)
-    with open(own / "out.jsonl.judging", "ab") as kept:
-        kept.write(b'["half a li')
+        with open(own / "out.jsonl.judging", "ab") as kept:
+            kept.write(b'["half a li')
     process = start(own, "--json")
     out, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
