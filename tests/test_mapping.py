@@ -23,7 +23,7 @@ RECORD = {
 
 
 def told(*words, record=RECORD):
-    return field_map(words).attempts(record)
+    return field_map(words).attempts(record, "here")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_every_place_of_a_list_is_an_attempt():
         {"prompt": "2+3?", "text": "5", "correct": True},
         {"prompt": "2+3?", "text": "6", "correct": False},
     ]
-    with pytest.raises(ValueError, match="different length: 2 for `text`, 3 for `gold`"):
+    with pytest.raises(InputError, match="here: lists of different length: 2 for `text`, 3 for `gold`"):
         told("text=choices[*].message.content", "gold=more[*]", record=RECORD | {"more": [1, 2, 3]})
 
 
@@ -68,7 +68,7 @@ def test_chats_and_texts_of_json_are_what_they_say():
     assert told("correct=ok", record={"ok": "True"}) == [{"correct": True}]
     assert told("correct=score>=0.5", record={"score": "0.7"}) == [{"correct": True}]
     assert told("correct=ok==false", record={"ok": "False"}) == [{"correct": True}]
-    with pytest.raises(ValueError, match="cannot be compared: score is 'high', not a number"):
+    with pytest.raises(InputError, match="`correct` cannot be compared: score is 'high', not a number"):
         told("correct=score>=0.5", record={"score": "high"})
 
 
@@ -110,8 +110,8 @@ VALUE = st.recursive(
 )
 def test_no_word_and_no_record_does_more_than_an_error(field, path, record):
     try:
-        found = field_map([f"{field}={path}"]).attempts(record)
-    except ValueError:
+        found = field_map([f"{field}={path}"]).attempts(record, "here")
+    except InputError:
         return
     assert all(one.keys() <= {field} for one in found)
 

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 
 def id_of_prompt(*parts: str) -> str:
@@ -27,3 +29,12 @@ class Numbering:
         number = self._made[prompt_id]
         self._made[prompt_id] = number + 1
         return f"{prompt_id}/{number}"
+
+    def with_ids(self, attempt: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an attempt with a `prompt_id` and an `id`, where it has none and tells its `prompt`."""
+        made: dict[str, Any] = {}
+        if attempt.get("prompt_id") is None and isinstance(prompt := attempt.get("prompt"), str) and prompt:
+            made["prompt_id"] = id_of_prompt(prompt)
+        if attempt.get("id") is None and (known := made.get("prompt_id", attempt.get("prompt_id"))) is not None:
+            made["id"] = self.next_id(str(known))
+        return {**attempt, **made}

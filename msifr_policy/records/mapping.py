@@ -86,12 +86,22 @@ class FieldMap(NamedTuple):
         """Whether one record may hold several attempts."""
         return any(None in rule.steps for rule in self.rules)
 
-    def attempts(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the fields of each attempt in a record: those that are told of and have a value.
+    def attempts(self, record: Mapping[str, Any], where: str, names: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """Return the fields of each attempt in a record: those that are told of, and those it has under own `names`.
 
-        Raises ValueError if lists that hold one value for each attempt differ in length, and if what is to be compared
-        is no number.
+        Of several attempts each has the record's own id with its number. Raises `InputError` if lists that hold one
+        value for each attempt differ in length, and if what is to be compared is no number.
         """
+        own = {name: record[name] for name in names if name in record and name not in self.fields}
+        try:
+            found = [own | told for told in self._told(record)]
+        except ValueError as error:
+            raise InputError(str(error), where=where, remedy="mend --map") from None
+        if self.several and "id" in own:
+            return [attempt | {"id": f"{own['id']}/{number}"} for number, attempt in enumerate(found)]
+        return found
+
+    def _told(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         shared: dict[str, Any] = {}
         each: dict[str, list[Any]] = {}
         for rule in self.rules:

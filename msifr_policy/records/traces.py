@@ -19,10 +19,11 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import LONGEST_LINE, packed_by_zstandard, read_lines, replacing
-from msifr_policy.records.ids import Numbering, id_of_prompt
+from msifr_policy.records.ids import Numbering
 from msifr_policy.records.lines import LONGEST_MENDED, as_objects, as_texts, finite, object_of, with_values
 from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.others import known_as
+from msifr_policy.records.parquet import is_parquet, parquet_rows
 
 OnError = Literal["raise", "skip"]
 
@@ -45,7 +46,6 @@ Other keys are ignored. In records of another shape --map tells where fields
 are; msifr convert makes traces of what other tools write."""
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-_PARQUET = b"PAR1"
 _PARQUET_BATCH = 512
 _MOST = 2**63  # Parquet's integers are below
 
@@ -177,7 +177,7 @@ def read_traces(
     """
     report = ReadReport() if report is None else report
     files = find_trace_files([paths] if isinstance(paths, str | os.PathLike) else paths)
-    tables = {path for path in files if _is_parquet(path)}
+    tables = {path for path in files if is_parquet(path)}
     if tables:
         needs("pyarrow", extra="parquet", what="Parquet", where=str(min(tables)))
     numbering = Numbering()
@@ -192,18 +192,6 @@ def field_map(words: Iterable[str]) -> FieldMap:
     return FieldMap.parse(words, Trace.__struct_encode_fields__)
 
 
-def _is_parquet(path: Path) -> bool:
-    """Whether a file is one by what it holds, or if empty by its name. Streams, which are read but once, are none."""
-    if not path.is_file():
-        return False
-    try:
-        with open(path, "rb") as file:
-            head = file.read(len(_PARQUET))
-    except OSError:
-        return False  # said when it is read
-    return head == _PARQUET or (not head and path.name.endswith(".parquet"))
-
-
 def _mapped(
     records: Iterable[tuple[str, Any]], mapping: FieldMap, numbering: Numbering
 ) -> Iterator[tuple[str, dict[str, Any] | InputError]]:
@@ -211,28 +199,11 @@ def _mapped(
     for where, record in records:
         try:
             given = object_of(record, where, _REMEDY) if isinstance(record, bytes) else record
-            attempts = mapping.attempts(given)
+            attempts = mapping.attempts(with_values(given, given), where, _FIELDS)
         except InputError as error:
             yield where, error
-            continue
-        except ValueError as error:
-            yield where, InputError(str(error), where=where, remedy="mend --map")
-            continue
-        own = {name: value for name, value in with_values(given, _FIELDS).items() if name not in mapping.fields}
-        for number, told in enumerate(attempts):
-            yield where, with_ids(own | told, numbering, number if mapping.several and "id" not in told else None)
-
-
-def with_ids(attempt: dict[str, Any], numbering: Numbering, number: int | None) -> dict[str, Any]:
-    """Return an attempt with ids where it has none; `number` tells it from others that share the id of their record."""
-    ids = {}
-    if attempt.get("prompt_id") is None and isinstance(prompt := attempt.get("prompt"), str) and prompt:
-        ids["prompt_id"] = id_of_prompt(prompt)
-    if (known := attempt.get("id")) is not None:
-        ids |= {} if number is None else {"id": f"{known}/{number}"}
-    elif (prompt_id := ids.get("prompt_id", attempt.get("prompt_id"))) is not None:
-        ids["id"] = numbering.next_id(str(prompt_id))
-    return attempt | ids
+        else:
+            yield from ((where, numbering.with_ids(attempt)) for attempt in attempts)
 
 
 def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadReport) -> Iterator[Trace]:
@@ -333,25 +304,6 @@ def _convert(given: dict[str, Any], where: str) -> Trace:
 def _whole(number: Any) -> Any:
     """Return a whole number as an integer; tables make floats of a column where one value is missing."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
-def parquet_rows(path: Path, names: frozenset[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each row of a Parquet file after its place: the columns among `names`, or all; `InputError` if broken."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if names is None or name in names]
-            # Names alone tell what a table is that holds no traces.
-            others = dict.fromkeys(name for name in file.schema_arrow.names if name not in columns)
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", others | row
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", where=f"{path}, row {number + 1}") from error
 
 
 def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from msifr_integrations.formats.rows import Record, encode_record, is_parquet
+from msifr_integrations.formats.rows import Record, encode_record
 from msifr_policy.records.lines import as_texts
+from msifr_policy.records.parquet import is_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa

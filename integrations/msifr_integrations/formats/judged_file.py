@@ -24,7 +24,7 @@ from msifr_policy.records.ids import Numbering
 from msifr_policy.records.lines import as_objects, as_texts, with_values
 from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.others import known_as
-from msifr_policy.records.traces import OnError, Trace, find_trace_files, with_ids
+from msifr_policy.records.traces import OnError, Trace, find_trace_files
 
 ENDINGS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 UNFINISHED: Final = ("discarded", "failed")
@@ -190,14 +190,12 @@ def _read(path: Path, mapping: FieldMap, numbering: Numbering) -> Iterator[tuple
         if not mapping.rules:
             yield where, record
             continue
-        own = {name: record[name] for name in _FIELDS if name in record and name not in mapping.fields}
         try:
-            attempts = mapping.attempts(record)
-        except ValueError as error:
-            yield where, InputError(str(error), where=where, remedy="mend --map")
-            continue
-        for number, told in enumerate(attempts):
-            yield where, with_ids(own | told, numbering, number if mapping.several and "id" not in told else None)
+            attempts = mapping.attempts(record, where, _FIELDS)
+        except InputError as error:
+            yield where, error
+        else:
+            yield from ((where, numbering.with_ids(attempt)) for attempt in attempts)
 
 
 def _outcome(record: Record, where: str) -> bool | None:

@@ -14,26 +14,16 @@ from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import check_writable, packed_by_zstandard, read_lines, replacing
 from msifr_policy.records.lines import finite, object_of
+from msifr_policy.records.parquet import is_parquet, parquet_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Record = dict[str, Any]
 
-_PARQUET: Final = b"PAR1"
-_READ_ROWS: Final = 512
 _GROUP_ROWS: Final = 10_000
 _GROUP_BYTES: Final = 1 << 24
 """A row group of a Parquet file is written as soon as it has so many rows, or so many bytes as JSON."""
-
-
-def is_parquet(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one by what it holds; streams, which are read but once, are none."""
-    if not os.path.isfile(path):
-        return False
-    with suppress(OSError), open(path, "rb") as file:  # that it cannot be read is said when it is read
-        return file.read(len(_PARQUET)) == _PARQUET
-    return False
 
 
 def read_rows(path: str | os.PathLike[str], remedy: str = "") -> Iterator[tuple[str, Record]]:
@@ -42,23 +32,10 @@ def read_rows(path: str | os.PathLike[str], remedy: str = "") -> Iterator[tuple[
     Raises `InputError` for a file that cannot be read and, with what helps or else `remedy`, for a line without an
     object.
     """
-    if not is_parquet(path):
-        for where, line in read_lines(path):
-            yield where, object_of(line, where, remedy)
-        return
-    needs("pyarrow", extra="parquet", what="Parquet", where=os.fspath(path))
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_READ_ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{os.fspath(path)}, row {number}", row
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", where=f"{os.fspath(path)}, row {number + 1}") from error
+    if is_parquet(path):
+        yield from parquet_rows(path)
+    else:
+        yield from ((where, object_of(line, where, remedy)) for where, line in read_lines(path))
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:

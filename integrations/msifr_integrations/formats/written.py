@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from msifr_integrations.formats.rows import is_parquet, read_rows
+from msifr_integrations.formats.rows import read_rows
 from msifr_integrations.generation.journal import ledger_path
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
@@ -17,6 +17,7 @@ from msifr_policy.filters import Message
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.ledger import Entry, Header, Session, Totals, id_digest, scan_ledger, total
 from msifr_policy.records.lines import as_texts, object_of, with_values
+from msifr_policy.records.parquet import is_parquet
 
 
 class Written(msgspec.Struct, frozen=True):

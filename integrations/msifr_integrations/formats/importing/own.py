@@ -43,17 +43,10 @@ def mapped(mapping: FieldMap) -> Format:
     """Return the format of records whose fields are where `--map` says."""
 
     def attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
-        own = {name: value for name, value in with_values(record, FIELDS).items() if name not in mapping.fields}
-        try:
-            told = mapping.attempts(record)
-        except ValueError as error:
-            raise InputError(str(error), where=where, remedy="mend --map") from None
-        if not told:
+        found = mapping.attempts(with_values(record, record), where, FIELDS)
+        if not found:
             yield Lost("the list of attempts is empty")
-        for number, fields in enumerate(told):
-            attempt = own | fields
-            if mapping.several and "id" in own:
-                attempt["id"] = f"{own['id']}/{number}"
+        for attempt in found:
             yield _attempt(attempt, reading, where) if attempt.get("text") else Lost("no text")
 
     return Format("records as --map tells", _any, attempts, mapping.columns | set(FIELDS))

@@ -23,7 +23,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import BROKEN, LONGEST_LINE, check_text, unpacking
 from msifr_policy.records.lines import object_of
-from msifr_policy.records.traces import parquet_rows
+from msifr_policy.records.parquet import parquet_rows
 
 _ENDINGS: Final = re.compile(
     r"\.(?:jsonl|ndjson|json|csv|tsv)(?:\.gz|\.zst)?\Z|\.(?:parquet|arrow|eval)\Z", re.IGNORECASE
@@ -83,7 +83,6 @@ def read_records(path: Path) -> Iterator[tuple[str, Record | InputError]]:
             what = "holds Parquet, Arrow or a zip archive, which cannot be read from a stream"
             raise InputError(what, where=str(path), remedy="write it to a file, and name that")
         if head.startswith(b"PAR1"):
-            needs("pyarrow", extra="parquet", what="Parquet", where=str(path))
             yield from parquet_rows(path)
         elif head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
             needs("pyarrow", extra="parquet", what="Arrow", where=str(path))
