@@ -171,9 +171,12 @@ class Reader:
         return out.replace(self.server, URL)
 
 
-def timeless(printed):
-    """Return what was printed without the times in it, which vary."""
-    return re.sub(r"\b\d[\d.,]*(?= (?:s|seconds|tokens a second|MB|MiB)\b)", "…", printed).strip("\n").splitlines()
+def comparable(block, printed):
+    """Return the lines that a block prints without what varies: times, and numbers of texts that a model makes anew."""
+    varies = (
+        r"\d[\d.,]*\d|\d" if "msifr generate" in block.text else r"\b\d[\d.,]*(?= (?:s|CPU seconds|seconds|MB|MiB)\b)"
+    )
+    return re.sub(varies, "…", printed).strip("\n").splitlines()
 
 
 def outputs(page):

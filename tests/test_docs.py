@@ -196,8 +196,8 @@ def test_every_block_of_a_page_does_what_it_shows(page, given, server, tmp_path)
     shown = pages.outputs(text)
     for block, printed in read(text, tmp_path, server):
         if block.start in shown:
-            expected = pages.timeless(shown[block.start].text)
-            assert pages.timeless(printed) == expected, "to refresh what is shown: python tests/test_docs.py"
+            expected = pages.comparable(block, shown[block.start].text)
+            assert pages.comparable(block, printed) == expected, "to refresh what is shown: python tests/test_docs.py"
 
 
 def test_no_block_escapes_and_no_command_stands_outside_of_one():
@@ -248,14 +248,14 @@ def refresh():
             with tempfile.TemporaryDirectory() as folder:
                 shutil.copytree(made, folder, dirs_exist_ok=True)
                 try:
-                    printed = {block.start: out for block, out in read(text, Path(folder), running.url)}
+                    printed = {block.start: (block, out) for block, out in read(text, Path(folder), running.url)}
                 except Exception as error:  # the other pages first
                     sys.stderr.write(f"{name}: {error}\n")
                     continue
             for start in sorted(shown, reverse=True):
-                old = shown[start]
-                if pages.timeless(printed[start]) != pages.timeless(old.text):
-                    text = text[: old.start] + printed[start].strip("\n") + "\n" + text[old.start + len(old.text) :]
+                old, (block, new) = shown[start], printed[start]
+                if pages.comparable(block, new) != pages.comparable(block, old.text):
+                    text = text[: old.start] + new.strip("\n") + "\n" + text[old.start + len(old.text) :]
             path.write_text(text, encoding="utf-8")
 
 
