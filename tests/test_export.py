@@ -408,11 +408,14 @@ def test_a_data_set_is_the_same_every_time_and_cut_into_files(out: Path, monkeyp
     write_run(out, [attempt("q", 0, "unaccepted", "5")])
     exported = export_run(out, to, DATA)
     assert set(exported.remarks) == {
-        "no attempt of the run was accepted",
+        "no attempt of the run was accepted; an empty data set cannot be loaded",
         "no prompt has both an accepted attempt and one to reject",
     }
-    assert sorted(files_of(to)) == ["README.md", "data/train-00000.parquet", "preference/train-00000.parquet"]
-    assert pq.read_table(to / "data" / "train-00000.parquet").num_rows == 0
+    assert sorted(files_of(to)) == ["README.md"]
+    write_run(out, [attempt("q", 0, "accepted", "5")])
+    export_run(out, to, DATA)
+    assert sorted(files_of(to)) == ["README.md", "data/train-00000.parquet"]
+    assert header_of((to / "README.md").read_text()) == {"default": "data/train-*.parquet"}
 
 
 def test_only_an_earlier_export_is_replaced(out: Path) -> None:

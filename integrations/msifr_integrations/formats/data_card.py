@@ -47,15 +47,16 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 def data_card(card: Card) -> str:
     """Return the card, Markdown with the YAML header that the Hugging Face Hub and `datasets` read."""
     facts, totals = card.facts, card.facts.totals
+    pairs = card.pairs if card.pairs is not None and card.pairs.pairs else None
     certificate = None if facts.policy is None else facts.policy.certificate
     groups, more = _groups(facts)
     reasons = [] if totals is None else sorted(totals.by_reason.items(), key=lambda one: (-one[1].attempts, one[0]))
     return _template().render(
-        configs={"default": "data"} | ({} if card.pairs is None else {"preference": "preference"}),
+        configs={"default": "data"} | ({} if pairs is None else {"preference": "preference"}),
         tags=(TAG, "synthetic", "rejection-sampling"),
         here=provenance_of(facts.settings),
         samples=card.samples,
-        pairs=card.pairs,
+        pairs=pairs,
         one_per_prompt=card.pair_options.pairs == "one-per-prompt",
         totals=totals,
         outcomes=_OUTCOMES,

@@ -157,7 +157,9 @@ def _remarks(
     options: ExportOptions, facts: RunFacts, samples: SampleCounts | None, pairs: PairCounts | None
 ) -> Iterator[str]:
     if samples is not None and not samples.samples:
-        yield "no attempt of the run was accepted"
+        yield "no attempt of the run was accepted" + "; an empty data set cannot be loaded" * (
+            options.form == "datasets"
+        )
     if samples is not None and samples.weighted:
         yield (
             f"the samples have weights, and tell as much as {samples.n_effective:.1f} of equal weight: "
@@ -209,7 +211,7 @@ def _write_folder(place: Path, card: Card, samples: Iterator[Record], pairs: Ite
 
 
 def _write_shards(folder: Path, records: Iterator[Record], schema: Any) -> None:
-    """Write records into files of about `_SHARD_BYTES`, one at least."""
+    """Write records into files of about `_SHARD_BYTES`; none for none, since `datasets` loads no empty ones."""
     size = 0
 
     def shard(record: Record) -> int:
@@ -217,8 +219,5 @@ def _write_shards(folder: Path, records: Iterator[Record], schema: Any) -> None:
         size += len(encode_record(record))
         return size // _SHARD_BYTES
 
-    number = 0
-    for number, (_, rows) in enumerate(groupby(records, shard), 1):
-        write_rows(folder / f"train-{number - 1:05}.parquet", rows, schema)
-    if not number:
-        write_rows(folder / "train-00000.parquet", (), schema)
+    for number, (_, rows) in enumerate(groupby(records, shard)):
+        write_rows(folder / f"train-{number:05}.parquet", rows, schema)
