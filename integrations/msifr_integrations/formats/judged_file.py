@@ -115,7 +115,7 @@ class JudgedFile(msgspec.Struct, kw_only=True):
         return self.judged + self.had_outcome
 
 
-class _Item(NamedTuple):
+class _Entered(NamedTuple):
     record: Record
     where: str
     before: bool | None  # the outcome that the record had
@@ -162,7 +162,7 @@ def _prompts_name(prompts: Mapping[str, Prompt]) -> str:
     return fingerprint(msgspec.json.encode(prompt) for prompt in prompts.values()) if prompts else ""
 
 
-def _items(files: Iterable[Path], options: JudgeOptions, counts: JudgedFile) -> Iterator[tuple[_Item, ToJudge | None]]:
+def _items(files: Iterable[Path], options: JudgeOptions, counts: JudgedFile) -> Iterator[tuple[_Entered, ToJudge | None]]:
     """Yield the records, each with what is to be judged, None for one that is not."""
     numbering = Numbering()
     for path in files:
@@ -181,7 +181,7 @@ def _items(files: Iterable[Path], options: JudgeOptions, counts: JudgedFile) -> 
                 counts.malformed += 1
                 continue
             counts.unfinished += unfinished
-            yield _Item(record, where, before), task
+            yield _Entered(record, where, before), task
 
 
 def _read(path: Path, mapping: FieldMap, numbering: Numbering) -> Iterator[tuple[str, Record | InputError]]:
@@ -229,12 +229,12 @@ def _task(record: Record, where: str, prompts: Mapping[str, Prompt]) -> ToJudge:
 
 
 def _remembered(
-    items: Iterator[tuple[_Item, ToJudge | None]],
+    items: Iterator[tuple[_Entered, ToJudge | None]],
     kept: KeptVerdicts | None,
     make: MakeFilter,
     workers: int,
     counts: JudgedFile,
-) -> Iterator[tuple[_Item, Judged | None]]:
+) -> Iterator[tuple[_Entered, Judged | None]]:
     """Yield each record with what came of it: as it is kept, or judged now and then kept."""
     known = iter(()) if kept is None else kept.read()
     for item, task in items:
@@ -261,7 +261,7 @@ def _remembered(
 
 
 def _outcomes(
-    verdicts: Iterable[tuple[_Item, Judged | None]],
+    verdicts: Iterable[tuple[_Entered, Judged | None]],
     counts: JudgedFile,
     keep: bool,
     progress: Callable[[JudgedFile], None] | None,
@@ -309,19 +309,19 @@ def _some(records: Iterator[Record], kept: KeptVerdicts | None, counts: JudgedFi
     raise InputError(what, where="msifr judge", remedy=remedy if counts.records else "name files with outputs")
 
 
-def _as_it_was(item: _Item) -> Record:
+def _as_it_was(item: _Entered) -> Record:
     """Return the record, with its outcome as true or false, and no null or NaN in the place of one."""
     record = {name: value for name, value in item.record.items() if name != "correct"}
     return record if item.before is None else record | {"correct": item.before}
 
 
-def _judged_record(item: _Item, said: Judged) -> Record:
+def _judged_record(item: _Entered, said: Judged) -> Record:
     scored = {} if said.score is None else {"score": said.score}
     before = {} if item.before is None else {"correct_before": item.before}
     return item.record | {"correct": said.accepted} | scored | before
 
 
-def _count(reasons: dict[str, Reason], why: str, item: _Item) -> None:
+def _count(reasons: dict[str, Reason], why: str, item: _Entered) -> None:
     if why not in reasons and len(reasons) >= _MOST_REASONS:
         why = "other reasons"
     if why in reasons:
