@@ -85,6 +85,91 @@ def test_a_metric_of_several_responses_is_of_none_of_them(tmp_path):
     assert came["accepted"] == sum(t.accepted for t in traces) > 0
 
 
+ASKED = "Be brief.\nQuestion: 1+1?\nAnswer:"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"gen_args_0": {"arg_0": ASKED, "arg_1": {}}},
+        [[ASKED, {"until": []}]],
+        [ASKED],
+        {"gen_args_0": {"arg_0": [json.dumps([{"role": "user", "content": ASKED}])], "arg_1": {}}},
+        [[json.dumps([{"role": "system", "content": "s"}, {"role": "user", "content": ASKED}]), {}]],
+    ],
+)
+def test_what_lm_evaluation_harness_asked_is_read_as_its_versions_log_it(tmp_path, arguments):
+    doc = {"question": "1+1?", "answer": "Be brief."}
+    sample = {
+        "doc_id": 0,
+        "doc": doc,
+        "arguments": arguments,
+        "resps": [["2"]],
+        "target": 2,
+        "acc": 1,
+        "exact_match": 0,
+    }
+    (trace,), _ = converted(tmp_path, write(tmp_path / "in.jsonl", [sample]))
+    assert trace.prompt == "Be brief.\nQuestion: 1+1?\nAnswer:"  # the longest text of the document begins it
+    (trace,), _ = converted(tmp_path, write(tmp_path / "in.jsonl", [sample | {"doc": {"q": "1+1?", "n": 3}}]))
+    assert (trace.prompt, trace.gold, trace.accepted) == ("Question: 1+1?\nAnswer:", "2", False)
+    (trace,), _ = converted(tmp_path, write(tmp_path / "in.jsonl", [sample]), "--metric", "acc")
+    assert trace.accepted
+
+
+def test_likelihoods_are_no_outputs(tmp_path):
+    sample = {
+        "doc_id": 0,
+        "doc": {},
+        "arguments": [["q", " a"]],
+        "resps": [[[-1.5, True]]],
+        "metrics": ["acc"],
+        "acc": 1.0,
+    }
+    said = run("convert", write(tmp_path / "in.jsonl", [sample]), "-o", tmp_path / "t.jsonl", code=2).output
+    assert "nothing was generated: the task compares likelihoods" in said
+
+
+def sample_of(scores, **more):
+    output = {
+        "choices": [{"message": {"role": "assistant", "content": [{"type": "reasoning", "reasoning": "hm"}, "(B)"]}}]
+    }
+    about = {"task": "t", "model": "m", "dataset": {"name": "d"}}
+    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "Which?"}]
+    return {"eval": about, "id": 1, "epoch": 1, "input": asked, "choices": ["x", "y"], "target": ["B"],
+            "output": output, "scores": scores} | more  # fmt: skip
+
+
+def test_samples_of_inspect_ai_with_choices_reasoning_and_several_scorers(tmp_path):
+    def log(*samples):
+        (tmp_path / "log.json").write_text(
+            json.dumps({"version": 2, "eval": {"task": "t"}, "samples": samples}, indent=1)
+        )
+        return tmp_path / "log.json"
+
+    (trace,), came = converted(
+        tmp_path, log(sample_of({"choice": {"value": "C"}}), sample_of({}, error={"message": "x"}))
+    )
+    assert (trace.prompt, trace.text) == ("Which?\nA) x\nB) y", "<think>hm</think>\n(B)")
+    assert (trace.accepted, trace.gold) == (True, "B")
+    assert came["lost"] == {"the sample ended in an error": 1}
+    both = log(sample_of({"a": {"value": "C"}, "b": {"value": 0.25}}))
+    said = run("convert", both, "-o", tmp_path / "t.jsonl", code=2).output
+    assert "several scorers, which disagree" in said
+    assert "a, b with --metric" in " ".join(said.split())
+    assert converted(tmp_path, both, "--metric", "b", "--reward-threshold", 0.5)[0][0].accepted is False
+    assert "no scorer 'c'" in run("convert", both, "--metric", "c", "-o", tmp_path / "t.jsonl", code=2).output
+    assert converted(tmp_path, log(sample_of({"a": {"value": "P"}})))[0][0].accepted is False
+
+
+def test_a_log_of_inspect_ai_that_was_cut_short(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.eval", "w") as archive:
+        archive.writestr("_journal/start.json", json.dumps({"eval": {"task": "t", "model": "m"}}))
+        archive.writestr("samples/1_epoch_1.json", json.dumps(sample_of({"choice": {"value": "I"}}, eval=None)))
+    (trace,), _ = converted(tmp_path, tmp_path / "a.eval")
+    assert (trace.accepted, trace.text) == (False, "<think>hm</think>\n(B)")
+
+
 @pytest.mark.parametrize("name", ["pears.eval", "pears.json.gz"])
 def test_logs_of_inspect_ai(tmp_path, name):
     traces, came = converted(tmp_path, FORMATS_AS_WRITTEN / "inspect_ai" / name)
