@@ -41,6 +41,9 @@ class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     prompts: by their ids, what texts are judged by; what a record says itself counts where these say nothing. again:
     whether records that have an outcome are judged, too. keep: whether records that cannot be judged are written
     without an outcome, and not left out. workers: processes. on_error: what to do about records without a text.
+    fields: where fields are in records of another shape, in words (`FieldMap`); these keep fields of ours alone.
+
+    Raises `InputError` for words that are none.
     """
 
     prompts: Mapping[str, Prompt] = msgspec.field(default_factory=dict)
@@ -162,7 +165,9 @@ def _prompts_name(prompts: Mapping[str, Prompt]) -> str:
     return fingerprint(msgspec.json.encode(prompt) for prompt in prompts.values()) if prompts else ""
 
 
-def _items(files: Iterable[Path], options: JudgeOptions, counts: JudgedFile) -> Iterator[tuple[_Entered, ToJudge | None]]:
+def _items(
+    files: Iterable[Path], options: JudgeOptions, counts: JudgedFile
+) -> Iterator[tuple[_Entered, ToJudge | None]]:
     """Yield the records, each with what is to be judged, None for one that is not."""
     numbering = Numbering()
     for path in files:
