@@ -364,6 +364,22 @@ def test_the_output_of_a_batch_with_its_requests_and_gold_answers(tmp_path):
     assert (came["ids_made"], came["without_prompt"]) == (0, 0)
 
 
+def test_gold_answers_are_found_by_what_is_asked(tmp_path):
+    """A benchmark without ids beside outputs without ids, and prompts of a run with both."""
+    outputs = write(tmp_path / "in.jsonl", [{"prompt": "1+1?", "completions": ["#### 2", "#### 3"]}])
+    bench = write(
+        tmp_path / "bench.jsonl", [{"question": "1+1?", "answer": "1+1=2.\n#### 2"}, {"question": "2?", "answer": "2"}]
+    )
+    traces, _ = converted(tmp_path, outputs, "--prompts", bench, "--filter", "numeric")
+    assert [(t.gold, t.accepted) for t in traces] == [("1+1=2.\n#### 2", True), ("1+1=2.\n#### 2", False)]
+    prompts = write(tmp_path / "p.jsonl", [{"prompt_id": "p1", "prompt": "1+1?", "gold": 3, "group": "sums"}])
+    traces, _ = converted(tmp_path, outputs, "--prompts", prompts, "--filter", "numeric")
+    assert [(t.gold, t.accepted, t.group) for t in traces] == [("3", False, "sums"), ("3", True, "sums")]
+    nobody = write(tmp_path / "n.jsonl", [{"gold": 3}])
+    said = run("convert", outputs, "--prompts", nobody, "-o", tmp_path / "t.jsonl", code=2).output
+    assert "line 1: neither an id nor a prompt" in said
+
+
 # Whatever they are packed in.
 
 ROWS = [

@@ -58,8 +58,8 @@ _SHOWN = 12  # names of fields that have no place
         "flag": ("--prompts", "--requests"),
         "multiple": True,
         "metavar": "FILE",
-        "help": "Prompts, gold answers and groups by id (prompt_id, custom_id, …): requests of a batch, prompts of a "
-        "run, a benchmark. May be given again.",
+        "help": "What is known of the prompts, such as gold answers, by their ids (prompt_id, custom_id, …) or by what "
+        "they ask: requests of a batch, prompts of a run, a benchmark. May be given again.",
     },
     metric={
         "metavar": "NAME",

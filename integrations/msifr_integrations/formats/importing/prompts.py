@@ -1,4 +1,4 @@
-"""What is known of prompts beside the outputs: the requests of a batch, prompts of a run, gold answers; by their id."""
+"""What is known of prompts beside the outputs, by their id or by what they ask: requests of a batch, gold answers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -10,6 +10,7 @@ from msifr_integrations.formats.importing.rows import GOLDS
 from msifr_integrations.formats.importing.sources import find_inputs, read_records
 from msifr_policy.errors import InputError
 from msifr_policy.records.chats import asked, context_of
+from msifr_policy.records.ids import id_of_prompt
 from msifr_policy.records.lines import as_objects
 
 _IDS: Final = ("prompt_id", "custom_id", "question_id", "task_id", "id", "uuid")
@@ -30,19 +31,23 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def read_asked(paths: Iterable[str]) -> dict[str, Asked]:
-    """Return what files tell of prompts, by id; what several tell of one is put together, the first told counts.
+    """Return what files tell of prompts, by id, and by the id that is made of what is asked (`id_of_prompt`).
 
-    Raises `InputError` for a record without an id. Memory: all prompts.
+    What several tell of one is put together, the first told counts. Raises `InputError` for a record that tells neither
+    an id nor what is asked. Memory: all prompts.
     """
     known: dict[str, dict[str, Any]] = {}
     for path in find_inputs(paths) if paths else []:
         for where, record in read_records(path):
             if isinstance(record, InputError):
                 raise record
-            if (prompt_id := as_word(first_of(record, _IDS))) is None:
-                remedy = f"give each an id, under one of {', '.join(_IDS)}"
-                raise InputError("a prompt without an id", where=where, remedy=remedy)
-            known[prompt_id] = _told(record, where) | known.get(prompt_id, {})
+            told = _told(record, where)
+            keys = [as_word(first_of(record, _IDS)), id_of_prompt(told["asked"]) if told.get("asked") else None]
+            if not any(keys):
+                remedy = f"give each an id, under one of {', '.join(_IDS)}, or what is asked, under one of "
+                raise InputError("neither an id nor a prompt", where=where, remedy=remedy + ", ".join(_ASKED))
+            for key in filter(None, keys):
+                known[key] = told | known.get(key, {})
     return {prompt_id: Asked(**told) for prompt_id, told in known.items()}
 
 
@@ -66,8 +71,10 @@ def _told(record: Record, where: str) -> dict[str, Any]:
 
 
 def with_asked(attempt: Attempt, known: Mapping[str, Asked]) -> Attempt:
-    """Return an attempt with what is known of its prompt, where it does not tell itself."""
+    """Return an attempt with what is known of its prompt, by its id or what it asks, where it does not tell itself."""
     found = known.get(attempt.prompt_id)
+    if found is None and known and (context := attempt.asked or attempt.prompt):
+        found = known.get(id_of_prompt(context))
     if found is None:
         return attempt
     told = {
