@@ -178,6 +178,21 @@ def test_the_prompts_of_a_file_say_what_texts_are_judged_by(tmp_path: Path) -> N
     assert Judge(parse_filter("tests"))(Prompt(prompt_id="p", prompt="?"), "x") == Judged(None, "no tests")
 
 
+def test_what_was_asked_is_known_to_the_filter(tmp_path: Path) -> None:
+    seen: list[tuple[str, str, str | None]] = []
+
+    def look(prompt: Prompt, text: str) -> bool:
+        seen.append((prompt.prompt_id, prompt.prompt, prompt.gold))
+        return bool(text)
+
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "3+3?"}]
+    chat = {"id": "c", "text": "6", "messages": messages, "gold": 6.0, "parameters": None}
+    write(tmp_path / "in.jsonl", [record(0), chat, {"text": "bare"}, chat | {"messages": json.dumps(messages)}])
+    judge_files([tmp_path / "in.jsonl"], lambda: FunctionFilter(look, "look"), tmp_path / "out.jsonl")
+    third = f"{tmp_path / 'in.jsonl'}, line 3"
+    assert seen == [("p0", "2+2?", "4"), ("c", "3+3?", "6.0"), (third, " ", None), ("c", "3+3?", "6.0")]
+
+
 def test_what_was_judged_again_is_compared(tmp_path: Path) -> None:
     before = [True, True, False, False, 1, 1]
     records = [record(i, correct=before[i]) for i in range(6)] + [record(6)]

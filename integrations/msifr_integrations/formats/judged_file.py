@@ -222,7 +222,8 @@ def _task(record: Record, where: str, prompts: Mapping[str, Prompt]) -> ToJudge:
     given = as_texts(with_values(record, Prompt.__struct_encode_fields__), ("prompt_id", "gold", "group"))
     given = as_objects(given, ("schema", "parameters", "messages"))
     # Outputs may come without their prompts: a filter needs these only where they say how to answer.
-    given = {"prompt_id": str(record.get("id") or where), "prompt": " ", "parameters": {}} | given
+    unknown = {} if given.get("messages") else {"prompt": " "}
+    given = {"prompt_id": str(record.get("id") or where)} | unknown | given
     try:
         prompt = msgspec.convert(given, Prompt)
     except msgspec.ValidationError as error:
