@@ -307,7 +307,7 @@ def _nothing(came: Converted, by_filter: bool) -> InputError:
     if came.lost.get(NO_OUTCOME):
         gold = "they have gold answers"
         if came.without_gold >= came.lost[NO_OUTCOME]:
-            gold = "they have no gold answers: name a file that has them, by id or by prompt, with --prompts, or a field with --map"
+            gold = "they have no gold answers: --prompts names a file with them, by id or prompt, --map a field"
         remedy = (
             f"judge them here with --filter numeric, math, choice or another ({gold}), or write them as they are with "
             "--without-outcome, for msifr judge"
@@ -315,7 +315,7 @@ def _nothing(came: Converted, by_filter: bool) -> InputError:
         notes = "".join(f"; {note}" for note in dict.fromkeys(each.note for each in came.files) if note)
         return InputError(f"nothing says which outputs are accepted ({reasons}){notes}", where=files, remedy=remedy)
     if by_filter and not came.written and any(why.startswith(_NOT_JUDGED) for why in came.lost):
-        remedy = "name a file that has gold answers, by id or by prompt, with --prompts, or tell where they are with --map gold=PATH"
+        remedy = "name a file with gold answers, by id or prompt, with --prompts, or a field with --map gold=PATH"
         return InputError(f"no output can be judged ({reasons})", where=files, remedy=remedy)
     if came.malformed:
         return InputError(f"all {came.malformed} records are malformed; the first: {came.errors[0]}", where=files)
