@@ -149,8 +149,10 @@ def test_a_replay_that_gives_something_else_is_found_out(monkeypatch: pytest.Mon
     def spoil(logits: torch.Tensor, drawn: torch.Tensor) -> None:
         if what == "other tokens":
             drawn[0] += 1
-        else:
+        else:  # with what would be drawn from them
             logits *= 0.5 if what == "logits halved" else float("nan")
+            uniforms = stage.engine._on_device[: len(logits), 2:]
+            drawn.copy_(slot_engine.draw(logits, uniforms, Sampling()).stacked())
         cache = stage.engine.cache
         assert cache is not None
         for layer in cache.layers:
