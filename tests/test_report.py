@@ -30,7 +30,7 @@ from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy_file import FrontierPoint
 from msifr_policy.records.traces import read_traces
-from msifr_policy.validators import Repetition
+from msifr_policy.validators import Arithmetic, Repetition
 from msifr_policy.validators.base import Rule, TextState, evidence
 from msifr_sim import Outcomes, summarise
 from reports import PROMPTS, make_runs, play
@@ -182,7 +182,7 @@ def test_little_data_reads_well(runs, tmp_path):
     traces = list(read_traces(runs.full))
     one = Made(tmp_path / "1.html", runs.policy, some_traces(tmp_path / "one.jsonl", traces[:1]))
     assert one.numbers["statement"].startswith("On 1 attempt at 1 prompt the policy would have saved s = ")
-    assert "[0.0%, 0.0%]" not in one.html.replace("\N{NO-BREAK SPACE}", " ")  # one prompt tells no spread
+    assert re.search(r"saved s = [\d.]+% of the tokens", one.numbers["statement"])  # one prompt tells no spread
     assert any("So few prompts (1)" in remark for remark in one.numbers["remarks"])
     bad = [trace for trace in traces if not trace.accepted]
     none = Made(tmp_path / "0.html", runs.policy, some_traces(tmp_path / "none.jsonl", bad))
@@ -346,10 +346,21 @@ def places(policy, text, **more):
 def test_evidence_lies_where_it_was_lost_for_good():
     policy = policy_of(Letters())
     assert places(policy, "one x two y\nthree\nfour xx five\nten\n") == ("text", ["xx"])
+    assert places(policy, "one x two\nthree y\nfour xx five\nten\n") == ("text", ["xx"])  # y makes up for the first x
     assert places(policy, "a\nb x c x d\ne x f\n") == ("text", ["x", "x", "x"])
     assert places(policy, "nothing\nat all\n") == ("everywhere", [])
     assert places(policy, "one x\n", prompt="xxxxxx") == ("prompt", [])
     assert deciding_evidence(policy, "another", "x", k=1, row=np.full(1, np.nan)) is None
+
+
+def test_of_several_equations_those_are_shown_that_the_text_claims_and_that_are_false():
+    text = "First 3 + 4 = 7.\nIf 2 + 2 = 5, that is odd.\nThen 7 + 5 = 13.\nSo 13 * 2 = 26.\nLast 26 - 9 = 18.\nDone.\n"
+    policy = policy_of(Arithmetic())
+    assert places(policy, text) == ("text", ["Then 7 + 5 = 13", "Last 26 - 9 = 18"])
+    row = np.full(len(policy.beliefs.columns), np.nan)
+    found = deciding_evidence(policy, "arithmetic", text, k=1, row=row)
+    assert [place.note for place in found.places] == ["false: it is 12", "false: it is 17"]
+    assert found.scores["false"] == 2
 
 
 def test_evidence_that_grows_little_by_little_is_in_no_place():
