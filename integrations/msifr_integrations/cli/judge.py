@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
-from msifr_integrations.cli.options import MAP_HELP, check_output, gathered, json_option, traces_argument
+from msifr_integrations.cli.options import MAP_HELP, STDOUT, check_output, gathered, json_option, traces_argument
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.formats.judged_file import JudgedFile, JudgeOptions, Reason, judge_files
 from msifr_integrations.generation.found import missing, places
@@ -96,6 +96,9 @@ def judge(
     filter cannot tell (no answer found, out of time) the output is not accepted. A judge that was killed goes on where
     it stopped when started again with the same options.
     """
+    # As other tools have it, - is a standard stream.
+    traces = tuple("/dev/stdin" if path == "-" else path for path in traces)
+    out = STDOUT if out == "-" else out
     aside = check_output(out, traces, as_json=as_json) or as_json
     if prompts is not None:
         known = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
