@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import os
 import resource
@@ -31,7 +32,8 @@ from msifr_policy.records.traces import read_traces
 
 NUMERIC = partial(parse_filter, "numeric")
 OWN = """\
-import os, time
+import multiprocessing, os, time
+from msifr_policy.filters import FunctionFilter
 
 def careful(prompt, text):
     with open(os.environ["OWN_LOG"], "a") as log:
@@ -45,6 +47,11 @@ def deadly(prompt, text):
     if "raises" in text:
         raise ZeroDivisionError
     return "good" in text
+
+def make_deadly():
+    if multiprocessing.parent_process() is not None:
+        os._exit(3)
+    return FunctionFilter(deadly, "deadly")
 """
 
 
@@ -272,6 +279,25 @@ def test_a_filter_that_other_processes_cannot_make_is_refused(monkeypatch: pytes
     items = [(i, ToJudge(Prompt(prompt_id="p", prompt="?"), "x")) for i in range(3)]
     with pytest.raises(InputError, match="cannot be sent to another process"):
         list(judged(items, lambda: FunctionFilter(lambda _, text: bool(text), "own"), workers=2))
+
+
+@pytest.mark.usefixtures("own")
+def test_processes_that_do_not_start_are_no_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "_ALONE_SECONDS", 0)
+    make = importlib.import_module("own_filters").make_deadly
+    items = [(i, ToJudge(Prompt(prompt_id="p", prompt="?"), "x")) for i in range(3)]
+    with pytest.raises(MsifrError, match=r'do not start: .* if __name__ == "__main__"'):
+        list(judged(items, make, workers=2))
+
+
+def test_standard_streams(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from msifr_integrations.cli.entry import run; run()", "judge", "-", "-o", "-"]
+    given = "".join(json.dumps(record(i)) + "\n" for i in range(3))
+    done = subprocess.run(command, input=given, cwd=tmp_path, capture_output=True, text=True)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["correct"] for line in done.stdout.splitlines()] == [True, False, True]
+    assert "3 of 3 outputs judged" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def start(folder: Path, *more: str, **environment: str) -> subprocess.Popen[str]:

@@ -202,6 +202,14 @@ class _Processes:
     def _start(self) -> None:
         # Spawned, not forked: we have threads, and filters processes of their own.
         self._pool = ProcessPoolExecutor(self.count, get_context("spawn"), _prepare, (self._make,))
+        try:
+            self._pool.submit(_judge_all, ()).result()
+        except BrokenProcessPool as error:
+            self.close()
+            raise MsifrError(
+                "processes that judge do not start: judge with one worker, or, in a script of your own, call this "
+                'under if __name__ == "__main__"'
+            ) from error
 
     def submit(self, tasks: list[ToJudge]) -> "Future[list[Judged]]":
         try:
