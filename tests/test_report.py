@@ -523,8 +523,8 @@ def test_the_first_policies_of_the_path_are_the_certified_ones(runs):
     numbers = policy_numbers(file, "p")
     assert numbers.frontier[numbers.n_certified - 1].price == file.price
     assert numbers.chosen == numbers.frontier[numbers.n_certified - 1]
-    elsewhere = msgspec.structs.replace(file, price=0.123)
-    assert policy_numbers(elsewhere, "p").n_certified == 0
+    for elsewhere in ({"price": 0.123}, {"thresholds": [0.0, 0.0, 1.0]}):  # a length cap at a price of the path
+        assert policy_numbers(msgspec.structs.replace(file, **elsewhere), "p").n_certified == 0
 
 
 # What is refused.

@@ -70,7 +70,7 @@ def report(
     material = _material(given, reading, attempts, seed, as_json=aside)
     with tracking("reading the texts that are shown"):
         numbers, shown = make_report(material)
-    size = write_page(out, f"Report on {', '.join(map(_base, inputs))}", numbers, shown)
+    size = write_page(out, f"Report on {_named(inputs)}", numbers, shown)
     prose(
         numbers.statement,
         *(f"mind: {remark}" for remark in numbers.remarks),
@@ -203,8 +203,12 @@ def _made_of(given: _Given) -> Iterator[str]:
         if path is not None:
             yield f"{_base(path)}, {what}"
     if given.traces:
-        names = ", ".join(map(_base, given.traces[:5])) + (" …" if len(given.traces) > 5 else "")
-        yield f"{names}, finished attempts"
+        yield f"{_named(given.traces)}, finished attempts"
+
+
+def _named(paths: Sequence[str]) -> str:
+    names = ", ".join(map(_base, paths[:4]))
+    return names if len(paths) <= 4 else f"{names} and {len(paths) - 4} more"
 
 
 def _base(path: str) -> str:

@@ -25,6 +25,7 @@ MOST_SHOWN = 200
 _CHARACTERS = 6_000
 """Of an attempt's text and of its prompt; less where very many are shown."""
 _IN_ALL = 4_000_000
+_WORDS = 200  # characters of an id or another name
 
 
 class Decided(NamedTuple):
@@ -119,14 +120,18 @@ def shown(told: Told, policy: FittedPolicy | None, n_shown: int) -> Shown:
     parts = list(_parts(told, deciding))
     each = max(80, characters // max(1, sum(part.mark != "decision" for part in parts)))
     return Shown(
-        id=told.id,
+        id=_short(told.id),
         kind=told.kind,
-        group=told.group,
-        reason=decided.reason if decided else "",
+        group=_short(told.group),
+        reason=_short(decided.reason) if decided else "",
         prompt="".join(part.text for part in _cut(Part(told.prompt), characters // 2)),
         parts=[piece for part in parts for piece in (_cut(part, each) if part.mark != "decision" else (part,))],
         facts=list(_facts(told, deciding)),
     )
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= _WORDS else f"{words[:_WORDS]}…"
 
 
 def _parts(told: Told, deciding: Deciding | None) -> Iterator[Part]:
@@ -198,7 +203,7 @@ def _facts(told: Told, deciding: Deciding | None) -> Iterator[tuple[str, str]]:
                 "worth",
                 f"{decided.worth:.3f}, {'below' if below else 'not below'} the threshold {decided.threshold:.3f}",
             )
-        yield "reason", decided.reason or "none was named"
+        yield "reason", _short(decided.reason) or "none was named"
     if deciding is not None and decided is not None:
         known = ", ".join(f"{name} {value:.4g}" for name, value in deciding.scores.items() if not np.isnan(value))
         yield f"evidence of {decided.reason}", known or "it knew nothing"
@@ -206,9 +211,9 @@ def _facts(told: Told, deciding: Deciding | None) -> Iterator[tuple[str, str]]:
             yield "where", _WHERE[deciding.where]
     yield "cost", _cost(told)
     if told.gold is not None:
-        yield "reference answer", told.gold if len(told.gold) <= 200 else f"{told.gold[:200]}…"
+        yield "reference answer", _short(told.gold)
     if told.error:
-        yield "error", told.error[:500]
+        yield "error", _short(told.error)
 
 
 def _cost(told: Told) -> str:

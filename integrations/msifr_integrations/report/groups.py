@@ -2,7 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-from msifr_integrations.report.numbers import GroupNumbers, Measured, Numbers, PolicyNumbers, certified_groups
+from msifr_integrations.report.numbers import (
+    MOST_GROUPS,
+    GroupNumbers,
+    Measured,
+    Numbers,
+    PolicyNumbers,
+    certified_groups,
+)
 from msifr_integrations.report.parts import Section, Table
 from msifr_integrations.report.plots import estimates_plot
 from msifr_integrations.report.said import groups_remark
@@ -16,8 +23,11 @@ def groups_section(numbers: Numbers) -> Section | None:
         return _measured_groups(measured, policy)
     if run and len(run.groups) > 1:
         head = ("group", "attempts", "accepted", "discarded")
-        rows = [(_name(g), f"{g.attempts:,}", f"{g.accepted:,}", f"{g.discarded:,}") for g in run.groups]
+        largest = sorted(run.groups, key=lambda g: -(g.attempts or 0))[:MOST_GROUPS]
+        rows = [(_name(g), f"{g.attempts:,}", f"{g.accepted:,}", f"{g.discarded:,}") for g in largest]
         sentences = ["What was lost of each group is not known without the same run without a policy."]
+        if len(rows) < len(run.groups):
+            sentences.append(f"{len(run.groups) - len(rows):,} smaller groups are not shown.")
         tables = [
             Table("The run by group", head, rows),
             *_bounds(certified_groups(certificate) if certificate else [], policy),
@@ -60,6 +70,7 @@ def _bounds(groups: Sequence[GroupNumbers], policy: PolicyNumbers | None) -> Ite
         return
     certificate = policy.certificate
     alpha = certificate.max_false_reject
+    groups = sorted(groups, key=lambda g: -(g.accepted or 0))[:MOST_GROUPS]
     rows = [
         (_name(g), f"{g.accepted:,}", f"{g.lost:,}", f"{g.upper or 0:.1%}",
          "" if (g.upper or 0) <= alpha else f"not shown to be below {100 * alpha:.3g}%")

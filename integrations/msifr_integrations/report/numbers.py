@@ -168,7 +168,9 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
 def policy_numbers(file: PolicyFile, name: str) -> PolicyNumbers:
     """Return what a policy file says."""
-    place = next((i for i, point in enumerate(file.frontier) if point.price == file.price), None)
+    # Plain length caps are a path of their own, at the same prices: that one is not in the file.
+    is_cap = set(file.thresholds) <= {0.0, 1.0}
+    place = next((i for i, point in enumerate(file.frontier) if point.price == file.price and not is_cap), None)
     certified = file.certificate.certified and place is not None
     return PolicyNumbers(
         name=name,

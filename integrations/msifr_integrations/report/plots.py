@@ -47,7 +47,7 @@ def frontier_plot(
     if certified:
         plot.marks(certified, BLUE, f"certified policies of the path ({n_certified})", size=3.2)
     if rest:
-        words = "the rest of the path: not certified" if certified else "path of policies"
+        words = "bolder ones: no promise is made of them" if certified else "path of policies"
         plot.marks(rest, BLUE, words, size=3.2, hollow=True)
     said = [f"{len(frontier)} policies of the path, {n_certified} of them certified."]
     for point, look, words in (

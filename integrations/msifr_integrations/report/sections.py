@@ -104,22 +104,28 @@ def _frontier(numbers: Numbers) -> Section | None:
     ]
     if policy.n_certified:
         of = f"Of {len(policy.frontier)} the first {policy.n_certified} are certified"
-        rest = f"{of}; the others only show what more risk would save."
+        rest = f"{of}; the bolder ones only show what more risk would save."
         sentences.append(
             rest if policy.n_certified < len(policy.frontier) else f"All {policy.n_certified} are certified."
         )
     elif policy.certificate.certified:
-        sentences.append("The policy in use is of another path than this one, so none of these is marked as certified.")
+        sentences.append(
+            "The policy in use is of another path, of plain length caps, so none of these is marked as certified."
+        )
     else:
         sentences.append("None of them is certified, so none is used.")
     rows = [
-        (f"{i}", "yes" if i <= policy.n_certified else "no", f"{p.saving_rate:.1%}", f"{p.false_reject_rate:.1%}",
+        (f"{i}", _standing(i, policy.n_certified), f"{p.saving_rate:.1%}", f"{p.false_reject_rate:.1%}",
          _factor(p.saving_rate, p.false_reject_rate))
         for i, p in enumerate(policy.frontier, 1)
     ]  # fmt: skip
     head = ("policy", "certified", "saving rate s", "false-reject rate f", "net cost factor")
     table = Table("The path in numbers (held-out prompts)", head, rows, folded=True)
     return Section("frontier", "What risk buys", sentences, svg, [table], ("frontier", "path", "break-even", "budget"))
+
+
+def _standing(place: int, n_certified: int) -> str:
+    return "no" if place > n_certified else "yes" if place < n_certified else "yes, and in use"
 
 
 def _factor(s: float, f: float) -> str:
@@ -136,7 +142,7 @@ def _funnel(numbers: Numbers) -> Section | None:
     reasons = ", ".join(f"{reason} {int(count.sum()):,}" for reason, count in stops.items())
     sentence = f"{total:,} attempts were discarded" + (f": {reasons}." if total else ".")
     if known and total:
-        sentence += f" {lost:,} of them would have been accepted."
+        sentence += f" Of these, {lost:,} would have been accepted."
     head = ("checkpoint", "reached it", *(f"discarded: {reason}" for reason in stops), *(["lost"] if known else []))
     rows = [
         (str(stage.k), f"{stage.reached:,}", *(f"{stage.discarded.get(reason, 0):,}" for reason in stops),
