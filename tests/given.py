@@ -34,7 +34,7 @@ def fill(folder: Path, fit: Any) -> None:
     write_traces(folder / "traces.jsonl.gz", traces[:280])
     write_traces(folder / "more-traces.jsonl", traces[280:])
     fields = ("prompt_id", "prompt", "gold", "group")
-    asked = [{name: getattr(problem, name) for name in fields} for problem in problems(77, 8)]
+    asked = [{name: getattr(problem, name) for name in fields} for problem in problems(77, 5)]
     lines(folder / "prompts.jsonl", asked)
     fit()
     runs(folder)
@@ -42,10 +42,15 @@ def fill(folder: Path, fit: Any) -> None:
 
 
 def runs(folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(embedded_model_path()).eval()
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
     policy = PolicyFile.load(folder / "policy.json").policy()
     for name, by, shard in (("full", None, (1, 1)), ("part1", policy, (1, 2)), ("part2", policy, (2, 2))):
-        options = GenerateOptions(attempts=4, max_new_tokens=120, model_name=EMBEDDED_MODEL, shard=shard)
-        generate(embedded_model_path(), folder / "prompts.jsonl", by, folder / f"{name}.jsonl", options, tell=_silent)
+        options = GenerateOptions(attempts=3, max_new_tokens=100, model_name=EMBEDDED_MODEL, shard=shard)
+        out = folder / f"{name}.jsonl"
+        generate(model, folder / "prompts.jsonl", by, out, options, tokenizer=tokenizer, tell=_silent)
     for name in ("run", "out"):
         merge_runs([folder / "part1.jsonl", folder / "part2.jsonl"], folder / f"{name}.jsonl")
 

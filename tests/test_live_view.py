@@ -19,7 +19,7 @@ from fake_server import FakeServer
 from makers import make_traces
 from msifr_calibration import fit_policy
 from msifr_integrations.cli import main
-from msifr_integrations.cli.live_view import Pace, ViewOptions, one_line, view_rows, watching
+from msifr_integrations.cli.live_view import Pace, ViewOptions, _View, one_line, view_rows, watching
 from msifr_integrations.cli.money import Prices, spent_by
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.run import Progress, RunCount
@@ -92,6 +92,15 @@ def test_the_view_says_all_there_is_in_words():
         "(estimated), cost 0.0111, 0.00111 for each accepted sample, 0.005 saved (estimated), about 0:00:15 left"
     )
     assert "money" not in dict(view_rows(RUNNING, Pace(), None))
+    out = io.StringIO()
+    view = _View(None)
+    view.take(RUNNING)
+    Console(file=out, width=60).print(view)
+    drawn = out.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in drawn if line.strip() and line[0] != " "] == [
+        "attempts", "ended", "discarded by", "tokens", "slots", "saved",
+    ]  # fmt: skip
+    assert max(map(len, drawn)) <= 60
     assert "unknown" in one_line(RUNNING._replace(tokens_ahead=None), Pace(), None)
 
 

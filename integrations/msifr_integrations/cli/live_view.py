@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live as Drawn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -24,6 +24,9 @@ _WINDOW = 15.0
 
 _FEWEST = 5
 """Attempts that must be done in this session before its end is foretold."""
+
+_BAR = 40
+"""Characters of the bar."""
 
 _REASONS = 4
 """Reasons that are shown by name."""
@@ -133,7 +136,7 @@ class _View:
         self._pace.see(time.monotonic(), progress)
         self._progress = progress
 
-    def __rich__(self) -> Group | Text:
+    def __rich__(self) -> Table | Text:
         """Return what is drawn."""
         progress = self._progress
         if progress is None:
@@ -143,7 +146,8 @@ class _View:
         rows.add_column(overflow="fold")
         for name, told in view_rows(progress, self._pace, self._prices):
             rows.add_row(name, told)
-        return Group(ProgressBar(total=max(progress.attempts, 1), completed=progress.done, width=60), rows)
+        rows.add_row("", ProgressBar(total=max(progress.attempts, 1), completed=progress.done, width=_BAR))
+        return rows
 
 
 def view_rows(progress: Progress, pace: Pace, prices: Prices | None) -> list[tuple[str, str]]:
