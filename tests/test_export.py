@@ -169,6 +169,17 @@ def test_all_pairs(out: Path, rejected: Any, wanted: list[str]) -> None:
     assert exported.pairs.contained == (rejected != "finished")
 
 
+def test_what_the_filter_could_not_judge_is_not_rejected(out: Path) -> None:
+    late = attempt("p", 9, "unaccepted", "2 + 2 = 4, yes")  # in length the closest to the chosen one
+    late = late[0], msgspec.structs.replace(late[1], failures={"final filter: timed out": 1, "arithmetic: KeyError": 1})
+    write_run(out, [*ATTEMPTS, late])
+    exported = export_run(out, out.parent / "pairs.jsonl", PAIRS)
+    assert sides(out.parent / "pairs.jsonl")[0] == ("p", "0", "3", False)
+    assert exported.pairs is not None
+    assert (exported.pairs.pairs, exported.pairs.unjudged) == (3, 1)
+    assert exported.remarks == ("1 attempts are on no side of a pair: the final filter could not judge them",)
+
+
 def test_pairs_do_not_depend_on_the_order_of_attempts(tmp_path: Path) -> None:
     """Nor on their lengths: which accepted attempt is chosen is drawn by a hash of its id."""
     rng = random.Random(1)  # noqa: S311

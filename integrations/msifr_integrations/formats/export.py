@@ -131,7 +131,7 @@ def export_run(
 
     def paired(counts: PairCounts) -> Iterator[Record]:
         folder = place.parent if options.form == "preference" else _part(place)
-        return make_pairs(attempts(), folder, options.pair_options, counts, facts.cut)
+        return make_pairs(attempts(), folder, options.pair_options, counts, facts)
 
     if options.form == "datasets" and samples is not None:
         differ = _differences(facts, attempts())
@@ -167,6 +167,8 @@ def _remarks(
         )
     if pairs is not None and not pairs.pairs:
         yield "no prompt has both an accepted attempt and one to reject"
+    if pairs is not None and pairs.unjudged:
+        yield f"{pairs.unjudged} attempts are on no side of a pair: the final filter could not judge them"
     if options.form == "datasets" and facts.totals is None:
         yield "there is no ledger beside the attempts: the data card cannot say what was dropped"
     elif options.form == "datasets" and facts.policy is None and facts.settings.get("policy") != "none":

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_integrations.formats.rows import Record
-from msifr_integrations.formats.written import Written
+from msifr_integrations.formats.written import RunFacts, Written
 from msifr_policy.filters import Message
 from msifr_policy.records.ledger import id_digest
 
@@ -44,7 +44,8 @@ class PairCounts(msgspec.Struct, kw_only=True):
 
     `pairs` were made at `prompts` of all `prompts_seen`; `prefixes` of them have a rejected side that is broken off.
     `only_accepted` and `none_accepted` prompts have no pair for want of the other side. `contained` pairs were left
-    out: the rejected text is the beginning of the chosen one, or the same.
+    out: the rejected text is the beginning of the chosen one, or the same. `unjudged` attempts are on no side, since
+    the final filter could not judge them (it ran out of time): they may be good.
     """
 
     pairs: int = 0
@@ -54,6 +55,7 @@ class PairCounts(msgspec.Struct, kw_only=True):
     only_accepted: int = 0
     none_accepted: int = 0
     contained: int = 0
+    unjudged: int = 0
 
 
 class _Asked(msgspec.Struct, frozen=True, array_like=True):
@@ -86,20 +88,20 @@ def make_pairs(
     folder: str | os.PathLike[str],
     options: PairOptions,
     counts: PairCounts,
-    cut: frozenset[bytes] = frozenset(),
+    facts: RunFacts = RunFacts(),  # noqa: B008 - frozen
 ) -> Iterator[Record]:
     """Yield the pairs of the attempts, prompt by prompt in the order in which these first occur, and count.
 
     A pair has `prompt`, `chosen` and `rejected`, each a list of messages as TRL's conversational preference data has
     them, `prompt_id`, `chosen_id`, `rejected_id`, `rejected_outcome`, `rejected_is_prefix`, `rejected_reason`, `weight`
     (the chosen one's) and `group`. Which accepted attempt is chosen for a pair per prompt is drawn by a hash of its id,
-    so that neither its length nor its turn decide. `cut`: digests of the ids of finished attempts that were cut off.
+    so that neither its length nor its turn decide. `facts`: which finished attempts were cut off, and which not judged.
 
     Attempts at a prompt may be far apart: their texts are kept in a file without a name in `folder`, about as large as
     these; memory: 40 bytes for each attempt, and a digest for each prompt.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
-        index = _kept(attempts, file, _KINDS[options.rejected], cut)
+        index = _kept(attempts, file, _KINDS[options.rejected], facts, counts)
         counts.prompts_seen = len(index.asked)
         bounds = np.searchsorted(index.prompt, np.arange(len(index.asked) + 1))
         for number, place in enumerate(index.asked):
@@ -107,7 +109,9 @@ def make_pairs(
             yield from _at_prompt(file, index, rows, int(place), options, counts)
 
 
-def _kept(attempts: Iterable[Written], file: IO[bytes], kinds: tuple[int, ...], cut: frozenset[bytes]) -> _Index:
+def _kept(
+    attempts: Iterable[Written], file: IO[bytes], kinds: tuple[int, ...], facts: RunFacts, counts: PairCounts
+) -> _Index:
     """Write what pairs are made of to `file`."""
     place, prompt, kind, size, lot, asked = (array(code) for code in "qqbqQq")
     prompts: dict[bytes, int] = {}
@@ -115,11 +119,15 @@ def _kept(attempts: Iterable[Written], file: IO[bytes], kinds: tuple[int, ...], 
         which = _kind(attempt)
         if which is None or (which != _ACCEPTED and which not in kinds):
             continue
+        own = id_digest(attempt.id)
+        if own in facts.unjudged:
+            counts.unjudged += 1
+            continue
         name = id_digest(attempt.prompt_id)
         if name not in prompts:
             prompts[name] = len(prompts)
             asked.append(_append(file, _Asked(attempt.prompt_id, attempt.group, attempt.asked)))
-        prefix = which == _DISCARDED or (which == _FINISHED and id_digest(attempt.id) in cut)
+        prefix = which == _DISCARDED or (which == _FINISHED and own in facts.cut)
         side = _Side(attempt.id, attempt.text, attempt.weight, attempt.reason or "", prefix)
         place.append(_append(file, side))
         prompt.append(prompts[name])

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from msifr_integrations.formats.rows import read_rows
-from msifr_integrations.generation.journal import ledger_path
+from msifr_integrations.generation.journal import FILTER_FAILURE, ledger_path
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
 from msifr_policy.filters import Message
@@ -112,15 +112,17 @@ class GroupCounts(msgspec.Struct):
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the run that wrote a file.
 
-    settings: those of its ledger, empty if it has none. totals: of its ledger. groups: by name. cut: digests of the ids
-    of unaccepted attempts that were cut off at their limit. day: UTC, when the ledger was last written. policy,
-    policy_name: the policy that the run was under, if it was given, and the name of its file.
+    settings: those of its ledger, empty if it has none. totals: of its ledger. groups: by name. cut, unjudged: digests
+    of the ids of unaccepted attempts that were cut off at their limit, and of those that the filter could not judge.
+    day: UTC, when the ledger was last written. policy, policy_name: the policy that the run was under, if it was given,
+    and the name of its file.
     """
 
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     totals: Totals | None = None
     groups: dict[str, GroupCounts] = msgspec.field(default_factory=dict)
     cut: frozenset[bytes] = frozenset()
+    unjudged: frozenset[bytes] = frozenset()
     day: str = ""
     policy: PolicyFile | None = None
     policy_name: str = ""
@@ -129,8 +131,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
 def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | None = None) -> RunFacts:
     """Return what the ledger beside `out` tells, if there is one, and `policy`, the file of the policy it was under.
 
-    Memory: a digest for each unaccepted attempt that was cut off. Raises `InputError` for a ledger that cannot be read,
-    and for a policy file that is not of this run.
+    Memory: a digest for each attempt that was cut off, or not judged. Raises `InputError` for a ledger that cannot be
+    read, and for a policy file that is not of this run.
     """
     ledger = ledger_path(out)
     if not ledger.exists():
@@ -140,7 +142,7 @@ def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | Non
         return RunFacts()
     settings: dict[str, Any] = {}
     groups: dict[str, GroupCounts] = {}
-    cut: set[bytes] = set()
+    cut, unjudged = set[bytes](), set[bytes]()
 
     def entries() -> Iterator[Entry | Session]:
         for record, _ in scan_ledger(ledger):
@@ -154,6 +156,8 @@ def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | Non
                 counts.discarded += record.outcome == "discarded"
                 if record.outcome == "unaccepted" and record.finish == "length":
                     cut.add(id_digest(record.id))
+                if any(name.startswith(FILTER_FAILURE) for name in record.failures):
+                    unjudged.add(id_digest(record.id))
             yield record
 
     totals = total(entries())
@@ -163,6 +167,7 @@ def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | Non
         totals=totals,
         groups=dict(sorted(groups.items())),
         cut=frozenset(cut),
+        unjudged=frozenset(unjudged),
         day=day,
         policy=None if policy is None else _policy_of(settings, policy, out),
         policy_name="" if policy is None else Path(policy).name,
