@@ -273,6 +273,17 @@ def test_the_place_of_the_decision_is_exact(runs, paired):
             assert [part["text"] for part in one["parts"]] == [full[one["id"]].text]
 
 
+def test_beliefs_are_told_up_to_where_an_attempt_stopped(runs, paired):
+    partial = read_attempts(runs.with_policy)
+    for one in paired.attempts:
+        told = dict(one["facts"])
+        record = partial[one["id"]]
+        if record.status == "discarded":
+            on_the_way = told["posterior on its way"].split(" → ")
+            assert len(on_the_way) == record.k + 1  # checkpoint 0 is the first
+            assert on_the_way[-1] == f"{record.posterior:.0%}"
+
+
 def test_arithmetic_is_shown_where_it_is_false(paired):
     """Each marked equation is put to Python's own arithmetic, and what the note says it is, it is."""
     sides = re.compile(r"^(\d+)([-+*/])(\d+)=(\d+)$")

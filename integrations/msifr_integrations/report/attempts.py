@@ -25,6 +25,7 @@ MOST_SHOWN = 200
 _CHARACTERS = 6_000
 """Of an attempt's text and of its prompt; less where very many are shown."""
 _IN_ALL = 4_000_000
+_STEPS = 12  # at which beliefs are told
 _WORDS = 200  # characters of an id or another name
 
 
@@ -47,7 +48,8 @@ class Decided(NamedTuple):
 class Told(NamedTuple):
     """What is known of one attempt: its text as far as it was made in any run, and what became of it.
 
-    cost: in full, None if it is not known. accepted None: not known, as of a discarded attempt.
+    cost: in full, None if it is not known. accepted None: not known, as of a discarded attempt. beliefs: the posterior
+    M_k at the checkpoints that it reached, as far as they are known.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Told(NamedTuple):
     error: str = ""
     parameters: Parameters = NO_PARAMETERS
     recorded: Recorded = NOT_RECORDED
+    beliefs: Sequence[float] = ()
 
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -209,11 +212,21 @@ def _facts(told: Told, deciding: Deciding | None) -> Iterator[tuple[str, str]]:
         yield f"evidence of {decided.reason}", known or "it knew nothing"
         if deciding.where != "text":
             yield "where", _WHERE[deciding.where]
+    if len(told.beliefs) > 1:
+        yield "posterior on its way", _on_the_way(told.beliefs)
     yield "cost", _cost(told)
     if told.gold is not None:
         yield "reference answer", _short(told.gold)
     if told.error:
         yield "error", _short(told.error)
+
+
+def _on_the_way(beliefs: Sequence[float]) -> str:
+    """Return beliefs from checkpoint to checkpoint, some left out where there are many, never the last."""
+    step = -(-len(beliefs) // _STEPS)
+    chosen = [*beliefs[: len(beliefs) - 1 : step], beliefs[-1]]
+    every = "" if step == 1 else f" (every {step} checkpoints)"
+    return " → ".join(f"{belief:.0%}" for belief in chosen) + every
 
 
 def _cost(told: Told) -> str:

@@ -237,11 +237,12 @@ def _told(material: Material, chosen: Sequence[int]) -> list[Told]:
             if record.id in wanted:
                 found[record.id] = _of_record(record, kinds[wanted[record.id]], groups[wanted[record.id]])
     else:
-        decided = _decided(material, wanted)
+        decided, beliefs = _decided(material, wanted), _beliefs(material, wanted)
         unit = material.outcomes.unit if material.outcomes else "tokens"
         for trace in _traces(material):
             if (i := wanted.get(trace.id)) is not None:
-                found[trace.id] = _of_trace(trace, kinds[i], groups[i], decided.get(trace.id), unit, material, i)
+                told = _of_trace(trace, kinds[i], groups[i], decided.get(trace.id), unit, material, i)
+                found[trace.id] = told._replace(beliefs=beliefs.get(trace.id, ()))
     return [found[ids[i]] for i in chosen if ids[i] in found]
 
 
@@ -300,6 +301,19 @@ def _decided(material: Material, wanted: dict[str, int]) -> dict[str, Decided]:
             float(followed.worth[at]), threshold, followed.values(np.asarray([at]))[0],
         )  # fmt: skip
     return decided
+
+
+def _beliefs(material: Material, wanted: dict[str, int]) -> dict[str, list[float]]:
+    """Return the posterior at the checkpoints that the wanted attempts reach under the policy."""
+    followed = material.followed
+    if followed is None:
+        return {}
+    table, found = followed.table, {}
+    for i, name in enumerate(table.attempt_ids):
+        if name in wanted:
+            end = followed.stop[i] + 1 if followed.stop[i] >= 0 else table.end[i]
+            found[name] = followed.M[table.start[i] : end].tolist()
+    return found
 
 
 def _rows(material: Material) -> dict[tuple[str, int], np.ndarray]:
