@@ -87,6 +87,10 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
         return object_of(line, where, "name the output of a run, or judged traces")
     except InputError as error:
+        if not line.endswith(b"\n"):
+            what = "not an attempt of a run: half a line, of a run that was killed or still goes on"
+            remedy = "start the run again with the same command, which finishes it, or wait for it"
+            raise InputError(what, where=where, remedy=remedy) from error
         raise InputError(f"not an attempt of a run: {error.what}", where=where, remedy=error.remedy) from error
 
 
