@@ -87,7 +87,7 @@ def _played(trace: Trace, policy: Policy) -> tuple[AttemptRecord, Entry]:
         names = ("k", "position", "posterior", "worth", "threshold", "reason")
         ending = {"status": "discarded", **{name: getattr(stopped, name) for name in names}}
     record = msgspec.convert(
-        {"prompt": trace.prompt, "text": text, "seed": 0, "model": "msifr-embedded-1m", "token_ends": ends, "gold": trace.gold}
+        {"prompt": trace.prompt, "text": text, "seed": 0, "model": trace.model, "token_ends": ends, "gold": trace.gold}
         | same | ending,
         AttemptRecord,
     )  # fmt: skip

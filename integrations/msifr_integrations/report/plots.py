@@ -23,18 +23,22 @@ def frontier_plot(
     realised: tuple[float, float] | None,
     max_false_reject: float,
     n_certified: int = 0,
+    intervals: tuple[tuple[float, float], tuple[float, float]] | None = None,
 ) -> str:
     """Draw saving rate against false-reject rate along the path, with the break-even line s = f [T2].
 
     `chosen` and `realised` are (f, s) of the certified policy on the certification data and on other attempts. The
-    first `n_certified` points are the certified ones: full marks, the others hollow. Shown is where f is up to four
-    times the budget.
+    first `n_certified` points are the certified ones: full marks, the others hollow. `intervals` are those of the
+    realised f and s. Shown is where f is up to four times the budget, and the intervals.
     """
     points = [(p.false_reject_rate, p.saving_rate) for p in frontier]
     f_most = max(4 * max_false_reject, *(point[0] * 1.1 for point in (chosen, realised) if point), 0.02)
     f_most = min(f_most, max(max_false_reject * 1.2, 1.05 * max((f for f, _ in points), default=1.0), 0.02))
-    shown = [point for point in points if point[0] <= f_most]
     others = [point for point in (chosen, realised) if point]
+    if intervals:
+        f_most = max(f_most, 1.03 * intervals[0][1])
+        others += [(0.0, s) for s in intervals[1]]
+    shown = [point for point in points if point[0] <= f_most]
     s_most = 1.08 * max([s for _, s in (*shown, *others)] + [0.05])
     plot = Plot((0, f_most), (min(0, *(s for _, s in (*shown, *others, (0, 0)))), s_most))
     plot.axes("false-reject rate f", "saving rate s")
@@ -49,10 +53,14 @@ def frontier_plot(
     if rest:
         words = "bolder ones: no promise is made of them" if certified else "path of policies"
         plot.marks(rest, BLUE, words, size=3.2, hollow=True)
+    if realised and intervals:
+        (f_low, f_high), (s_low, s_high) = intervals
+        plot.bracket((f_low, realised[1]), (f_high, realised[1]), GREEN)
+        plot.bracket((realised[0], s_low), (realised[0], s_high), GREEN)
     said = [f"{len(frontier)} policies of the path, {n_certified} of them certified."]
     for point, look, words in (
         (chosen, ORANGE, "the certified policy, on the prompts it was certified on"),
-        (realised, GREEN, "the same policy, measured here"),
+        (realised, GREEN, "the same policy, measured here" + ", with 95% intervals" * (intervals is not None)),
     ):
         if point:
             plot.marks([point], look, f"{words}: f {point[0]:.1%}, s {point[1]:.1%}", size=5)

@@ -117,8 +117,8 @@ def contradictions(policy: PolicyNumbers | None, measured: Measured | None) -> I
             )
     if measured.seen:
         yield (
-            f"The policy was fitted or certified on {measured.seen:,} of these {measured.summary.n_prompts:,} prompts: "
-            "the numbers measured here flatter it."
+            f"The policy was fitted or certified on {measured.seen:,} of these "
+            f"{many(measured.summary.n_prompts, 'prompt')}: the numbers measured here flatter it."
         )
     if measured.summary.n_prompts < _FEW:
         yield f"So few prompts ({measured.summary.n_prompts}) tell little of others."

@@ -14,7 +14,8 @@ from msifr_integrations.report.numbers import (
 )
 from msifr_integrations.report.parts import Section, Table
 from msifr_integrations.report.plots import estimates_plot, frontier_plot, reliability_plot, stops_plot
-from msifr_integrations.report.said import headline
+from msifr_integrations.report.said import headline, many
+from msifr_sim import Summary
 
 
 def sections(numbers: Numbers) -> list[Section]:
@@ -59,7 +60,10 @@ def definitions(numbers: Numbers) -> Table:
         fewest, most = summary.attempts_per_prompt
         rows += [
             ("measured", how),
-            ("attempts", f"{summary.n_attempts:,} at {summary.n_prompts:,} prompts, {summary.n_accepted:,} accepted"),
+            (
+                "attempts",
+                f"{summary.n_attempts:,} at {many(summary.n_prompts, 'prompt')}, {summary.n_accepted:,} accepted",
+            ),
             ("weighing equally", summary.weigh if fewest < most else f"prompts and attempts alike: {most} at each"),
             ("intervals", f"{summary.ci_level:.0%}, prompts taken as independent"),
         ]
@@ -97,7 +101,12 @@ def _frontier(numbers: Numbers) -> Section | None:
     chosen = (policy.chosen.false_reject_rate, policy.chosen.saving_rate) if policy.chosen else None
     alpha = policy.certificate.max_false_reject
     svg = frontier_plot(
-        policy.frontier, chosen=chosen, realised=realised, max_false_reject=alpha, n_certified=policy.n_certified
+        policy.frontier,
+        chosen=chosen,
+        realised=realised,
+        max_false_reject=alpha,
+        n_certified=policy.n_certified,
+        intervals=_both_intervals(summary),
     )
     sentences = [
         "Each mark is a policy of one path, from careful to bold, on the prompts that were held out to certify."
@@ -122,6 +131,12 @@ def _frontier(numbers: Numbers) -> Section | None:
     head = ("policy", "certified", "saving rate s", "false-reject rate f", "net cost factor")
     table = Table("The path in numbers (held-out prompts)", head, rows, folded=True)
     return Section("frontier", "What risk buys", sentences, svg, [table], ("frontier", "path", "break-even", "budget"))
+
+
+def _both_intervals(summary: Summary | None) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    if summary is None or summary.n_prompts < 2 or not summary.false_reject_rate_ci or not summary.saving_rate_ci:
+        return None
+    return summary.false_reject_rate_ci, summary.saving_rate_ci
 
 
 def _standing(place: int, n_certified: int) -> str:
