@@ -58,12 +58,10 @@ def definitions(numbers: Numbers) -> Table:
             else "by replay over finished attempts, each paid for only up to where it would have been stopped"
         )
         fewest, most = summary.attempts_per_prompt
+        at = f"{summary.n_attempts:,} at {many(summary.n_prompts, 'prompt')}, {summary.n_accepted:,} accepted"
         rows += [
             ("measured", how),
-            (
-                "attempts",
-                f"{summary.n_attempts:,} at {many(summary.n_prompts, 'prompt')}, {summary.n_accepted:,} accepted",
-            ),
+            ("attempts", at),
             ("weighing equally", summary.weigh if fewest < most else f"prompts and attempts alike: {most} at each"),
             ("intervals", f"{summary.ci_level:.0%}, prompts taken as independent"),
         ]
