@@ -275,9 +275,9 @@ def attention_of_slots(model: Any) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def by_kernel() -> AbstractContextManager[object]:
-    """Have engines made in the block attend by the kernel."""
-    return patch.object(attention, "KERNEL", new=True)
+def plain_attention() -> AbstractContextManager[object]:
+    """Have engines made in the block attend without the kernel."""
+    return patch.object(attention, "KERNEL", new=False)
 
 
 def eager_step(model: Any, slots: int, keys: int, *, kernel: bool = False) -> tuple[Callable[[], Tensor], Tensor]:
@@ -500,8 +500,7 @@ class Bench:
                 yield Record(f"{at} floor over CUDA graph", floor / graph, "ratio", ">= 0.9", ok=floor / graph >= 0.9)
                 draws, _ = milliseconds(capture(drawing)[0], self.plan.calls)
                 yield Record(f"{at} sampling, CUDA graph", draws, "ms")
-            with by_kernel():
-                serves = attention.kernel_serves(model)
+            serves = attention.kernel_serves(model)
             if serves:
                 own, _ = eager_step(model, slots, keys, kernel=True)
                 own()  # compiled here, for it cannot be inside a capture
@@ -572,16 +571,17 @@ class Bench:
                 continue
             yield Record(f"{at}: {name}", taken, "ms", "", f"off by {off:.1e}", None)
 
-    def convert(self, shape: str, slots: int, *, kernel: bool = False, ahead: bool = False) -> Iterator[Record]:
+    def convert(self, shape: str, slots: int, *, kernel: bool = True, ahead: bool = True) -> Iterator[Record]:
         """Half of the attempts discarded after 30 %, against all of them run to their end without a policy."""
-        at = f"{shape} B={slots}{', kernel' if kernel else ''}{', ahead' if ahead else ''}"
+        at = f"{shape} B={slots}{'' if kernel else ', plain attention'}{'' if ahead else ', step by step'}"
         make = slots_of(self.models[shape], slots, ahead=ahead)
-        with by_kernel() if kernel else nullcontext():
+        with nullcontext() if kernel else plain_attention():
             yield from self._convert(make, at, slots)
 
     def _convert(self, make: Callable[[], SlotEngine], at: str, slots: int) -> Iterator[Record]:
         work = self._work(slots)
-        run(make, work, {}, forced=True, on=[_short(a) for a in work.attempts[: slots + slots // 4]])  # to warm up
+        # To warm up; a GPU makes up its mind anew about each length of prompts.
+        run(make, work, {}, forced=True, on=[_short(a) for a in work.attempts])
         full = run(make, work, {}, forced=True)
         lengths = {name: len(tokens) for name, tokens in full.tokens.items()}
         limits = limits_of(lengths)
@@ -673,12 +673,8 @@ class Bench:
         ours = run(slots_of(model, slots), work, {}, forced=True, on=work.attempts[: 2 * slots])
         yield Record(f"{at} slots, two batches without a policy", ours.count / ours.seconds, "tokens/s")
 
-    def coupling(self, shape: str | None, dtype: str, *, kernel: bool = False) -> Iterator[Record]:
+    def coupling(self, shape: str | None, dtype: str) -> Iterator[Record]:
         """Survivors with the same tokens as in a run without discards, and in one with half the slots."""
-        with by_kernel() if kernel else nullcontext():
-            yield from self._coupling(shape, dtype, ", kernel" if kernel else "")
-
-    def _coupling(self, shape: str | None, dtype: str, how: str) -> Iterator[Record]:
         slots = self.plan.slots[0]
         if shape is None:
             model, tokenizer = load_model(embedded_model_path(), dtype=dtype)
@@ -705,7 +701,7 @@ class Bench:
             sum(other.tokens[name] == tokens for name, tokens in full.tokens.items()) / len(attempts)
             for other in (half, eager)
         )
-        at = f"{name}, {dtype}, B={slots}{how}"
+        at = f"{name}, {dtype}, B={slots}"
         strict = dtype == "float32"
         yield Record(f"{at} mean tokens", full.count / len(attempts), "tokens")
         yield Record(
@@ -714,8 +710,8 @@ class Bench:
         )  # fmt: skip
         yield Record(f"{at} attempts with the same tokens in half the slots", again, "share")
         yield Record(f"{at} attempts with the same tokens without CUDA graphs", alike, "share")
-        if how:
-            with patch.object(attention, "KERNEL", new=False):
+        if self.kernel:
+            with plain_attention():
                 plain = run(make, work, {}, forced=False)
             alike = sum(plain.tokens[name] == tokens for name, tokens in full.tokens.items()) / len(attempts)
             yield Record(f"{at} attempts with the same tokens without the kernel", alike, "share")
@@ -816,11 +812,9 @@ class Bench:
         for shape in reversed(self.plan.shapes):
             for slots in (middle, large, small):
                 yield f"{shape} B={slots}", 60, lambda shape=shape, slots=slots: self.convert(shape, slots)
-        yield f"8B ahead, B={middle}", 60, lambda: self.convert("8B", middle, ahead=True)
+        yield f"8B step by step, B={middle}", 60, lambda: self.convert("8B", middle, ahead=False)
         if self.kernel:
-            yield f"8B kernel, B={middle}", 60, lambda: self.convert("8B", middle, kernel=True)
-            yield f"8B kernel ahead, B={middle}", 60, lambda: self.convert("8B", middle, kernel=True, ahead=True)
-            yield "kernel coupling, float32", 30, lambda: self.coupling(None, "float32", kernel=True)
+            yield f"8B plain attention, B={middle}", 60, lambda: self.convert("8B", middle, kernel=False)
         yield "8B profile", 30, lambda: self.profile("8B")
         for keys in (self.plan.keys, 4 * self.plan.keys):
             yield f"8B attention, {keys} keys", 20, lambda keys=keys: self.attend("8B", middle, keys)

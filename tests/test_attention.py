@@ -81,9 +81,7 @@ def test_groups_are_left_to_what_knows_them(monkeypatch: pytest.MonkeyPatch) -> 
     assert not attention.knows_groups(query, query[:, :2], query[:, :2], torch.zeros(2, 1, 1, 1))  # no GPU, no cuDNN
 
 
-def test_the_kernel_is_off_unless_asked_for_and_given_up_aloud(
-    monkeypatch: pytest.MonkeyPatch, kernel: types.ModuleType
-) -> None:
+def test_the_kernel_is_checked_and_given_up_aloud(monkeypatch: pytest.MonkeyPatch, kernel: types.ModuleType) -> None:
     model = types.SimpleNamespace(
         device=types.SimpleNamespace(type="cuda"),
         config=tiny.llama(2).config,
@@ -93,8 +91,9 @@ def test_the_kernel_is_off_unless_asked_for_and_given_up_aloud(
     monkeypatch.setattr(
         attention, "kernel_off", lambda *given, measure=attention.kernel_off: measure(*given[:4], torch.device("cpu"))
     )
-    assert not attention.kernel_serves(model)
-    monkeypatch.setattr(attention, "KERNEL", True)
+    with monkeypatch.context() as without:
+        without.setattr(attention, "KERNEL", False)
+        assert not attention.kernel_serves(model)
     assert attention.kernel_serves(model)
     assert not attention.kernel_serves(tiny.llama(2))  # on a CPU
     kernel.attend = lambda *given: 1.01 * by_definition(*given)  # type: ignore[attr-defined]
@@ -106,6 +105,17 @@ def test_the_kernel_is_off_unless_asked_for_and_given_up_aloud(
     del kernel.attend
     with pytest.warns(RuntimeWarning, match="not by the kernel: ImportError: cannot import name 'attend'"):
         assert not attention.kernel_serves(model)
+
+
+@pytest.mark.parametrize(("width", "options"), [(8, {"softcap": 30.0}), (8, {"s_aux": torch.zeros(4)}), (6, {})])
+def test_what_the_kernel_does_not_know_is_left_to_others(
+    width: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kernel: types.ModuleType
+) -> None:
+    kernel.attend = lambda *_: pytest.fail("the kernel was asked")  # type: ignore[attr-defined]
+    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: (torch.zeros(1), None))
+    query, key, value = torch.zeros(2, 4, 1, 8), torch.zeros(2, 4, 3, 8), torch.zeros(2, 4, 3, width)
+    with attention.by_kernel(torch.tensor([0, 2])):
+        attention.grouped_attention(None, query, key, value, torch.zeros(2, 1, 1, 3), **options)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")

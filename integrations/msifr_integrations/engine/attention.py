@@ -6,7 +6,8 @@ and 19 ms without. Two ways need none: cuDNN knows groups itself, where it is th
 key-value head take the place of the heads, measured equal to transformers' own to 1e-6 on a CPU. One layer of that step
 takes 0.096 ms the first way and 0.120 ms the second.
 
-A third way is a kernel of our own (`decode_kernel`), which reads each row's own keys only.
+A third way is a kernel of our own (`decode_kernel`), which reads each row's own keys only: for rows of 32 to 512 keys
+that layer takes 0.057 ms, of which reading the keys takes 0.047. In float32 the tokens are the same with and without.
 """
 
 import warnings
@@ -26,8 +27,11 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "msifr_grouped"
 
-KERNEL = False
+KERNEL = True
 """Whether the kernel of our own is used on CUDA, where Triton is installed and its numbers are right."""
+
+_OTHERS = ("softcap", "s_aux", "position_bias")
+"""What some models add to attention, and the kernel does not know."""
 
 _LENGTHS: ContextVar[Tensor | None] = ContextVar("lengths", default=None)
 
@@ -48,7 +52,8 @@ def grouped_attention(
     """
     rows, heads, queries, width = query.shape
     kv_heads = key.shape[1]
-    if queries == 1 and (lengths := _LENGTHS.get()) is not None:
+    plain = value.shape[-1] == width and all(options.get(name) is None for name in _OTHERS)
+    if queries == 1 and plain and (lengths := _LENGTHS.get()) is not None:
         from msifr_integrations.engine.decode_kernel import attend  # Triton is on GPU machines only
 
         scale = width**-0.5 if scaling is None else scaling
@@ -86,7 +91,8 @@ def register(model: Any) -> str:
     before: str = model.config._attn_implementation
     config = model.config.get_text_config()
     heads, kv_heads = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
-    if before == "sdpa" and kv_heads is not None and (KERNEL or heads != kv_heads):
+    gains = heads != kv_heads or (KERNEL and model.device.type == "cuda")
+    if before == "sdpa" and kv_heads is not None and gains:
         AttentionInterface.register(NAME, grouped_attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)
         model.set_attn_implementation(NAME)

@@ -58,5 +58,8 @@ def make_engine(
     reason = "asked for" if kind == "static" else why_no_slots(model)
     if reason and kind == "slots":
         raise InputError(f"the model cannot run in slots: {reason}", remedy="use engine auto or static")
-    make = StaticEngine if reason else SlotEngine
-    return make(model, slots=slots, sampling=sampling, end=end), reason
+    if reason:
+        return StaticEngine(model, slots=slots, sampling=sampling, end=end), reason
+    # A CPU that computes the next step has no time to decide; a GPU would wait for the decisions.
+    ahead = model.device.type == "cuda"
+    return SlotEngine(model, slots=slots, sampling=sampling, end=end, ahead=ahead), ""
