@@ -209,11 +209,11 @@ def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path
             r"full.jsonl: has seed = 0, this run 1 \(compare runs that differ in their policy alone",
         ),
         ({"attempts": 3}, r"has attempts = 4, this run 3"),
-        ({"tasks": tiny.prompts(9)}, r"has prompts = '[0-9a-f]+', this run '[0-9a-f]+'"),
+        ({"tasks": tiny.prompts(9)}, r"has other prompts \(\d+ of them, 9 here\)"),
         ({"slots": 4}, r"has slots = 8, this run 4"),
         (
             {"policy": None},
-            r"has policy none, this run none \(one of the two must be the run without a policy",
+            r"has no policy either \(one of the two must be the run without a policy",
         ),
     ],
 )
@@ -381,8 +381,8 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path) -> None:
         ({"temperature": 0.5}, r"temperature = 1.0, not 0.5"),
         ({"max_new_tokens": 41}, r"max_new_tokens = 40, not 41"),
         ({"final_filter": "numeric"}, r"filter = 'function even_length', not 'numeric\[auto\]'"),
-        ({"policy": None}, r"policy = 'text policy', not 'none'"),
-        ({"tasks": [*tiny.prompts(9), Prompt(prompt_id="p9", prompt="Other", gold="9")]}, r"prompts = "),
+        ({"policy": None}, r"was begun with a policy"),
+        ({"tasks": [*tiny.prompts(9), Prompt(prompt_id="p9", prompt="Other", gold="9")]}, "begun with other prompts"),
     ],
 )
 def test_a_resume_with_other_settings_is_refused_and_named(

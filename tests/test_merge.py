@@ -148,7 +148,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     ("change", "message"),
     [
         (lambda s: s.update(temperature=0.5), r"part-3\.jsonl: has temperature = 0\.5, .*part-1\.jsonl 1\.0"),
-        (lambda s: s.update(policy="none"), r"has policy = 'none', .* 'text policy'"),
+        (lambda s: s.update(policy="none"), r"has no policy, unlike "),
         (lambda s: s.update(shard="3/4"), "has shards = 4"),
         (lambda s: s.update(shard="2/3"), r"part-3\.jsonl: is shard 2/3, as .*part-2\.jsonl is"),
         (lambda s: s.pop("seed"), "has seed = None"),

@@ -19,7 +19,7 @@ from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.engines import model_settings, open_engine
 from msifr_integrations.generation.found import asked, missing, places
 from msifr_integrations.generation.inputs import check_prompts, fingerprint, read_prompts
-from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path
+from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path, other_content
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
@@ -411,11 +411,12 @@ def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any],
         other = ledger.settings.get(name)
         if name not in ("policy", "filter", "logprobs") and other != value:
             remedy = "compare runs that differ in their policy alone"
-            raise refused(f"has {name} = {other!r}, this run {value!r}", remedy)
+            told = other_content(name, ledger.settings, settings)
+            raise refused(f"has {told or f'{name} = {other!r}, this run {value!r}'}", remedy)
     policy, other = settings["policy"], ledger.settings.get("policy")
     if [policy, other].count("none") != 1:
         remedy = "one of the two must be the run without a policy, which shows the full cost"
-        raise refused(f"has policy {other}, this run {policy}", remedy)
+        raise refused("has no policy either" if policy == other == "none" else "was made under a policy, too", remedy)
     if len(ledger.entries) != expected:
         raise refused(f"is not finished: {len(ledger.entries)} of {expected} attempts", "resume it first")
     return total([*ledger.entries, *ledger.sessions])

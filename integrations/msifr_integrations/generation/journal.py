@@ -173,6 +173,18 @@ def entry_of(
     )
 
 
+def other_content(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Return in words how a setting differs of which settings keep a hash alone, "" for one that can be shown."""
+    if name == "prompts":
+        sizes = other.get("prompt_count"), own.get("prompt_count")
+        return "other prompts" if sizes[0] == sizes[1] else f"other prompts ({sizes[0]} of them, {sizes[1]} here)"
+    if name == "policy":
+        return {"none": "no policy"}.get(
+            other.get(name, ""), "a policy" if own.get(name) == "none" else "another policy"
+        )
+    return "other weights of the model" if name == "weights" else ""
+
+
 def ledger_path(out: str | os.PathLike[str]) -> Path:
     """Return the path of the ledger beside `out`: `a.jsonl` has `a.ledger.jsonl`."""
     out = Path(out)
@@ -225,8 +237,9 @@ class Journal(AbstractContextManager["Journal"]):
         before = now if self.settings is None else self.settings
         for name, value in now.items():
             if value != before.get(name):
+                other = other_content(name, before, now)
                 raise InputError(
-                    f"was begun with {name} = {before.get(name)!r}, not {value!r}",
+                    f"was begun with {other or f'{name} = {before.get(name)!r}, not {value!r}'}",
                     where=str(self.path),
                     remedy="resume with the same settings, or name another output file",
                 )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from msifr_integrations.generation.journal import AttemptId, ledger_path
+from msifr_integrations.generation.journal import AttemptId, ledger_path, other_content
 from msifr_integrations.generation.turns import Goal
 from msifr_policy.errors import InputError
 from msifr_policy.files import replacing
@@ -130,7 +130,9 @@ def _shards(paths: Sequence[Path]) -> list[_Shard]:
         others = shard.settings | {"shards": shard.of}
         for name in [*shared, *others]:
             if others.get(name) != shared.get(name):
-                what = f"has {name} = {others.get(name)!r}, {first.path} {shared.get(name)!r}"
+                told = other_content(name, others, shared)
+                shown = f"{name} = {others.get(name)!r}, {first.path} {shared.get(name)!r}"
+                what = f"has {told}, unlike {first.path}" if told else f"has {shown}"
                 raise InputError(what, where=where, remedy=remedy)
         if before.number == shard.number:
             what = f"is shard {shard.number}/{shard.of}, as {before.path} is"
