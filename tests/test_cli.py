@@ -301,7 +301,8 @@ def test_generate_with_and_without_a_policy_and_compare(tmp_path):
     full = last_json(run("generate", *common, "--policy", "none", "-o", tmp_path / "full.jsonl", "--json"))
     keys = {
         "attempts", "accepted", "discarded", "skipped", "failed", "tokens", "tokens_wasted_after_decision",
-        "tokens_beside", "tokens_per_accepted", "tokens_saved_estimate", "prompt_tokens", "prompts_counted", "seconds", "cpu_seconds",
+        "tokens_beside", "tokens_per_accepted", "tokens_saved_estimate", "prompt_tokens",
+        "prompts_counted", "seconds", "cpu_seconds",
     }  # fmt: skip
     assert full.keys() == keys
     assert (full["attempts"], full["discarded"]) == (24, 0)
