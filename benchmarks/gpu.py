@@ -102,7 +102,7 @@ class Plan:
 
 
 FULL = Plan(SHAPES)
-SMALL = Plan(TINY_SHAPES, (2, 4, 6), keys=64, calls=2, per_slot=2, cap=24, copied=1 << 22, problems=4)
+SMALL = Plan(TINY_SHAPES, (2, 4, 6), keys=160, calls=2, per_slot=2, cap=24, copied=1 << 22, problems=4)
 
 
 # --- clocks --------------------------------------------------------------------------------------------------------
@@ -449,6 +449,7 @@ class Bench:
         with attention_of_slots(model):
             prefix = prefill(model, [prompt[:-1] for prompt in prompts])
             cache = SlotCache(prefix, rows, self.plan.keys)
+            cache.reserve(max(lengths))
             cache.fill(range(rows), prefix, range(rows))
             last, at = torch.tensor([(prompt[-1], len(prompt) - 1) for prompt in prompts], device=DEVICE).T
             cache.show(max(lengths) - 1)
