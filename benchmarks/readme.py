@@ -86,6 +86,23 @@ def _server_rows() -> list[tuple[str, str, str]]:
     ]
 
 
+def _gpu_rows() -> list[tuple[str, str, str]]:
+    value, before = _values("gpu-h100"), _values("gpu-h100-before")
+    rows = []
+    for shape, slots in (("8B", 128), ("8B", 256), ("1B", 128)):
+        at = f"{shape} B={slots} useful tokens/s, discarding"
+        rows.append(
+            (
+                f"H100, {shape[0]} billion weights, {slots} slots, half discarded at 30 %: useful tokens a second",
+                f"{value[at]:,.0f}",
+                f"{before[at]:,.0f} before the kernel, larger graphs and steps ahead",
+            )
+        )
+    faster = value["8B B=128 speed under the policy"]
+    rows.append(("The same, 8 billion, against `generate()` with stopping criteria", f"{faster:.1f} times", ">= 2"))
+    return rows
+
+
 def _demo_rows() -> list[tuple[str, str, str]]:
     demo = json.loads((RESULTS / "demo.json").read_text())
     full, with_policy, realised = demo["without_policy"], demo["with_policy"], demo["realised"]
@@ -301,7 +318,7 @@ def results() -> str:
     """Return the table of results as Markdown."""
     from benchmarks.real_traces import FOUR
 
-    rows = [*_program_rows(), *_server_rows(), *_demo_rows(), *_filter_rows()]
+    rows = [*_program_rows(), *_server_rows(), *_gpu_rows(), *_demo_rows(), *_filter_rows()]
     rows += [*_certificate_rows(), *_plain_rows(), *_mean_rows(), *_trace_rows(FOUR)]
     lines = ["| what | measured | against |", "| --- | --- | --- |"]
     lines += [f"| {what} | {measured} | {against} |" for what, measured, against in rows]
