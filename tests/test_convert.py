@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from msifr_integrations.cli import main
 from msifr_integrations.embedded import embedded_samples_path
-from msifr_integrations.formats.importing.attempts import Attempt, Lost, Reading
+from msifr_integrations.formats.importing.attempts import ForeignAttempt, Lost, OutcomeReader
 from msifr_integrations.formats.importing.json_objects import json_objects
 from msifr_integrations.formats.importing.recognise import FORMATS, recognise
 from msifr_integrations.formats.importing.sources import read_records
@@ -640,10 +640,10 @@ def test_whatever_a_record_holds_a_format_says_at_most_what_is_wrong(shape, data
     for known in FORMATS:
         if known.fits(record):
             try:
-                found = list(known.attempts(record, Reading(), "here"))
+                found = list(known.attempts(record, OutcomeReader(), "here"))
             except InputError:
                 continue
-            assert all(isinstance(each, Attempt | Lost) for each in found)
+            assert all(isinstance(each, ForeignAttempt | Lost) for each in found)
             assert all(isinstance(each, Lost) or (each.text and isinstance(each.text, str)) for each in found)
     recognise([record])
 

@@ -19,7 +19,7 @@ from fake_server import FakeServer
 from msifr_calibration import fit_policy
 from msifr_integrations.cli import main
 from msifr_integrations.cli.live_view import Pace, ViewOptions, _View, one_line, view_rows, watching
-from msifr_integrations.cli.money import Prices, spent_by
+from msifr_integrations.cli.money import TokenPrices, spent_by
 from msifr_integrations.embedded import embedded_samples_path
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.run import Progress, RunCount
@@ -76,7 +76,7 @@ def test_speed_is_of_late_and_the_end_of_this_session_alone():
 
 
 def test_the_view_says_all_there_is_in_words():
-    rows = dict(view_rows(RUNNING, steady(RUNNING, 10.0), Prices(1.0, 2.0)))
+    rows = dict(view_rows(RUNNING, steady(RUNNING, 10.0), TokenPrices(1.0, 2.0)))
     assert rows["attempts"] == "40 of 100, about 0:00:15 left"
     assert rows["ended"] == (
         "10 accepted (25%), 9 unaccepted, 20 discarded (50%), 3 of them before the first token, 1 failed"
@@ -87,7 +87,7 @@ def test_the_view_says_all_there_is_in_words():
     assert rows["saved"].startswith("2,500 tokens (33%) (estimated")
     # 36 attempts were begun, 30 told 30 tokens of prompt each: 1,080 and 5,000 tokens.
     assert rows["money"] == "cost 0.0111, 0.00111 for each accepted sample, 0.005 saved (estimated)"
-    line = one_line(RUNNING, steady(RUNNING, 10.0), Prices(1.0, 2.0))
+    line = one_line(RUNNING, steady(RUNNING, 10.0), TokenPrices(1.0, 2.0))
     assert line == (
         "40 of 100 attempts, 10 accepted, 20 discarded, 5,000 tokens (500 a second), 2,500 tokens (33%) saved "
         "(estimated), cost 0.0111, 0.00111 for each accepted sample, 0.005 saved (estimated), about 0:00:15 left"
@@ -106,18 +106,18 @@ def test_the_view_says_all_there_is_in_words():
 
 
 def test_prices():
-    money = Prices(3.0, 15.0).of(spent_by(RUNNING._replace(tokens_beside=1000)))
+    money = TokenPrices(3.0, 15.0).of(spent_by(RUNNING._replace(tokens_beside=1000)))
     assert money.prompt_tokens == 1080
     assert money.total == pytest.approx((3 * 1080 + 15 * 6000) / 1e6)
     assert money.per_accepted == pytest.approx(money.total / 10)
     assert money.saved_estimate == pytest.approx(15 * 2500 / 1e6)
     untold = RUNNING._replace(prompt_tokens=0, prompts_counted=0)
-    assert Prices(3.0, 15.0).of(spent_by(untold)).prompt_tokens is None
-    assert "prompts not counted" in Prices(3.0, 15.0).line(spent_by(untold))
-    assert Prices(3.0, 15.0).of(spent_by(RUNNING._replace(accepted=0))).per_accepted is None
+    assert TokenPrices(3.0, 15.0).of(spent_by(untold)).prompt_tokens is None
+    assert "prompts not counted" in TokenPrices(3.0, 15.0).line(spent_by(untold))
+    assert TokenPrices(3.0, 15.0).of(spent_by(RUNNING._replace(accepted=0))).per_accepted is None
     for bad in (-1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="--price-out"):
-            Prices(1.0, bad)
+            TokenPrices(1.0, bad)
 
 
 class Clock:

@@ -19,7 +19,7 @@ from msifr_integrations.generation.paired import pair_runs, read_attempts
 from msifr_integrations.report.attempts import Told, choose, shown
 from msifr_integrations.report.deciding import deciding_evidence
 from msifr_integrations.report.given import what_is
-from msifr_integrations.report.numbers import Bin, Estimate, Numbers, measured, policy_numbers
+from msifr_integrations.report.numbers import Bin, Estimate, ReportNumbers, measured, policy_numbers
 from msifr_integrations.report.page import page
 from msifr_integrations.report.plots import estimates_plot, frontier_plot, reliability_plot, stops_plot
 from msifr_integrations.report.said import groups_remark
@@ -577,7 +577,7 @@ def test_a_page_may_show_nothing(runs, tmp_path):
 
 def test_the_json_document_is_what_its_type_says_and_makes_the_page_again(paired):
     document = json.dumps(paired.numbers).encode()
-    numbers = msgspec.json.decode(document, type=Numbers, strict=True)
+    numbers = msgspec.json.decode(document, type=ReportNumbers, strict=True)
     assert json.loads(msgspec.json.encode(numbers)) == paired.numbers
     again = page("t", numbers)
     assert re.findall(r'<section id="([a-z-]+)"', again) == [s for s in paired.sections if s != "viewer"]

@@ -311,7 +311,10 @@ def test_what_is_wrong_with_a_line_is_said_with_what_mends_it(tmp_path, content,
     ("record", "says"),
     [
         ({"doc_id": 0, "doc": {}, "target": "9", "resps": [["4"]], "filtered_resps": ["9"]}, "lm-evaluation-harness"),
-        ({"id": "b", "custom_id": "t", "response": {}, "error": None}, r"OpenAI's Batch API.*msifr convert \S+/t\.jsonl --prompts"),
+        (
+            {"id": "b", "custom_id": "t", "response": {}, "error": None},
+            r"OpenAI's Batch API.*msifr convert \S+/t\.jsonl --prompts",
+        ),
         ({"custom_id": "t", "method": "POST", "url": "/v1", "body": {}}, "a request for OpenAI's Batch API"),
         ({"instruction": "a", "input": "", "output": "b"}, r"Alpaca.*msifr convert \S+/t\.jsonl --filter numeric -o"),
         ({"id": "x", "conversations": []}, r"ShareGPT.*msifr convert \S+/t\.jsonl --filter"),

@@ -12,7 +12,7 @@ import msgspec
 from msifr_integrations.cli.console import emit, examples, explained, prose, stderr
 from msifr_integrations.cli.export import export_shown, exported_lines
 from msifr_integrations.cli.live_view import ViewOptions, watching
-from msifr_integrations.cli.money import Prices, spent_by
+from msifr_integrations.cli.money import TokenPrices, spent_by
 from msifr_integrations.cli.options import gathered, json_option
 from msifr_integrations.cli.tables import load_policy
 from msifr_integrations.cli.words import FILTERS, parse_filter
@@ -208,7 +208,7 @@ class RunFiles:
     },
 )
 @gathered(
-    Prices,
+    TokenPrices,
     "prices",
     price_in={"metavar": "PRICE", "help": "What a million tokens of prompts cost: says what the run costs."},
     price_out={"metavar": "PRICE", "help": "What a million generated tokens cost."},
@@ -221,7 +221,7 @@ def generate(
     server: ServerOptions,
     cluster: RayOptions,
     view: ViewOptions,
-    prices: Prices,
+    prices: TokenPrices,
     as_json: bool,
 ) -> None:
     """Generate attempts at prompts, discarding by POLICY in flight; accepted samples and every token are written.

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from msifr_integrations.cli.money import Prices, spent_by
+from msifr_integrations.cli.money import TokenPrices, spent_by
 from msifr_integrations.generation.run import Progress
 from msifr_policy.errors import InputError
 
@@ -88,7 +88,7 @@ class Pace:
 
 @contextmanager
 def watching(
-    console: Console, options: ViewOptions, prices: Prices | None, *, quiet: bool
+    console: Console, options: ViewOptions, prices: TokenPrices | None, *, quiet: bool
 ) -> Iterator[Callable[[Progress], None]]:
     """Show a run on a console, as a view on a terminal, else as lines; yields what takes its progress.
 
@@ -108,7 +108,7 @@ def watching(
 class _Lines:
     """A line soon after the beginning, and then one every so many seconds."""
 
-    def __init__(self, console: Console, every: float, prices: Prices | None) -> None:
+    def __init__(self, console: Console, every: float, prices: TokenPrices | None) -> None:
         self._console, self._every, self._prices = console, every, prices
         self._pace = Pace()
         self._next = time.monotonic() + min(FIRST_LINE, every)
@@ -125,7 +125,7 @@ class _Lines:
 class _View:
     """The state of a run as a table, drawn whenever the terminal asks for it."""
 
-    def __init__(self, prices: Prices | None) -> None:
+    def __init__(self, prices: TokenPrices | None) -> None:
         self._prices = prices
         self._pace = Pace()
         self._progress: Progress | None = None
@@ -150,7 +150,7 @@ class _View:
         return rows
 
 
-def view_rows(progress: Progress, pace: Pace, prices: Prices | None) -> list[tuple[str, str]]:
+def view_rows(progress: Progress, pace: Pace, prices: TokenPrices | None) -> list[tuple[str, str]]:
     """Return the rows of the view: a word, and what is said of it."""
     p = progress
     ended = [f"{p.accepted:,} accepted{_share(p.accepted, p.done)}", f"{p.unaccepted:,} unaccepted"]
@@ -179,7 +179,7 @@ def view_rows(progress: Progress, pace: Pace, prices: Prices | None) -> list[tup
     return rows
 
 
-def one_line(progress: Progress, pace: Pace, prices: Prices | None) -> str:
+def one_line(progress: Progress, pace: Pace, prices: TokenPrices | None) -> str:
     """Return how far the run is, in a line."""
     p = progress
     speed = pace.tokens_per_second

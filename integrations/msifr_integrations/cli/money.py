@@ -61,7 +61,7 @@ def spent_by(run: Progress | Result) -> TokensSpent:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class TokenPrices:
     """Of a million tokens of prompts, and of outputs, in any currency.
 
     Raises `InputError` for what is no price.

@@ -88,7 +88,7 @@ def kinds() -> dict[str, tuple[Any, str]]:
     from msifr_integrations.formats.judged_file import JudgedFile
     from msifr_integrations.generation.journal import AttemptRecord
     from msifr_integrations.generation.merge import Merged
-    from msifr_integrations.report.numbers import Numbers
+    from msifr_integrations.report.numbers import ReportNumbers
     from msifr_policy.filters import Prompt
     from msifr_policy.policy_file import PolicyFile
     from msifr_policy.records.ledger import Entry, Header, Session
@@ -106,7 +106,7 @@ def kinds() -> dict[str, tuple[Any, str]]:
         "generate": (documents.GenerateDocument, ""),
         "merge": (Merged, ""),
         "export": (Exported, ""),
-        "report": (Numbers, ""),
+        "report": (ReportNumbers, ""),
         "help": (HelpDocument, ""),
         "doctor": (DoctorDocument, ""),
         "completion": (CompletionDocument, ""),

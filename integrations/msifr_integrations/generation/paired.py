@@ -54,7 +54,7 @@ class _Whole(NamedTuple):
     correct: bool
 
 
-class _Partial(NamedTuple):
+class _UnderPolicy(NamedTuple):
     """What is kept of an attempt under the policy; `made` tells its text and its tokens from others."""
 
     status: str
@@ -74,7 +74,7 @@ def pair_runs(full: str | os.PathLike[str], with_policy: str | os.PathLike[str])
     """
     partial = {record.id: _partial(record) for record in read_records(with_policy, AttemptRecord, _SUCH)}
     waiting = dict(partial)
-    pairs: list[tuple[_Whole, _Partial]] = []
+    pairs: list[tuple[_Whole, _UnderPolicy]] = []
     only_in_one = survivors = changed = not_prefix = 0
     for whole in read_records(full, AttemptRecord, _SUCH):
         part = waiting.pop(whole.id, None)
@@ -113,10 +113,10 @@ def _passed(ids: Sequence[str], ledger: Path) -> Iterator[int]:
         yield stages[name] - 1  # the last stage of a survivor ends with the attempt, at no checkpoint
 
 
-def _partial(record: AttemptRecord) -> _Partial:
+def _partial(record: AttemptRecord) -> _UnderPolicy:
     made = _made(record.text, record.token_ends)
     stopped = record.k or 0, record.reason or ""
-    return _Partial(record.status, record.correct, record.tokens, *stopped, len(record.text), made)
+    return _UnderPolicy(record.status, record.correct, record.tokens, *stopped, len(record.text), made)
 
 
 def _made(text: str, token_ends: Sequence[int]) -> bytes:
@@ -125,7 +125,7 @@ def _made(text: str, token_ends: Sequence[int]) -> bytes:
     return blake2b(text.encode(errors="surrogatepass") + b"\0" + ends, digest_size=16).digest()
 
 
-def _outcomes(pairs: Sequence[tuple[_Whole, _Partial]], passed: Sequence[int]) -> Outcomes:
+def _outcomes(pairs: Sequence[tuple[_Whole, _UnderPolicy]], passed: Sequence[int]) -> Outcomes:
     """Return the outcomes of attempts; passed: the checkpoints that each has passed if it was not discarded."""
     prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(a.prompt_id for a, _ in pairs))}
     stop_k = np.asarray([b.k for _, b in pairs], dtype=np.int64)

@@ -68,7 +68,7 @@ class Told(NamedTuple):
     beliefs: Sequence[float] = ()
 
 
-class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
     """A piece of an attempt's text; `mark` says what it is, `note` what there is to say of it.
 
     evidence: what spoke against it. decision: no text of the attempt, but where it was stopped. after: what it would
@@ -88,7 +88,7 @@ class Shown(msgspec.Struct, frozen=True):
     group: str
     reason: str
     prompt: str
-    parts: list[Part]
+    parts: list[Piece]
     facts: list[tuple[str, str]]
 
 
@@ -127,7 +127,7 @@ def shown(told: Told, policy: FittedPolicy | None, n_shown: int) -> Shown:
         kind=told.kind,
         group=_short(told.group),
         reason=_short(decided.reason) if decided else "",
-        prompt="".join(part.text for part in _cut(Part(told.prompt), characters // 2)),
+        prompt="".join(part.text for part in _cut(Piece(told.prompt), characters // 2)),
         parts=[piece for part in parts for piece in (_cut(part, each) if part.mark != "decision" else (part,))],
         facts=list(_facts(told, deciding)),
     )
@@ -137,19 +137,19 @@ def _short(words: str) -> str:
     return words if len(words) <= _WORDS else f"{words[:_WORDS]}…"
 
 
-def _parts(told: Told, deciding: Deciding | None) -> Iterator[Part]:
+def _parts(told: Told, deciding: Deciding | None) -> Iterator[Piece]:
     decided, text = told.decided, told.text
     stop = len(text) if decided is None else decided.position
     end = 0
     for place in _apart(deciding.places) if deciding else ():
-        yield Part(text[end : place.start])
-        yield Part(text[place.start : place.end], "evidence", place.note)
+        yield Piece(text[end : place.start])
+        yield Piece(text[place.start : place.end], "evidence", place.note)
         end = place.end
-    yield Part(text[end:stop])
+    yield Piece(text[end:stop])
     if decided is not None:
         where = f"stopped at checkpoint {decided.k}" if decided.k else "stopped before the first token"
-        yield Part(f"{where}, after {decided.spent:.0f} {told.unit}", "decision")
-        yield Part(text[stop:], "after")
+        yield Piece(f"{where}, after {decided.spent:.0f} {told.unit}", "decision")
+        yield Piece(text[stop:], "after")
 
 
 def _apart(places: Sequence[Place]) -> Iterator[Place]:
@@ -162,7 +162,7 @@ def _apart(places: Sequence[Place]) -> Iterator[Place]:
             end = place.end
 
 
-def _cut(part: Part, most: int) -> Iterator[Part]:
+def _cut(part: Piece, most: int) -> Iterator[Piece]:
     """Yield the part, or where it is longer its beginning and its end with a remark between them."""
     text = part.text
     if len(text) <= most:
@@ -171,7 +171,7 @@ def _cut(part: Part, most: int) -> Iterator[Part]:
         return
     half = most // 2
     yield msgspec.structs.replace(part, text=text[:half])
-    yield Part(f"[{len(text) - 2 * half:,} characters left out]", "cut")
+    yield Piece(f"[{len(text) - 2 * half:,} characters left out]", "cut")
     yield msgspec.structs.replace(part, text=text[len(text) - half :], note="")
 
 

@@ -131,7 +131,7 @@ def _scorer(policy: FittedPolicy, v: int, k: int, row: NDArray[np.float64]) -> S
     return score
 
 
-class _Seen(NamedTuple):
+class _Heard(NamedTuple):
     end: int
     scores: tuple[float, ...]
     added: float
@@ -144,7 +144,7 @@ class _Replay(NamedTuple):
     recorded: Recorded
     score: Score
 
-    def over(self, ends: Sequence[int]) -> list[_Seen]:
+    def over(self, ends: Sequence[int]) -> list[_Heard]:
         """Return what a fresh state has seen, and adds, at each of these ends of pieces; first of all at 0."""
         state = self.validator.start(self.prompt)
         heard, start = [], 0
@@ -153,7 +153,7 @@ class _Replay(NamedTuple):
             start = end
         added = self.score(np.asarray([evidence.scores for evidence in heard], dtype=np.float64))
         added -= [_DEAD * (evidence.verdict == Verdict.DEAD) for evidence in heard]
-        return [_Seen(end, each.scores, a) for end, each, a in zip((0, *ends), heard, added.tolist(), strict=True)]
+        return [_Heard(end, each.scores, a) for end, each, a in zip((0, *ends), heard, added.tolist(), strict=True)]
 
 
 def _found(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
@@ -183,7 +183,7 @@ def _falls(replay: _Replay) -> tuple[Where, tuple[Place, ...]]:
     return ("text" if found else "everywhere"), found
 
 
-def _steepest(seen: Sequence[_Seen], level: float, whole: float) -> list[tuple[int, int, float]]:
+def _steepest(seen: Sequence[_Heard], level: float, whole: float) -> list[tuple[int, int, float]]:
     """Return the pieces (start, end) by which a good share of the `whole` was lost for good, the steepest first.
 
     What is made up for later is not lost: each piece counts by how far it lowers the highest of all that follow it,

@@ -13,7 +13,7 @@ import numpy as np
 
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.report.attempts import Kind
-from msifr_integrations.report.numbers import GroupNumbers, Run, Stage, funnel
+from msifr_integrations.report.numbers import GroupNumbers, RunNumbers, Stage, funnel
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
 from msifr_policy.records.ledger import Entry, Header, Session, scan_ledger, total
@@ -86,7 +86,7 @@ class RunRead(NamedTuple):
     """A run as its ledger tells it: settings, sums, checkpoints, and for each attempt its id, kind and group."""
 
     settings: dict[str, Any]
-    run: Run
+    run: RunNumbers
     funnel: list[Stage]
     ids: list[str]
     kinds: list[Kind]
@@ -123,7 +123,7 @@ def read_run(ledger: str | os.PathLike[str]) -> RunRead:
     ended = np.asarray(lengths, dtype=np.int64)
     # The last stage of an attempt that was not discarded ends with it, at no checkpoint.
     reached = np.where(discarded, ended, np.maximum(ended - 1, 0))
-    run = Run(
+    run = RunNumbers(
         settings={name: value for name, value in settings.items() if isinstance(value, str | int | float | None)},
         totals=totals,
         tokens_per_accepted=totals.tokens / totals.accepted if totals.accepted else None,

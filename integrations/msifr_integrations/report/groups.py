@@ -6,8 +6,8 @@ from msifr_integrations.report.numbers import (
     MOST_GROUPS,
     GroupNumbers,
     Measured,
-    Numbers,
     PolicyNumbers,
+    ReportNumbers,
     certified_groups,
 )
 from msifr_integrations.report.parts import Section, Table
@@ -15,7 +15,7 @@ from msifr_integrations.report.plots import estimates_plot
 from msifr_integrations.report.said import groups_remark
 
 
-def groups_section(numbers: Numbers) -> Section | None:
+def groups_section(numbers: ReportNumbers) -> Section | None:
     """Return what is known of groups: measured here, else counts of the run, else what was certified of each."""
     policy, measured, run = numbers.policy, numbers.measured, numbers.run
     certificate = policy.certificate if policy else None

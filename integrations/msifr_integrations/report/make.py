@@ -21,7 +21,7 @@ from msifr_integrations.report.given import RunRead, kinds_of, records_of
 from msifr_integrations.report.numbers import (
     LeftOut,
     Measured,
-    Numbers,
+    ReportNumbers,
     funnel,
     measured,
     policy_numbers,
@@ -119,7 +119,7 @@ def _traces(material: Material) -> Iterator[Trace]:
     )
 
 
-def make_report(material: Material) -> tuple[Numbers, list[Shown]]:
+def make_report(material: Material) -> tuple[ReportNumbers, list[Shown]]:
     """Return the numbers of a report, and the attempts that it shows. Files of texts are read once more for these.
 
     Raises `InputError` where there are no attempts, though there are files for them.
@@ -141,7 +141,7 @@ def make_report(material: Material) -> tuple[Numbers, list[Shown]]:
     )
     counts = Counter(kinds)
     texts = [shown(told, material.ready, len(chosen)) for told in _told(material, chosen)]
-    numbers = Numbers(
+    numbers = ReportNumbers(
         statement=statement(policy, of_attempts, run),
         remarks=[*contradictions(policy, of_attempts), *_differences(material)],
         left_out=list(_left_out(material)),

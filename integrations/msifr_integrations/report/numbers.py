@@ -107,7 +107,7 @@ class LeftOut(msgspec.Struct, frozen=True):
     needs: str
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class RunNumbers(msgspec.Struct, frozen=True, kw_only=True):
     """What a ledger tells of its run: settings as the run was given them, sums, and the attempts by group."""
 
     settings: dict[str, str | int | float | bool | None]
@@ -147,7 +147,7 @@ class PolicyNumbers(msgspec.Struct, frozen=True, kw_only=True):
     validators: list[str]
 
 
-class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+class ReportNumbers(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report shows in numbers; what is null or empty there is among `left_out`."""
 
     statement: str
@@ -159,7 +159,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured | None
     simulated: Summary | None
     simulated_on: str
-    run: Run | None
+    run: RunNumbers | None
     funnel: list[Stage]
     reliability: list[Bin]
     attempts: dict[str, int]

@@ -15,7 +15,7 @@ import msgspec
 
 from msifr_integrations.report.attempts import Shown
 from msifr_integrations.report.deciding import FALSE
-from msifr_integrations.report.numbers import Numbers
+from msifr_integrations.report.numbers import ReportNumbers
 from msifr_integrations.report.sections import definitions, headlines, sections
 from msifr_integrations.terms import TERMS, Term, find
 from msifr_policy.files import replacing
@@ -29,7 +29,7 @@ _ALWAYS = ("saving rate", "false-reject rate", "net cost factor", "certificate",
 def write_page(
     path: str | os.PathLike[str],
     title: str,
-    numbers: Numbers,
+    numbers: ReportNumbers,
     shown: Sequence[Shown] = (),
     *,
     notes: Sequence[str] = (),
@@ -44,7 +44,7 @@ def write_page(
     return len(html)
 
 
-def page(title: str, numbers: Numbers, shown: Sequence[Shown] = (), notes: Sequence[str] = ()) -> str:
+def page(title: str, numbers: ReportNumbers, shown: Sequence[Shown] = (), notes: Sequence[str] = ()) -> str:
     """Return the page as HTML."""
     import jinja2
     from markupsafe import Markup, escape
@@ -116,7 +116,7 @@ def _anchor(term: Term) -> str:
     return "term-" + re.sub(r"[^a-z0-9]+", "-", term.name.casefold())
 
 
-def _shown_words(numbers: Numbers) -> Iterator[str]:
+def _shown_words(numbers: ReportNumbers) -> Iterator[str]:
     counts = ", ".join(f"{n:,} {_COUNTED[kind]}" for kind, n in numbers.attempts.items())
     total = sum(numbers.attempts.values())
     if numbers.attempts_shown >= total:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from msifr_integrations.report.numbers import GroupNumbers, Measured, PolicyNumbers, Run, rate
+from msifr_integrations.report.numbers import GroupNumbers, Measured, PolicyNumbers, RunNumbers, rate
 from msifr_policy.policy_file import Certificate
 from msifr_sim import Summary
 
 _FEW = 20  # prompts
 
 
-def statement(policy: PolicyNumbers | None, measured: Measured | None, run: Run | None) -> str:
+def statement(policy: PolicyNumbers | None, measured: Measured | None, run: RunNumbers | None) -> str:
     """Return in one sentence what was saved, what was lost, and what was certified."""
     if policy is not None and not policy.certificate.certified and not _discarded(measured, run):
         return f"Nothing was saved and nothing lost: {_rest(policy.certificate)}."
@@ -26,7 +26,7 @@ def statement(policy: PolicyNumbers | None, measured: Measured | None, run: Run 
     return f"{said}; {_promise(policy)}."
 
 
-def _discarded(measured: Measured | None, run: Run | None) -> bool:
+def _discarded(measured: Measured | None, run: RunNumbers | None) -> bool:
     if measured is not None:
         return bool(measured.summary.discards_by_reason)
     return run is not None and run.totals.discarded > 0
@@ -53,7 +53,7 @@ def headline(summary: Summary) -> tuple[str | None, str | None, str | None]:
     return s.said() if s else None, f.said() if f else None, factor.said(percent=False) if factor else None
 
 
-def _run(run: Run) -> str:
+def _run(run: RunNumbers) -> str:
     totals = run.totals
     each = f", {run.tokens_per_accepted:,.1f} per accepted sample" if run.tokens_per_accepted else ""
     spent = (

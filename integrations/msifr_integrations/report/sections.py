@@ -6,8 +6,8 @@ from msifr_integrations.report.groups import groups_section
 from msifr_integrations.report.numbers import (
     Estimate,
     Measured,
-    Numbers,
-    Run,
+    ReportNumbers,
+    RunNumbers,
     estimate,
     rate,
     stops_by_reason,
@@ -18,7 +18,7 @@ from msifr_integrations.report.said import headline, many
 from msifr_sim import Summary
 
 
-def sections(numbers: Numbers) -> list[Section]:
+def sections(numbers: ReportNumbers) -> list[Section]:
     """Return the sections that these numbers give."""
     made = (
         _frontier(numbers),
@@ -32,7 +32,7 @@ def sections(numbers: Numbers) -> list[Section]:
     return [section for section in made if section is not None]
 
 
-def definitions(numbers: Numbers) -> Table:
+def definitions(numbers: ReportNumbers) -> Table:
     """Return what the numbers are of: date, files, policy, model, and what is counted."""
     rows = [("made on", numbers.made_on), ("made of", "; ".join(numbers.made_of))]
     policy, settings = numbers.policy, numbers.run.settings if numbers.run else {}
@@ -89,7 +89,7 @@ def headlines(measured: Measured | None) -> Table | None:
     return Table("In numbers", ("number", "estimate and interval", "what it is"), rows)
 
 
-def _frontier(numbers: Numbers) -> Section | None:
+def _frontier(numbers: ReportNumbers) -> Section | None:
     policy, measured = numbers.policy, numbers.measured
     if policy is None or not policy.frontier:
         return None
@@ -145,7 +145,7 @@ def _factor(s: float, f: float) -> str:
     return f"{(1 - s) / (1 - f):.3f}" if f < 1 else "undefined"
 
 
-def _funnel(numbers: Numbers) -> Section | None:
+def _funnel(numbers: ReportNumbers) -> Section | None:
     if not numbers.funnel:
         return None
     stops = stops_by_reason(numbers.funnel)
@@ -168,7 +168,7 @@ def _funnel(numbers: Numbers) -> Section | None:
     )  # fmt: skip
 
 
-def _ledger(run: Run | None, measured: Measured | None) -> Section | None:
+def _ledger(run: RunNumbers | None, measured: Measured | None) -> Section | None:
     tables = [*(_spent(run) if run else ()), *(_fates(measured) if measured else ())]
     if not tables:
         return None
@@ -184,7 +184,7 @@ def _ledger(run: Run | None, measured: Measured | None) -> Section | None:
                    ("ledger", "accepted", "unaccepted", "failed", "wasted", "tokens beside"))  # fmt: skip
 
 
-def _spent(run: Run) -> Iterator[Table]:
+def _spent(run: RunNumbers) -> Iterator[Table]:
     totals = run.totals
     rows = [
         (outcome, f"{spent.attempts:,}", f"{spent.tokens:,}", _share(spent.tokens, totals.tokens))
@@ -226,7 +226,7 @@ def _share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def _reliability(numbers: Numbers) -> Section | None:
+def _reliability(numbers: ReportNumbers) -> Section | None:
     bins = numbers.reliability
     if not bins:
         return None
@@ -241,7 +241,7 @@ def _reliability(numbers: Numbers) -> Section | None:
                    ("belief", "posterior", "interval"))  # fmt: skip
 
 
-def _simulated(numbers: Numbers) -> Section | None:
+def _simulated(numbers: ReportNumbers) -> Section | None:
     measured, policy = numbers.measured, numbers.policy
     if measured is None or (numbers.simulated is None and (policy is None or policy.chosen is None)):
         return None

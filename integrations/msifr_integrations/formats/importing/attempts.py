@@ -12,7 +12,7 @@ from msifr_policy.errors import InputError
 Record = dict[str, Any]
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class ForeignAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """One finished attempt as a foreign record tells of it.
 
     `prompt` is what was asked last; `asked` all that was asked, where that is more (a system's message, earlier turns):
@@ -48,7 +48,7 @@ class Lost(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class OutcomeReader:
     """What is asked of formats: which of several verdicts is the outcome, and from which reward on it is "yes".
 
     `remembered` is what a format remembers of earlier records of a file.
@@ -76,7 +76,7 @@ class Reading:
 
 
 Fits = Callable[[Record], bool]
-Attempts = Callable[[Record, Reading, str], Iterable[Attempt | Lost]]
+Attempts = Callable[[Record, OutcomeReader, str], Iterable[ForeignAttempt | Lost]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_count, as_word
+from msifr_integrations.formats.importing.attempts import (
+    ForeignAttempt,
+    Format,
+    Lost,
+    OutcomeReader,
+    Record,
+    as_count,
+    as_word,
+)
 from msifr_policy.records.chats import answered
 
 
@@ -12,7 +20,7 @@ def _fits(record: Record) -> bool:
     return "custom_id" in record and not {"response", "result", "error"}.isdisjoint(record)
 
 
-def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     del reading, where
     response, result = record.get("response"), record.get("result")
     body = response.get("body") if isinstance(response, dict) else None
@@ -39,7 +47,7 @@ def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt 
         usage = usage if isinstance(usage, dict) else {}
         # Of several choices it is not told how many tokens each has.
         tokens = as_count(usage.get("completion_tokens", usage.get("output_tokens"))) if len(choices) == 1 else None
-        yield Attempt(
+        yield ForeignAttempt(
             text=text,
             prompt_id=prompt_id,
             model=as_word(body.get("model")),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record
+from msifr_integrations.formats.importing.attempts import ForeignAttempt, Format, Lost, OutcomeReader, Record
 from msifr_integrations.formats.importing.rows import Rows
 from msifr_policy.records.chats import messages_of
 
@@ -23,7 +23,7 @@ def _format(what: str, name: str) -> Format:
     def fits(record: Record) -> bool:
         return messages_of(_chat(record.get(name))) is not None
 
-    def attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+    def attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
         return rows.attempts(record | {name: _chat(record[name])}, reading, where)
 
     rows = _rows(name)

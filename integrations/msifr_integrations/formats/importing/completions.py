@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record
+from msifr_integrations.formats.importing.attempts import ForeignAttempt, Format, Lost, OutcomeReader, Record
 from msifr_integrations.formats.importing.rows import PROMPT_IDS, VERDICTS, Rows, tokens_of_outputs
 from msifr_policy.errors import InputError
 
@@ -25,7 +25,7 @@ _OF_TRAINING: Final = frozenset(("step", "advantage", "advantages", "epoch", "im
 """What trainers write beside completions that is no reward."""
 
 
-def _completions(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _completions(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     """Yield the attempts of a row of TRL, whose rewards are under the names of the functions that gave them."""
     if not reading.metric and not any(record.get(name) is not None for name in VERDICTS) and "step" in record:
         known = _COMPLETIONS.used | _OF_TRAINING
@@ -42,7 +42,7 @@ def _is_reward(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _alpaca(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _alpaca(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     if isinstance(more := record.get("input"), str) and more.strip() and isinstance(record.get("instruction"), str):
         record = record | {"instruction": f"{record['instruction']}\n\n{more}"}
     return _ALPACA.attempts(record, reading, where)

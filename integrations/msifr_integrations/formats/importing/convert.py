@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record
+from msifr_integrations.formats.importing.attempts import ForeignAttempt, Format, Lost, OutcomeReader, Record
 from msifr_integrations.formats.importing.own import FIELDS, mapped
 from msifr_integrations.formats.importing.prompts import Asked, read_asked, with_asked
 from msifr_integrations.formats.importing.recognise import recognise
@@ -167,7 +167,7 @@ class _Identify:
         """How many prompts there were."""
         return len(self._numbering)
 
-    def __call__(self, attempt: Attempt) -> _Candidate | Lost:
+    def __call__(self, attempt: ForeignAttempt) -> _Candidate | Lost:
         """Return the attempt with ids; raises ValueError for what no trace can hold."""
         attempt = with_asked(attempt, self._known)
         prompt_id = attempt.prompt_id
@@ -209,7 +209,7 @@ def _candidates(
             raise _unknown(path, first, good)
         about = ConvertedFile(str(path), known.name, known.note)
         came.files.append(about)
-        reading = Reading(options.metric, options.reward_threshold)
+        reading = OutcomeReader(options.metric, options.reward_threshold)
         for where, record in chain(first, records):
             about.records += 1
             try:
@@ -229,8 +229,8 @@ def _candidates(
 
 
 def _of_record(
-    record: Record | InputError, where: str, known: Format, reading: Reading, came: Converted
-) -> Iterable[Attempt | Lost]:
+    record: Record | InputError, where: str, known: Format, reading: OutcomeReader, came: Converted
+) -> Iterable[ForeignAttempt | Lost]:
     if isinstance(record, InputError):
         raise record
     if not known.fits(record):

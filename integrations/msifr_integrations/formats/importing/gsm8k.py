@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 from typing import Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word, named
+from msifr_integrations.formats.importing.attempts import (
+    ForeignAttempt,
+    Format,
+    Lost,
+    OutcomeReader,
+    Record,
+    as_word,
+    named,
+)
 
 _MARK: Final = "####"
 
@@ -16,14 +24,14 @@ def _is_solution(value: object) -> bool:
     return isinstance(value, dict) and {"solution", "is_correct"} <= value.keys()
 
 
-def _of_models(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _of_models(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     for name, told in record.items():
         if not _is_solution(told):
             continue
         if not isinstance(told["solution"], str) or not told["solution"]:
             yield Lost("no text")
             continue
-        yield Attempt(
+        yield ForeignAttempt(
             text=told["solution"],
             prompt=str(record["question"]),
             outcome=reading.outcome(told["is_correct"], "is_correct", where),
@@ -37,10 +45,12 @@ def _is_benchmark(record: Record) -> bool:
     return {"question", "answer"} <= record.keys() and isinstance(record["answer"], str) and _MARK in record["answer"]
 
 
-def _benchmark(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _benchmark(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     del reading, where
     gold = record["answer"].rpartition(_MARK)[2].strip()
-    yield Attempt(text=record["answer"], prompt=str(record["question"]), gold=gold, dataset="gsm8k", model="reference")
+    yield ForeignAttempt(
+        text=record["answer"], prompt=str(record["question"]), gold=gold, dataset="gsm8k", model="reference"
+    )
 
 
 GSM8K_MODELS: Final = Format(

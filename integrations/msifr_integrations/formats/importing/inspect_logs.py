@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from msifr_integrations.formats.importing.attempts import (
-    Attempt,
+    ForeignAttempt,
     Format,
     Lost,
-    Reading,
+    OutcomeReader,
     Record,
     as_count,
     as_word,
@@ -73,7 +73,7 @@ def _fits(record: Record) -> bool:
     return {"eval", "input", "output"} <= record.keys() and isinstance(record["output"], dict)
 
 
-def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     if record.get("error"):
         yield Lost("the sample ended in an error")
         return
@@ -91,7 +91,7 @@ def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt 
     target = record.get("target")
     prompt = asked(record["input"]) or ""
     dataset = about.get("dataset")
-    yield Attempt(
+    yield ForeignAttempt(
         text=text,
         prompt=_with_choices(prompt, record.get("choices")),
         asked=context_of(record["input"]),
@@ -111,7 +111,7 @@ def _with_choices(prompt: str, choices: Any) -> str:
     return "\n".join((prompt, *(f"{chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices[:26]))))
 
 
-def _outcome(scores: Any, reading: Reading, where: str) -> bool | None:
+def _outcome(scores: Any, reading: OutcomeReader, where: str) -> bool | None:
     """Return the verdict of the scorer that was named, or of the only one."""
     if not isinstance(scores, dict) or not scores:
         return None

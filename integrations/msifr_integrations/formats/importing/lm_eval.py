@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word, named
+from msifr_integrations.formats.importing.attempts import (
+    ForeignAttempt,
+    Format,
+    Lost,
+    OutcomeReader,
+    Record,
+    as_word,
+    named,
+)
 from msifr_policy.errors import InputError
 from msifr_policy.records.chats import asked
 
@@ -20,7 +28,7 @@ def _fits(record: Record) -> bool:
     return {"doc_id", "resps"} <= record.keys() and isinstance(record["resps"], list)
 
 
-def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     metric, _, wanted = reading.metric.partition(",")
     wanted = reading.remembered.setdefault("filter", wanted or as_word(record.get("filter")) or "")
     if record.get("filter", wanted) != wanted:
@@ -37,7 +45,7 @@ def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt 
         if not isinstance(response, str):
             yield Lost("nothing was generated: the task compares likelihoods")
         else:
-            yield Attempt(text=response, prompt=prompt, outcome=outcome, gold=as_word(record.get("target")))
+            yield ForeignAttempt(text=response, prompt=prompt, outcome=outcome, gold=as_word(record.get("target")))
 
 
 def _responses(resps: list[Any]) -> list[Any]:
@@ -66,7 +74,7 @@ def _question(context: str, doc: Any) -> str:
     return context[context.rfind("\n", 0, found) + 1 :] or context
 
 
-def _outcome(record: Record, metric: str, reading: Reading, where: str) -> bool | None:
+def _outcome(record: Record, metric: str, reading: OutcomeReader, where: str) -> bool | None:
     names = record.get("metrics")
     known = [name for name in names if isinstance(name, str)] if isinstance(names, list) else list(_VERDICTS)
     known = [name for name in known if name in record]

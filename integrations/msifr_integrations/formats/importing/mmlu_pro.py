@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 from typing import Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word, first_of
+from msifr_integrations.formats.importing.attempts import (
+    ForeignAttempt,
+    Format,
+    Lost,
+    OutcomeReader,
+    Record,
+    as_word,
+    first_of,
+)
 
 _OUTPUTS: Final = ("model_outputs", "model_output", "generated_text", "response")
 
@@ -13,7 +21,7 @@ def _fits(record: Record) -> bool:
     return known and any(isinstance(record.get(name), str) for name in _OUTPUTS)
 
 
-def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     del reading, where
     text, gold = first_of(record, _OUTPUTS), as_word(record["answer"])
     if not isinstance(text, str) or not text:
@@ -21,7 +29,7 @@ def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt 
         return
     options = [f"({chr(ord('A') + i)}) {option}" for i, option in enumerate(record["options"][:26])]
     number = as_word(record.get("question_id"))
-    yield Attempt(
+    yield ForeignAttempt(
         text=text,
         prompt="\n".join((str(record["question"]), *options)),
         prompt_id=f"mmlu-pro/{number}" if number else "",

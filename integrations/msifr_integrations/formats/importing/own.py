@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record
+from msifr_integrations.formats.importing.attempts import ForeignAttempt, Format, Lost, OutcomeReader, Record
 from msifr_policy.errors import InputError
 from msifr_policy.records.lines import as_objects, as_texts, with_values
 from msifr_policy.records.mapping import FieldMap
@@ -22,7 +22,7 @@ def _fits(record: Record) -> bool:
     return {"prompt_id", "text"} <= record.keys()
 
 
-def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     if record.get("status") == "discarded" and record.get("correct") is None:
         what = (
             "a discarded attempt: a run with a policy wrote this file, and its survivors do not stand for all attempts"
@@ -42,7 +42,7 @@ def _any(record: Record) -> bool:
 def mapped(mapping: FieldMap) -> Format:
     """Return the format of records whose fields are where `--map` says."""
 
-    def attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+    def attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
         found = mapping.attempts(with_values(record, record), where, FIELDS)
         if not found:
             yield Lost("the list of attempts is empty")
@@ -52,14 +52,14 @@ def mapped(mapping: FieldMap) -> Format:
     return Format("records as --map tells", _any, attempts, mapping.columns | set(FIELDS))
 
 
-def _attempt(record: dict[str, Any], reading: Reading, where: str) -> Attempt:
+def _attempt(record: dict[str, Any], reading: OutcomeReader, where: str) -> ForeignAttempt:
     known = as_objects(as_texts(with_values(record, FIELDS), _TEXTS), _OBJECTS)
     correct = known.pop("correct", None)
     known["outcome"] = None if correct is None else reading.outcome(correct, "correct", where)
     if correct is not None and known["outcome"] is None:
         raise InputError(f"`correct` is {correct!r:.40}, no outcome", where=where, remedy="true, false, or a number")
     try:
-        return msgspec.convert(known, Attempt)
+        return msgspec.convert(known, ForeignAttempt)
     except msgspec.ValidationError as error:
         remedy = "--map FIELD=PATH tells where a field is, --map FIELD= leaves it out"
         raise InputError(str(error), where=where, remedy=remedy) from None

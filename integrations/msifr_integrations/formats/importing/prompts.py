@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from msifr_integrations.formats.importing.attempts import Attempt, Record, as_word, first_of
+from msifr_integrations.formats.importing.attempts import ForeignAttempt, Record, as_word, first_of
 from msifr_integrations.formats.importing.rows import GOLDS
 from msifr_integrations.formats.importing.sources import find_inputs, read_records
 from msifr_policy.errors import InputError
@@ -19,7 +19,7 @@ _GROUPS: Final = ("group", "category", "subject", "topic", "level")
 
 
 class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of one prompt; as in `Attempt`."""
+    """What is known of one prompt; as in `ForeignAttempt`."""
 
     prompt: str = ""
     asked: str = ""
@@ -70,7 +70,7 @@ def _told(record: Record, where: str) -> dict[str, Any]:
     return told
 
 
-def with_asked(attempt: Attempt, known: Mapping[str, Asked]) -> Attempt:
+def with_asked(attempt: ForeignAttempt, known: Mapping[str, Asked]) -> ForeignAttempt:
     """Return an attempt with what is known of its prompt, by its id or what it asks, where it does not tell itself."""
     found = known.get(attempt.prompt_id)
     if found is None and known and (context := attempt.asked or attempt.prompt):

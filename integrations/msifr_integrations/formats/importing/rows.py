@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from msifr_integrations.formats.importing.attempts import (
-    Attempt,
+    ForeignAttempt,
     Lost,
-    Reading,
+    OutcomeReader,
     Record,
     as_count,
     as_word,
@@ -36,7 +36,7 @@ PROMPT_IDS: Final = ("prompt_id", "question_id", "problem_id", "task_id", "uid")
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The names under which a format has what, the first that has a value; see `Attempt` for what each is.
+    """The names under which a format has what, the first that has a value; see `ForeignAttempt` for what each is.
 
     `verdicts` are truth values or rewards, one or a list of one for each text. `tokens` gives how many tokens the text
     in a place has.
@@ -62,7 +62,7 @@ class Rows:
         )  # fmt: skip
         return frozenset(name for names in every for name in names)
 
-    def attempts(self, record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+    def attempts(self, record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
         """Yield the attempts of a row."""
         told = first_of(record, self.prompts)
         texts = texts_of(first_of(record, self.texts))
@@ -82,7 +82,7 @@ class Rows:
                 yield Lost("no text")
                 continue
             outcomes = (reading.outcome(in_place(values, place), name, where) for name, values in verdicts)
-            yield Attempt(
+            yield ForeignAttempt(
                 text=text,
                 outcome=next((outcome for outcome in outcomes if outcome is not None), None),
                 model=as_word(in_place(models, place)),
@@ -90,7 +90,7 @@ class Rows:
                 **shared,
             )
 
-    def _verdicts(self, record: Record, reading: Reading, where: str) -> list[tuple[str, Any]]:
+    def _verdicts(self, record: Record, reading: OutcomeReader, where: str) -> list[tuple[str, Any]]:
         """Return what the row says of its texts, under the name asked for, or under those known, by rank."""
         if reading.metric:
             if reading.metric not in record:

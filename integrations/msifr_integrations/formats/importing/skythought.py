@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from msifr_integrations.formats.importing.attempts import (
-    Attempt,
+    ForeignAttempt,
     Format,
     Lost,
-    Reading,
+    OutcomeReader,
     Record,
     as_count,
     as_word,
@@ -24,7 +24,7 @@ def _fits(record: Record) -> bool:
     return "_id" in record and isinstance(record.get("responses"), dict | list)
 
 
-def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     told = record["responses"]
     keyed = told.items() if isinstance(told, dict) else [("", told)]
     for key, responses in keyed:
@@ -34,13 +34,13 @@ def _attempts(record: Record, reading: Reading, where: str) -> Iterator[Attempt 
             yield _attempt(record, response, in_place(usages, place), reading, where)
 
 
-def _attempt(record: Record, response: Any, usage: Any, reading: Reading, where: str) -> Attempt | Lost:
+def _attempt(record: Record, response: Any, usage: Any, reading: OutcomeReader, where: str) -> ForeignAttempt | Lost:
     text = response.get("content") if isinstance(response, dict) else None
     if not isinstance(text, str) or not text:
         return Lost("no text")
     usage = usage if isinstance(usage, dict) else {}
     prompt = first_of(record, _PROBLEMS)
-    return Attempt(
+    return ForeignAttempt(
         text=text,
         prompt=prompt if isinstance(prompt, str) else "",
         asked=context_of(record.get("input_conversation")),

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-from msifr_integrations.formats.importing.attempts import Attempt, Format, Lost, Reading, Record, as_word, named
+from msifr_integrations.formats.importing.attempts import (
+    ForeignAttempt,
+    Format,
+    Lost,
+    OutcomeReader,
+    Record,
+    as_word,
+    named,
+)
 
 _BETWEEN: Final = "\n"
 
@@ -25,13 +33,13 @@ def _is_process_bench(record: Record) -> bool:
     return {"problem", "steps", "label", "final_answer_correct"} <= record.keys() and isinstance(record["steps"], list)
 
 
-def _process_bench(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _process_bench(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     steps, label = record["steps"], record["label"]
     if not steps or not all(isinstance(step, str) for step in steps) or not isinstance(label, int):
         yield Lost("no steps with a label")
         return
     text, stages = _of_steps(steps)
-    yield Attempt(
+    yield ForeignAttempt(
         text=text,
         prompt=str(record["problem"]),
         id=as_word(record.get("id")) or "",
@@ -49,7 +57,7 @@ def _is_prm800k(record: Record) -> bool:
     return isinstance(question, dict) and "problem" in question and isinstance(label, dict) and "steps" in label
 
 
-def _prm800k(record: Record, reading: Reading, where: str) -> Iterator[Attempt | Lost]:
+def _prm800k(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     del reading, where
     if record.get("is_quality_control_question") or record.get("is_initial_screening_question"):
         yield Lost("asked again, for quality control")
@@ -69,7 +77,7 @@ def _prm800k(record: Record, reading: Reading, where: str) -> Iterator[Attempt |
     text, stages = _of_steps(steps)
     ratings = [rating for _, rating in rated][: len(steps)]
     gold, answer = as_word(question.get("ground_truth_answer")), as_word(question.get("pre_generated_answer"))
-    yield Attempt(
+    yield ForeignAttempt(
         text=text,
         prompt=str(question["problem"]),
         outcome=None if gold is None or answer is None else _plain(answer) == _plain(gold),
