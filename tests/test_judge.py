@@ -27,8 +27,11 @@ from msifr_integrations.formats.judged_file import JudgedFile, JudgeOptions, jud
 from msifr_integrations.generation import judging
 from msifr_integrations.generation.judging import DIED, NO_ANSWER, Judge, Judged, ToJudge, judged
 from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.evidence.build import build_evidence
+from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.filters import FunctionFilter, Judgement, Prompt, ScoreThreshold
 from msifr_policy.records.traces import read_traces
+from msifr_policy.validators import Length
 
 NUMERIC = partial(parse_filter, "numeric")
 OWN = """\
@@ -106,7 +109,7 @@ def test_what_becomes_of_each_record(tmp_path: Path) -> None:
     assert {name: one.get("correct") for name, one in written.items()} == {
         "a0": True, "a1": False, "a4": False, "a5": True, "a6": None, "a7": None, "a8": True,
     }  # fmt: skip
-    assert written["a1"] == record(1) | {"correct": False}
+    assert written["a1"] == record(1) | {"correct": False, "judged_by": NUMERIC().name}
     assert (came.records, came.judged, came.accepted, came.had_outcome, came.unfinished) == (9, 4, 2, 1, 2)
     assert (came.written, came.known, came.malformed, came.agreement) == (7, 0, 0, None)
     assert {why: (of.records, of.first) for why, of in came.not_judged.items()} == {
@@ -153,7 +156,7 @@ def test_parquet_keeps_its_columns(tmp_path: Path, name: str) -> None:
     ]
     if name.endswith("parquet"):
         assert pq.read_schema(out).field("difficulty").type == pa.float32()
-        assert pq.read_schema(out).names[-2:] == ["correct", "score"]
+        assert pq.read_schema(out).names[-3:] == ["correct", "judged_by", "score"]
 
 
 def test_json_lines_in_parquet_lose_nothing(tmp_path: Path) -> None:
@@ -497,3 +500,28 @@ def test_records_of_another_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert first.id != second.id
     failed = CliRunner().invoke(main, [*words[:4], "--map", "colour=sky"])
     assert (failed.exit_code, "unknown field 'colour'" in failed.stderr) == (2, True)
+
+
+def test_the_filter_of_judged_and_converted_traces_is_known_to_what_is_made_of_them(tmp_path: Path) -> None:
+    out, chats = tmp_path / "judged.jsonl", tmp_path / "chats.jsonl"
+    rows = [
+        {"id": f"a{i}", "prompt_id": f"p{i}", "prompt": f"What is {i}?", "text": "1", "gold": "1"} for i in range(3)
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judge_files([tmp_path / "in.jsonl"], NUMERIC, out)
+    said = [{"role": "user", "content": "What is 1?"}, {"role": "assistant", "content": "1"}]
+    chats.write_text(json.dumps({"messages": said, "gold": "1"}) + "\n")
+    done = CliRunner().invoke(main, ["convert", str(chats), "--filter", "exact", "-o", str(tmp_path / "c.jsonl.gz")])
+    assert done.exit_code == 0, done.output
+    unknown = tmp_path / "unknown.jsonl"
+    unknown.write_text('{"id": "b", "prompt_id": "p", "text": "1", "correct": true}\n')
+
+    def filter_of(*paths: Path) -> str:
+        return build_evidence(read_traces(paths), NewlineSteps(), (Length(),)).provenance.filter
+
+    assert filter_of(out) == NUMERIC().name
+    assert filter_of(tmp_path / "c.jsonl.gz") == parse_filter("exact").name
+    assert filter_of(out, unknown) == filter_of(out, tmp_path / "c.jsonl.gz") == ""  # not of all
+    pq.write_table(pa.Table.from_pylist([{**row, "correct": True} for row in rows]), tmp_path / "in.parquet")
+    judge_files([tmp_path / "in.parquet"], NUMERIC, tmp_path / "again.parquet", JudgeOptions(again=True))
+    assert filter_of(tmp_path / "again.parquet") == NUMERIC().name

@@ -71,6 +71,7 @@ class _ReplayedTrace(NamedTuple):
     accepted: bool
     model: str | None
     dataset: str | None
+    judged_by: str | None
 
 
 def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None) -> _ReplayedTrace:
@@ -95,9 +96,16 @@ def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None)
         position,
         tokens,
     )
-    hashed = prompt_hash(trace.prompt_id, trace.prompt)
     return _ReplayedTrace(
-        rows, source, trace.prompt_id, hashed, trace.group_name, trace.accepted, trace.model, trace.dataset
+        rows=rows,
+        source=source,
+        prompt_id=trace.prompt_id,
+        prompt_hash=prompt_hash(trace.prompt_id, trace.prompt),
+        group=trace.group_name,
+        accepted=trace.accepted,
+        model=trace.model,
+        dataset=trace.dataset,
+        judged_by=trace.judged_by,
     )
 
 
@@ -163,6 +171,8 @@ def build_evidence(
     prompts = dict(zip(sketches, place.tolist(), strict=True))
     known_ids = list(sketches)
     prompt_ids = tuple(known_ids[i] for i in first)
+    made = provenance or Provenance()
+    filters = {one.judged_by or made.filter for one in every}
     table = EvidenceTable(
         columns=columns,
         values=rows.values.reshape(-1, len(columns)),
@@ -182,7 +192,8 @@ def build_evidence(
         costing=Costing(unit, "+".join(sorted(sources)) if unit == "tokens" else "characters"),
         fingerprint=content.hexdigest(),
         provenance=msgspec.structs.replace(
-            provenance or Provenance(),
+            made,
+            filter=filters.pop() if len(filters) == 1 else "",
             models=tuple(dict.fromkeys(one.model for one in every if one.model)),
             datasets=tuple(dict.fromkeys(one.dataset for one in every if one.dataset)),
         ),

@@ -35,7 +35,8 @@ or a row of Parquet, such as
 {EXAMPLE}
 required: id (unique in all files), prompt_id, text, and correct: the outcome
 by the final filter, true or false (or 1 or 0)
-optional: prompt, group, dataset, model, gold (texts); tokens (sampled, the
+optional: prompt, group, dataset, model, gold, and judged_by (texts; the
+last names the filter that gave the outcome); tokens (sampled, the
 end of the sequence included) and prompt_tokens (counts); logprobs (natural,
 one per token); token_ends (characters of the text complete after each
 token); stages (end offsets of its steps, in characters); step_labels (one
@@ -95,9 +96,10 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Trace(Output, frozen=True, kw_only=True, omit_defaults=True, rename={"accepted": "correct"}):
-    """One finished attempt and its outcome by the final filter."""
+    """One finished attempt and its outcome by the final filter, `judged_by` if that is known."""
 
     accepted: bool
+    judged_by: str | None = None
 
 
 def _check_offsets(name: str, offsets: Sequence[int] | None, length: int) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _TEXTS: Final = (
     *("id", "prompt_id", "text", "prompt", "group", "dataset", "model", "gold", "tests", "status", "finish", "error"),
-    "reason",
+    *("reason", "judged_by"),
 )
 _WHOLE: Final = ("tokens", "prompt_tokens", "seed", "k", "position")
 _TRUTHS: Final = ("correct", "correct_before")

@@ -133,8 +133,9 @@ def judge_files(
 ) -> JudgedFile:
     """Write the records of files (JSON lines or Parquet) to `out` with the outcome by the filter that `make` makes.
 
-    Records keep all that they have; `correct` is set, `score` where the filter scores, and `correct_before` where there
-    was an outcome. Attempts that were never finished stay as they are. The output appears whole or not at all.
+    Records keep all that they have; `correct`, `judged_by` (the filter), `score` where the filter scores and
+    `correct_before` where there was an outcome are set. Attempts that were never finished stay as they are. It appears
+    whole or not at all.
     `progress` is called after each record. Memory: some 100 records for each worker, and a verdict's line.
 
     Raises `InputError` for what cannot be read or written, a record without a text, a filter that cannot work, and a
@@ -152,7 +153,7 @@ def judge_files(
         verdicts = _remembered(items, kept, make, options.workers, counts)
         records = _some(_outcomes(verdicts, counts, options.keep, progress), kept, counts)
         if os.fspath(out).endswith(".parquet"):
-            schema, row = columns_of(files, ("correct", "score", *("correct_before",) * options.again))
+            schema, row = columns_of(files, ("correct", "judged_by", "score", *("correct_before",) * options.again))
             write_rows(out, map(row, records), schema)
         else:
             write_rows(out, records)
@@ -284,7 +285,7 @@ def _outcomes(
             elif not keep:
                 record = None
         else:
-            record = _judged_record(item, said)
+            record = _judged_record(item, said, counts.filter)
             counts.judged += 1
             counts.accepted += said.accepted
             if said.why:
@@ -321,10 +322,10 @@ def _as_it_was(item: _Entered) -> Record:
     return record if item.before is None else record | {"correct": item.before}
 
 
-def _judged_record(item: _Entered, said: Judged) -> Record:
+def _judged_record(item: _Entered, said: Judged, judged_by: str) -> Record:
     scored = {} if said.score is None else {"score": said.score}
     before = {} if item.before is None else {"correct_before": item.before}
-    return item.record | {"correct": said.accepted} | scored | before
+    return item.record | {"correct": said.accepted, "judged_by": judged_by} | scored | before
 
 
 def _count(reasons: dict[str, Reason], why: str, item: _Entered) -> None:

@@ -265,7 +265,7 @@ def _by_filter(
         if verdict is not None and outcome is not None:
             came.both_told += 1
             came.disagree += verdict != outcome
-        yield _with_outcome(output, outcome)
+        yield _with_outcome(output, outcome, judged_by=came.outcomes)
 
 
 def _task(candidate: _Candidate) -> ToJudge:
@@ -282,8 +282,10 @@ def _task(candidate: _Candidate) -> ToJudge:
     return ToJudge(prompt, output.text)
 
 
-def _with_outcome(output: Output, outcome: bool | None) -> Output:
-    return output if outcome is None else Trace(**msgspec.structs.asdict(output), accepted=outcome)
+def _with_outcome(output: Output, outcome: bool | None, judged_by: str | None = None) -> Output:
+    if outcome is None:
+        return output
+    return Trace(**msgspec.structs.asdict(output), accepted=outcome, judged_by=judged_by)
 
 
 def _counted(
