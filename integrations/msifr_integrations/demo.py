@@ -30,11 +30,10 @@ from msifr_integrations.cli.options import gathered
 from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, problems
 from msifr_integrations.generation.generate import Result, generate
 from msifr_integrations.generation.inputs import load_model
-from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
-from msifr_integrations.report.given import read_run
-from msifr_integrations.report.make import Material, make_report
+from msifr_integrations.report.make import make_report
+from msifr_integrations.report.of_pair import material_of_pair
 from msifr_integrations.report.page import write_page
 from msifr_policy.errors import MsifrError
 from msifr_policy.evidence.build import build_evidence
@@ -167,21 +166,13 @@ def run_demo(out: Path, settings: Settings) -> dict[str, Any]:
     lines = _plain_words(summary)
     with tracking("writing the report"):
         numbers, shown = make_report(
-            Material(
-                made_of=[
-                    "policy.json, the policy",
-                    "with_policy.jsonl, the run with it",
-                    "full.jsonl, the same run without it",
-                    "with_policy.ledger.jsonl, the ledger of the run",
-                ],
-                policy=fit.file,
-                policy_name="policy.json",
-                run=out / "with_policy.jsonl",
-                ledger=read_run(ledger_path(out / "with_policy.jsonl")),
-                traces=[out / "full.jsonl"],
-                table=full_table,
-                paired=paired,
-                simulated=(predicted, f"{fit.certifying.n_attempts:,} attempts at the prompts it was certified on"),
+            material_of_pair(
+                fit,
+                paired,
+                full=out / "full.jsonl",
+                with_policy=out / "with_policy.jsonl",
+                full_table=full_table,
+                predicted=predicted,
                 seed=settings.seed,
             )
         )

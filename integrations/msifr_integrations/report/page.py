@@ -16,6 +16,7 @@ import msgspec
 from msifr_integrations.report.attempts import Shown
 from msifr_integrations.report.deciding import FALSE
 from msifr_integrations.report.numbers import ReportNumbers
+from msifr_integrations.report.parts import Section
 from msifr_integrations.report.sections import definitions, headlines, sections
 from msifr_integrations.terms import TERMS, Term, find
 from msifr_policy.files import replacing
@@ -33,24 +34,31 @@ def write_page(
     shown: Sequence[Shown] = (),
     *,
     notes: Sequence[str] = (),
+    more: Sequence[Section] = (),
 ) -> int:
     """Write the page, whole or not at all, and return its size in bytes. Raises `InputError` as `files.replacing`.
 
-    `notes` are sentences that stand below the first.
+    `notes` are sentences that stand below the first, `more` are sections that follow those of every report.
     """
-    html = page(title, numbers, shown, notes).encode("utf-8", "replace")
+    html = page(title, numbers, shown, notes, more).encode("utf-8", "replace")
     with replacing(path) as temporary:
         temporary.write_bytes(html)
     return len(html)
 
 
-def page(title: str, numbers: ReportNumbers, shown: Sequence[Shown] = (), notes: Sequence[str] = ()) -> str:
+def page(
+    title: str,
+    numbers: ReportNumbers,
+    shown: Sequence[Shown] = (),
+    notes: Sequence[str] = (),
+    more: Sequence[Section] = (),
+) -> str:
     """Return the page as HTML."""
     import jinja2
     from markupsafe import Markup, escape
 
     style, script = _file("page.css"), _file("viewer.js")
-    parts = sections(numbers)
+    parts = [*sections(numbers), *more]
     named = [*_ALWAYS, *(word for section in parts for word in section.terms)]
     glossary = {term.name: term for term in map(_term, named) if term is not None}
     environment = jinja2.Environment(
