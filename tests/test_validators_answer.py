@@ -68,6 +68,13 @@ def test_answers_are_compared_without_decoration() -> None:
     }
 
 
+def test_numbers_with_more_digits_than_python_writes_out_are_compared() -> None:
+    """Few characters announce them."""
+    text = "#### 1e9999\n#### 10^9999\n#### 1e-9999\nThe answer is 10 * 10^9998.\n"
+    read = scores(text)
+    assert (read["markers"], read["distinct"]) == (4.0, 2.0)
+
+
 @pytest.mark.parametrize(
     "text",
     [

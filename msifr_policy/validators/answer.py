@@ -7,6 +7,7 @@ something follows the sentence or line.
 
 import math
 import re
+from fractions import Fraction
 from typing import Final, get_args
 
 from msifr_policy.reading.choices import choice_of
@@ -58,11 +59,11 @@ _DECORATION = re.compile(r"\\(?:text|mathrm|mathbf|left|right|[()\[\]$,!; ])|[\s
 _TITLE = re.compile(r"(?:[^\W\d_][\w'’-]*+[\s*]++)+[^\W\d_][\w'’-]*+[*:.]*+")
 
 
-def _plain(value: str) -> str:
+def _plain(value: str) -> Fraction | str:
     """Return what two spellings of one answer share: its number, its choice, or its text without decoration."""
     number = parse_number(value)
     if number is not None:
-        return str(number)
+        return number  # not its digits: a few characters, 1e9999, announce more than Python writes out
     choice = choice_of(value)
     if choice is not None:
         return choice
@@ -128,7 +129,7 @@ class _AnswerMarkerState(TextState):
         self._json = _JsonObject()
         self._thinking = False
         self._mark_tail = ""  # what may be the beginning of a mark of thinking
-        self._answers: set[str] = set()
+        self._answers: set[Fraction | str] = set()
         self._markers = self._empty = 0
         self._first_at = math.nan
         self._first_end = 0
