@@ -64,4 +64,9 @@ def test_what_scripts_outside_of_the_packages_import_from_them_is_there(folder):
     }
     assert wanted
     for module, name in sorted(wanted):
-        assert hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}"), name
+        try:
+            there = hasattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            assert error.name == "triton"  # which is there with a GPU alone
+            continue
+        assert there or importlib.util.find_spec(f"{module}.{name}"), f"{module}.{name}"
