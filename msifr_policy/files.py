@@ -96,9 +96,21 @@ def unpacking(stack: ExitStack, path: str | os.PathLike[str]) -> "tuple[io.Buffe
     return file, ""
 
 
-def packed_by_zstandard(file: IO[bytes]) -> IO[bytes]:
-    """Return a stream whose bytes are compressed by Zstandard into `file`; closing it ends the frame, not the file."""
-    return cast(IO[bytes], zstd.ZstdFile(file, "wb"))
+@contextmanager
+def packed_by_ending(file: IO[bytes], path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Give a stream whose bytes go into `file`, packed as the ending of `path` says: `.gz`, `.zst`, or not at all.
+
+    The same bytes are packed into the same ones: no time and no name is written. `file` stays open.
+    """
+    name = os.fspath(path)
+    with ExitStack() as stack:
+        if name.endswith(".gz"):
+            zipped = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+            yield cast(IO[bytes], stack.enter_context(zipped))
+        elif name.endswith(".zst"):
+            yield cast(IO[bytes], stack.enter_context(zstd.ZstdFile(file, "wb")))
+        else:
+            yield file
 
 
 def check_text(head: bytes, where: str) -> None:

@@ -132,7 +132,7 @@ def test_what_is_no_run_is_refused_and_the_old_file_stays(out: Path, name: str, 
 @pytest.mark.parametrize("name", ["good.jsonl.gz", "good.parquet"])
 def test_memory_does_not_grow_with_the_run(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """30,000 samples of some 600 bytes: 18 MB, in row groups of about half a megabyte."""
-    monkeypatch.setattr("msifr_integrations.formats.rows._GROUP_BYTES", 1 << 19)
+    monkeypatch.setattr("msifr_policy.records.parquet._GROUP_BYTES", 1 << 19)
     out = tmp_path / "out.jsonl"
     line = msgspec.json.encode(record(0, text="x" * 500)) + b"\n"
     with open(out, "wb") as file:

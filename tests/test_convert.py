@@ -162,6 +162,33 @@ def test_samples_of_inspect_ai_with_choices_reasoning_and_several_scorers(tmp_pa
     assert converted(tmp_path, log(sample_of({"a": {"value": "P"}})))[0][0].accepted is False
 
 
+def test_what_is_no_record_among_those_that_a_document_holds_is_told_with_its_place(tmp_path):
+    good = {"prompt": "q", "completion": "a", "reward": 1}
+    skythought = {"p": {"responses": {"0.6": {"content": "a", "correctness": True}}}}
+    for held, place in (
+        ({"data": [good, 3]}, 2),
+        ({"eval": {}, "samples": [7, sample_of({"a": {"value": "C"}})]}, 1),
+        (skythought | {"q": 4}, 2),
+        ([{"data": [good, good]}, {"rows": [good, [good]]}], 4),
+    ):
+        for indent in (None, 1):
+            path = tmp_path / "held.json"
+            path.write_text(json.dumps(held, indent=indent))
+            records = list(read_records(path))
+            wrong = [record for _, record in records if isinstance(record, InputError)]
+            if held == skythought | {"q": 4} and indent is None:
+                assert not wrong  # in one line it is a record
+                continue
+            assert [error.where for error in wrong] == [f"{path}, record {place}"], held
+            assert len(records) > 1
+    for log in ({"eval": {}, "samples": 5}, {"eval": 5, "samples": {}}):
+        path.write_text(json.dumps(log))
+        assert [record for _, record in read_records(path)] == [log]
+    path.write_text(json.dumps({"eval": [], "samples": [sample_of({"a": {"value": "C"}})]}))
+    (trace,), _ = converted(tmp_path, path)
+    assert trace.accepted
+
+
 def test_a_log_of_inspect_ai_that_was_cut_short(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.eval", "w") as archive:
         archive.writestr("_journal/start.json", json.dumps({"eval": {"task": "t", "model": "m"}}))

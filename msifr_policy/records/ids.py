@@ -1,4 +1,4 @@
-"""Ids for attempts that come without: of a prompt by what it asks, of an attempt by its number among those at it."""
+"""Ids for attempts that come without: of a prompt by what it asks, of an attempt by its number; and what ids tell."""
 
 import hashlib
 from collections import defaultdict
@@ -12,6 +12,14 @@ def id_of_prompt(*parts: str) -> str:
     for part in parts:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     return f"prompt-{digest.hexdigest()[:16]}"
+
+
+def group_of(prompt_id: str, group: str | None) -> str:
+    """Return the group of a prompt: its own if it has one, else the middle of a `set:group:hash` id, else ""."""
+    if group is not None:
+        return group
+    parts = prompt_id.split(":")
+    return parts[1] if len(parts) > 2 else ""
 
 
 class Numbering:

@@ -1,9 +1,9 @@
-"""JSON lines: from a line to the object in it, and if there is none, why, in words that name the remedy."""
+"""JSON lines: from a record to its line, and back; where a line holds none, why, in words that name the remedy."""
 
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -44,6 +44,23 @@ def object_of(line: bytes, where: str, remedy: str) -> dict[str, Any]:
     if isinstance(record, dict):
         return record
     raise _explained(line, where, reason, remedy)
+
+
+def line_of(record: msgspec.Struct | Mapping[str, Any]) -> bytes:
+    """Return a record as a line of JSON; NaN and infinities are spelled as Python spells them."""
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair
+        line = msgspec.json.encode(record)
+        if b"null" not in line or finite(_plain(record)):  # what is not finite becomes null
+            return line + b"\n"
+    return json.dumps(_plain(record), default=_as_text).encode() + b"\n"
+
+
+def _plain(record: msgspec.Struct | Mapping[str, Any]) -> Any:
+    return msgspec.to_builtins(record) if isinstance(record, msgspec.Struct) else record
+
+
+def _as_text(value: Any) -> str:
+    return msgspec.json.decode(msgspec.json.encode(value), type=str)
 
 
 def with_values(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

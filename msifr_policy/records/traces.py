@@ -4,26 +4,28 @@ The keys are those of common public trace files; `correct` becomes `Trace.accept
 filter**. Only finished attempts are traces: of a discarded one nobody knows the outcome.
 """
 
-import gzip
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from itertools import islice, pairwise
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
-from msifr_policy.files import LONGEST_LINE, packed_by_zstandard, read_lines, replacing
-from msifr_policy.records.ids import Numbering
-from msifr_policy.records.lines import LONGEST_MENDED, as_objects, as_texts, finite, object_of, with_values
+from msifr_policy.files import LONGEST_LINE, packed_by_ending, read_lines, replacing
+from msifr_policy.records.ids import Numbering, group_of
+from msifr_policy.records.lines import LONGEST_MENDED, as_objects, as_texts, line_of, object_of, with_values
 from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.others import known_as
-from msifr_policy.records.parquet import is_parquet, parquet_rows
+from msifr_policy.records.parquet import is_parquet, parquet_rows, write_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 OnError = Literal["raise", "skip"]
 
@@ -47,7 +49,6 @@ Other keys are ignored. In records of another shape --map tells where fields
 are; msifr convert makes traces of what other tools write."""
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-_PARQUET_BATCH = 512
 _MOST = 2**63  # Parquet's integers are below
 
 
@@ -89,10 +90,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def group_name(self) -> str:
         """The group of the prompt: `group` if given, else the middle of a `set:group:hash` prompt id, else ""."""
-        if self.group is not None:
-            return self.group
-        parts = self.prompt_id.split(":")
-        return parts[1] if len(parts) > 2 else ""
+        return group_of(self.prompt_id, self.group)
 
 
 class Trace(Output, frozen=True, kw_only=True, omit_defaults=True, rename={"accepted": "correct"}):
@@ -314,7 +312,7 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
     The file appears whole or not at all, and `read_traces` reads it. Raises `InputError` for another ending, a place
     that cannot be written, and a trace that could not be read again (its id occurs twice, it is too long).
     """
-    lines = ((f"{os.fspath(path)}, record {number}", _encode(trace)) for number, trace in enumerate(traces, 1))
+    lines = ((f"{os.fspath(path)}, record {number}", line_of(trace)) for number, trace in enumerate(traces, 1))
     return write_outputs(path, _traces(lines, "raise", ReadReport()))
 
 
@@ -328,44 +326,26 @@ def write_outputs(path: str | os.PathLike[str], outputs: Iterable[Output]) -> in
         raise InputError("unknown ending", where=str(path), remedy=f"use one of {', '.join(_ENDINGS)}")
     if path.name.endswith(".parquet"):
         needs("pyarrow", extra="parquet", what="Parquet", where=str(path))
-    with replacing(path) as written, ExitStack() as stack:
+    with replacing(path) as written, open(written, "wb") as file:
         if path.name.endswith(".parquet"):
-            return _write_parquet(written, iter(outputs))
-        stream: IO[bytes] = stack.enter_context(open(written, "wb"))
-        if path.name.endswith(".gz"):
-            # mtime 0 and no name: the same traces always give the same bytes.
-            zipped = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
-            stream = cast(IO[bytes], stack.enter_context(zipped))
-        elif path.name.endswith(".zst"):
-            stream = stack.enter_context(packed_by_zstandard(stream))
+            return write_parquet(file, map(_row, outputs), _columns())
         count = 0
-        for output in outputs:
-            stream.write(_encode(output))
-            count += 1
-    return count
+        with packed_by_ending(file, path) as stream:
+            for output in outputs:
+                stream.write(line_of(output))
+                count += 1
+        return count
 
 
-def _encode(trace: Output) -> bytes:
-    """Return a trace as a line of JSON; NaN and infinities are spelled as Python spells them."""
-    with suppress(UnicodeEncodeError):  # half of a surrogate pair
-        if all(map(math.isfinite, trace.logprobs or ())) and finite(trace.schema) and finite(trace.parameters):
-            return msgspec.json.encode(trace) + b"\n"
-    return json.dumps(msgspec.to_builtins(trace)).encode() + b"\n"
+def _row(output: Output) -> dict[str, Any]:
+    row: dict[str, Any] = msgspec.to_builtins(output)
+    return row | {name: json.dumps(row[name]) for name in _JSON_FIELDS if name in row}
 
 
-def _write_parquet(path: Path, outputs: Iterator[Output]) -> int:
+def _columns() -> "pa.Schema":
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     integer, integers, numbers = pa.int64(), pa.list_(pa.int64()), pa.list_(pa.float64())
     types = {bool: pa.bool_(), int | None: integer, list[int] | None: integers, list[float] | None: numbers}
     fields = msgspec.structs.fields(Trace)
-    schema = pa.schema([(field.encode_name, types.get(field.type, pa.string())) for field in fields])
-    count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        while batch := [msgspec.to_builtins(output) for output in islice(outputs, _PARQUET_BATCH)]:
-            count += len(batch)
-            for row in batch:
-                row |= {name: json.dumps(row[name]) for name in _JSON_FIELDS if name in row}
-            writer.write_table(pa.Table.from_pylist(batch, schema))
-    return count
+    return pa.schema([(field.encode_name, types.get(field.type, pa.string())) for field in fields])

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from msifr_integrations.cli.console import emit, examples, prose, tracking
-from msifr_integrations.cli.options import json_option
+from msifr_integrations.cli.options import all_cores, json_option
 from msifr_integrations.cli.settings import check_settings, settings_file
 from msifr_policy.errors import MsifrError
 from msifr_policy.extras import install
@@ -175,7 +175,6 @@ def _version(name: str) -> str | None:
 
 def see_device() -> DeviceReport:
     """Return what this machine has; GPUs as torch sees them, if it is there."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus, note = [], ""
     if _version("torch") is None:
         note = "GPUs are seen through torch, which is not installed"
@@ -188,7 +187,7 @@ def see_device() -> DeviceReport:
                 gpus.append(f"{of.name}, {of.total_memory / 2**30:.0f} GiB")
         except Exception as error:  # a broken installation is what this command is to find
             note = f"torch cannot be used: {type(error).__name__}: {error}"
-    return DeviceReport(cpus, _pages("SC_PHYS_PAGES"), _pages("SC_AVPHYS_PAGES"), gpus, note)
+    return DeviceReport(all_cores(), _pages("SC_PHYS_PAGES"), _pages("SC_AVPHYS_PAGES"), gpus, note)
 
 
 def _pages(name: str) -> int | None:

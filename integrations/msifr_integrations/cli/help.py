@@ -48,7 +48,7 @@ The tab key completes commands, options and their values, once the shell is told
 }
 """What all commands have in common, by word."""
 
-_ALSO = {"status": "exit", "exit status": "exit", "exit codes": "exit", "schema": "schema", "toml": "settings"}
+_ALSO = {"status": "exit", "exit status": "exit", "exit codes": "exit", "toml": "settings"}
 
 
 class CommandLine(msgspec.Struct, frozen=True):

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from msifr_integrations.formats.rows import Record, encode_record
-from msifr_policy.records.lines import as_texts
+from msifr_integrations.formats.rows import Record
+from msifr_policy.records.lines import as_texts, line_of
 from msifr_policy.records.parquet import is_parquet
 
 if TYPE_CHECKING:
@@ -70,4 +70,4 @@ def _row(record: Record) -> Record:
     row = as_texts(row, _TEXTS)
     row |= {name: json.dumps(row[name]) for name in _AS_JSON if isinstance(row.get(name), dict)}
     rest = {name: value for name, value in record.items() if name not in _KNOWN}
-    return row | {_OTHER: encode_record(rest).decode().rstrip("\n")} if rest else row
+    return row | {_OTHER: line_of(rest).decode().rstrip("\n")} if rest else row

@@ -20,13 +20,14 @@ from msifr_integrations.formats.accepted import (
 )
 from msifr_integrations.formats.data_card import TAG, Card, data_card
 from msifr_integrations.formats.preference import PairCounts, PairOptions, Pairs, RejectedKind, make_pairs, pair_columns
-from msifr_integrations.formats.rows import Record, check_rows_out, encode_record, write_rows
+from msifr_integrations.formats.rows import Record, check_rows_out, write_rows
 from msifr_integrations.formats.written import RunFacts, Written, read_facts, read_written
 from msifr_integrations.generation.provenance import differences
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import prompt_hash
 from msifr_policy.extras import needs
 from msifr_policy.files import check_writable, replacing
+from msifr_policy.records.lines import line_of
 
 ExportForm = Literal["chat", "text", "preference", "parquet", "datasets"]
 """`chat`, `text`, `parquet`: accepted samples, see `AcceptedForm`. `preference`: pairs, see `make_pairs`. `datasets`: a
@@ -218,7 +219,7 @@ def _write_shards(folder: Path, records: Iterator[Record], schema: Any) -> None:
 
     def shard(record: Record) -> int:
         nonlocal size
-        size += len(encode_record(record))
+        size += len(line_of(record))
         return size // _SHARD_BYTES
 
     for number, (_, rows) in enumerate(groupby(records, shard)):

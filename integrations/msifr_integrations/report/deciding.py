@@ -37,7 +37,7 @@ _LINES, _WORDS = 256, 128
 _LEAST = 0.05  # log-odds; a smaller fall decides nothing
 _DEAD = 1e6  # log-odds; what is dead can become nothing
 
-_WORD = re.compile(r"\s*\S+\s*")
+_WORD = re.compile(r"\S+\s*|\s+")  # everywhere one matches: a long blank is read but once
 
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """What a validator adds to the log-odds by its scores `[n, D_v]`: `[n]`."""

@@ -16,6 +16,7 @@ from msifr_integrations.report.attempts import Kind
 from msifr_integrations.report.numbers import GroupNumbers, RunNumbers, Stage, funnel
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
+from msifr_policy.records.ids import group_of
 from msifr_policy.records.ledger import Entry, Header, Session, scan_ledger, total
 
 What = Literal["policy", "ledger", "run", "full run", "traces"]
@@ -137,14 +138,6 @@ def read_run(ledger: str | os.PathLike[str]) -> RunRead:
     return RunRead(
         settings, run, funnel(reached, np.where(discarded, ended, 0), discarded, reasons, None), ids, kinds, groups
     )
-
-
-def group_of(prompt_id: str, group: str | None) -> str:
-    """Return the group of a prompt: its own, else the middle of a `set:group:hash` id, else ""."""
-    if group is not None:
-        return group
-    parts = prompt_id.split(":")
-    return parts[1] if len(parts) > 2 else ""
 
 
 def same_but_for_the_policy(run: str, full: str) -> bool:

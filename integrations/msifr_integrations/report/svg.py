@@ -112,10 +112,10 @@ class Plot:
         """Put the pattern of this number into the legend."""
         self._name(f'<rect x="4" width="14" height="12" {self._filled(number)}/>', words)
 
-    def word(self, at: Point, words: str, *, anchor: str = "middle", left: bool = False) -> None:
+    def word(self, at: Point, words: str, *, left: bool = False) -> None:
         """Write words at a point, or left of the axis at its height."""
         px, py = self._at(*at)
-        self._drawn.append(_text(self._left - 9 if left else px, py + 4, words, anchor="end" if left else anchor))
+        self._drawn.append(_text(self._left - 9 if left else px, py + 4, words, anchor="end" if left else "middle"))
 
     def svg(self, label: str) -> str:
         """Return the drawing; `label` says what it shows to whoever does not see it."""

@@ -49,12 +49,13 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         if str(path) == "-":
             path = Path("/dev/stdin")
             if path.is_char_device():
-                raise InputError("the standard input is a terminal", where="-", remedy="name a file, or pipe one in")
+                what = "is a terminal" if os.isatty(0) else "is empty"
+                raise InputError(f"the standard input {what}", where="-", remedy="name a file, or pipe one in")
         if path.is_dir():
             inside = [p for p in sorted(path.rglob("*")) if _may_hold_records(p, path)]
             if not inside:
                 remedy = "name files, or a folder of JSON, CSV, Parquet, Arrow or .eval files"
-                raise InputError("no file in it may hold records", where=str(path), remedy=remedy)
+                raise InputError("holds no files of records", where=str(path), remedy=remedy)
             files += inside
         elif path.exists() and not path.is_char_device():
             files.append(path)
@@ -165,13 +166,13 @@ def _lines_or_documents(path: Path, stream: io.BufferedReader) -> Iterator[tuple
         yield from _documents(path, stream, line, error)
         return
     if _may_hold_many(record) and (held := held_records(line)) is not None:
-        yield from ((f"{path}, record {n}", each) for n, each in enumerate(held, 1))
+        yield from (_placed(each, f"{path}, record {n}") for n, each in enumerate(held, 1))
         return
     yield first, record
     while line := stream.readline(LONGEST_LINE + 1):
         number += 1
         if not line.isspace():
-            yield _one(line.removeprefix(codecs.BOM_UTF8), f"{path}, line {number}")
+            yield _placed(_record(line.removeprefix(codecs.BOM_UTF8)), f"{path}, line {number}")
         while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
             line = stream.readline(LONGEST_LINE)
 
@@ -183,21 +184,27 @@ def _documents(
     number = 0
     try:
         for raw in json_objects(stream, str(path), before):
-            held = held_records(raw)
-            for record in [_one(raw, f"{path}, record {number + 1}")[1]] if held is None else held:
+            for record in held_records(raw) or (_record(raw),):
                 number += 1
-                yield f"{path}, record {number}", record
+                yield _placed(record, f"{path}, record {number}")
     except InputError as broken:
         raise (error or broken) if not number else broken from None
     if not number:
         raise error or InputError("holds no JSON objects", where=str(path), remedy=_REMEDY)
 
 
-def _one(raw: bytes, where: str) -> tuple[str, Record | InputError]:
+def _record(raw: bytes) -> Record | InputError:
     try:
-        return where, object_of(raw, where, _REMEDY)
+        return object_of(raw, "", _REMEDY)
     except InputError as error:
-        return where, error
+        return error
+
+
+def _placed(record: Record | InputError, where: str) -> tuple[str, Record | InputError]:
+    """Return a record after its place, which an error names, too."""
+    if isinstance(record, InputError):
+        record = InputError(record.what, where=where, remedy=record.remedy)
+    return where, record
 
 
 _HOLDERS: Final = ("data", "rows", "records", "examples")
@@ -211,27 +218,42 @@ def _may_hold_many(record: Record) -> bool:
 def held_records(raw: bytes) -> Iterator[Record | InputError] | None:
     """Return the records in a document that is one object and holds many, None if it is itself a record.
 
-    Known are logs of inspect_ai (a sample each, with what the log says of all as `eval`), results of SkyThought (by id,
-    which becomes `_id`), and objects whose only member is a list of records.
+    In the place of one that is no object is an error, which does not know its place. Known are logs of inspect_ai (a
+    sample each, with what the log says of all as `eval`), results of SkyThought (by id, which becomes `_id`), and
+    objects whose only member is a list of records.
     """
     try:
         members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         members = _mended(raw)
-    if {"samples", "eval"} <= members.keys():
-        about = object_of(bytes(members["eval"]), "eval", _REMEDY)
-        return ({"eval": about} | sample for sample in _list(members["samples"]))
+    if {"samples", "eval"} <= members.keys() and _begins(members["samples"], b"["):
+        about = _record(bytes(members["eval"]))
+        return _each({"eval": {} if isinstance(about, InputError) else about}, _list(members["samples"]))
     holder = next(iter(members), "")
-    if len(members) == 1 and holder in _HOLDERS and bytes(members[holder]).lstrip().startswith(b"["):
-        return _list(members[holder])
-    first = bytes(next(iter(members.values()), b"")).lstrip()
-    if first.startswith(b"{") and "responses" in object_of(first, "", _REMEDY):
-        return ({"_id": key} | object_of(bytes(value), f"result {key!r}", _REMEDY) for key, value in members.items())
+    if len(members) == 1 and holder in _HOLDERS and _begins(members[holder], b"["):
+        return _each({}, _list(members[holder]))
+    first = next(iter(members.values()), msgspec.Raw(b""))
+    if _begins(first, b"{") and isinstance(result := _record(bytes(first)), dict) and "responses" in result:
+        return (
+            record if isinstance(record, InputError) else {"_id": key} | record
+            for key, record in zip(members, _each({}, members.values()), strict=True)
+        )
     return None
 
 
-def _list(raw: msgspec.Raw) -> Iterator[Record]:
-    return (object_of(bytes(each), "", _REMEDY) for each in msgspec.json.decode(raw, type=list[msgspec.Raw]))
+def _begins(raw: msgspec.Raw, bracket: bytes) -> bool:
+    return bytes(raw).lstrip().startswith(bracket)
+
+
+def _list(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    return msgspec.json.decode(raw, type=list[msgspec.Raw])
+
+
+def _each(shared: Record, values: Iterable[msgspec.Raw]) -> Iterator[Record | InputError]:
+    """Yield the record in each value, with what all share."""
+    for value in values:
+        record = _record(bytes(value))
+        yield record if isinstance(record, InputError) else shared | record
 
 
 def _mended(raw: bytes) -> dict[str, msgspec.Raw]:
