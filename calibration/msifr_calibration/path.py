@@ -254,7 +254,3 @@ def _with_caps(table: EvidenceTable, M: Array, stop: Integers, at_cap: Integers)
     more = [np.bincount(cap, each, len(at_cap)) for each in (more_spent, more_lost)]
     result: Array = np.stack(more, axis=1) + np.asarray([spent.sum(), lost.sum()])
     return result
-
-
-def _spent_and_lost(table: EvidenceTable, M: Array, stop: Integers) -> tuple[float, float]:
-    return float(table.cost_until(stop).sum()), float(good_samples_lost(table, M, stop).sum())

@@ -70,8 +70,12 @@ def with_values(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def as_texts(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return a record with the numbers under these names as texts; infinity and truth values stay what they are."""
-    numbers = {n: record[n] for n in names if type(record.get(n)) in (int, float) and math.isfinite(record[n])}
-    return record | {name: str(number) for name, number in numbers.items()}
+    return record | {name: str(record[name]) for name in names if is_number(record.get(name))}
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, and no truth value. A whole one may be too large for a float."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def as_objects(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError("`id` and `prompt_id` must not be empty")
         for name, count in (("tokens", self.tokens), ("prompt_tokens", self.prompt_tokens)):
             if count is not None and not 0 <= count < _MOST:
-                raise ValueError(f"`{name}` is {count}, must not be " + ("negative" if count < 0 else "so large"))
+                raise ValueError(f"`{name}` is {count!s:.40}, must not be " + ("negative" if count < 0 else "so large"))
         if not all(-_MOST < label < _MOST for label in self.step_labels or ()):
             raise ValueError("`step_labels` are 1, -1 and 0")
         _check_offsets("token_ends", self.token_ends, len(self.text))

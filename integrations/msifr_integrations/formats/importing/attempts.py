@@ -1,6 +1,5 @@
 """What a format makes of a record: attempts, or why there is none in it."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from msifr_policy.errors import InputError
+from msifr_policy.records.lines import is_number
 
 Record = dict[str, Any]
 
@@ -16,7 +16,8 @@ class ForeignAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """One finished attempt as a foreign record tells of it.
 
     `prompt` is what was asked last; `asked` all that was asked, where that is more (a system's message, earlier turns):
-    prompts without an id are told apart by it. `outcome` is the format's own verdict, None if it has none. The others
+    prompts without an id are told apart by it. `request_id` is the id of a request, of which several may ask the same.
+    `outcome` is the format's own verdict, None if it has none. The others
     are as in `Trace`; `tests` and `schema` are what a final filter may need.
     """
 
@@ -24,6 +25,7 @@ class ForeignAttempt(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str = ""
     asked: str = ""
     prompt_id: str = ""
+    request_id: str = ""
     id: str = ""
     outcome: bool | None = None
     gold: str | None = None
@@ -65,12 +67,13 @@ class OutcomeReader:
         """
         if isinstance(value, str):
             value = _as_number(value)
-        if not isinstance(value, int | float) or math.isnan(value):
+        if not isinstance(value, int | float) or value != value:
             return None
         if self.reward_threshold is not None and not isinstance(value, bool):
             return value >= self.reward_threshold
         if value not in (0, 1):
-            what = f"`{name}` is {value:g}: from which value on is an output accepted?"
+            shown = f"{value:g}" if isinstance(value, float) else f"{value!s:.40}"
+            what = f"`{name}` is {shown}: from which value on is an output accepted?"
             raise InputError(what, where=where, remedy="say it with --reward-threshold, or judge with --filter")
         return bool(value)
 
@@ -107,7 +110,7 @@ def _as_number(text: str) -> Any:
     if len(text) > 40:
         return text
     try:
-        return _WORDS.get(text.strip().casefold(), None) if text.strip().casefold() in _WORDS else float(text)
+        return _WORDS[word] if (word := text.strip().casefold()) in _WORDS else float(text)
     except ValueError:
         return text
 
@@ -123,9 +126,7 @@ def as_word(value: Any) -> str | None:
     """Return a text, or a number as one, for an id, a name or an answer; None for anything else, and for nothing."""
     if isinstance(value, str):
         return value or None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return str(value) if math.isfinite(value) else None
+    return str(value) if is_number(value) else None
 
 
 def first_of(record: Mapping[str, Any], names: Iterable[str]) -> Any:
