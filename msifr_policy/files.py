@@ -141,7 +141,7 @@ def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Pat
             raise InputError(f"is a {found}, where a {wanted} is meant", where=where, remedy=f"name a {wanted}")
         if where.endswith(os.sep) and not folder:
             raise InputError("names a folder, where a file is meant", where=where, remedy="name a file in it")
-        if not _is_stream(place):
+        if not is_stream(place):
             # Not for streams: what a link in /proc leads to has no name.
             place = Path(os.path.realpath(place))
             if place.is_symlink():
@@ -165,7 +165,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     to be written directly. Raises `InputError`, also for an OSError in the block (a full disk, most often).
     """
     place = check_writable(path)
-    whole = not _is_stream(place)
+    whole = not is_stream(place)
     # Short whatever the name, and the same each time: what a killed run leaves is written over by the next.
     written = place.with_name(f".{zlib.crc32(os.fsencode(place.name)):08x}.part") if whole else place
     try:
@@ -181,18 +181,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             written.unlink(missing_ok=True)
 
 
-def _is_stream(path: Path) -> bool:
-    """Whether `path` is to be written itself: a character device, a pipe, or the file that is our own standard output.
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is written itself and flows on: a character device, a pipe, or what our own standard output is.
 
     Raises `InputError` for what can be neither written nor replaced, such as a disk.
     """
-    if path.is_char_device() or path.is_fifo():
+    place = Path(path)
+    if place.is_char_device() or place.is_fifo():
         return True
-    if path.is_block_device() or path.is_socket():
-        raise InputError("is neither a file nor a stream", where=str(path), remedy="name a file")
+    if place.is_block_device() or place.is_socket():
+        raise InputError("is neither a file nor a stream", where=os.fspath(path), remedy="name a file")
     for descriptor in (1, 2):
         with suppress(OSError):  # no such file, or that stream is closed
-            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+            if os.path.samestat(os.stat(place), os.fstat(descriptor)):
                 return True
     return False
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
-from msifr_policy.files import check_writable, packed_by_ending, read_lines, replacing
+from msifr_policy.files import check_writable, is_stream, packed_by_ending, read_lines, replacing
 from msifr_policy.records.lines import line_of, object_of
 from msifr_policy.records.parquet import is_parquet, parquet_rows, write_parquet
 
@@ -27,12 +27,6 @@ def read_rows(path: str | os.PathLike[str], remedy: str = "") -> Iterator[tuple[
         yield from parquet_rows(path)
     else:
         yield from ((where, object_of(line, where, remedy)) for where, line in read_lines(path))
-
-
-def is_stream(to: str | os.PathLike[str]) -> bool:
-    """Whether what is written to `to` flows on: a pipe, a device, or our own standard output, wherever that goes."""
-    place = Path(to)
-    return place.is_fifo() or place.is_char_device() or os.fspath(to) == "/dev/stdout"
 
 
 def check_rows_out(to: str | os.PathLike[str], endings: tuple[str, ...]) -> Path:
