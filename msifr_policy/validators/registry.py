@@ -50,7 +50,10 @@ class ValidatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def plug_ins() -> dict[str, EntryPoint]:
-    """Return the entry points of other packages by name; they are looked for once."""
+    """Return the entry points of other packages by name; they are looked for once.
+
+    Raises `InputError` for one that has the name of another, or of a built-in validator.
+    """
     from importlib.metadata import entry_points
 
     found: dict[str, EntryPoint] = {}

@@ -78,7 +78,7 @@ class KeptVerdicts(AbstractContextManager["KeptVerdicts"]):
         return InputError(what, where=str(self.path), remedy=remedy)
 
     def read(self) -> Iterator[KeptVerdict]:
-        """Yield what is kept."""
+        """Yield what is kept. Raises `InputError` for a line that is no verdict."""
         for number, line in enumerate(islice(whole_lines(self.path), 1, None), 2):
             try:
                 yield msgspec.json.decode(line, type=KeptVerdict)

@@ -112,11 +112,9 @@ def _kinds(outcomes: Outcomes) -> list[Kind]:
 
 
 def _traces(material: Material) -> Iterator[Trace]:
-    return (
-        read_traces(material.traces, on_error=material.on_error, mapping=material.mapping)
-        if material.traces
-        else iter(())
-    )
+    if not material.traces:
+        return iter(())
+    return read_traces(material.traces, on_error=material.on_error, mapping=material.mapping)
 
 
 def make_report(material: Material) -> tuple[ReportNumbers, list[Shown]]:
@@ -129,16 +127,15 @@ def make_report(material: Material) -> tuple[ReportNumbers, list[Shown]]:
     if not ids and (material.run or material.traces or material.ledger):
         where = ", ".join(str(path) for path in (material.run, *material.traces) if path)
         raise InputError("holds no attempt", where=where, remedy="name a file that holds some")
-    outcomes, table = material.outcomes, material.table
+    outcomes = material.outcomes
     of_attempts = None if outcomes is None else _measured(material, outcomes, groups)
     stages = material.ledger.funnel if material.ledger else []
     if outcomes is not None:
         stages = funnel(outcomes.reached, outcomes.stop_k, outcomes.discarded, outcomes.reason, outcomes.accepted)
     run = material.ledger.run if material.ledger else None
     chosen = choose(ids, kinds, material.most)
-    bins = (
-        [] if table is None or material.followed is None else reliability(material.followed.M, material.followed.table)
-    )
+    followed = material.followed
+    bins = [] if followed is None else reliability(followed.M, followed.table)
     counts = Counter(kinds)
     texts = [shown(told, material.ready, len(chosen)) for told in _told(material, chosen)]
     numbers = ReportNumbers(
