@@ -8,6 +8,7 @@ letters are 12 high, and still legible where it is as wide as a phone.
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from textwrap import wrap
 from typing import Literal, NamedTuple
 
 WIDTH = 340
@@ -68,7 +69,8 @@ class Plot:
             px, _ = self._at(value, 0)
             self._axes.append(_line(px, _TOP, px, self._floor, MUTED, width=0.4))
             self._axes.append(_text(px, self._floor + 15, _number(value, x_percent), anchor="middle"))
-        for value in ticks(min(self._y), max(self._y)) if y_label else ():
+        whole = 0.0 if y_percent else 1.0  # what is no share is a count
+        for value in ticks(min(self._y), max(self._y), least=whole) if y_label else ():
             _, py = self._at(self._x[0], value)
             self._axes.append(_line(self._left, py, WIDTH - _RIGHT, py, MUTED, width=0.4))
             self._axes.append(_text(self._left - 5, py + 4, _number(value, y_percent), anchor="end"))
@@ -121,7 +123,7 @@ class Plot:
         """Return the drawing; `label` says what it shows to whoever does not see it."""
         rows, y = [], self._floor + 50
         for sample, words in self._legend:
-            for i, line in enumerate(_wrapped(words, int((WIDTH - 40) / LETTER))):
+            for i, line in enumerate(wrap(words, int((WIDTH - 40) / LETTER), break_on_hyphens=False)):
                 rows.append(_text(34, y + 4, line, anchor="start"))
                 if i == 0:
                     rows.append(f'<g transform="translate(6 {y - 6:g})">{sample}</g>')
@@ -150,10 +152,11 @@ class Plot:
         return f'fill="url(#fill{number})" stroke="{colour}"'
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Return round numbers between low and high, at most so many."""
+def ticks(low: float, high: float, most: int = 6, least: float = 0.0) -> list[float]:
+    """Return round numbers between low and high, at most so many and at least so far apart."""
     step = 10.0 ** math.floor(math.log10((high - low) / most))
     step *= next(m for m in (1, 2, 5, 10, 20) if (high - low) / (m * step) <= most - 1 + 1e-9)
+    step = max(step, least)
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
@@ -192,13 +195,3 @@ def _mark(x: float, y: float, look: Look, size: float, *, hollow: bool) -> str:
 def _text(x: float, y: float, words: str, *, anchor: str, more: str = "") -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{f" {more}" if more else ""}'
     return f'<text {place} fill="{INK}">{escape(words)}</text>'
-
-
-def _wrapped(words: str, width: int) -> list[str]:
-    """Return the words in lines of about `width` letters."""
-    lines = [""]
-    for word in words.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
