@@ -16,4 +16,8 @@ class InputError(MsifrError, ValueError):
         self.where = where
         self.remedy = remedy
         message = f"{where}: {what}" if where else what
-        super().__init__(f"{message} ({remedy})" if remedy else message)
+        if remedy and ("(" in remedy or message.endswith(")")):
+            message = f"{message}; {remedy}"  # brackets in brackets are hard to read
+        elif remedy:
+            message = f"{message} ({remedy})"
+        super().__init__(message)

@@ -181,6 +181,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             written.unlink(missing_ok=True)
 
 
+def opened_anew(place: Path) -> IO[bytes]:
+    """Open what `replacing` gives, to write bytes. Of our own standard output nothing is cut off (`>>` in a shell)."""
+    descriptor = _own_output(place)
+    if descriptor is None or not place.is_file():
+        return open(place, "wb")
+    return os.fdopen(os.dup(descriptor), "wb")
+
+
 def is_stream(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is written itself and flows on: a character device, a pipe, or what our own standard output is.
 
@@ -191,11 +199,16 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
         return True
     if place.is_block_device() or place.is_socket():
         raise InputError("is neither a file nor a stream", where=os.fspath(path), remedy="name a file")
+    return _own_output(place) is not None
+
+
+def _own_output(place: Path) -> int | None:
+    """Return the descriptor of the standard stream that is written to `place`, None if none is."""
     for descriptor in (1, 2):
         with suppress(OSError):  # no such file, or that stream is closed
             if os.path.samestat(os.stat(place), os.fstat(descriptor)):
-                return True
-    return False
+                return descriptor
+    return None
 
 
 def _cannot_write(path: str, error: OSError) -> InputError:

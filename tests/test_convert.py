@@ -189,6 +189,34 @@ def test_what_is_no_record_among_those_that_a_document_holds_is_told_with_its_pl
     assert trace.accepted
 
 
+def test_members_without_a_place_are_counted_in_the_order_of_the_record(tmp_path):
+    names = [f"more_{n}" for n in (5, 2, 8, 1, 7, 3)]
+    row = {"prompt": "q", "completion": "a", "reward": 1} | dict.fromkeys(names, 0)
+    _, came = converted(tmp_path, write(tmp_path / "in.jsonl", [row, row]))
+    assert list(came["without_place"].items()) == [(name, 2) for name in names]
+
+
+def test_whole_numbers_may_be_larger_than_any_float(tmp_path):
+    large = 10**400
+    row = {"prompt": "q", "completion": "a", "reward": large, "uid": large, "answer": large}
+    path = write(tmp_path / "large.jsonl", [row])
+    said = run("convert", path, "-o", tmp_path / "t.jsonl", code=2).output
+    assert "from which value on is an output accepted" in said
+    (trace,), _ = converted(tmp_path, path, "--reward-threshold", 0.5)
+    assert (trace.accepted, trace.prompt_id, trace.gold) == (True, str(large), str(large))
+    given = {"id": large, "prompt_id": large, "text": f"#### {large}", "gold": large, "prompt": "q"}
+    judged = tmp_path / "judged.jsonl"
+    run("judge", write(path, [given]), "-o", judged)
+    (trace,) = read_traces(judged)
+    assert (trace.accepted, trace.id) == (True, str(large))
+    with pytest.raises(InputError, match=r"`tokens` is 10{39}, must not be so large"):
+        list(read_traces(write(path, [given | {"correct": True, "tokens": large}])))
+    choice = {"message": {"content": "ab"}, "logprobs": {"content": [{"token": "ab", "logprob": -large}]}}
+    path = write(tmp_path / "batch.jsonl", [{"custom_id": "1", "response": {"body": {"choices": [choice]}}}])
+    run("convert", path, "--without-outcome", "-o", judged)
+    assert "logprobs" not in json.loads(judged.read_text())
+
+
 def test_a_log_of_inspect_ai_that_was_cut_short(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.eval", "w") as archive:
         archive.writestr("_journal/start.json", json.dumps({"eval": {"task": "t", "model": "m"}}))
@@ -507,7 +535,7 @@ def test_a_folder_stands_for_its_files_and_what_is_not_known_is_said(tmp_path):
     assert len(traces) == 40
     assert came["not_recognised"] == [str(folder / "results.json")]
     (tmp_path / "empty").mkdir()
-    assert "no file in it" in run("convert", tmp_path / "empty", "-o", tmp_path / "t.jsonl", code=2).output
+    assert "holds no files of records" in run("convert", tmp_path / "empty", "-o", tmp_path / "t.jsonl", code=2).output
 
 
 @given(
@@ -541,9 +569,9 @@ def test_objects_are_found_wherever_the_pieces_of_a_document_end(rows, size):
         ([{"prompt": "q", "completion": "a"}], (), "nothing says which.*--filter.*no gold answers.*--without-outcome"),
         ([{"prompt": "q", "completion": "a", "gold": "1"}], (), "they have gold answers"),
         ([{"prompt": "q", "completion": "a"}], ("--filter", "numeric"), "no output can be judged.*no gold.*--map gold"),
-        ([{"prompt": "q", "completion": ""}], (), "no attempts to write .no text: 1"),
+        ([{"prompt": "q", "completion": ""}], (), "no attempts to write: no text 1"),
         ([{"prompt": "", "completion": "a", "reward": 1}], (), "neither the prompt nor an id"),
-        ([{"a": 1, "b": 2}], (), "no known format; its records have a, b .*--map text=NAME"),
+        ([{"a": 1, "b": 2}], (), "no known format; its records have a, b .*--map text=PATH"),
         ([{"prompt": "q", "chosen": "a", "rejected": "b"}], (), "pair of training data.*msifr generate"),
         ([{"kind": "run", "settings": {}, "version": 1}], (), "the ledger of a run"),
         ([{"prompt": "q", "completion": "a", "step": 1, "r1": 1.0, "r2": 0.0}], (), "several rewards.*r1, r2"),
@@ -831,3 +859,62 @@ def test_nine_foreign_files_become_certified_policies_in_two_commands(tmp_path, 
     fit = ("--max-false-reject", 0.1, "--posterior", "logistic", "--json")
     result = run("fit", tmp_path / "traces.jsonl.gz", "-o", tmp_path / "policy.json", *fit)
     assert json.loads(result.stdout[result.stdout.index("{") :])["certificate"]["certified"] is True
+
+
+# Known beside the outputs: by ids, by all that was asked, by the question.
+
+
+def test_gold_answers_are_found_by_the_question_whatever_stood_before_it(tmp_path):
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is\n2+3?\n"}]
+    write(tmp_path / "gold.jsonl", [{"question": " What is 2+3?", "answer": "2+3=5\n#### 5"}])
+    write(
+        tmp_path / "chats.jsonl", [{"messages": [*said, {"role": "assistant", "content": f"#### {n}"}]} for n in (5, 6)]
+    )
+    gold = ("--prompts", tmp_path / "gold.jsonl", "--filter", "numeric", "-o", tmp_path / "t.jsonl")
+    run("convert", tmp_path / "chats.jsonl", *gold)
+    assert [trace.accepted for trace in read_traces(tmp_path / "t.jsonl")] == [True, False]
+    # A batch: the requests tell by id what was asked, and that tells the gold answer.
+    write(tmp_path / "requests.jsonl", [{"custom_id": f"r{n}", "body": {"messages": said}} for n in (5, 6)])
+    bodies = [(n, {"choices": [{"message": {"content": f"#### {n}"}}]}) for n in (5, 6)]
+    write(tmp_path / "batch.jsonl", [{"custom_id": f"r{n}", "response": {"body": body}} for n, body in bodies])
+    result = run("convert", tmp_path / "batch.jsonl", "--prompts", tmp_path / "requests.jsonl", *gold)
+    traces = list(read_traces(tmp_path / "t.jsonl"))
+    assert [(trace.id, trace.prompt_id, trace.accepted) for trace in traces] == [
+        ("r5/0", "r5", True),
+        ("r5/1", "r5", False),
+    ]
+    assert "2 traces at 1 prompt, 1 accepted" in result.output  # two requests that ask the same
+
+
+def test_a_record_of_no_known_format_is_told_in_the_words_of_map(tmp_path):
+    rows = [{"m": {"q": "2+3?"}, "out": [{"a": {"t": "5"}}], "n": []}]
+    said = " ".join(
+        run("convert", write(tmp_path / "in.jsonl", rows), "-o", tmp_path / "t.jsonl", code=2).output.split()
+    )
+    assert "its records have m.q, out[*].a.t, n (tell" in said
+    words = ("--map", "prompt=m.q", "--map", "text=out.a.t")
+    said = run("convert", tmp_path / "in.jsonl", *words, "-o", tmp_path / "t.jsonl", code=2).output
+    assert "has no text where --map says; its records have m.q, out[*].a.t" in said
+    words = ("--map", "prompt=m.q", "--map", "text=out[*].a.t", "--without-outcome")
+    run("convert", tmp_path / "in.jsonl", *words, "-o", tmp_path / "t.jsonl")
+
+
+def test_the_standard_streams(tmp_path):
+    """And nothing is said in the place of the traces; an empty input is told from a terminal."""
+    make = [sys.executable, "-m", "msifr_integrations.cli.main", "convert", "-", "-o", "-"]
+    row = json.dumps({"prompt": "q", "completion": "a", "reward": 1})
+    done = subprocess.run(  # noqa: S603
+        make, input=row, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["text"] == "a"
+    assert "1 trace at 1 prompt" in done.stderr
+    assert not done.stderr.startswith("\n")  # progress leaves nothing behind
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text("{}\n")
+    with open(kept, "a") as file:  # as `>>` does
+        subprocess.run(make, input=row, stdout=file, stderr=subprocess.DEVNULL, text=True, check=True)  # noqa: S603
+    assert [*map(json.loads, kept.read_text().splitlines())] == [{}, json.loads(done.stdout)]
+    none = subprocess.run(  # noqa: S603
+        make, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert (none.returncode, "the standard input is empty" in none.stderr) == (2, True)

@@ -306,7 +306,7 @@ def tarred() -> bytes:
         (zipped(), "is a zip archive .*name the files in it"),
         (tarred(), "is a tar archive .*name the files in it"),
         (b"7z\xbc\xaf\x27\x1c\x00\x04", "is a 7z archive"),
-        (b"PAR1\x15\x00", "is a Parquet file .*lines=True"),
+        (b"PAR1\x15\x00", "is a Parquet file.*lines=True"),
         (b"ARROW1\x00\x00", "is an Arrow file"),
         (b"SQLite format 3\x00", "is an SQLite database"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "pointer of Git LFS .*git lfs pull"),

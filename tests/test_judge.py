@@ -400,7 +400,7 @@ def test_nothing_to_judge_by_is_an_error_that_says_so(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", [record(i, gold=None) for i in range(3)] + [record(3, status="discarded")])
     for keep in (False, True):
         with pytest.raises(
-            InputError, match=r"none of 4 records has an outcome: no gold answer \(3\).*file of prompts"
+            InputError, match=r"none of 4 records has an outcome: 3 with no gold answer.*file of prompts"
         ):
             judge_files([tmp_path / "in.jsonl"], NUMERIC, tmp_path / "out.jsonl", JudgeOptions(keep=keep))
     (tmp_path / "empty.jsonl").touch()
@@ -525,3 +525,20 @@ def test_the_filter_of_judged_and_converted_traces_is_known_to_what_is_made_of_t
     pq.write_table(pa.Table.from_pylist([{**row, "correct": True} for row in rows]), tmp_path / "in.parquet")
     judge_files([tmp_path / "in.parquet"], NUMERIC, tmp_path / "again.parquet", JudgeOptions(again=True))
     assert filter_of(tmp_path / "again.parquet") == NUMERIC().name
+
+
+def test_gold_answers_of_a_benchmark_are_found_by_the_question(tmp_path: Path) -> None:
+    outputs = [{"id": f"a{i}", "prompt_id": "p", "prompt": "What is 2+3?\n", "text": f"#### {i}"} for i in (5, 6)]
+    write(tmp_path / "in.jsonl", outputs)
+    write(tmp_path / "gold.jsonl", [{"question": "What is 2+3?", "answer": "2+3=5\n#### 5"}])
+    words = [
+        "judge",
+        str(tmp_path / "in.jsonl"),
+        "--prompts",
+        str(tmp_path / "gold.jsonl"),
+        "-o",
+        str(tmp_path / "o.jsonl"),
+    ]
+    said = CliRunner().invoke(main, words)
+    assert said.exit_code == 0, said.output
+    assert [(one["prompt_id"], one["correct"]) for one in lines(tmp_path / "o.jsonl")] == [("p", True), ("p", False)]

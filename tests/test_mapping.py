@@ -38,6 +38,8 @@ def told(*words, record=RECORD):
         ("correct=scores[0]>=0.9", True),
         ("correct=scores[0]>0.9", False),
         ("correct=scores[1]==0.2", True),
+        ("correct=meta.src==sums", True),
+        ("correct=meta.src==sum", False),
         ("correct = scores[1] >= -1e3", True),
     ],
 )

@@ -2,7 +2,8 @@
 
 A word is FIELD=PATH. A path goes by names, `.name` or `["any name"]`, and by places in a list, `[0]` or `[-1]`; `[*]`
 is every place of a list, and makes an attempt of each. The outcome may be a comparison: `correct=score>=0.5`, with
-`>=`, `>` or `==`, and a number, true or false. FIELD= alone leaves out what the record has under that name.
+`>=`, `>` or `==`, and a number, true or false; or with `==` and a text. FIELD= alone leaves out what the record has
+under that name.
 
 Nothing is evaluated: a path is looked up, in time linear in its length and in the record.
 """
@@ -48,7 +49,7 @@ class _Rule(NamedTuple):
     steps: tuple[Step, ...]
     written: str
     sign: str = ""
-    than: float | bool = False
+    than: float | bool | str = False
 
 
 class FieldMap(NamedTuple):
@@ -150,7 +151,9 @@ def _rule(word: str, fields: tuple[str, ...]) -> _Rule:
     with suppress(ValueError):
         if math.isfinite(number := float(than)):
             return _Rule(field, steps, path, sign, number)
-    remedy = "a number, or with == true or false, such as correct=score>=0.5"
+    if sign == "==" and than:
+        return _Rule(field, steps, path, sign, than)
+    remedy = "a number, or with == true, false or a text, such as correct=score>=0.5"
     raise InputError(f"cannot compare with {than!r}", where=where, remedy=remedy)
 
 
@@ -219,6 +222,10 @@ def _meant(rule: _Rule, value: Any) -> Any:
         value = _TRUTH.get(value.strip().casefold(), value)
     if not rule.sign or isinstance(rule.than, bool):
         return value == rule.than if rule.sign else value
+    if isinstance(rule.than, str):
+        if not isinstance(value, str):
+            raise ValueError(f"`correct` cannot be compared: {rule.written} is {value!r:.40}, not a text")
+        return value.strip() == rule.than
     if isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
         with suppress(ValueError):
             value = float(value)

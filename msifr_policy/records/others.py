@@ -20,6 +20,8 @@ _BATCH: Final = (
     "the request file and one that has the gold answers"
 )
 _NOTHING: Final = "it has no outcome; make prompts of it, and attempts at them with msifr generate"
+_PROMPT: Final = "a prompt, at which no attempt was made"
+_OF_ATTEMPTS: Final = frozenset(("text", "correct", "tokens", "logprobs"))
 _KNOWN: Final[tuple[tuple[frozenset[str], Other], ...]] = tuple(
     (frozenset(names.split()), Other(what, remedy))
     for names, what, remedy in (
@@ -47,8 +49,8 @@ _KNOWN: Final[tuple[tuple[frozenset[str], Other], ...]] = tuple(
         ("instruction output", "a record of training data (Alpaca: instruction, output)", _JUDGE),
         ("conversations", "a chat as ShareGPT has them (conversations)", _JUDGE),
         ("prompt chosen rejected", "a pair of training data (chosen, rejected)", _NOTHING),
-        ("prompt_id prompt", "a prompt, at which no attempt was made", "make attempts with msifr generate --prompts"),
-        ("prompt_id messages", "a prompt, at which no attempt was made", "make attempts with msifr generate --prompts"),
+        ("prompt_id prompt", _PROMPT, "make attempts with msifr generate --prompts"),
+        ("prompt_id messages", _PROMPT, "make attempts with msifr generate --prompts"),
         ("messages", "a chat (messages)", _JUDGE),
         ("question answer", "a record of a benchmark (question, answer)", _NOTHING),
     )
@@ -61,6 +63,8 @@ def known_as(record: Mapping[str, Any], where: str = "") -> Other | None:
     What to do is told with the name of its file, if `where` begins with one: "FILE, line 1".
     """
     found = next((other for names, other in _KNOWN if names <= record.keys()), None)
+    if found is not None and found.what == _PROMPT and not _OF_ATTEMPTS.isdisjoint(record):
+        found = None
     file, comma, _ = where.rpartition(", ")
     if found is None or not comma:
         return found

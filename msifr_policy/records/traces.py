@@ -17,7 +17,7 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
-from msifr_policy.files import LONGEST_LINE, packed_by_ending, read_lines, replacing
+from msifr_policy.files import LONGEST_LINE, is_stream, opened_anew, packed_by_ending, read_lines, replacing
 from msifr_policy.records.ids import Numbering, group_of
 from msifr_policy.records.lines import LONGEST_MENDED, as_objects, as_texts, line_of, object_of, with_values
 from msifr_policy.records.mapping import FieldMap
@@ -319,14 +319,15 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[Trace]) -> int:
 def write_outputs(path: str | os.PathLike[str], outputs: Iterable[Output]) -> int:
     """Write outputs, those that are traces with their outcomes, as `write_traces` does; their ids are not checked.
 
-    Raises `InputError` for another ending and a place that cannot be written.
+    A stream, such as the standard output, gets JSON lines. Raises `InputError` for another ending and a place that
+    cannot be written.
     """
     path = Path(path)
-    if not path.name.endswith(_ENDINGS):
+    if not path.name.endswith(_ENDINGS) and not is_stream(path):
         raise InputError("unknown ending", where=str(path), remedy=f"use one of {', '.join(_ENDINGS)}")
     if path.name.endswith(".parquet"):
         needs("pyarrow", extra="parquet", what="Parquet", where=str(path))
-    with replacing(path) as written, open(written, "wb") as file:
+    with replacing(path) as written, opened_anew(written) as file:
         if path.name.endswith(".parquet"):
             return write_parquet(file, map(_row, outputs), _columns())
         count = 0

@@ -1,10 +1,11 @@
-"""How the command line speaks: progress and prose on stderr or a terminal, JSON last on stdout, errors in one line.
+"""How the command line speaks: progress on stderr, prose for people, JSON last on stdout, errors in one line.
 
 Under `--json` an error is a document, too, the last on stdout; the line on stderr stays.
 """
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +22,9 @@ INTERRUPTED = 130
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 _stdout = Console(highlight=False, soft_wrap=True)
+
+_FIRST_LINE = 5.0  # seconds of work before progress is told in lines,
+_BETWEEN_LINES = 10.0  # and at least between two of them
 
 
 class WhatIsWrong(msgspec.Struct, frozen=True):
@@ -111,7 +115,13 @@ def emit(record: Any) -> None:
 
 @contextmanager
 def tracking(what: str, total: int | None = None) -> Iterator[Any]:
-    """Show progress on stderr; yields a function of the number done, a word, and the total once it is known."""
+    """Show progress on stderr; yields a function of the number done, a word, and the total once it is known.
+
+    On a terminal it is a bar that goes away at the end; elsewhere a line now and then, and none of short work.
+    """
+    if not stderr.is_terminal:
+        yield _lines(what, total)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -126,3 +136,19 @@ def tracking(what: str, total: int | None = None) -> Iterator[Any]:
             progress.update(task, completed=done, total=of, description=f"{what}: {word}" if word else what)
 
         yield advance
+
+
+def _lines(what: str, total: int | None) -> Callable[..., None]:
+    """Return what shows progress in lines; they come further apart the longer the work takes."""
+    began = time.monotonic()
+    due = began + _FIRST_LINE
+
+    def advance(done: int, word: str = "", of: int | None = total) -> None:
+        nonlocal due
+        if (now := time.monotonic()) < due:
+            return
+        count = f"{done:,} of {of:,}" if of else f"{done:,}"
+        due = now + max(_BETWEEN_LINES, (now - began) / 4)
+        prose(f"{what}: {', '.join(filter(None, (count, word)))}, {now - began:.0f} s", json=True)
+
+    return advance

@@ -6,13 +6,21 @@ from typing import get_args
 import click
 
 from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
-from msifr_integrations.cli.options import MAP_HELP, all_cores, check_output, gathered, json_option
+from msifr_integrations.cli.options import (
+    MAP_HELP,
+    PLACE_HELP,
+    OutputPath,
+    all_cores,
+    check_output,
+    gathered,
+    json_option,
+)
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.formats.importing.convert import Converted, ConvertOptions
 from msifr_integrations.formats.importing.convert import convert as convert_files
 from msifr_integrations.formats.importing.recognise import FORMATS
 from msifr_integrations.formats.importing.sources import find_inputs
-from msifr_policy.filters.extract import PLACES
+from msifr_integrations.report.said import many
 from msifr_policy.records.traces import OnError
 
 _KNOWN = f"""\
@@ -40,7 +48,7 @@ _SHOWN = 12  # names of fields that have no place
     "-o",
     "--out",
     required=True,
-    type=click.Path(),
+    type=OutputPath(),
     help="Write the traces here: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.",
 )
 @click.option(
@@ -50,7 +58,7 @@ _SHOWN = 12  # names of fields that have no place
     help=f"What makes an output acceptable, in place of what the format says itself: {FILTERS}; see msifr generate "
     "--help.",
 )
-@click.option("--answer", default="", metavar="PLACE", help=f"Where the first four find the answer: {PLACES}.")
+@click.option("--answer", default="", metavar="PLACE", help=PLACE_HELP)
 @gathered(
     ConvertOptions,
     "options",
@@ -110,7 +118,10 @@ def convert(
 
 
 def _lines(came: Converted, out: str) -> list[str]:
-    lines = [f"{each.path}: {each.format}; {each.attempts} attempts in {each.records} records" for each in came.files]
+    lines = [
+        f"{each.path}: {each.format}; {many(each.attempts, 'attempt')} in {many(each.records, 'record')}"
+        for each in came.files
+    ]
     lines += [f"note: {note}" for note in dict.fromkeys(each.note for each in came.files) if note]
     if came.not_recognised:
         lines.append(f"not recognised, left out: {', '.join(came.not_recognised[:_SHOWN])}")
@@ -118,7 +129,7 @@ def _lines(came: Converted, out: str) -> list[str]:
     share = f" ({came.accepted / told:.1%})" if told else ""
     whose = "as the format says" if came.outcomes == "own" else f"by {came.outcomes}"
     what = f"{came.accepted} accepted{share} {whose}" if told else "none with an outcome"
-    lines.append(f"{came.written} traces at {came.prompts} prompts, {what} -> {out}")
+    lines.append(f"{many(came.written, 'trace')} at {many(came.prompts, 'prompt')}, {what} -> {out}")
     if came.unjudged:
         lines.append(
             f"{came.unjudged} are written without an outcome: msifr judge {out} --filter WORD -o judged.jsonl.gz"
@@ -126,18 +137,19 @@ def _lines(came: Converted, out: str) -> list[str]:
     if came.both_told:
         lines.append(f"filter and format say different things of {came.disagree} of {came.both_told} outputs")
     if came.not_accepted_because:
-        lines.append(f"not accepted, since the filter could not tell: {_counts(came.not_accepted_because)}")
-    if came.lost:
-        lines.append(f"left out: {_counts(came.lost)}")
+        reasons = ", ".join(f"{why} {count}" for why, count in _most_first(came.not_accepted_because))
+        lines.append(f"not accepted, since the filter could not tell: {reasons}")
+    lines += [f"left out {many(count, 'attempt')}: {why}" for why, count in _most_first(came.lost)]
     if came.malformed:
-        lines.append(f"skipped {came.malformed} malformed records; the first: {came.errors[0]}")
+        lines.append(f"skipped {many(came.malformed, 'malformed record')}; the first: {came.errors[0]}")
     if came.ids_made:
-        lines.append(f"prompts of {came.ids_made} attempts came without an id: it is made of what they ask")
+        lines.append(f"prompts of {many(came.ids_made, 'attempt')} came without an id: it is made of what they ask")
     if came.without_prompt:
-        lines.append(f"of {came.without_prompt} attempts it is not known what was asked; --prompts tells it")
+        lines.append(f"of {many(came.without_prompt, 'attempt')} it is not known what was asked; --prompts tells it")
     if came.asked_before:
-        what = "messages, turns or demonstrations came before it, and only tell prompts apart"
-        lines.append(f"of {came.asked_before} attempts the prompt is what was asked last: {what}")
+        what = "what stood before it (a system message, earlier turns, demonstrations) is not written"
+        which = many(came.asked_before, "attempt")
+        lines.append(f"the prompt of {which} is what was asked last; {what}, and only tells prompts apart")
     if came.without_place:
         names = list(came.without_place)
         more = f" and {len(names) - _SHOWN} more" * (len(names) > _SHOWN)
@@ -145,5 +157,5 @@ def _lines(came: Converted, out: str) -> list[str]:
     return lines
 
 
-def _counts(reasons: dict[str, int]) -> str:
-    return ", ".join(f"{why} {count}" for why, count in sorted(reasons.items(), key=lambda one: -one[1]))
+def _most_first(reasons: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(reasons.items(), key=lambda one: -one[1])

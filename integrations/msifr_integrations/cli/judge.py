@@ -1,6 +1,5 @@
 """`msifr judge`: outputs without an outcome get one."""
 
-import os
 from functools import partial
 from typing import get_args
 
@@ -8,12 +7,21 @@ import click
 import msgspec
 
 from msifr_integrations.cli.console import emit, examples, explained, prose, tracking
-from msifr_integrations.cli.options import MAP_HELP, STDOUT, check_output, gathered, json_option, traces_argument
+from msifr_integrations.cli.options import (
+    MAP_HELP,
+    PLACE_HELP,
+    STDIN,
+    OutputPath,
+    all_cores,
+    check_output,
+    gathered,
+    json_option,
+    traces_argument,
+)
 from msifr_integrations.cli.words import FILTERS, parse_filter
+from msifr_integrations.formats.importing.prompts import read_asked
 from msifr_integrations.formats.judged_file import JudgedFile, JudgeOptions, Reason, judge_files
 from msifr_integrations.generation.found import missing, places
-from msifr_integrations.generation.inputs import read_prompts
-from msifr_policy.filters.extract import PLACES
 from msifr_policy.records.traces import OnError
 
 OUTPUT_HELP = """\
@@ -26,10 +34,6 @@ for the filter: prompt or messages (they say where answers stand), and gold
 schema (the JSON schema of a document); or these in a file of --prompts
 All that a record holds is kept; added are correct (true or false), score
 where the filter scores, and with --again correct_before."""
-
-
-def _all_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @click.command(
@@ -45,7 +49,7 @@ def _all_cores() -> int:
     "-o",
     "--out",
     required=True,
-    type=click.Path(),
+    type=OutputPath(),
     help="Write the judged outputs here: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.",
 )
 @click.option(
@@ -55,9 +59,13 @@ def _all_cores() -> int:
     metavar="WORD",
     help=f"What makes an output acceptable: {FILTERS}; see msifr generate --help.",
 )
-@click.option("--answer", default="", metavar="PLACE", help=f"Where the first four find the answer: {PLACES}.")
+@click.option("--answer", default="", metavar="PLACE", help=PLACE_HELP)
 @click.option(
-    "--prompts", type=click.Path(dir_okay=False), help="Prompts with gold, tests or schema, by prompt_id: JSON lines."
+    "--prompts",
+    multiple=True,
+    metavar="FILE",
+    help="What outputs are judged by, such as gold answers, by the ids of prompts (prompt_id, …) or by what they ask: "
+    "prompts of a run, a benchmark. May be given again.",
 )
 @gathered(
     JudgeOptions,
@@ -70,7 +78,7 @@ def _all_cores() -> int:
     },
     workers={
         "type": click.IntRange(1),
-        "default": _all_cores,
+        "default": all_cores,
         "show_default": "all cores",
         "help": "Processes that judge.",
     },
@@ -86,7 +94,7 @@ def judge(
     out: str,
     word: str,
     answer: str,
-    prompts: str | None,
+    prompts: tuple[str, ...],
     options: JudgeOptions,
     as_json: bool,
 ) -> None:
@@ -96,13 +104,10 @@ def judge(
     filter cannot tell (no answer found, out of time) the output is not accepted. A judge that was killed goes on where
     it stopped when started again with the same options.
     """
-    # As other tools have it, - is a standard stream.
-    traces = tuple("/dev/stdin" if path == "-" else path for path in traces)
-    out = STDOUT if out == "-" else out
+    traces = tuple(STDIN if path == "-" else path for path in traces)
     aside = check_output(out, traces, as_json=as_json) or as_json
-    if prompts is not None:
-        known = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
-        options = msgspec.structs.replace(options, prompts=known)
+    if prompts:
+        options = msgspec.structs.replace(options, prompts=read_asked(prompts))
     with tracking("judging") as advance:
 
         def show(counts: JudgedFile) -> None:

@@ -29,22 +29,46 @@ from msifr_integrations.cli.simulate import simulate
 
 @click.group(
     cls=Group,
-    epilog=examples("msifr doctor", "msifr fit traces.jsonl.gz -o policy.json", "msifr help s f factor"),
+    epilog=examples(
+        "msifr convert samples_gsm8k.jsonl -o traces.jsonl.gz",
+        "msifr fit traces.jsonl.gz -o policy.json",
+        "msifr help s f factor",
+    ),
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(version("msifr-policy"))
 def main() -> None:
     """Stop bad language-model outputs while they are being generated, at a certified risk.
 
-    Start with `msifr fit` on traces of finished outputs, look at what the policy would save with `msifr evaluate`,
-    then run it with `msifr generate`. `msifr help` explains every word that they print.
+    Outputs you have become traces with `msifr convert`; to make some, use `msifr generate --policy none`. Then
+    `msifr fit` makes a policy of traces and certifies it, `msifr evaluate` says what it would have saved, and
+    `msifr generate --policy` runs it. `msifr help` explains every word that they print.
     """
 
 
-# In the order of work, in which they are listed.
-for command in (plan, convert, judge, score, fit, evaluate, simulate, generate, merge, export, report):
+# In the order of work, in which they are listed; each in so few words that none is cut off.
+for command, what in (
+    (plan, "Say how many samples a certificate takes, before any."),
+    (convert, "Make traces of the outputs of other tools."),
+    (judge, "Give outputs an outcome: accepted or not."),
+    (score, "Show what the validators find in traces."),
+    (fit, "Fit a policy on traces, and certify it."),
+    (evaluate, "Say what a policy would have saved and lost on traces."),
+    (simulate, "Say what a policy saves in a model of the attempts."),
+    (generate, "Make attempts, and stop those not worth finishing."),
+    (merge, "Join the shards of a run."),
+    (export, "Write accepted samples or preference pairs, for training."),
+    (report, "Write a page about a run, a policy or traces."),
+):
+    command.short_help = what
     main.add_command(with_settings(command))
-for command in (doctor, help_on, schema, completion):
+for command, what in (
+    (doctor, "Say what is installed, and whether it works here."),
+    (help_on, "Explain the words and numbers that commands print."),
+    (schema, "Print the JSON Schema of a file or a --json document."),
+    (completion, "Make your shell complete commands and options."),
+):
+    command.short_help = what
     main.add_command(command)
 
 if __name__ == "__main__":

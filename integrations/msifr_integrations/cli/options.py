@@ -10,12 +10,27 @@ import click
 
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
+from msifr_policy.filters.extract import PLACES
 from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.traces import OnError, field_map, find_trace_files
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-STDOUT = "/dev/stdout"
+STDIN, STDOUT = "/dev/stdin", "/dev/stdout"
+
+PLACE_HELP = (
+    f"Where the first four find the answer: {PLACES}. By default auto: where the prompt asks for it, else where the "
+    "text announces it; for exact the whole text."
+)
+
+
+class OutputPath(click.Path):
+    """Where to write; - is the standard output, as other tools have it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return super().convert(STDOUT if value == "-" else value, param, ctx)
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document last on stdout.")
 traces_argument = click.argument("traces", nargs=-1, required=True, type=click.Path())

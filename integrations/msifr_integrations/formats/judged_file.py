@@ -14,11 +14,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from msifr_integrations.formats.columns import columns_of
+from msifr_integrations.formats.importing.prompts import Asked, keys_of
 from msifr_integrations.formats.kept_verdicts import Begun, KeptVerdict, KeptVerdicts, digest_of
-from msifr_integrations.formats.rows import Record, check_rows_out, is_stream, read_rows, write_rows
+from msifr_integrations.formats.rows import Record, check_rows_out, read_rows, write_rows
 from msifr_integrations.generation.inputs import fingerprint
 from msifr_integrations.generation.judging import Judged, MakeFilter, ToJudge, judged
 from msifr_policy.errors import InputError
+from msifr_policy.files import is_stream
 from msifr_policy.filters import Prompt
 from msifr_policy.records.ids import Numbering
 from msifr_policy.records.lines import as_objects, as_texts, with_values
@@ -38,7 +40,8 @@ _REMEDY: Final = 'an output is a line such as {"id": "a1", "prompt_id": "p1", "t
 class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How files are judged.
 
-    prompts: by their ids, what texts are judged by; what a record says itself counts where these say nothing. again:
+    prompts: by their ids, or by what they ask (`keys_of`), what texts are judged by; what a record says itself counts
+    where these say nothing. again:
     whether records that have an outcome are judged, too. keep: whether records that cannot be judged are written
     without an outcome, and not left out. workers: processes. on_error: what to do about records without a text.
     fields: where fields are in records of another shape, in words (`FieldMap`); these keep fields of ours alone.
@@ -46,7 +49,7 @@ class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     Raises `InputError` for words that are none.
     """
 
-    prompts: Mapping[str, Prompt] = msgspec.field(default_factory=dict)
+    prompts: Mapping[str, Asked] = msgspec.field(default_factory=dict)
     again: bool = False
     keep: bool = False
     workers: int = 1
@@ -162,7 +165,7 @@ def judge_files(
     return counts
 
 
-def _prompts_name(prompts: Mapping[str, Prompt]) -> str:
+def _prompts_name(prompts: Mapping[str, Asked]) -> str:
     return fingerprint(msgspec.json.encode(prompt) for prompt in prompts.values()) if prompts else ""
 
 
@@ -212,7 +215,7 @@ def _outcome(record: Record, where: str) -> bool | None:
     return None if correct is None else bool(correct)
 
 
-def _task(record: Record, where: str, prompts: Mapping[str, Prompt]) -> ToJudge:
+def _task(record: Record, where: str, prompts: Mapping[str, Asked]) -> ToJudge:
     """Return what is to be judged in a record; raises `InputError` for one without a text."""
     text = record.get("text")
     if not isinstance(text, str):
@@ -229,8 +232,9 @@ def _task(record: Record, where: str, prompts: Mapping[str, Prompt]) -> ToJudge:
         prompt = msgspec.convert(given, Prompt)
     except msgspec.ValidationError as error:
         raise InputError(str(error), where=where, remedy=_REMEDY) from None
-    if (told := prompts.get(prompt.prompt_id)) is not None:
-        said = {name: value for name in told.__struct_fields__ if (value := getattr(told, name))}
+    told = next((known for key in (prompt.prompt_id, *keys_of(prompt.prompt)) if (known := prompts.get(key))), None)
+    if told is not None:
+        said = {name: value for name in Prompt.__struct_fields__ if (value := getattr(told, name, None))}
         prompt = msgspec.structs.replace(prompt, **said)
     return ToJudge(prompt, text)
 
@@ -309,10 +313,13 @@ def _some(records: Iterator[Record], kept: KeptVerdicts | None, counts: JudgedFi
         return
     if kept is not None:
         kept.remove()  # it tells nothing that is worth going on with
-    why = ", ".join(f"{reason} ({of.records})" for reason, of in counts.not_judged.items())
-    why = why or f"never finished ({counts.unfinished}), malformed ({counts.malformed})"
+    why = ", ".join(f"{of.records} with {reason}" for reason, of in counts.not_judged.items())
+    why = why or f"{counts.unfinished} never finished, {counts.malformed} malformed"
     what = f"none of {counts.records} records has an outcome: {why}" if counts.records else "there are no records"
-    remedy = "give what they are judged by in the records, or by prompt_id in a file of prompts, or use another filter"
+    remedy = (
+        "give what they are judged by in the records, or by id or by what is asked in a file of prompts (--prompts), "
+        "or use another --filter"
+    )
     raise InputError(what, where="msifr judge", remedy=remedy if counts.records else "name files with outputs")
 
 

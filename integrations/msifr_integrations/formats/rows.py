@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
-from msifr_policy.files import check_writable, is_stream, packed_by_ending, read_lines, replacing
+from msifr_policy.files import check_writable, is_stream, opened_anew, packed_by_ending, read_lines, replacing
 from msifr_policy.records.lines import line_of, object_of
 from msifr_policy.records.parquet import is_parquet, parquet_rows, write_parquet
 
@@ -49,7 +49,7 @@ def write_rows(
     The file appears whole or not at all, and the same records give the same bytes. Memory: one record, or one row
     group. Raises `InputError` for a place that cannot be written, and for a record that has no place in the columns.
     """
-    with replacing(to) as place, open(place, "wb") as file:
+    with replacing(to) as place, opened_anew(place) as file:
         if schema is not None:
             return write_parquet(file, records, schema)
         count = 0

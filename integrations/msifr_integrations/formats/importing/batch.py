@@ -15,6 +15,9 @@ from msifr_integrations.formats.importing.attempts import (
 )
 from msifr_policy.records.chats import answered
 
+_MOST: Final = 1e6
+"""What is farther from 0 is no log-probability; servers say -9999 for those they do not tell."""
+
 
 def _fits(record: Record) -> bool:
     return "custom_id" in record and not {"response", "result", "error"}.isdisjoint(record)
@@ -34,7 +37,7 @@ def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[Fo
         choices = [{"message": {"content": _said(body.get("output"))}}] if "output" in body else []
     if not choices:
         yield Lost("the request failed")
-    prompt_id = as_word(record.get("custom_id")) or ""
+    request_id = as_word(record.get("custom_id")) or ""
     for choice in choices:
         message = choice.get("message") if isinstance(choice, dict) else None
         text = answered([{"role": "assistant", **message}]) if isinstance(message, dict) else None
@@ -49,7 +52,7 @@ def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[Fo
         tokens = as_count(usage.get("completion_tokens", usage.get("output_tokens"))) if len(choices) == 1 else None
         yield ForeignAttempt(
             text=text,
-            prompt_id=prompt_id,
+            request_id=request_id,
             model=as_word(body.get("model")),
             tokens=tokens if ends is None else len(ends),
             prompt_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
@@ -75,7 +78,7 @@ def _tokens(choice: Record, text: str) -> tuple[list[int] | None, list[float] | 
     tokens, logprobs = [each.get("token") for each in content], [each.get("logprob") for each in content]
     if not all(isinstance(token, str) for token in tokens) or "".join(tokens) != text:
         return None, None
-    known = all(isinstance(logprob, int | float) for logprob in logprobs)
+    known = all(isinstance(logprob, int | float) and abs(logprob) <= _MOST for logprob in logprobs)
     return list(accumulate(map(len, tokens))), [float(each) for each in logprobs] if known else None
 
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from msifr_integrations.formats.importing.attempts import ForeignAttempt, Format, Lost, OutcomeReader, Record
-from msifr_integrations.formats.importing.own import FIELDS, mapped
+from msifr_integrations.formats.importing.own import AS_THEY_ARE, FIELDS, NO_TEXT, mapped
 from msifr_integrations.formats.importing.prompts import Asked, read_asked, with_asked
 from msifr_integrations.formats.importing.recognise import recognise
 from msifr_integrations.formats.importing.sources import find_inputs, read_records
@@ -18,6 +17,7 @@ from msifr_integrations.generation.judging import MakeFilter, ToJudge, judged
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.records.ids import Numbering, id_of_prompt
+from msifr_policy.records.ledger import id_digest
 from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.others import known_as
 from msifr_policy.records.traces import OnError, Output, Trace, write_outputs
@@ -27,7 +27,13 @@ NO_OUTCOME: Final = "no outcome"
 _FIRST: Final = 20  # records by which a format is told
 _IN_VAIN: Final = 10_000  # attempts without an outcome, after which the rest is not looked at
 _NOT_JUDGED: Final = "cannot be judged"
+_MOST_PATHS: Final = 16  # that are told of a record of no known format
+_DEEPEST: Final = 3
+_LONGEST_PATH: Final = 80  # characters
 _SKIP: Final = "--on-error skip counts and skips what is none"
+_GOLD: Final = (
+    "name a file that has them, by id or by what is asked, with --prompts, or their field with --map gold=PATH"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ def convert(
 
     With a filter it says what is accepted, else the format's own verdict does. Attempts without an outcome are left
     out, unless `without_outcome`. Ids are made where there are none: of prompts by what they ask, of attempts by
-    number. Memory: what is told of each prompt, not the attempts.
+    number. Memory: what is told of each prompt, and a digest for each attempt with an id of its own.
 
     Raises `InputError` for what is no known format, a malformed record, and if nothing can be written: with the reason.
     """
@@ -161,6 +167,7 @@ class _Identify:
         self._came = came
         self._numbering = Numbering()
         self._taken: set[bytes] = set()
+        self._first_request: dict[str, str] = {}  # by what is asked: the id of the first request that asks it
 
     @property
     def prompts(self) -> int:
@@ -170,9 +177,11 @@ class _Identify:
     def __call__(self, attempt: ForeignAttempt) -> _Candidate | Lost:
         """Return the attempt with ids; raises ValueError for what no trace can hold."""
         attempt = with_asked(attempt, self._known)
-        prompt_id = attempt.prompt_id
+        prompt_id, context = attempt.prompt_id, attempt.asked or attempt.prompt
+        if not prompt_id and (request := attempt.request_id):
+            prompt_id = self._first_request.setdefault(id_of_prompt(context), request) if context else request
         if not prompt_id:
-            if not (context := attempt.asked or attempt.prompt):
+            if not context:
                 return Lost("neither the prompt nor an id of it is told")
             self._came.ids_made += 1
             prompt_id = id_of_prompt(context)
@@ -186,7 +195,7 @@ class _Identify:
     def _id(self, own: str, prompt_id: str) -> str:
         """Return an attempt's own id if no other has it, else one of its prompt and its number at it."""
         made = self._numbering.next_id(prompt_id)
-        key = blake2b((own or made).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        key = id_digest(own)
         if own and key not in self._taken:
             self._taken.add(key)
             return own
@@ -226,6 +235,11 @@ def _candidates(
                     raise told from None
                 came.skip(told)
         came.attempts += about.attempts
+        if len(files) == 1 and good and about.attempts and came.lost.get(NO_TEXT) == about.attempts:
+            remedy = "mend --map text=PATH; several attempts of one record are told by [*]"
+            raise InputError(
+                f"has no text where --map says; its records have {_paths(good[0])}", where=str(path), remedy=remedy
+            )
 
 
 def _of_record(
@@ -236,8 +250,9 @@ def _of_record(
     if not known.fits(record):
         names = ", ".join(list(record)[:8])
         raise InputError(f"is not of {known.name}, as those before: it has {names}", where=where, remedy=_SKIP)
-    for name in record.keys() - known.used:
-        came.without_place[name] = came.without_place.get(name, 0) + 1
+    for name in record:
+        if name not in known.used:
+            came.without_place[name] = came.without_place.get(name, 0) + 1
     return known.attempts(record, reading, where)
 
 
@@ -305,23 +320,23 @@ def _counted(
 def _nothing(came: Converted, by_filter: bool) -> InputError:
     """Return the error that says why no attempt can be written, and what helps."""
     files = ", ".join(f"{each.path}: {each.format}" for each in came.files[:3])
-    reasons = ", ".join(f"{why}: {count}" for why, count in sorted(came.lost.items(), key=lambda one: -one[1]))
+    reasons = ", ".join(f"{why} {count}" for why, count in sorted(came.lost.items(), key=lambda one: -one[1]))
     if came.lost.get(NO_OUTCOME):
         gold = "they have gold answers"
         if came.without_gold >= came.lost[NO_OUTCOME]:
-            gold = "they have no gold answers: --prompts names a file with them, by id or prompt, --map a field"
+            gold = f"they have no gold answers: {_GOLD}"
         remedy = (
-            f"judge them here with --filter numeric, math, choice or another ({gold}), or write them as they are with "
+            f"judge them here with --filter numeric, math, choice or another; {gold}; or write them as they are with "
             "--without-outcome, for msifr judge"
         )
-        notes = "".join(f"; {note}" for note in dict.fromkeys(each.note for each in came.files) if note)
-        return InputError(f"nothing says which outputs are accepted ({reasons}){notes}", where=files, remedy=remedy)
+        told = dict.fromkeys(each.note for each in came.files if each.note not in ("", AS_THEY_ARE))
+        notes = "".join(f"; {note}" for note in told)
+        return InputError(f"nothing says which outputs are accepted: {reasons}{notes}", where=files, remedy=remedy)
     if by_filter and not came.written and any(why.startswith(_NOT_JUDGED) for why in came.lost):
-        remedy = "name a file with gold answers, by id or prompt, with --prompts, or a field with --map gold=PATH"
-        return InputError(f"no output can be judged ({reasons})", where=files, remedy=remedy)
+        return InputError(f"no output can be judged: {reasons}", where=files, remedy=_GOLD)
     if came.malformed:
         return InputError(f"all {came.malformed} records are malformed; the first: {came.errors[0]}", where=files)
-    return InputError(f"there are no attempts to write ({reasons or 'no records'})", where=files)
+    return InputError(f"there are no attempts to write: {reasons or 'no records'}", where=files)
 
 
 def _unknown(path: Path, first: Sequence[tuple[str, Record | InputError]], good: Sequence[Record]) -> InputError:
@@ -330,8 +345,25 @@ def _unknown(path: Path, first: Sequence[tuple[str, Record | InputError]], good:
         if first and isinstance(first[0][1], InputError):
             return first[0][1]
         return InputError("holds no records", where=str(path))
-    remedy = "tell where the fields are: --map text=NAME --map prompt=NAME --map gold=NAME (or 'correct=NAME>=0.5')"
+    remedy = (
+        "tell where the fields are: --map text=PATH --map prompt=PATH, and --map gold=PATH with --filter, or "
+        "--map 'correct=PATH>=0.5'"
+    )
     if (other := known_as(good[0], f"{path}, record 1")) is not None:
         return InputError(f"is {other.what}", where=str(path), remedy=f"{other.remedy}; if it is another, {remedy}")
-    names = ", ".join(list(good[0])[:12])
-    return InputError(f"is of no known format; its records have {names}", where=str(path), remedy=remedy)
+    return InputError(f"is of no known format; its records have {_paths(good[0])}", where=str(path), remedy=remedy)
+
+
+def _paths(record: Record) -> str:
+    """Return where a record has values, in the words of `--map`; of lists their first place stands for all."""
+    found: list[str] = []
+    left: list[tuple[str, Any]] = [(name, value) for name, value in reversed(record.items())]
+    while left and len(found) < _MOST_PATHS:
+        path, value = left.pop()
+        if isinstance(value, list) and value and "[*]" not in path:
+            left.append((f"{path}[*]", value[0]))
+        elif isinstance(value, dict) and value and path.count(".") < _DEEPEST:
+            left += [(f"{path}.{name}", inner) for name, inner in reversed(value.items())]
+        else:
+            found.append(path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…")
+    return ", ".join(found) + ", …" * bool(left)

@@ -14,6 +14,9 @@ from msifr_policy.records.traces import Trace
 FIELDS: Final = (*Trace.__struct_encode_fields__, "tests")
 """What `--map` can tell of: the fields of a trace, and the program that a final filter runs as a test."""
 
+AS_THEY_ARE: Final = "msifr fit takes them as they are"
+NO_TEXT: Final = "no text where --map says"
+
 _TEXTS: Final = ("id", "prompt_id", "group", "dataset", "model", "gold")
 _OBJECTS: Final = ("parameters", "schema")
 
@@ -47,7 +50,7 @@ def mapped(mapping: FieldMap) -> Format:
         if not found:
             yield Lost("the list of attempts is empty")
         for attempt in found:
-            yield _attempt(attempt, reading, where) if attempt.get("text") else Lost("no text")
+            yield _attempt(attempt, reading, where) if attempt.get("text") else Lost(NO_TEXT)
 
     return Format("records as --map tells", _any, attempts, mapping.columns | set(FIELDS))
 
@@ -61,7 +64,10 @@ def _attempt(record: dict[str, Any], reading: OutcomeReader, where: str) -> Fore
     try:
         return msgspec.convert(known, ForeignAttempt)
     except msgspec.ValidationError as error:
-        remedy = "--map FIELD=PATH tells where a field is, --map FIELD= leaves it out"
+        remedy = (
+            "--map FIELD=PATH tells where a field is, --map FIELD= leaves it out, --on-error skip counts and skips "
+            "what is none"
+        )
         raise InputError(str(error), where=where, remedy=remedy) from None
 
 
@@ -70,5 +76,5 @@ OWN: Final = Format(
     _fits,
     _attempts,
     frozenset((*FIELDS, "status", "outcome", "finish", "seed", "attempt", "messages", "weight", "spent", "reason")),
-    note="msifr fit takes them as they are",
+    note=AS_THEY_ARE,
 )
