@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -401,6 +402,28 @@ def test_many_groups_have_a_short_table(tmp_path: Path) -> None:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_earlier_data_set_stays_where_another_cannot_take_its_place(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(out, ATTEMPTS)
+    to = out.parent / "data"
+    export_run(out, to, DATA)
+    before = files_of(to)
+    write_run(out, ATTEMPTS[:5])
+    rename = Path.rename
+
+    def full(path: Path, target: Path) -> Path:
+        if path.name.endswith(".part"):
+            raise OSError(errno.EIO, "broken")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(InputError, match=r"cannot be written: broken"):
+        export_run(out, to, DATA)
+    assert files_of(to) == before
+    assert [path.name for path in out.parent.iterdir() if path.is_dir()] == ["data"]
 
 
 def test_a_data_set_is_the_same_every_time_and_cut_into_files(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,12 @@ def _write_folder(place: Path, card: Card, samples: Iterator[Record], pairs: Ite
         shutil.rmtree(old, ignore_errors=True)
         if place.exists():
             place.rename(old)
-        part.rename(place)
+        try:
+            part.rename(place)
+        except BaseException:
+            if old.exists():
+                old.rename(place)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", where=str(place)) from error
