@@ -308,9 +308,12 @@ def test_generate_with_and_without_a_policy_and_compare(tmp_path):
     assert (full["attempts"], full["discarded"]) == (24, 0)
     arguments = (*common, "--policy", tmp_path / "p.json", "-o", tmp_path / "out.jsonl", "--json")
     partial = last_json(run("generate", *arguments, "--compare", tmp_path / "full.jsonl"))
-    compared = {"conversion_efficiency", "conversion_efficiency_cpu", "survivors", "survivors_changed"}
+    compared = {"conversion_efficiency", "conversion_efficiency_cpu", "survivors", "survivors_changed", "compared"}
     assert partial.keys() == keys | compared
     assert partial["survivors_changed"] == 0
+    assert partial["compared"]["saving_rate"] == pytest.approx(1 - partial["tokens"] / full["tokens"])
+    said = run("generate", *arguments[:-1], "--compare", tmp_path / "full.jsonl").stdout
+    assert f"measured beside the run without the policy: s = {partial['compared']['saving_rate']:.1%} [" in said
     assert partial["discarded"] > 0
     assert partial["tokens"] < full["tokens"]
     assert partial["tokens_wasted_after_decision"] == 0

@@ -186,15 +186,18 @@ def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path
         "attempts", "accepted", "discarded", "skipped", "failed", "tokens", "tokens_wasted_after_decision",
         "tokens_beside", "tokens_per_accepted", "tokens_saved_estimate", "prompt_tokens",
         "prompts_counted", "seconds", "cpu_seconds",
-        "conversion_efficiency", "conversion_efficiency_cpu", "survivors", "survivors_changed",
+        "conversion_efficiency", "conversion_efficiency_cpu", "survivors", "survivors_changed", "compared",
     ]  # fmt: skip
     in_cpu = (1 - result.cpu_seconds / whole.cpu_seconds) / (1 - result.tokens / whole.tokens)
     assert result.conversion_efficiency_cpu == pytest.approx(in_cpu)
     assert (result.survivors, result.survivors_changed) == (result.attempts - result.discarded, 0)
+    assert result.compared.saving_rate == pytest.approx(1 - result.tokens / whole.tokens)
+    assert 0 < result.compared.false_reject_rate < 1
     # The other way round: this run is the full one.
     back = tiny.run(tmp_path / "full.jsonl", compare=tmp_path / "some.jsonl")
     expected = (1 - result.seconds / back.seconds) / (1 - result.tokens / back.tokens)
     assert back.conversion_efficiency == pytest.approx(expected)
+    assert back.compared == result.compared
     never = tiny.run(tmp_path / "never.jsonl", tiny.TextPolicy(lambda _: False), compare=full)
     assert never.conversion_efficiency is None
     assert "conversion_efficiency" not in msgspec.to_builtins(tiny.run(tmp_path / "plain.jsonl", tasks=tiny.prompts(1)))

@@ -115,6 +115,8 @@ def test_prices():
     assert TokenPrices(3.0, 15.0).of(spent_by(untold)).prompt_tokens is None
     assert "prompts not counted" in TokenPrices(3.0, 15.0).line(spent_by(untold))
     assert TokenPrices(3.0, 15.0).of(spent_by(RUNNING._replace(accepted=0))).per_accepted is None
+    little = TokenPrices(0.0, 0.0123).line(spent_by(RUNNING._replace(accepted=7)))
+    assert little == "cost 0.0000615, 0.00000879 for each accepted sample, 0.0000308 saved (estimated)"
     for bad in (-1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="--price-out"):
             TokenPrices(1.0, bad)

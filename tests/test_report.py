@@ -23,7 +23,7 @@ from msifr_integrations.report.given import what_is
 from msifr_integrations.report.numbers import Bin, Estimate, ReportNumbers, measured, policy_numbers
 from msifr_integrations.report.page import page
 from msifr_integrations.report.plots import estimates_plot, frontier_plot, reliability_plot, stops_plot
-from msifr_integrations.report.said import groups_remark
+from msifr_integrations.report.said import certified_on, groups_remark
 from msifr_integrations.report.svg import ticks
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel
@@ -550,6 +550,24 @@ def test_ticks_are_few_round_and_inside(low, high):
     assert all(low - 1e-12 <= mark <= high * (1 + 1e-9) for mark in marks)
 
 
+def test_attempts_are_counted_in_whole_numbers():
+    assert ticks(0, 2.16, least=1.0) == [0, 1, 2]
+    drawn = stops_plot({"arithmetic": np.asarray([0, 2, 1])})
+    assert ">2<" in drawn
+    assert not {">0.5<", ">1.5<"} & set(re.findall(r">[\d.]+<", drawn))
+
+
+def test_what_a_run_discarded_is_called_right_only_where_that_is_known(runs, tmp_path):
+    alone = Made(tmp_path / "a.html", runs.with_policy)
+    beside = Made(tmp_path / "b.html", runs.with_policy, runs.full)
+    assert " discarded, " in alone.html
+    assert "rightly discarded" not in alone.html
+    assert " rightly discarded, " in beside.html
+    assert "#term-ledger" in alone.html
+    replayed = Made(tmp_path / "c.html", runs.traces, "--policy", runs.policy)
+    assert "#term-tokens-beside" not in replayed.html
+
+
 def test_the_first_policies_of_the_path_are_the_certified_ones(runs):
     file = runs.file
     numbers = policy_numbers(file, "p")
@@ -602,3 +620,12 @@ def test_the_json_document_is_what_its_type_says_and_makes_the_page_again(paired
     assert json.loads(msgspec.json.encode(numbers)) == paired.numbers
     again = page("t", numbers)
     assert re.findall(r'<section id="([a-z-]+)"', again) == [s for s in paired.sections if s != "viewer"]
+
+
+def test_how_many_samples_a_certificate_counts_is_told_with_how_they_were_drawn(runs):
+    betting = msgspec.structs.replace(
+        runs.file.certificate, method="betting by prompt", n_accepted=1, n_prompts=1200
+    )  # fmt: skip
+    assert certified_on(betting) == "1 accepted sample at 1,200 prompts"
+    drawn = msgspec.structs.replace(betting, method="exact binomial", n_accepted=45, n_prompts=97)
+    assert certified_on(drawn) == "45 accepted samples at 97 prompts, of one attempt drawn at each"

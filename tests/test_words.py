@@ -249,3 +249,8 @@ def test_doctor_asks_a_server_what_it_is_and_can():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_CHECKS", {"none": lambda: "nothing"})
         assert "no server answers" in run("doctor", "--server", "http://127.0.0.1:9", code=1).stdout
+
+
+def test_several_of_a_term_are_spelled_as_in_english():
+    assert find("conversion efficiencies") is find("conversion efficiency")
+    assert not any(word.endswith("ys") for word in known_words())

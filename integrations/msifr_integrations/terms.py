@@ -52,6 +52,6 @@ _SYMBOLS = {term.symbol: key for key, term in reversed(TERMS.items()) if term.sy
 _NAMES = (
     {_plain(symbol): key for symbol, key in _SYMBOLS.items()}
     | {_plain(key): key for key in TERMS}
-    | {_plain(f"{key}s"): key for key in TERMS if not key.endswith("s")}
+    | {_plain(f"{key[:-1]}ies" if key.endswith("y") else f"{key}s"): key for key in TERMS if not key.endswith("s")}
     | {_plain(also): name.casefold() for name, each in _RECORDS.items() for also in each.get("also", ())}
 )

@@ -14,6 +14,7 @@ from msifr_integrations.cli.export import export_shown, exported_lines
 from msifr_integrations.cli.live_view import ViewOptions, watching
 from msifr_integrations.cli.money import TokenPrices, spent_by
 from msifr_integrations.cli.options import gathered, json_option
+from msifr_integrations.cli.summary import rates_line
 from msifr_integrations.cli.tables import load_policy
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
@@ -23,6 +24,7 @@ from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOp
 from msifr_integrations.servers.options import ServerApi, ServerOptions
 from msifr_policy.errors import InputError
 from msifr_policy.filters.extract import PLACES
+from msifr_sim import Summary
 
 if TYPE_CHECKING:
     from msifr_integrations.generation.generate import Result
@@ -277,26 +279,32 @@ def generate(
     )
     if isinstance(result.prompts_filled, int):
         prose(
-            f"{result.prompts_filled} prompts have their quota of accepted samples, "
-            f"{result.prompts_given_up} were given up before the first token of an attempt, "
-            f"{result.prompts_exhausted} ran out of attempts",
+            f"prompts: {result.prompts_filled} with their quota of accepted samples, {result.prompts_given_up} given "
+            f"up before the first token of an attempt, {result.prompts_exhausted} out of attempts",
             json=as_json,
         )
-    if isinstance(result.survivors, int):
-        prose(f"{result.survivors_changed} of {result.survivors} survivors differ from the other run", json=as_json)
+    if isinstance(result.compared, Summary):
+        prose(
+            f"measured beside the run without the policy: {rates_line(result.compared)}",
+            f"{result.survivors_changed} of {result.survivors} survivors differ from the other run",
+            json=as_json,
+        )
     if isinstance(result.conversion_efficiency, float):
         cpu = result.conversion_efficiency_cpu
         ours = not server.url and options.engine != "vllm"  # else the work is done, and its time spent, elsewhere
         in_cpu = f", {cpu:.2f} in CPU time" if isinstance(cpu, float) and ours else ""
         prose(
             f"conversion efficiency {result.conversion_efficiency:.2f} by the wall{in_cpu} "
-            "(time saved over tokens saved)",
+            "(time saved over tokens saved; runs of seconds tell nothing of it)",
             json=as_json,
         )
     if files.accepted_out is not None:
         exported = export_shown(files.out, files.accepted_out, exporting)
         prose(*exported_lines(exported, files.accepted_out), json=as_json)
-    prose(explained("accepted", "discarded", "estimated", *(["money"] if prices else [])), json=as_json)
+    words = ["money"] if prices else []
+    if isinstance(result.compared, Summary):
+        words += ["s", "f", "factor", "survivors", "conversion efficiency"]
+    prose(explained("accepted", "discarded", "estimated", *words), json=as_json)
     if as_json:
         from msifr_integrations.cli.documents import GenerateDocument, document
 
@@ -312,5 +320,5 @@ def _saved(result: "Result") -> list[str]:
     share = f" ({saved / whole:.0%} of all)" if whole else ""
     return [
         f"estimated saving: {saved} tokens{share} that the policy expected discarded attempts still to take; "
-        "what was lost shows with --compare, or msifr evaluate on traces"
+        "what was lost shows the same run with --policy none, and --compare"
     ]

@@ -111,4 +111,9 @@ class TokenPrices:
 
 
 def _amount(money: float) -> str:
-    return f"{money:,.2f}" if money >= 1 else f"{money:.3g}"
+    if money >= 1:
+        return f"{money:,.2f}"
+    if not money:
+        return "0"
+    # Three digits, and no power of ten: nobody tells prices so.
+    return f"{money:.{2 - math.floor(math.log10(money))}f}".rstrip("0").rstrip(".")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msifr_integrations.cli.console import explained, prose
+from msifr_integrations.report.said import broken_promise, certified_on
 from msifr_policy.policy_file import PolicyFile
 
 if TYPE_CHECKING:
@@ -75,18 +76,12 @@ def _difficulty_lines(groups: Sequence[DifficultyGroup]) -> list[str]:
 
 def certificate_lines(file: PolicyFile, summary: Summary) -> list[str]:
     """Return the certificate, and where these numbers contradict it, that they do."""
-    certificate, ci = file.certificate, summary.false_reject_rate_ci
-    alpha = certificate.max_false_reject
+    certificate = file.certificate
     if not certificate.certified:
         return [certificate.message]
-    on = f"on {certificate.n_accepted} accepted samples at {certificate.n_prompts} prompts"
-    if ci is None or ci[0] <= alpha:
-        return [f"certified {on}: {certificate.message}"]
-    return [
-        f"certified {on}, but not true of these attempts: f ≤ {alpha:.3g} was certified, and the interval of f above "
-        f"is [{ci[0]:.1%}, {ci[1]:.1%}]. Are they of other prompts, another model, filter or sampling? Certify again "
-        "on attempts like these",
-    ]
+    on = f"on {certified_on(certificate)}"
+    broken = broken_promise(certificate, summary)
+    return [f"certified {on}, but {broken}" if broken else f"certified {on}: {certificate.message}"]
 
 
 def say_summary(summary: Summary, file: PolicyFile | None, *, as_json: bool) -> None:

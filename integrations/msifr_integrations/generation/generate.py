@@ -35,6 +35,7 @@ from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import AtPrompt, Totals, read_ledger, total
 from msifr_policy.validators import Validator, check_parameters
+from msifr_sim import Summary, summarise
 
 _SETTINGS = (
     *("attempts", "accepted_per_prompt", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k"),
@@ -64,6 +65,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
     `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
     `survivors` were not discarded, and `survivors_changed` of them have another text than in the run without a policy.
+    `compared` is what the policy saved and lost, measured beside that run, prompts weighing equally.
     """
 
     attempts: int
@@ -87,6 +89,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     conversion_efficiency_cpu: float | msgspec.UnsetType | None = msgspec.UNSET
     survivors: int | msgspec.UnsetType = msgspec.UNSET
     survivors_changed: int | msgspec.UnsetType = msgspec.UNSET
+    compared: Summary | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -285,6 +288,7 @@ def _result(
         conversion_efficiency_cpu=conversion_efficiency(some, whole, cpu=True),
         survivors=paired.survivors,
         survivors_changed=paired.changed,
+        compared=summarise(paired.outcomes),
     )
 
 

@@ -125,7 +125,8 @@ def _anchor(term: Term) -> str:
 
 
 def _shown_words(numbers: ReportNumbers) -> Iterator[str]:
-    counts = ", ".join(f"{n:,} {_COUNTED[kind]}" for kind, n in numbers.attempts.items())
+    words = _COUNTED | ({"discarded": "rightly discarded"} if numbers.measured else {})
+    counts = ", ".join(f"{n:,} {words[kind]}" for kind, n in numbers.attempts.items())
     total = sum(numbers.attempts.values())
     if numbers.attempts_shown >= total:
         yield f"All {total:,} attempts: {counts}."
@@ -150,6 +151,6 @@ def _story(shown: Sequence[Shown]) -> Iterator[str]:
 
 
 _COUNTED: dict[str, str] = {
-    "lost": "lost", "discarded": "otherwise discarded", "unaccepted": "finished and not accepted",
+    "lost": "lost", "discarded": "discarded", "unaccepted": "finished and not accepted",
     "kept": "kept and accepted", "failed": "never made",
 }  # fmt: skip

@@ -102,19 +102,31 @@ def _rest(certificate: Certificate) -> str:
     return certificate.message.rstrip(".")
 
 
+def certified_on(certificate: Certificate) -> str:
+    """Return in words which accepted samples were counted, such as "45 accepted samples at 97 prompts"."""
+    drawn = certificate.unit_of_independence == "prompt" and "binomial" in certificate.method
+    n, at = many(certificate.n_accepted, "accepted sample"), many(certificate.n_prompts, "prompt")
+    return f"{n} at {at}" + ", of one attempt drawn at each" * drawn
+
+
+def broken_promise(certificate: Certificate, summary: Summary) -> str:
+    """Return in which words a certificate does not hold of the attempts of a summary, "" if they do not contradict."""
+    alpha, ci = certificate.max_false_reject, summary.false_reject_rate_ci
+    if not certificate.certified or ci is None or ci[0] <= alpha:
+        return ""
+    return (
+        f"not true of these attempts: f at most {100 * alpha:.3g}% was certified, and the interval of f here is "
+        f"[{ci[0]:.1%}, {ci[1]:.1%}]. Are they of other prompts, another model, filter or sampling? Certify again on "
+        "attempts like these"
+    )
+
+
 def contradictions(policy: PolicyNumbers | None, measured: Measured | None) -> Iterator[str]:
     """Yield what in these numbers goes against the certificate, or flatters the policy."""
     if measured is None:
         return
-    ci = measured.summary.false_reject_rate_ci
-    if policy is not None and policy.certificate.certified and ci is not None:
-        alpha = policy.certificate.max_false_reject
-        if ci[0] > alpha:
-            yield (
-                f"The certificate is not true of these attempts: f at most {100 * alpha:.3g}% was certified, and the "
-                f"interval of f here is [{ci[0]:.1%}, {ci[1]:.1%}]. Are they of other prompts, another model, filter "
-                "or sampling? Certify again on attempts like these."
-            )
+    if policy is not None and (broken := broken_promise(policy.certificate, measured.summary)):
+        yield f"The certificate is {broken}."
     if measured.seen:
         yield (
             f"The policy was fitted or certified on {measured.seen:,} of these "

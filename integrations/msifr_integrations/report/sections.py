@@ -14,7 +14,7 @@ from msifr_integrations.report.numbers import (
 )
 from msifr_integrations.report.parts import Section, Table
 from msifr_integrations.report.plots import estimates_plot, frontier_plot, reliability_plot, stops_plot
-from msifr_integrations.report.said import headline, many
+from msifr_integrations.report.said import certified_on, headline, many
 from msifr_sim import Summary
 
 
@@ -43,8 +43,7 @@ def definitions(numbers: ReportNumbers) -> Table:
         rows += [
             ("policy", f"{policy.name}, which reads {', '.join(policy.validators)}"),
             ("certificate", certificate.message),
-            ("certified on", f"{certificate.n_accepted:,} good samples at {certificate.n_prompts:,} prompts "
-             f"({certificate.method}), {certificate.false_rejects:,} of them lost"),
+            ("certified on", f"{certified_on(certificate)} ({certificate.method}); {certificate.false_rejects:,} lost"),
             ("made for model", ", ".join(policy.models)),
             ("made for data set", ", ".join(policy.datasets)),
             ("made for filter", policy.filter),
@@ -153,7 +152,9 @@ def _funnel(numbers: ReportNumbers) -> Section | None:
     known = any(stage.lost is not None for stage in numbers.funnel)
     lost = sum(stage.lost or 0 for stage in numbers.funnel)
     reasons = ", ".join(f"{reason} {int(count.sum()):,}" for reason, count in stops.items())
-    sentence = f"{total:,} attempts were discarded" + (f": {reasons}." if total else ".")
+    sentence = f"{many(total, 'attempt')} {'was' if total == 1 else 'were'} discarded" + (
+        f": {reasons}." if total else "."
+    )
     if known and total:
         sentence += f" Of these, {lost:,} would have been accepted."
     head = ("checkpoint", "reached it", *(f"discarded: {reason}" for reason in stops), *(["lost"] if known else []))
@@ -180,8 +181,9 @@ def _ledger(run: RunNumbers | None, measured: Measured | None) -> Section | None
         )  # fmt: skip
         took = f"{totals.seconds:,.1f} s by the clock" if totals.seconds else "no time was recorded"
         sentences.append(f"{totals.tokens:,} tokens in all, {each}; {took}.")
-    return Section("ledger", "Where tokens went", sentences, "", tables,
-                   ("ledger", "accepted", "unaccepted", "failed", "wasted", "tokens beside"))  # fmt: skip
+    of_run = ("ledger", "failed", "wasted", "tokens beside") if run else ()
+    terms = ("accepted", "unaccepted", "discarded", *of_run)
+    return Section("ledger", "Where tokens went", sentences, "", tables, terms)
 
 
 def _spent(run: RunNumbers) -> Iterator[Table]:
