@@ -19,8 +19,10 @@ from msifr_policy.records.others import known_as
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def read_records(path: str | os.PathLike[str], kind: type[T], remedy: str) -> Iterator[T]:
+def read_records(path: str | os.PathLike[str], kind: type[T], remedy: str, *, growing: bool = False) -> Iterator[T]:
     """Yield the records of a JSON-lines file, packed or not; empty lines and unknown keys are ignored.
+
+    growing: half a line at the end is none, as of a run that goes on or was killed.
 
     Raises `InputError` with file, line, field and the remedy for a line that is no such record.
     """
@@ -29,6 +31,8 @@ def read_records(path: str | os.PathLike[str], kind: type[T], remedy: str) -> It
         try:
             yield decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if growing and not line.endswith(b"\n"):
+                return
             raise InputError(str(error), where=where, remedy=remedy) from None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 import numpy as np
 
+from msifr_integrations.generation.inputs import read_records
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.report.attempts import Kind
 from msifr_integrations.report.numbers import GroupNumbers, RunNumbers, Stage, funnel
@@ -154,18 +155,11 @@ def same_but_for_the_policy(run: str, full: str) -> bool:
 
 
 def records_of(run: str | os.PathLike[str]) -> Iterator[AttemptRecord]:
-    """Yield the attempts of a run's output; half a line at its end, of a run that goes on or was killed, is none.
+    """Return the attempts of a run's output, one at a time, as far as it is written.
 
     Raises `InputError` for a line that is no attempt.
     """
-    decoder = msgspec.json.Decoder(AttemptRecord)
-    for where, line in read_lines(run):
-        try:
-            yield decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if not line.endswith(b"\n"):
-                return
-            raise InputError(str(error), where=where, remedy="name an output of msifr generate") from None
+    return read_records(run, AttemptRecord, "name an output of msifr generate", growing=True)
 
 
 def kinds_of(records: Iterable[AttemptRecord]) -> tuple[list[str], list[Kind], list[str]]:
