@@ -887,14 +887,14 @@ def test_gold_answers_are_found_by_the_question_whatever_stood_before_it(tmp_pat
 
 
 def test_a_record_of_no_known_format_is_told_in_the_words_of_map(tmp_path):
-    rows = [{"m": {"q": "2+3?"}, "out": [{"a": {"t": "5"}}], "n": []}]
+    rows = [{"m": {"q": "2+3?", "a.b": 1}, "out": [{"a": {"t": "5"}}], "n": []}]
     said = " ".join(
         run("convert", write(tmp_path / "in.jsonl", rows), "-o", tmp_path / "t.jsonl", code=2).output.split()
     )
-    assert "its records have m.q, out[*].a.t, n (tell" in said
+    assert 'its records have m.q, m["a.b"], out[*].a.t, n (tell' in said
     words = ("--map", "prompt=m.q", "--map", "text=out.a.t")
     said = run("convert", tmp_path / "in.jsonl", *words, "-o", tmp_path / "t.jsonl", code=2).output
-    assert "has no text where --map says; its records have m.q, out[*].a.t" in said
+    assert "has no text where --map says; its records have m.q, " in said
     words = ("--map", "prompt=m.q", "--map", "text=out[*].a.t", "--without-outcome")
     run("convert", tmp_path / "in.jsonl", *words, "-o", tmp_path / "t.jsonl")
 

@@ -61,6 +61,9 @@ for command, what in (
     (report, "Write a page about a run, a policy or traces."),
 ):
     command.short_help = what
+    for option in command.params:
+        if isinstance(option, click.Option) and option.default == "":
+            option.show_default = False  # which no reader could use
     main.add_command(with_settings(command))
 for command, what in (
     (doctor, "Say what is installed, and whether it works here."),

@@ -52,7 +52,7 @@ def load_table(
     for path in files:
         _check_no_policy(path)
     traces: Iterable[Trace] = _some(
-        read_traces(files, on_error=reading.on_error, report=report, mapping=reading.mapping), report
+        read_traces(files, on_error=reading.on_error, report=report, mapping=reading.mapping), report, files
     )
     if schedule is None:
         first = list(islice(traces, _TYPICAL))
@@ -85,12 +85,19 @@ def load_table(
     return Loaded(table, kept, report.skipped)
 
 
-def _some(traces: Iterable[Trace], report: ReadReport) -> Iterator[Trace]:
-    """Yield the traces. Raises `InputError` if all records were skipped: that none is left is not what is wrong."""
+def _some(traces: Iterable[Trace], report: ReadReport, files: Sequence[Path]) -> Iterator[Trace]:
+    """Yield the traces. Raises `InputError` if there are none: with the files, and what became of their records."""
     yield from traces
-    if report.skipped and not report.read:
+    if report.read:
+        return
+    if report.skipped:
         what = f"all {report.skipped} records are malformed; the first: {report.errors[0]}"
         raise InputError(what, where="--on-error skip")
+    where = ", ".join(map(str, files[:3])) + ", …" * (len(files) > 3)
+    if report.failed:
+        what = f"holds no traces, only {report.failed} attempts that could not be made"
+        raise InputError(what, where=where, remedy="make them again with msifr generate")
+    raise InputError("holds no traces", where=where, remedy="name files that hold some; msifr convert makes them")
 
 
 def _check_no_policy(path: Path) -> None:

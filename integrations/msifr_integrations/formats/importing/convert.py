@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from msifr_integrations.formats.importing.attempts import ForeignAttempt, Format, Lost, OutcomeReader, Record
 from msifr_integrations.formats.importing.own import AS_THEY_ARE, FIELDS, NO_TEXT, mapped
 from msifr_integrations.formats.importing.prompts import Asked, read_asked, with_asked
-from msifr_integrations.formats.importing.recognise import recognise
+from msifr_integrations.formats.importing.recognise import paths_of, recognise, unknown
 from msifr_integrations.formats.importing.sources import find_inputs, read_records
 from msifr_integrations.generation.judging import MakeFilter, ToJudge, judged
 from msifr_policy.errors import InputError
@@ -19,7 +19,6 @@ from msifr_policy.filters import Prompt
 from msifr_policy.records.ids import Numbering, id_of_prompt
 from msifr_policy.records.ledger import id_digest
 from msifr_policy.records.mapping import FieldMap
-from msifr_policy.records.others import known_as
 from msifr_policy.records.traces import OnError, Output, Trace, write_outputs
 
 NO_OUTCOME: Final = "no outcome"
@@ -27,9 +26,6 @@ NO_OUTCOME: Final = "no outcome"
 _FIRST: Final = 20  # records by which a format is told
 _IN_VAIN: Final = 10_000  # attempts without an outcome, after which the rest is not looked at
 _NOT_JUDGED: Final = "cannot be judged"
-_MOST_PATHS: Final = 16  # that are told of a record of no known format
-_DEEPEST: Final = 3
-_LONGEST_PATH: Final = 80  # characters
 _SKIP: Final = "--on-error skip counts and skips what is none"
 _GOLD: Final = (
     "name a file that has them, by id or by what is asked, with --prompts, or their field with --map gold=PATH"
@@ -215,7 +211,7 @@ def _candidates(
             if str(path) not in named and len(files) > 1:
                 came.not_recognised.append(str(path))
                 continue
-            raise _unknown(path, first, good)
+            raise unknown(path, first, good)
         about = ConvertedFile(str(path), known.name, known.note)
         came.files.append(about)
         reading = OutcomeReader(options.metric, options.reward_threshold)
@@ -238,7 +234,7 @@ def _candidates(
         if len(files) == 1 and good and about.attempts and came.lost.get(NO_TEXT) == about.attempts:
             remedy = "mend --map text=PATH; several attempts of one record are told by [*]"
             raise InputError(
-                f"has no text where --map says; its records have {_paths(good[0])}", where=str(path), remedy=remedy
+                f"has no text where --map says; its records have {paths_of(good[0])}", where=str(path), remedy=remedy
             )
 
 
@@ -337,33 +333,3 @@ def _nothing(came: Converted, by_filter: bool) -> InputError:
     if came.malformed:
         return InputError(f"all {came.malformed} records are malformed; the first: {came.errors[0]}", where=files)
     return InputError(f"there are no attempts to write: {reasons or 'no records'}", where=files)
-
-
-def _unknown(path: Path, first: Sequence[tuple[str, Record | InputError]], good: Sequence[Record]) -> InputError:
-    """Return the error for a file of no known format: what it seems to be, or what its records have."""
-    if not good:
-        if first and isinstance(first[0][1], InputError):
-            return first[0][1]
-        return InputError("holds no records", where=str(path))
-    remedy = (
-        "tell where the fields are: --map text=PATH --map prompt=PATH, and --map gold=PATH with --filter, or "
-        "--map 'correct=PATH>=0.5'"
-    )
-    if (other := known_as(good[0], f"{path}, record 1")) is not None:
-        return InputError(f"is {other.what}", where=str(path), remedy=f"{other.remedy}; if it is another, {remedy}")
-    return InputError(f"is of no known format; its records have {_paths(good[0])}", where=str(path), remedy=remedy)
-
-
-def _paths(record: Record) -> str:
-    """Return where a record has values, in the words of `--map`; of lists their first place stands for all."""
-    found: list[str] = []
-    left: list[tuple[str, Any]] = [(name, value) for name, value in reversed(record.items())]
-    while left and len(found) < _MOST_PATHS:
-        path, value = left.pop()
-        if isinstance(value, list) and value and "[*]" not in path:
-            left.append((f"{path}[*]", value[0]))
-        elif isinstance(value, dict) and value and path.count(".") < _DEEPEST:
-            left += [(f"{path}.{name}", inner) for name, inner in reversed(value.items())]
-        else:
-            found.append(path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…")
-    return ", ".join(found) + ", …" * bool(left)
