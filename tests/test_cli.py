@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -481,6 +482,27 @@ def test_ctrl_c_ends_with_status_130(tmp_path):
     assert b"interrupted" in said
     assert b"Traceback" not in said
     assert not (tmp_path / "p.json").exists()
+
+
+def test_bars_of_other_libraries_are_for_terminals():
+    code = """
+import os, sys
+from msifr_integrations.cli.entry import run
+sys.argv = ["msifr", "--version"]
+try:
+    run()
+finally:
+    print(os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "shown"))
+"""
+    here = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
+    main_end, their_end = pty.openpty()
+    said = [
+        subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=err, env=here, check=True).stdout  # noqa: S603
+        for err in (subprocess.PIPE, their_end)
+    ]
+    os.close(their_end)
+    os.close(main_end)
+    assert [text.split()[-1] for text in said] == [b"1", b"shown"]
 
 
 def test_learned_beliefs_without_torch_are_one_line(files, tmp_path):

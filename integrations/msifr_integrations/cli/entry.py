@@ -1,6 +1,7 @@
 """The program `msifr`: an interrupt ends it with status 130, whatever it is at."""
 
 import _thread
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,8 @@ _interrupted = threading.Event()
 def run() -> None:
     """Run the command line."""
     signal.signal(signal.SIGINT, _interrupt)
+    if not os.isatty(2):  # bars of other libraries are for terminals, too
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         from msifr_integrations.cli.main import main
 
