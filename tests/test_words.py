@@ -211,6 +211,16 @@ def test_doctor_names_every_extra_and_how_to_install_it(monkeypatch):
     assert "torch" in document["device"]["note"]
 
 
+def test_doctor_tells_the_remedy_of_what_does_not_work():
+    module = importlib.import_module("msifr_integrations.cli.doctor")
+
+    def broken():
+        raise InputError("is broken", where="a.toml", remedy="mend it")
+
+    check = module._tried("settings", broken)
+    assert (check.works, check.found, check.remedy) == (False, "a.toml: is broken", "mend it")
+
+
 def _missing(name):
     if name == "msifr-policy":
         return "0.1.0"

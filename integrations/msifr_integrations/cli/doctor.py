@@ -16,7 +16,7 @@ import msgspec
 from msifr_integrations.cli.console import emit, examples, prose, tracking
 from msifr_integrations.cli.options import all_cores, json_option
 from msifr_integrations.cli.settings import check_settings, settings_file
-from msifr_policy.errors import MsifrError
+from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.extras import install
 
 PACKAGE = "msifr-policy"
@@ -201,9 +201,15 @@ def _tried(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, True, check())
     except MsifrError as error:
-        return Check(name, False, str(error), "see the message")
+        return _failed(name, error)
     except Exception as error:  # whatever is broken here is what this command is to find
         return Check(name, False, f"{type(error).__name__}: {error}", "install the package anew")
+
+
+def _failed(name: str, error: MsifrError) -> Check:
+    if not isinstance(error, InputError):
+        return Check(name, False, str(error))
+    return Check(name, False, str(InputError(error.what, where=error.where)), error.remedy)
 
 
 def _check_files() -> str:
@@ -271,7 +277,7 @@ def _ask_server(url: str, api: str, key_env: str) -> tuple[ServerReport | None, 
     try:
         engine = connect(options, sampling=Sampling(), slots=8, probe=probe, max_new_tokens=8)
     except MsifrError as error:
-        return None, Check("server", False, str(error), "see the message")
+        return None, _failed("server", error)
     facts = engine.facts
     report = ServerReport(
         url=url,
@@ -294,8 +300,8 @@ def _lines(found: DoctorDocument) -> list[str]:
     lines = [f"{PACKAGE} {found.version}, Python {found.python}, {found.platform}", "", "works:"]
     widest = max(len(check.name) for check in found.checks)
     for check in found.checks:
-        remedy = f" ({check.remedy})" if check.remedy else ""
-        lines.append(f"  {'yes' if check.works else 'NO '}  {check.name:{widest}}  {check.found}{remedy}")
+        said = InputError(check.found, remedy=check.remedy)
+        lines.append(f"  {'yes' if check.works else 'NO '}  {check.name:{widest}}  {said}")
     missing = [library.name for library in found.libraries if library.version is None]
     lines += [f"  NO   libraries: {', '.join(missing)} are not installed"] if missing else []
     lines += ["", "extras:"]
