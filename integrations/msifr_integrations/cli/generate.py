@@ -313,12 +313,11 @@ def generate(
 
 
 def _saved(result: "Result") -> list[str]:
-    """Return the line that says what was saved, as estimated; what was lost cannot be seen in a run."""
+    """Return the line that says what was saved, as estimated; what was lost cannot be seen in a run alone."""
     if not result.discarded or result.tokens_saved_estimate is None:
         return []
     saved, whole = result.tokens_saved_estimate, result.tokens + result.tokens_saved_estimate
     share = f" ({saved / whole:.0%} of all)" if whole else ""
-    return [
-        f"estimated saving: {saved} tokens{share} that the policy expected discarded attempts still to take; "
-        "what was lost shows the same run with --policy none, and --compare"
-    ]
+    line = f"estimated saving: {saved} tokens{share} that the policy expected discarded attempts still to take"
+    alone = not isinstance(result.compared, Summary)
+    return [line + "; to see what was lost, run the same with --policy none and --compare" * alone]
