@@ -28,7 +28,7 @@ from msifr_integrations.embedded import embedded_samples_path
 from msifr_integrations.formats.importing.attempts import ForeignAttempt, Lost, OutcomeReader
 from msifr_integrations.formats.importing.json_objects import json_objects
 from msifr_integrations.formats.importing.recognise import FORMATS, recognise
-from msifr_integrations.formats.importing.sources import read_records
+from msifr_integrations.formats.importing.sources import foreign_records
 from msifr_policy.errors import InputError
 from msifr_policy.records.traces import read_traces
 
@@ -174,7 +174,7 @@ def test_what_is_no_record_among_those_that_a_document_holds_is_told_with_its_pl
         for indent in (None, 1):
             path = tmp_path / "held.json"
             path.write_text(json.dumps(held, indent=indent))
-            records = list(read_records(path))
+            records = list(foreign_records(path))
             wrong = [record for _, record in records if isinstance(record, InputError)]
             if held == skythought | {"q": 4} and indent is None:
                 assert not wrong  # in one line it is a record
@@ -183,7 +183,7 @@ def test_what_is_no_record_among_those_that_a_document_holds_is_told_with_its_pl
             assert len(records) > 1
     for log in ({"eval": {}, "samples": 5}, {"eval": 5, "samples": {}}):
         path.write_text(json.dumps(log))
-        assert [record for _, record in read_records(path)] == [log]
+        assert [record for _, record in foreign_records(path)] == [log]
     path.write_text(json.dumps({"eval": [], "samples": [sample_of({"a": {"value": "C"}})]}))
     (trace,), _ = converted(tmp_path, path)
     assert trace.accepted
@@ -520,7 +520,7 @@ def test_what_must_be_sought_in_is_not_read_from_a_pipe(tmp_path):
     writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(b"PAR1" + bytes(99)), daemon=True)
     writer.start()
     with pytest.raises(InputError, match="cannot be read from a stream"):
-        list(read_records(tmp_path / "pipe"))
+        list(foreign_records(tmp_path / "pipe"))
     writer.join(10)
 
 
@@ -716,7 +716,7 @@ def test_hostile_bytes_are_an_error_of_one_line(tmp_path, content):
     path.write_bytes(content)
     errors = []
     try:
-        errors += [record for _, record in read_records(path) if isinstance(record, InputError)]
+        errors += [record for _, record in foreign_records(path) if isinstance(record, InputError)]
     except InputError as error:
         errors.append(error)
     assert errors
@@ -727,12 +727,12 @@ def test_a_zip_archive_that_is_no_log_or_tells_a_wrong_size(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("readme", "x")
     with pytest.raises(InputError, match=r"a\.zip: is a zip archive"):
-        list(read_records(tmp_path / "a.zip"))
+        list(foreign_records(tmp_path / "a.zip"))
     with zipfile.ZipFile(tmp_path / "b.eval", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("header.json", "{}")
         archive.writestr("samples/1.json", b'{"a": "' + b"x" * (65 * 2**20) + b'"}')  # 64 kB that unpack to 65 MB
         archive.writestr("samples/2.json", b'{"a": 1}')
-    (_, first), (_, second) = read_records(tmp_path / "b.eval")
+    (_, first), (_, second) = foreign_records(tmp_path / "b.eval")
     assert isinstance(first, InputError)
     assert "longer than" in str(first)
     assert second["a"] == 1

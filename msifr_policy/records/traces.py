@@ -233,6 +233,12 @@ class _DiscardedError(InputError):
     """Where a trace should be there is a discarded attempt."""
 
 
+def discarded_attempt(where: str) -> InputError:
+    """Return the error of a record that is an attempt which a policy discarded."""
+    what = "a discarded attempt: a run with a policy wrote this file, and its survivors do not stand for all attempts"
+    return _DiscardedError(what, where=where, remedy="use the output of a run with --policy none")
+
+
 class _FailedError(InputError):
     """Where a trace should be there is an attempt that could not be made."""
 
@@ -263,11 +269,7 @@ def _convert(given: dict[str, Any], where: str) -> Trace:
     record = as_texts(with_values(given, _FIELDS), _NUMBERS_TOO)
     correct = record.get("correct")
     if correct is None and record.get("status") == "discarded":
-        raise _DiscardedError(
-            "a discarded attempt: a run with a policy wrote this file, and its survivors do not stand for all attempts",
-            where=where,
-            remedy="use the output of a run with --policy none",
-        )
+        raise discarded_attempt(where)
     if correct is None and record.get("status") == "failed":
         raise _FailedError("an attempt that could not be made", where=where)
     for name, value in record.items():

@@ -12,7 +12,7 @@ from msifr_integrations.formats.importing.attempts import ForeignAttempt, Format
 from msifr_integrations.formats.importing.own import AS_THEY_ARE, FIELDS, NO_TEXT, mapped
 from msifr_integrations.formats.importing.prompts import Asked, read_asked, with_asked
 from msifr_integrations.formats.importing.recognise import paths_of, recognise, unknown
-from msifr_integrations.formats.importing.sources import find_inputs, read_records
+from msifr_integrations.formats.importing.sources import find_inputs, foreign_records
 from msifr_integrations.generation.judging import MakeFilter, ToJudge, judged
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
@@ -203,7 +203,7 @@ def _candidates(
 ) -> Iterator[_Candidate]:
     """Yield the attempts in files; count what is none."""
     for path in files:
-        records = read_records(path)
+        records = foreign_records(path)
         first = list(islice(records, _FIRST))
         good = [record for _, record in first if not isinstance(record, InputError)]
         known = mapped(options.mapping) if options.mapping else recognise(good)

@@ -9,7 +9,7 @@ from msifr_integrations.formats.importing.attempts import ForeignAttempt, Format
 from msifr_policy.errors import InputError
 from msifr_policy.records.lines import as_objects, as_texts, with_values
 from msifr_policy.records.mapping import FieldMap
-from msifr_policy.records.traces import Trace
+from msifr_policy.records.traces import Trace, discarded_attempt
 
 FIELDS: Final = (*Trace.__struct_encode_fields__, "tests")
 """What `--map` can tell of: the fields of a trace, and the program that a final filter runs as a test."""
@@ -27,10 +27,7 @@ def _fits(record: Record) -> bool:
 
 def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[ForeignAttempt | Lost]:
     if record.get("status") == "discarded" and record.get("correct") is None:
-        what = (
-            "a discarded attempt: a run with a policy wrote this file, and its survivors do not stand for all attempts"
-        )
-        raise InputError(what, where=where, remedy="use the output of a run with --policy none")
+        raise discarded_attempt(where)
     if record.get("status") == "failed":
         yield Lost("an attempt that could not be made")
         return
@@ -68,7 +65,7 @@ def _attempt(record: dict[str, Any], reading: OutcomeReader, where: str) -> Fore
             "--map FIELD=PATH tells where a field is, --map FIELD= leaves it out, --on-error skip counts and skips "
             "what is none"
         )
-        raise InputError(str(error), where=where, remedy=remedy) from None
+        raise InputError(str(error).removeprefix("Object "), where=where, remedy=remedy) from None
 
 
 OWN: Final = Format(

@@ -8,7 +8,7 @@ import msgspec
 
 from msifr_integrations.formats.importing.attempts import ForeignAttempt, Record, as_word, first_of
 from msifr_integrations.formats.importing.rows import GOLDS
-from msifr_integrations.formats.importing.sources import find_inputs, read_records
+from msifr_integrations.formats.importing.sources import find_inputs, foreign_records
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Message
 from msifr_policy.records.chats import asked, context_of, messages_of
@@ -41,7 +41,7 @@ def read_asked(paths: Iterable[str]) -> dict[str, Asked]:
     """
     known: dict[str, dict[str, Any]] = {}
     for path in find_inputs(paths) if paths else []:
-        for where, record in read_records(path):
+        for where, record in foreign_records(path):
             if isinstance(record, InputError):
                 raise record
             told = _told(record, where)

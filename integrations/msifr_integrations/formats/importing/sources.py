@@ -72,7 +72,7 @@ def _may_hold_records(path: Path, folder: Path) -> bool:
     return not hidden and bool(_ENDINGS.search(path.name)) and not _BESIDE.search(path.name) and path.is_file()
 
 
-def read_records(path: Path) -> Iterator[tuple[str, Record | InputError]]:
+def foreign_records(path: Path) -> Iterator[tuple[str, Record | InputError]]:
     """Yield the records of a file after their places, an `InputError` in the place of one that cannot be read.
 
     Raises `InputError` for a file that cannot be read or holds no records.
