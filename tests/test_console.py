@@ -14,7 +14,7 @@ def test_progress_is_lines_where_there_is_no_terminal_and_nothing_of_short_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    monkeypatch.setattr("msifr_integrations.cli.console.time.monotonic", lambda: now)
     with console.tracking("counting", 9_000) as advance:
         for done in range(4):
             now += 1
@@ -55,3 +55,13 @@ def test_every_command_is_listed_with_all_it_is_said_to_do() -> None:
     assert all(line.endswith(".") and not line.endswith("...") for line in commands)
     for name in main.commands:
         assert '[default: ""]' not in " ".join(CliRunner().invoke(main, [name, "--help"]).stdout.split())
+
+
+def test_what_is_no_output_of_a_run_is_not_exported(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "chat.jsonl").write_text('{"messages": [{"role": "user", "content": "q"}]}\n')
+    for name, says in (("empty", "holds no attempts"), ("chat", r"this is a chat \(messages\); msifr convert ")):
+        done = CliRunner().invoke(main, ["export", str(tmp_path / f"{name}.jsonl"), "-o", str(tmp_path / "sft.jsonl")])
+        assert done.exit_code == 2
+        assert re.search(rf"{name}\.jsonl.*{says}", done.stderr), done.stderr
+        assert not (tmp_path / "sft.jsonl").exists()

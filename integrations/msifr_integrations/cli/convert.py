@@ -128,7 +128,7 @@ def _lines(came: Converted, out: str) -> list[str]:
     told = came.written - came.unjudged
     share = f" ({came.accepted / told:.1%})" if told else ""
     whose = "as the format says" if came.outcomes == "own" else f"by {came.outcomes}"
-    what = f"{came.accepted} accepted{share} {whose}" if told else "none with an outcome"
+    what = f"{came.accepted:,} accepted{share} {whose}" if told else "none with an outcome"
     lines.append(f"{many(came.written, 'trace')} at {many(came.prompts, 'prompt')}, {what} -> {out}")
     if came.unjudged:
         lines.append(

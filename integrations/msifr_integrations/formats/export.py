@@ -125,10 +125,15 @@ def export_run(
     pairs = PairCounts() if options.form == "preference" or options.pairs is not None else None
 
     def attempts() -> Iterator[Written]:
+        number = 0
         for number, attempt in enumerate(read_written(out), 1):
             if progress is not None:
                 progress(number)
             yield attempt
+        if not number and facts.totals is None:
+            raise InputError(
+                "holds no attempts", where=os.fspath(out), remedy="name the output of a run, or judged traces"
+            )
 
     def paired(counts: PairCounts) -> Iterator[Record]:
         folder = place.parent if options.form == "preference" else _part(place)

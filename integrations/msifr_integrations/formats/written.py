@@ -17,6 +17,7 @@ from msifr_policy.filters import Message
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.ledger import Entry, Header, Session, Totals, id_digest, scan_ledger, total
 from msifr_policy.records.lines import as_texts, object_of, with_values
+from msifr_policy.records.others import known_as
 from msifr_policy.records.parquet import is_parquet
 
 
@@ -101,8 +102,11 @@ def _converted(record: dict[str, Any], where: str) -> Written:
     try:
         return msgspec.convert(given, Written)
     except msgspec.ValidationError as error:
+        what = str(error).removeprefix("Object ")
         remedy = "name the output of a run, or traces; msifr judge gives outcomes to those that have none"
-        raise InputError(f"not an attempt of a run: {error}", where=where, remedy=remedy) from error
+        if (other := known_as(record, where)) is not None:
+            what, remedy = f"this is {other.what}", other.remedy
+        raise InputError(f"not an attempt of a run: {what}", where=where, remedy=remedy) from error
 
 
 class GroupCounts(msgspec.Struct):
