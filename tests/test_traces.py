@@ -341,6 +341,11 @@ def test_records_of_other_tools_and_files_are_known(tmp_path, record, says):
     assert [trace.id for trace in read_traces(lines(tmp_path, whole))] == ["a"]
 
 
+def test_a_trace_that_lacks_its_text_is_no_prompt(tmp_path):
+    with pytest.raises(InputError, match=r"missing required field `text` \(a trace is a line such as"):
+        list(read_traces(lines(tmp_path, GOOD | {"prompt": "q", "text": None})))
+
+
 @pytest.mark.parametrize("correct", ["yes", 2, -1, 0.5, "true", [1], {}])
 def test_what_values_of_the_outcome_count_is_said(tmp_path, correct):
     with pytest.raises(InputError, match=r"`correct` is .*, must be true or false \(or 1 or 0\)"):
