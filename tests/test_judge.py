@@ -409,6 +409,18 @@ def test_nothing_to_judge_by_is_an_error_that_says_so(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "empty.jsonl"}
 
 
+@pytest.mark.parametrize("fields", [(), ("text=text", "gold=gold")])
+@pytest.mark.parametrize("bad", ['{"text": "#### 4", ', "[1]", "no JSON"])
+def test_lines_that_are_no_records_are_named_or_skipped(tmp_path: Path, bad: str, fields: tuple[str, ...]) -> None:
+    path = tmp_path / "in.jsonl"
+    good = [json.dumps(record(i)) for i in range(2)]
+    path.write_text("\n".join((good[0], bad, good[1])) + "\n")
+    with pytest.raises(InputError, match=r"in\.jsonl, line 2"):
+        judge_files([path], NUMERIC, tmp_path / "out.jsonl", JudgeOptions(fields=fields))
+    came = judge_files([path], NUMERIC, tmp_path / "out.jsonl", JudgeOptions(on_error="skip", fields=fields))
+    assert (came.records, came.malformed, came.written) == (3, 1, 2)
+
+
 @pytest.mark.parametrize("bad", [{"text": 5}, {"correct": "maybe"}, {"schema": 7}, {"messages": "hello"}])
 def test_malformed_records_are_named_or_skipped(tmp_path: Path, bad: dict[str, Any]) -> None:
     write(tmp_path / "in.jsonl", [record(0), record(1, **bad)])

@@ -46,6 +46,14 @@ def object_of(line: bytes, where: str, remedy: str) -> dict[str, Any]:
     raise _explained(line, where, reason, remedy)
 
 
+def object_or_error(line: bytes, where: str, remedy: str) -> dict[str, Any] | InputError:
+    """Return the object that a line of JSON holds, and in its place the error that `object_of` raises."""
+    try:
+        return object_of(line, where, remedy)
+    except InputError as error:
+        return error
+
+
 def line_of(record: msgspec.Struct | Mapping[str, Any]) -> bytes:
     """Return a record as a line of JSON; NaN and infinities are spelled as Python spells them."""
     with suppress(UnicodeEncodeError):  # half of a surrogate pair

@@ -11,7 +11,7 @@ Nothing is evaluated: a path is looked up, in time linear in its length and in t
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,8 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.records.chats import answered, asked
+from msifr_policy.records.ids import Numbering
+from msifr_policy.records.lines import with_values
 
 _NAME: Final = r"""([^.\[\]"'<>=]+)"""
 _PLACE: Final = r"""\[(-?\d{1,9})\]|\[(\*)\]|\["([^"]*)"\]|\['([^']*)'\]"""
@@ -121,6 +123,28 @@ class FieldMap(NamedTuple):
         return [
             shared | {name: value for name, value in zip(each, row, strict=True) if value is not None} for row in rows
         ]
+
+
+def mapped(
+    records: Iterable[tuple[str, dict[str, Any] | InputError]],
+    mapping: FieldMap,
+    numbering: Numbering,
+    names: Iterable[str],
+) -> Iterator[tuple[str, dict[str, Any] | InputError]]:
+    """Yield the attempts in records after their places, with ids; a record's own fields are those under `names`.
+
+    Errors stay, and stand in the place of a record that is not as the mapping says.
+    """
+    own = tuple(names)
+    for where, record in records:
+        try:
+            if isinstance(record, InputError):
+                raise record
+            attempts = mapping.attempts(with_values(record, record), where, own)
+        except InputError as error:
+            yield where, error
+        else:
+            yield from ((where, numbering.with_ids(attempt)) for attempt in attempts)
 
 
 def _rule(word: str, fields: tuple[str, ...]) -> _Rule:

@@ -19,8 +19,16 @@ from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import LONGEST_LINE, is_stream, opened_anew, packed_by_ending, read_lines, replacing
 from msifr_policy.records.ids import Numbering, group_of
-from msifr_policy.records.lines import LONGEST_MENDED, as_objects, as_texts, line_of, object_of, with_values
-from msifr_policy.records.mapping import FieldMap
+from msifr_policy.records.lines import (
+    LONGEST_MENDED,
+    as_objects,
+    as_texts,
+    line_of,
+    object_of,
+    object_or_error,
+    with_values,
+)
+from msifr_policy.records.mapping import FieldMap, mapped
 from msifr_policy.records.others import known_as
 from msifr_policy.records.parquet import is_parquet, parquet_rows, write_parquet
 
@@ -183,27 +191,20 @@ def read_traces(
     numbering = Numbering()
     for path in files:
         names = frozenset(_FIELDS) | (mapping.columns if mapping else frozenset())
-        records = parquet_rows(path, names) if path in tables else read_lines(path)
-        yield from _traces(_mapped(records, mapping, numbering) if mapping else records, on_error, report)
+        records: Iterable[tuple[str, Any]] = parquet_rows(path, names) if path in tables else read_lines(path)
+        if mapping:
+            known = ((where, _opened(record, where)) for where, record in records)
+            records = mapped(known, mapping, numbering, _FIELDS)
+        yield from _traces(records, on_error, report)
+
+
+def _opened(record: Any, where: str) -> dict[str, Any] | InputError:
+    return object_or_error(record, where, _REMEDY) if isinstance(record, bytes) else record
 
 
 def field_map(words: Iterable[str]) -> FieldMap:
     """Return how fields of traces are found in other records; raises `InputError` for a word that does not say so."""
     return FieldMap.parse(words, Trace.__struct_encode_fields__)
-
-
-def _mapped(
-    records: Iterable[tuple[str, Any]], mapping: FieldMap, numbering: Numbering
-) -> Iterator[tuple[str, dict[str, Any] | InputError]]:
-    """Yield the attempts in records, each with its place, under the names of traces; an error for what holds none."""
-    for where, record in records:
-        try:
-            given = object_of(record, where, _REMEDY) if isinstance(record, bytes) else record
-            attempts = mapping.attempts(with_values(given, given), where, _FIELDS)
-        except InputError as error:
-            yield where, error
-        else:
-            yield from ((where, numbering.with_ids(attempt)) for attempt in attempts)
 
 
 def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadReport) -> Iterator[Trace]:

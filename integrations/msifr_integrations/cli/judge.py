@@ -84,7 +84,7 @@ where the filter scores, and with --again correct_before."""
     },
     on_error={
         "type": click.Choice(get_args(OnError)),
-        "help": "Stop at a record without a text, or skip and count it.",
+        "help": "Stop at a malformed record, or one without a text, or skip and count it.",
     },
     fields={"flag": "--map", "multiple": True, "metavar": "FIELD=PATH", "help": MAP_HELP},
 )
@@ -144,7 +144,7 @@ def _lines(came: JudgedFile, out: str) -> list[str]:
     if came.not_accepted_because:
         lines.append(f"not accepted, since the filter could not tell: {_reasons(came.not_accepted_because)}")
     if came.malformed:
-        lines.append(f"skipped {came.malformed} records without a text to judge")
+        lines.append(f"skipped {came.malformed} records that are malformed, or have no text")
     if came.found:
         lines.append(f"answers were found {places(came.found)}")
     if (remark := missing(came.found, 0, came.filter)) is not None:

@@ -24,7 +24,7 @@ from msifr_policy.files import is_stream
 from msifr_policy.filters import Prompt
 from msifr_policy.records.ids import Numbering
 from msifr_policy.records.lines import as_objects, as_texts, with_values
-from msifr_policy.records.mapping import FieldMap
+from msifr_policy.records.mapping import FieldMap, mapped
 from msifr_policy.records.others import known_as
 from msifr_policy.records.traces import OnError, Trace, find_trace_files
 
@@ -41,10 +41,10 @@ class JudgeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How files are judged.
 
     prompts: by their ids, or by what they ask (`keys_of`), what texts are judged by; what a record says itself counts
-    where these say nothing. again:
-    whether records that have an outcome are judged, too. keep: whether records that cannot be judged are written
-    without an outcome, and not left out. workers: processes. on_error: what to do about records without a text.
-    fields: where fields are in records of another shape, in words (`FieldMap`); these keep fields of ours alone.
+    where these say nothing. again: whether records that have an outcome are judged, too. keep: whether records that
+    cannot be judged are written without an outcome, and not left out. workers: processes. on_error: what to do about
+    lines that are no records, and records without a text. fields: where fields are in records of another shape, in
+    words (`FieldMap`); these keep fields of ours alone.
 
     Raises `InputError` for words that are none.
     """
@@ -173,9 +173,10 @@ def _items(
     files: Iterable[Path], options: JudgeOptions, counts: JudgedFile
 ) -> Iterator[tuple[_Entered, ToJudge | None]]:
     """Yield the records, each with what is to be judged, None for one that is not."""
-    numbering = Numbering()
+    mapping, numbering = options.mapping, Numbering()
     for path in files:
-        for where, record in _read(path, options.mapping, numbering):
+        records = read_rows(path, _REMEDY)
+        for where, record in mapped(records, mapping, numbering, _FIELDS) if mapping else records:
             counts.records += 1
             try:
                 if isinstance(record, InputError):
@@ -191,20 +192,6 @@ def _items(
                 continue
             counts.unfinished += unfinished
             yield _Entered(record, where, before), task
-
-
-def _read(path: Path, mapping: FieldMap, numbering: Numbering) -> Iterator[tuple[str, Record | InputError]]:
-    """Yield the records of a file, in the shape of ours; an error for one in which fields cannot be found."""
-    for where, record in read_rows(path, _REMEDY):
-        if not mapping.rules:
-            yield where, record
-            continue
-        try:
-            attempts = mapping.attempts(record, where, _FIELDS)
-        except InputError as error:
-            yield where, error
-        else:
-            yield from ((where, numbering.with_ids(attempt)) for attempt in attempts)
 
 
 def _outcome(record: Record, where: str) -> bool | None:

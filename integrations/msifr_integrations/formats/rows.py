@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import check_writable, is_stream, opened_anew, packed_by_ending, read_lines, replacing
-from msifr_policy.records.lines import line_of, object_of
+from msifr_policy.records.lines import line_of, object_or_error
 from msifr_policy.records.parquet import is_parquet, parquet_rows, write_parquet
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
-def read_rows(path: str | os.PathLike[str], remedy: str = "") -> Iterator[tuple[str, Record]]:
+def read_rows(path: str | os.PathLike[str], remedy: str) -> Iterator[tuple[str, Record | InputError]]:
     """Yield each record of a file, JSON lines (packed or not) or Parquet, after its place; memory: one, or 512 rows.
 
-    Raises `InputError` for a file that cannot be read and, with what helps or else `remedy`, for a line without an
-    object.
+    In the place of a line without an object is the error, with what helps or else `remedy`. Raises `InputError` for a
+    file that cannot be read.
     """
     if is_parquet(path):
         yield from parquet_rows(path)
     else:
-        yield from ((where, object_of(line, where, remedy)) for where, line in read_lines(path))
+        yield from ((where, object_or_error(line, where, remedy)) for where, line in read_lines(path))
 
 
 def check_rows_out(to: str | os.PathLike[str], endings: tuple[str, ...]) -> Path:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from msifr_integrations.formats.rows import read_rows
 from msifr_integrations.generation.journal import FILTER_FAILURE, ledger_path
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
@@ -18,7 +17,7 @@ from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.ledger import Entry, Header, Session, Totals, id_digest, scan_ledger, total
 from msifr_policy.records.lines import as_texts, object_of, with_values
 from msifr_policy.records.others import known_as
-from msifr_policy.records.parquet import is_parquet
+from msifr_policy.records.parquet import is_parquet, parquet_rows
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -73,7 +72,7 @@ def read_written(out: str | os.PathLike[str]) -> Iterator[Written]:
     Raises `InputError`, with file and line, for what is neither.
     """
     if is_parquet(out):
-        for where, row in read_rows(out):
+        for where, row in parquet_rows(out):
             yield _converted(row, where)
         return
     decoder = msgspec.json.Decoder(Written)

@@ -22,7 +22,7 @@ from msifr_integrations.formats.importing.json_objects import json_objects
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import BROKEN, LONGEST_LINE, check_text, unpacking
-from msifr_policy.records.lines import object_of
+from msifr_policy.records.lines import object_of, object_or_error
 from msifr_policy.records.parquet import parquet_rows
 
 _ENDINGS: Final = re.compile(
@@ -194,10 +194,7 @@ def _documents(
 
 
 def _record(raw: bytes) -> Record | InputError:
-    try:
-        return object_of(raw, "", _REMEDY)
-    except InputError as error:
-        return error
+    return object_or_error(raw, "", _REMEDY)
 
 
 def _placed(record: Record | InputError, where: str) -> tuple[str, Record | InputError]:
