@@ -484,6 +484,14 @@ def test_ctrl_c_ends_with_status_130(tmp_path):
     assert not (tmp_path / "p.json").exists()
 
 
+@pytest.mark.parametrize("shard", ["3", "a/b", "3/", f"{'9' * 5000}/3"])
+def test_what_is_no_shard_is_an_error_of_usage(tmp_path, shard):
+    given = ("--model", "embedded", "--prompts", tmp_path / "p.jsonl", "--policy", "none", "-o", tmp_path / "o.jsonl")
+    assert "the third of eight shards is 3/8" in " ".join(
+        run("generate", *given, "--shard", shard, code=2).stderr.split()
+    )
+
+
 def test_bars_of_other_libraries_are_for_terminals():
     code = """
 import os, sys

@@ -156,6 +156,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         (lambda s: s.pop("shard"), "is no shard of a run"),
         (lambda s: s.update(shard="4/3"), "is no shard of a run"),
         (lambda s: s.update(shard=[1]), "is no shard of a run"),
+        (lambda s: s.update(shard=f"1/{'9' * 5000}"), "is no shard of a run"),
         (lambda s: s.update(prompt_count="many"), "is no shard of a run"),
     ],
 )

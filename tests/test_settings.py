@@ -79,6 +79,7 @@ def test_the_variable_names_a_file_and_the_option_another(folder, monkeypatch):
         ("[plan]\nattempts-per-prompt = true\n", "True is not what it takes (integer, as on the command line)"),
         ("[plan]\nconfidence = [0.9]\n", "[plan] confidence: [0.9] is not what it takes"),
         ("[plan\n", "no TOML"),
+        (f"[plan]\nconfidence = {'9' * 5000}\n", "no TOML"),
         ("[fit]\nnonsense = 1\n[plan]\nconfidence = 2\n", "confidence = 2 must lie"),
     ],
 )

@@ -40,6 +40,7 @@ def _unescaped(_: Any, __: Any, given: Any) -> Any:
 
 
 _ON_RAY = "msifr.ray"
+_LONGEST_SHARD = 20  # characters
 
 
 def _engine(context: click.Context, _: Any, name: str) -> str:
@@ -57,7 +58,7 @@ def _json_object(_: Any, __: Any, text: str) -> dict[str, Any]:
 
 def _shard(_: Any, __: Any, text: str) -> tuple[int, int]:
     share, slash, of = text.partition("/")
-    if not (slash and share.isdecimal() and of.isdecimal()):
+    if not (slash and share.isdecimal() and of.isdecimal() and len(text) < _LONGEST_SHARD):
         raise click.BadParameter(f"{text!r} is none: the third of eight shards is 3/8")
     return int(share), int(of)
 

@@ -85,7 +85,7 @@ def _read(path: str) -> dict[str, Any]:
         return tomllib.loads(raw.decode())
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path, remedy="name another") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers that have more digits than Python reads
         raise InputError(f"no TOML: {error}", where=path, remedy="see msifr help settings") from error
 
 

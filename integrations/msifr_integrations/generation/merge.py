@@ -30,6 +30,8 @@ from msifr_policy.records.ledger import (
 _LEDGER_ENDING = ".ledger.jsonl"
 _OWN = "shard"
 """The setting in which shards differ."""
+_LONGEST_NAME = 20
+"""Of a shard, in characters."""
 
 
 class Merged(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +147,7 @@ def _shard(path: Path) -> _Shard:
     header, _ = next(scan_ledger(ledger_path(path)))
     settings = dict(header.settings) if isinstance(header, Header) else {}
     name = settings.pop(_OWN, None)
-    number, _, of = name.partition("/") if isinstance(name, str) else ("", "", "")
+    number, _, of = name.partition("/") if isinstance(name, str) and len(name) < _LONGEST_NAME else ("", "", "")
     counted = all(type(settings.get(size)) is int for size in ("prompt_count", "attempts"))
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) and counted):
         raise InputError("is no shard of a run", where=str(path), remedy="shards are made by generate with a shard")
