@@ -446,3 +446,9 @@ def test_attempts_that_could_not_be_made_are_left_out_and_counted(tmp_path):
     report = ReadReport()
     assert [trace.id for trace in read_traces(path, report=report)] == ["a"]
     assert (report.read, report.failed, report.skipped) == (1, 1, 0)
+
+
+def test_what_is_nested_too_deeply_is_said_so(tmp_path):
+    (tmp_path / "t.jsonl").write_bytes(b'{"id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n")
+    with pytest.raises(InputError, match=r"t\.jsonl, line 1: nested too deeply"):
+        list(read_traces(tmp_path / "t.jsonl"))

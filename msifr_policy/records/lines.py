@@ -31,7 +31,7 @@ def object_of(line: bytes, where: str, remedy: str) -> dict[str, Any]:
     try:
         return _decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        reason = str(error)
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     if len(line) > LONGEST_MENDED:
         raise InputError(reason, where=where, remedy=remedy)
     try:
