@@ -4,6 +4,7 @@ import time
 import tracemalloc
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -289,6 +290,8 @@ def test_losses_are_told_of_hard_prompts_and_of_easy_ones():
         ("hard", 0.25, 0.25, 200, 80),
         ("middle", 0.75, 0.75, 600, 0),
     ]  # equal prompts stay together
+    assert [group.range_in_words for group in groups] == ["25%", "75%"]
+    assert msgspec.structs.replace(groups[0], high=0.5).range_in_words == "25% to 50%"
     accepted = np.arange(8) < np.repeat([2, 4, 6], [90, 60, 30])[:, None]  # 180 samples, 240, 180
     lost = accepted & (np.arange(180) < 40)[:, None]
     prompt = np.repeat(np.arange(180), 8)

@@ -29,6 +29,12 @@ class DifficultyGroup(msgspec.Struct, frozen=True):
     false_reject_rate_ci: tuple[float, float]
     observed: bool
 
+    @property
+    def range_in_words(self) -> str:
+        """From `low` to `high`, as one share where they are shown alike."""
+        low, high = f"{self.low:.0%}", f"{self.high:.0%}"
+        return low if low == high else f"{low} to {high}"
+
 
 def by_difficulty(
     accepted: NDArray[np.bool_],

@@ -202,7 +202,7 @@ class RunFiles:
     live={
         "flag": "--live/--no-live",
         "show_default": "a view on a terminal, lines elsewhere, nothing with --json",
-        "help": "Show how far the run is, what it saves, costs and when it will end; nothing.",
+        "help": "Show how far the run is, what it saves, costs and when it will end.",
     },
     every={
         "flag": "--live-every",

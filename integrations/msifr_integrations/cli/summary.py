@@ -67,7 +67,7 @@ def _difficulty_lines(groups: Sequence[DifficultyGroup]) -> list[str]:
     if len(groups) < 2:
         return []
     told = "; ".join(
-        f"{one.name} ({one.low:.0%} to {one.high:.0%}) {_percent(one.false_reject_rate, one.false_reject_rate_ci)}"
+        f"{one.name} ({one.range_in_words}) {_percent(one.false_reject_rate, one.false_reject_rate_ci)}"
         for one in groups
     )
     share = "share of attempts accepted" if groups[0].observed else "share accepted, as believed before the first token"

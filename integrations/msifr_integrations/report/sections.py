@@ -286,7 +286,7 @@ def _difficulty(measured: Measured | None) -> Section | None:
     svg = estimates_plot(rows, ["f of a third of the good samples, with 95% intervals"], x_label="false-reject rate f")
     table = Table(
         "In numbers", ("prompts", share, "good", "lost", "false-reject rate f"),
-        [(g.name, f"{g.low:.0%} to {g.high:.0%}", f"{g.n_accepted:,}", f"{g.false_rejects:,}",
+        [(g.name, g.range_in_words, f"{g.n_accepted:,}", f"{g.false_rejects:,}",
           Estimate(g.false_reject_rate, *g.false_reject_rate_ci).said()) for g in groups],
     )  # fmt: skip
     sentences = [
