@@ -56,9 +56,12 @@ def test_every_public_name_exists(package):
 @pytest.mark.parametrize("folder", ["benchmarks", "examples", "docs"])
 def test_what_scripts_outside_of_the_packages_import_from_them_is_there(folder):
     """They are run seldom, and no type checker reads them: a name that was taken away would be missed late."""
+    place = Path(__file__).parents[1] / folder
+    if not place.is_dir():
+        pytest.skip("not in a checkout")
     wanted = {
         (node.module, alias.name)
-        for path in Path(__file__).parents[1].joinpath(folder).rglob("*.py")
+        for path in place.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in FACES
         for alias in node.names
