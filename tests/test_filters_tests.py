@@ -398,7 +398,7 @@ def test_no_program_can_pose_as_a_system_that_cannot_confine(accept: UnitTests) 
     [
         (None, "no tests"),
         ("", "cannot fail: line 1: nothing is asserted"),
-        ("def check(candidate):\n    assert candidate(2) == 4", "line 1: function 'check' is never called .call it"),
+        ("def check(candidate):\n    assert candidate(2) == 4", "line 1: function 'check' is never called; call it"),
         ("assert f(2) ==", "not Python"),
         ("\x00", "not Python"),
         ("return f(2) == 4", "not Python"),

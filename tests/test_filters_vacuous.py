@@ -19,7 +19,7 @@ VACUOUS = {
     "# later": "nothing is asserted",
     "'''Tests.'''\nimport math\nCASES = {}": "nothing is asserted",
     # What is not used.
-    "f(2) == 4\nf(1) == 2": "line 1: the result of a comparison is not used .write: assert f.2. == 4",
+    "f(2) == 4\nf(1) == 2": "line 1: the result of a comparison is not used; write: assert f.2. == 4",
     "x = 1\nf(2) is 4": "line 2: the result of a comparison",
     "f(2) == 4 and f(1) == 2": "comparison",
     "not f(2) != 4": "comparison",
@@ -41,7 +41,7 @@ VACUOUS = {
     "assert {'two': f(2)}": "always true",
     "assert f'f(2) is {f(2)}'": "always true",
     "assert lambda: f(2) == 4": "as a lambda is",
-    "assert (f(x) == y for x, y in [(1, 2)])": "as a generator is .put it in all",
+    "assert (f(x) == y for x, y in [(1, 2)])": "as a generator is; put it in all",
     "assert f(2) == 4 or True": "always true",
     "assert f(2) == 4 or 'wrong'": "always true",
     "assert not (f(2) == 4 and False)": "always true",
@@ -67,7 +67,7 @@ VACUOUS = {
     "DEBUG = False\nif DEBUG:\n    assert f(2) == 4": "never true",
     "for x in range(0):\n    assert f(x) == 2 * x": "never true",
     # What is never reached.
-    "def check(g):\n    assert g(2) == 4": "line 1: function 'check' is never called .call it: check",
+    "def check(g):\n    assert g(2) == 4": "line 1: function 'check' is never called; call it: check",
     "def check(g):\n    g(2) == 4\ncheck(f)": "line 2: the result of a comparison",
     "def check(g):\n    return g(2) == 4\ncheck(f)": "nothing is asserted of what it gives",
     "def check(g):\n    return\n    assert g(2) == 4\ncheck(f)": "nothing is asserted",
