@@ -17,7 +17,7 @@ import msgspec
 
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
-from msifr_policy.files import LONGEST_LINE, is_stream, opened_anew, packed_by_ending, read_lines, replacing
+from msifr_policy.files import LONGEST_LINE, is_stream, read_lines
 from msifr_policy.records.ids import Numbering, group_of
 from msifr_policy.records.lines import (
     LONGEST_MENDED,
@@ -30,7 +30,8 @@ from msifr_policy.records.lines import (
 )
 from msifr_policy.records.mapping import FieldMap, mapped
 from msifr_policy.records.others import known_as
-from msifr_policy.records.parquet import is_parquet, parquet_rows, write_parquet
+from msifr_policy.records.parquet import is_parquet, parquet_rows
+from msifr_policy.records.rows import write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -330,15 +331,8 @@ def write_outputs(path: str | os.PathLike[str], outputs: Iterable[Output]) -> in
         raise InputError("unknown ending", where=str(path), remedy=f"use one of {', '.join(_ENDINGS)}")
     if path.name.endswith(".parquet"):
         needs("pyarrow", extra="parquet", what="Parquet", where=str(path))
-    with replacing(path) as written, opened_anew(written) as file:
-        if path.name.endswith(".parquet"):
-            return write_parquet(file, map(_row, outputs), _columns())
-        count = 0
-        with packed_by_ending(file, path) as stream:
-            for output in outputs:
-                stream.write(line_of(output))
-                count += 1
-        return count
+        return write_rows(path, map(_row, outputs), _columns())
+    return write_rows(path, outputs)
 
 
 def _row(output: Output) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
-from msifr_integrations.formats.rows import Record, check_rows_out, write_rows
+from msifr_integrations.formats.rows import Record, check_rows_out
 from msifr_integrations.formats.written import RunFacts, Written, read_written
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.provenance import provenance_of
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Message
 from msifr_policy.records.ledger import id_digest
+from msifr_policy.records.rows import write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

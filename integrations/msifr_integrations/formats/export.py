@@ -20,7 +20,7 @@ from msifr_integrations.formats.accepted import (
 )
 from msifr_integrations.formats.data_card import TAG, Card, data_card
 from msifr_integrations.formats.preference import PairCounts, PairOptions, Pairs, RejectedKind, make_pairs, pair_columns
-from msifr_integrations.formats.rows import Record, check_rows_out, write_rows
+from msifr_integrations.formats.rows import Record, check_rows_out
 from msifr_integrations.formats.written import RunFacts, Written, read_facts, read_written
 from msifr_integrations.generation.provenance import differences
 from msifr_policy.errors import InputError
@@ -28,6 +28,7 @@ from msifr_policy.evidence.build import prompt_hash
 from msifr_policy.extras import needs
 from msifr_policy.files import check_writable, replacing
 from msifr_policy.records.lines import line_of
+from msifr_policy.records.rows import write_rows
 
 ExportForm = Literal["chat", "text", "preference", "parquet", "datasets"]
 """`chat`, `text`, `parquet`: accepted samples, see `AcceptedForm`. `preference`: pairs, see `make_pairs`. `datasets`: a

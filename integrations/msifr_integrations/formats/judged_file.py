@@ -16,7 +16,7 @@ import msgspec
 from msifr_integrations.formats.columns import columns_of
 from msifr_integrations.formats.importing.prompts import Asked, keys_of
 from msifr_integrations.formats.kept_verdicts import Begun, KeptVerdict, KeptVerdicts, digest_of
-from msifr_integrations.formats.rows import Record, check_rows_out, read_rows, write_rows
+from msifr_integrations.formats.rows import Record, check_rows_out, read_rows
 from msifr_integrations.generation.inputs import fingerprint
 from msifr_integrations.generation.judging import Judged, MakeFilter, ToJudge, judged
 from msifr_policy.errors import InputError
@@ -26,6 +26,7 @@ from msifr_policy.records.ids import Numbering
 from msifr_policy.records.lines import as_objects, as_texts, with_values
 from msifr_policy.records.mapping import FieldMap, mapped
 from msifr_policy.records.others import known_as
+from msifr_policy.records.rows import write_rows
 from msifr_policy.records.traces import OnError, Trace, find_trace_files
 
 ENDINGS: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")

@@ -1,18 +1,15 @@
-"""Records as they come, read from JSON lines or Parquet and written again with all that they hold, streaming."""
+"""Records as they come: read from JSON lines or Parquet with all that they hold, and where they may be written."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
-from msifr_policy.files import check_writable, is_stream, opened_anew, packed_by_ending, read_lines, replacing
-from msifr_policy.records.lines import line_of, object_or_error
-from msifr_policy.records.parquet import is_parquet, parquet_rows, write_parquet
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from msifr_policy.files import check_writable, is_stream, read_lines
+from msifr_policy.records.lines import object_or_error
+from msifr_policy.records.parquet import is_parquet, parquet_rows
 
 Record = dict[str, Any]
 
@@ -39,22 +36,3 @@ def check_rows_out(to: str | os.PathLike[str], endings: tuple[str, ...]) -> Path
     if os.fspath(to).endswith(".parquet"):
         needs("pyarrow", extra="parquet", what="Parquet", where=os.fspath(to))
     return check_writable(to)
-
-
-def write_rows(
-    to: str | os.PathLike[str], records: Iterable[Mapping[str, Any]], schema: "pa.Schema | None" = None
-) -> int:
-    """Write records, as Parquet with the columns of `schema`, else as JSON lines packed by the ending; return how many.
-
-    The file appears whole or not at all, and the same records give the same bytes. Memory: one record, or one row
-    group. Raises `InputError` for a place that cannot be written, and for a record that has no place in the columns.
-    """
-    with replacing(to) as place, opened_anew(place) as file:
-        if schema is not None:
-            return write_parquet(file, records, schema)
-        count = 0
-        with packed_by_ending(file, to) as stream:
-            for record in records:
-                stream.write(line_of(record))
-                count += 1
-        return count
