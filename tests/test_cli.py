@@ -10,8 +10,8 @@ import time
 
 import msgspec
 import pytest
-from click.testing import CliRunner
 
+from commands import last_json, run
 from makers import make_table, make_traces
 from msifr_calibration import Family, fit_families, fit_policy
 from msifr_integrations.cli import main
@@ -29,16 +29,6 @@ CONTRACT = {
     "accepted_cost_share", "discards_by_reason", "by_checkpoint", "certificate", "ci_level", "weigh",
     "attempts_per_prompt", "n_effective",
 }  # fmt: skip
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + str(result.exception)
-    return result
-
-
-def last_json(result):
-    return json.loads(result.stdout[result.stdout.index("{") :])
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from backports import zstd
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msifr_integrations.cli import main
+from commands import run
 from msifr_integrations.embedded import embedded_samples_path
 from msifr_integrations.formats.importing.attempts import ForeignAttempt, Lost, OutcomeReader
 from msifr_integrations.formats.importing.json_objects import json_objects
@@ -33,12 +32,6 @@ from msifr_policy.errors import InputError
 from msifr_policy.records.traces import read_traces
 
 FORMATS_AS_WRITTEN = Path(__file__).parent / "formats"
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + str(result.exception)
-    return result
 
 
 def converted(tmp_path, *arguments):

@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
+from commands import last_json, run
 from fake_server import FakeServer
 from given import SERVER, arguments_of, examples_of, fill
 from msifr_integrations.cli import main
@@ -14,16 +14,6 @@ from msifr_integrations.cli.schema import FOLDER, generate, kinds, names, text_o
 
 INTERNAL = {"Blend", "CheckpointGroup", "Knots", "LinearModel", "Network"}
 """Coefficients of beliefs: their records say what they are."""
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + str(result.exception)
-    return result
-
-
-def last_json(result):
-    return json.loads(result.stdout[result.stdout.index("{") :])
 
 
 def check(name, document):

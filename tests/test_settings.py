@@ -5,19 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
+from commands import run
 from makers import make_traces
 from msifr_integrations.cli import main
 from msifr_integrations.cli.settings import FILE, VARIABLE, check_settings
 from msifr_policy.errors import InputError
 from msifr_policy.records.traces import write_traces
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + str(result.exception)
-    return result
 
 
 @pytest.fixture(autouse=True)

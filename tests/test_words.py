@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
+from commands import last_json, run
 from fake_server import FakeServer
 from makers import make_traces
 from msifr_integrations import terms
@@ -33,16 +33,6 @@ PRINTED = (
     "standard errors, bias, total variation, estimated saving, money, power, correlation, tokens"
 )
 """What commands and reports print, as a reader would ask for it."""
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + str(result.exception)
-    return result
-
-
-def last_json(result):
-    return json.loads(result.stdout[result.stdout.index("{") :])
 
 
 @pytest.mark.parametrize("word", PRINTED.replace("rate s", "rate").replace("rate f", "rate").split(", "))

@@ -1,0 +1,19 @@
+"""The command line, run in this process."""
+
+import json
+
+from click.testing import CliRunner
+
+from msifr_integrations.cli import main
+
+
+def run(*arguments, code=0):
+    """Return what a command did; it must end with this status."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result
+
+
+def last_json(result):
+    """Return the JSON document that a command printed last."""
+    return json.loads(result.stdout[result.stdout.index("{") :])
