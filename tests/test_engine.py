@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import tiny
 from msifr_integrations.embedded import problems
-from msifr_integrations.engine import attention
+from msifr_integrations.engine import attention, probe
 from msifr_integrations.engine import slot_engine as engine_module
 from msifr_integrations.engine.base import Attempt, Event, Sampling, end_tokens, levels, stream_key
 from msifr_integrations.engine.probe import make_engine, why_no_slots
@@ -311,6 +312,17 @@ def test_output_that_is_not_a_number_is_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(engine_module, "draw", lambda logits, *rest: draw(logits * math.nan, *rest))
     with pytest.raises(MsifrError, match=r"no numbers for attempt '0/0' at token 1 .*bfloat16"):
         engine.step()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_steps_are_computed_ahead_where_the_device_would_wait_for_decisions(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = types.SimpleNamespace(training=False, device=torch.device(device))
+    monkeypatch.setattr(probe, "why_no_slots", lambda _: "")
+    monkeypatch.setattr(probe, "SlotEngine", lambda _, **options: options)
+    made: Any = make_engine(model, slots=4, sampling=SAMPLED, end=ENDS)[0]
+    assert made["ahead"] is (device == "cuda")
 
 
 def test_models_that_do_not_fit_slots_are_recognised() -> None:

@@ -1,4 +1,4 @@
-"""The slot engine: a decode loop that never pays for a token after a decision.
+"""The slot engine: a decode loop that frees the slot of a discarded attempt at once.
 
     engine = SlotEngine(model, slots=16, sampling=Sampling(), end=end_tokens(model))
     engine.submit(attempt)                  # any number of them
