@@ -210,9 +210,9 @@ def test_no_block_escapes_and_no_command_stands_outside_of_one():
 
 @pytest.mark.parametrize(("billion", "slots"), [(8, 128), (8, 256), (1, 128)])
 def test_speeds_on_a_gpu_are_those_of_the_results(billion, slots):
-    page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/generating.md", "README.md"))
+    page, table = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/generating.md", "README.md"))
     shown = re.findall(rf"^\| {billion} billion, {slots} slots \| ([\d,]+) \|", page, re.MULTILINE)
-    measured = re.findall(rf"^\| H100, {billion} billion weights, {slots} slots,.*?\| ([\d,]+) \|", readme, re.MULTILINE)
+    measured = re.findall(rf"^\| H100, {billion} billion weights, {slots} slots,.*?\| ([\d,]+) \|", table, re.MULTILINE)
     assert shown == measured
     assert len(shown) == 1
 
