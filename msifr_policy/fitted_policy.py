@@ -152,9 +152,10 @@ class FittedPolicy:
 
 
 class FittedRun:
-    """A fitted policy along one attempt."""
+    """A fitted policy along one attempt; `posteriors` are M_k at the checkpoints so far, in order."""
 
     def __init__(self, policy: FittedPolicy, prompt: str, parameters: Parameters) -> None:
+        self.posteriors: list[float] = []
         self._policy = policy
         self._watch = Watch(policy.schedule, policy.validators, prompt, parameters)
 
@@ -165,13 +166,21 @@ class FittedRun:
 
     def begin(self) -> Decision | None:
         """Return the decision at checkpoint 0."""
-        return self._policy.decide(self._watch.begin())
+        return self._decide(self._watch.begin())
 
     def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
-        """Take new text; return the first DISCARD it leads to, else the last CONTINUE, else None."""
+        """Take new text; return the first DISCARD it leads to, else the last CONTINUE, else None.
+
+        Every checkpoint of the text is looked at, since whoever audits a discard feeds on.
+        """
         decision = None
         for checkpoint in self._watch.feed(text, tokens, logprobs):
-            decision = self._policy.decide(checkpoint)
-            if decision.action is not Action.CONTINUE:
-                return decision
+            here = self._decide(checkpoint)
+            if decision is None or decision.action is Action.CONTINUE:
+                decision = here
+        return decision
+
+    def _decide(self, checkpoint: Checkpoint) -> Decision:
+        decision = self._policy.decide(checkpoint)
+        self.posteriors.append(decision.posterior)
         return decision

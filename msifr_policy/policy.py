@@ -63,7 +63,8 @@ class PolicyRun(Protocol):
         """Take new text, completed by `tokens` new tokens.
 
         Return the first decision to stop that the piece leads to, else the last CONTINUE, else None when it
-        reached no checkpoint. After a decision to stop the run must not be fed again.
+        reached no checkpoint. Where a would-be discard is audited the run is fed on, and its later decisions are
+        not obeyed. A run that has `posteriors`, M_k at the checkpoints so far, is told of in the ledger.
         """
 
     @property

@@ -1,8 +1,9 @@
 """The ledger: every token spent, by attempt, stage, outcome and reason.
 
 A ledger is a file of JSON lines that only ever grows: first a `Header` with the settings of the run, then an `Entry`
-for each attempt, and a `Session` whenever the run stopped. A killed run may leave half a line at the end: readers
-ignore it, since an attempt whose line is not whole is not in the ledger.
+for each attempt, a `Session` whenever the run stopped, and a `Steer` where it is changed whether and how attempts are
+discarded. A killed run may leave half a line at the end: readers ignore it, since an attempt whose line is not whole is
+not in the ledger.
 
 **Stage** k = 1, 2, … ends at checkpoint k; the last stage ends with the attempt. The tokens of an attempt's
 stages sum to its tokens, and the tokens of all attempts to the run's, in whatever way they are cut. An attempt that is
@@ -20,6 +21,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from msifr_policy.audit import Audited
 from msifr_policy.errors import InputError
 
 Ending = Literal["accepted", "unaccepted", "discarded", "failed"]
@@ -53,6 +55,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     one was expected still to take, by the policy's cost to go; None if it does not say. `failures` counts those of
     validators by `name: error type`. `seconds` is the wall time of the run, over all its sessions, when the attempt
     ended; `cpu_seconds` is the processor time of the process that ran it: a server's is not in it.
+
+    Only in a run that is watched: `audited`, the would-be discard of an attempt that was finished nonetheless;
+    `posteriors`, M_k at each checkpoint at which the policy was asked, from checkpoint 0 on if it has one; `bins`, of
+    each evidence column at one checkpoint, see `msifr_policy.reference`. Only under a path of policies: `level`, of the
+    one in force (None: none was), and `first`, that of the first which would discard the attempt, their number if none
+    would. `exited`: the checkpoint at which its answer was forced.
     """
 
     id: str
@@ -71,6 +79,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     found: str | None = None
     ahead: int | None = None
     failures: dict[str, int] = msgspec.field(default_factory=dict)
+    audited: Audited | None = None
+    level: int | None = None
+    first: int | None = None
+    posteriors: tuple[float, ...] = ()
+    bins: str = ""
+    exited: int | None = None
 
     def __post_init__(self) -> None:
         """Check that the account adds up; msgspec turns a ValueError into a validation error."""
@@ -78,6 +92,20 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
             raise ValueError(f"`stages` sum to {sum(self.stages)}, not to {self.tokens} `tokens`")
         if min(self.tokens, self.prompt_tokens, self.wasted, self.lost, *self.stages) < 0 or self.wasted > self.tokens:
             raise ValueError("token counts must not be negative, nor `wasted` exceed `tokens`")
+        if self.audited is not None and self.outcome == "discarded":
+            raise ValueError("an audited attempt is not discarded")
+
+    @property
+    def weight(self) -> float:
+        """How many attempts it stands for [T7]: 0 if discarded, 1/ε if audited, else 1."""
+        if self.outcome == "discarded":
+            return 0.0
+        return 1.0 if self.audited is None else self.audited.weight
+
+    @property
+    def would_discard(self) -> bool:
+        """Whether the policy would have discarded it, were nothing audited."""
+        return self.outcome == "discarded" or self.audited is not None
 
     @property
     def skipped(self) -> bool:
@@ -90,25 +118,37 @@ class AtPrompt(msgspec.Struct, frozen=True):
 
     accepted and rejected are its **history**; of rejected attempts tokens were made, and they were discarded at a
     checkpoint k ≥ 1 or not accepted. Those that were skipped, and those that failed, tell nothing of the prompt.
+    An audited attempt is told as the discard that it would have been, so that the policy decides as it was certified;
+    audited_accepted are those of them that were accepted.
     """
 
     accepted: int = 0
     rejected: int = 0
     skipped: int = 0
     failed: int = 0
+    audited_accepted: int = 0
 
     @property
     def attempts(self) -> int:
         """All of them."""
         return self.accepted + self.rejected + self.skipped + self.failed
 
+    @property
+    def kept(self) -> int:
+        """Accepted samples, audited ones too: what fills a quota."""
+        return self.accepted + self.audited_accepted
+
     def after(self, entry: Entry) -> AtPrompt:
         """Return the counts with one more attempt."""
+        audited, accepted = entry.audited, entry.outcome == "accepted"
+        skipped = entry.skipped if audited is None else audited.k == 0
+        known = entry.outcome != "failed" and not skipped
         return AtPrompt(
-            self.accepted + (entry.outcome == "accepted"),
-            self.rejected + (entry.outcome in ("unaccepted", "discarded") and not entry.skipped),
-            self.skipped + entry.skipped,
+            self.accepted + (accepted and audited is None),
+            self.rejected + (known and (not accepted or audited is not None)),
+            self.skipped + skipped,
             self.failed + (entry.outcome == "failed"),
+            self.audited_accepted + (accepted and audited is not None),
         )
 
 
@@ -134,12 +174,27 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
         return 0 if self.made is None else max(self.made - self.arrived - self.probe, 0)
 
 
+class Steer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="steer", tag_field="kind"):
+    """What steers a run from one block of prompts on: whether and how its policy discards there.
+
+    block: the first, from 0. phase: in a word. level: of the path, None: nothing is discarded. path: file of the path.
+    note: why.
+    """
+
+    block: int
+    phase: str
+    level: int | None = None
+    path: str = ""
+    note: str = ""
+
+
 class Ledger(msgspec.Struct, frozen=True):
     """A ledger as read from a file."""
 
     settings: dict[str, Any]
     entries: list[Entry]
     sessions: list[Session] = msgspec.field(default_factory=list)
+    steers: list[Steer] = msgspec.field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -167,7 +222,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for,
     by the kind of place where it was found, "" if nowhere; `cut_unanswered` of those "" were cut off at their limit.
     `prompts_counted` attempts told the tokens of their prompts.
-    `discards` are the discarded attempts by reason, with what they spent.
+    `discards` are the discarded attempts by reason, with what they spent. `audited` would have been discarded; `weight`
+    and `weight_squared` are ΣW and ΣW² over accepted samples.
     `tokens_ahead` are those that discarded attempts were expected still to take: what was saved, as estimated; None if
     the policy did not say it of all of them.
     """
@@ -194,19 +250,33 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     failures: dict[str, int]
     tokens_ahead: int | None
     discards: dict[str, Spent]
+    audited: int
+    weight: float
+    weight_squared: float
+
+    @property
+    def effective(self) -> float:
+        """Kish's number of accepted samples of equal weight that are worth as much, (ΣW)²/ΣW² [T7]."""
+        return self.weight**2 / self.weight_squared if self.weight_squared else 0.0
 
 
-def total(records: Iterable[Entry | Session]) -> Totals:
+def total(records: Iterable[Entry | Session | Steer]) -> Totals:
     """Sum up the accounts of attempts and sessions, in one pass."""
     failures: Counter[str] = Counter()
     by_outcome, by_reason, by_finish, by_found, by_stage, discards = (defaultdict[Any, Spent](Spent) for _ in range(6))
     ahead: int | None = 0
     skipped = prompt_tokens = prompts_counted = wasted = beside = cut_unanswered = 0
-    seconds = cpu_seconds = 0.0
+    seconds = cpu_seconds = weight = weight_squared = 0.0
+    audited = 0
     for entry in records:
+        if isinstance(entry, Steer):
+            continue
         if isinstance(entry, Session):
             beside += entry.probe + entry.unfinished + entry.late
             continue
+        if entry.outcome == "accepted":
+            weight, weight_squared = weight + entry.weight, weight_squared + entry.weight**2
+        audited += entry.audited is not None
         spent = Spent(1, entry.tokens)
         by_outcome[entry.outcome] += spent
         if entry.outcome != "accepted":
@@ -254,6 +324,9 @@ def total(records: Iterable[Entry | Session]) -> Totals:
         failures=dict(sorted(failures.items())),
         tokens_ahead=ahead,
         discards=dict(sorted(discards.items())),
+        audited=audited,
+        weight=weight,
+        weight_squared=weight_squared,
     )
 
 
@@ -262,7 +335,9 @@ def encode_line(record: msgspec.Struct) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
-_decoder = msgspec.json.Decoder(Header | Entry | Session)
+Record = Header | Entry | Session | Steer
+
+_decoder = msgspec.json.Decoder(Record)
 
 
 def read_ledger(path: str | os.PathLike[str]) -> Ledger:
@@ -270,17 +345,20 @@ def read_ledger(path: str | os.PathLike[str]) -> Ledger:
     settings: dict[str, Any] = {}
     entries: list[Entry] = []
     sessions: list[Session] = []
+    steers: list[Steer] = []
     for record, _ in scan_ledger(path):
         if isinstance(record, Entry):
             entries.append(record)
         elif isinstance(record, Session):
             sessions.append(record)
+        elif isinstance(record, Steer):
+            steers.append(record)
         else:
             settings = record.settings
-    return Ledger(settings, entries, sessions)
+    return Ledger(settings, entries, sessions, steers)
 
 
-def scan_ledger(path: str | os.PathLike[str]) -> Iterator[tuple[Header | Entry | Session, int]]:
+def scan_ledger(path: str | os.PathLike[str]) -> Iterator[tuple[Record, int]]:
     """Yield the records of a ledger, the header first, and where in the file the line of each ends, in bytes.
 
     Raises `InputError`, with file and line, if the file cannot be read, does not begin with a header of this
@@ -315,9 +393,9 @@ def id_digest(attempt_id: str) -> bytes:
     return blake2b(attempt_id.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _record(line: bytes, where: str, *, first: bool) -> Header | Entry | Session:
+def _record(line: bytes, where: str, *, first: bool) -> Record:
     try:
-        record: Header | Entry | Session = _decoder.decode(line.replace(*_FORMER_WORD))
+        record: Record = _decoder.decode(line.replace(*_FORMER_WORD))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"not a ledger line: {error}", where=where, remedy="was the file edited?") from None
     if isinstance(record, Header) != first:

@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import msgspec
 
 from msifr_integrations.generation.engines import Opened, open_engine
-from msifr_integrations.generation.generate import attempt_id, task_of
+from msifr_integrations.generation.generate import attempt_id, audit_of, task_of
 from msifr_integrations.generation.journal import AttemptRecord
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import GenerateOptions
@@ -177,6 +177,7 @@ class EngineWorker:
             options,
             total(()),
             len(order.prompts) * options.attempts,
+            audit=audit_of(order.policy, options),
         )
 
     def _say_hello(self, opened: Opened, remarks: list[str]) -> None:

@@ -14,7 +14,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
 from msifr_policy.filters import Message
 from msifr_policy.policy_file import PolicyFile
-from msifr_policy.records.ledger import Entry, Header, Session, Totals, id_digest, scan_ledger, total
+from msifr_policy.records.ledger import Entry, Header, Session, Steer, Totals, id_digest, scan_ledger, total
 from msifr_policy.records.lines import as_texts, object_of, with_values
 from msifr_policy.records.others import known_as
 from msifr_policy.records.parquet import is_parquet, parquet_rows
@@ -151,7 +151,7 @@ def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | Non
     groups: dict[str, GroupCounts] = {}
     cut, unjudged = set[bytes](), set[bytes]()
 
-    def entries() -> Iterator[Entry | Session]:
+    def entries() -> Iterator[Entry | Session | Steer]:
         for record, _ in scan_ledger(ledger):
             if isinstance(record, Header):
                 settings.update(record.settings)

@@ -27,6 +27,7 @@ from msifr_integrations.generation.provenance import differences, quota_in_words
 from msifr_integrations.generation.run import Progress, Run
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy import filters
+from msifr_policy.audit import Audit
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import prompt_hash
 from msifr_policy.filters import FinalFilter, Prompt
@@ -57,7 +58,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     that discarded attempts were expected still to take, by the policy's cost to go; None if it does not say.
     `prompt_tokens` are those of the prompts of `prompts_counted` attempts: some engines do not tell them. `seconds` is
     wall time from the first step on, without loading the model; `cpu_seconds` is the processor time of this process in
-    it (that of a server, or of vLLM's own processes, is not).
+    it (that of a server, or of vLLM's own processes, is not). `audited` attempts were finished although the policy
+    would have discarded them; by their weights the accepted ones tell as much as `n_effective` of equal weight
+    (Kish's (ΣW)²/ΣW²).
 
     Only with a quota: `prompts_filled` have it, `prompts_given_up` have not, and their last attempts were discarded at
     checkpoint 0, and `prompts_exhausted` have not although all their attempts were made.
@@ -82,6 +85,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     prompts_counted: int
     seconds: float
     cpu_seconds: float
+    audited: int
+    n_effective: float
     prompts_filled: int | msgspec.UnsetType = msgspec.UNSET
     prompts_given_up: int | msgspec.UnsetType = msgspec.UNSET
     prompts_exhausted: int | msgspec.UnsetType = msgspec.UNSET
@@ -122,6 +127,11 @@ class Job:
         return sum(self.goal.most(self.journal.at(prompt.prompt_id)) for prompt in self.prompts)
 
     @property
+    def audit(self) -> Audit | None:
+        """How would-be discards are audited."""
+        return audit_of(self.policy, self.options)
+
+    @property
     def one_by_one(self) -> bool:
         """Whether the policy reads history, so that attempts at a prompt follow each other."""
         return reads_history(self.policy)
@@ -146,7 +156,7 @@ class Job:
             if at.attempts:
                 numbers = [n for n in numbers if attempt_id(prompt, self.options, n) not in self.journal.done]
             if not self.goal.met(at):
-                yield Portion(place, numbers, at.accepted, at.rejected)
+                yield Portion(place, numbers, at.accepted, at.rejected, at.audited_accepted)
 
 
 def generate(
@@ -277,6 +287,8 @@ def _result(
         prompts_counted=totals.prompts_counted,
         seconds=totals.seconds,
         cpu_seconds=totals.cpu_seconds,
+        audited=totals.audited,
+        n_effective=totals.effective,
     )
     if full is None or compare is None:
         return result
@@ -326,6 +338,8 @@ def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]
     else:
         chosen |= {"engine": options.engine, "dtype": options.dtype, "device": options.device.partition(":")[0]}
         chosen |= {"chat": _AUTO if options.chat is None else options.chat}
+    if options.audit:
+        chosen |= {"audit": options.audit, "audit_by": options.audit_by}
     if options.engine_args:
         chosen |= {"engine_args": options.engine_args}
     if options.shard[1] > 1:
@@ -362,6 +376,7 @@ def _make_here(job: Job) -> None:
             job.expected,
             job.progress,
             job.say,
+            job.audit,
         ).drain()
 
 
@@ -376,6 +391,15 @@ def task_of(
     """Return an attempt at a prompt, which is encoded as the engine takes it; `history` if the policy reads it."""
     key = stream_key(options.seed, prompt.prompt_id, number)
     return Task(prompt, Attempt(attempt_id(prompt, options, number), encoded, key, options.max_new_tokens), history)
+
+
+def audit_of(policy: Policy | None, options: GenerateOptions) -> Audit | None:
+    """Return how would-be discards of a policy are audited, None if they are not."""
+    if not options.audit or policy is None or isinstance(policy, NeverDiscard):
+        return None
+    return Audit(
+        share=options.audit, by=options.audit_by, mean_root=getattr(policy, "mean_root_posterior", None) or None
+    )
 
 
 def describe_policy(policy: Policy | None) -> str:
@@ -413,7 +437,7 @@ def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any],
     ledger = read_ledger(ledger_path(path))
     for name, value in settings.items():
         other = ledger.settings.get(name)
-        if name not in ("policy", "filter", "logprobs") and other != value:
+        if name not in ("policy", "filter", "logprobs", "audit", "audit_by") and other != value:
             remedy = "compare runs that differ in their policy alone"
             told = other_content(name, ledger.settings, settings)
             raise refused(f"has {told or f'{name} = {other!r}, this run {value!r}'}", remedy)

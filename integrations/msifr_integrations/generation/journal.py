@@ -17,6 +17,7 @@ import msgspec
 
 from msifr_integrations.generation.live import Live, Task
 from msifr_integrations.generation.options import GenerateOptions
+from msifr_policy.audit import Audited
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
 from msifr_policy.filters import Judgement, Message
@@ -27,6 +28,7 @@ from msifr_policy.records.ledger import (
     Entry,
     Header,
     Session,
+    Steer,
     Totals,
     encode_line,
     scan_ledger,
@@ -47,7 +49,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     discarded, `correct` is absent, and `k` (checkpoint, 0 before the first token), `position` (characters),
     `posterior`, `worth`, `threshold` and `reason` are present; if it failed, `error` says why. A log-probability that
     the engine did not tell is null. `finish` is how an attempt ended if not by itself or at its limit: "stop",
-    "decided", or a server's word. `score` is what a filter that scores gave, unless it is infinite.
+    "decided", or a server's word. `score` is what a filter that scores gave, unless it is infinite. `audited` is the
+    would-be discard of an attempt that was finished nonetheless, and `weight` then how many attempts it stands for.
     """
 
     id: str
@@ -76,6 +79,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     threshold: float | None = None
     reason: str | None = None
     score: float | None = None
+    weight: float = 1.0
+    audited: Audited | None = None
 
 
 def record_of(
@@ -92,6 +97,8 @@ def record_of(
     elif stop is not None:
         ending = {name: getattr(stop, name) for name in ("k", "position", "posterior", "threshold", "reason")}
         ending["worth"] = None if math.isnan(stop.worth) else stop.worth
+    if live is not None and live.audited is not None:
+        ending |= {"audited": live.audited, "weight": live.audited.weight}
     finish = "" if live is None or live.finish in ("end", "length") else live.finish
     return AttemptRecord(
         id=task.attempt.id,
@@ -145,7 +152,9 @@ def entry_of(
     ahead: int | None = None
     outcome: Ending = "failed" if error else "accepted" if judgement else "unaccepted"
     reason, finish, failures = error.partition(": ")[0][:_LONGEST_REASON], "", dict[str, int]()
+    watched: dict[str, Any] = {}
     if live is not None:
+        watched = live.watched
         failures = dict(live.failures)
         finish, reason = live.finish, "length" if live.finish == "length" else "filter"
         if live.decision is not None:
@@ -170,6 +179,7 @@ def entry_of(
         failures=failures,
         seconds=round(spent.seconds, 6),
         cpu_seconds=round(spent.cpu_seconds, 6),
+        **watched,
     )
 
 
@@ -224,7 +234,7 @@ class Journal(AbstractContextManager["Journal"]):
 
     def totals(self) -> Totals:
         """Return the sums over all sessions, as the ledger has them now."""
-        return total(self._accounts())
+        return total(self.accounts())
 
     def at(self, prompt_id: str) -> AtPrompt:
         """Return how the attempts at a prompt ended that are complete by now."""
@@ -268,6 +278,10 @@ class Journal(AbstractContextManager["Journal"]):
         self.count += 1
         self._note(entry)
 
+    def steer(self, record: Steer) -> None:
+        """Append what steers the run from now on. Raises `InputError` as `write`."""
+        self._append(self._ledger, record)
+
     def end_session(self, session: Session) -> None:
         """Append what a session spent beside attempts, if anything. Raises `InputError` as `write`."""
         if session != Session(made=session.made) or session.made:
@@ -285,10 +299,12 @@ class Journal(AbstractContextManager["Journal"]):
                 remedy="make room and start the run again: it goes on from there",
             ) from error
 
-    def _accounts(self) -> Iterator[Entry | Session]:
-        return (record for record, _ in scan_ledger(self._ledger_path) if not isinstance(record, Header))
+    def accounts(self) -> Iterator[Entry | Session | Steer]:
+        """Yield what the ledger holds after its header; nothing before the run is begun."""
+        if self._ledger_path.stat().st_size:
+            yield from (record for record, _ in scan_ledger(self._ledger_path) if not isinstance(record, Header))
 
-    def _noted(self, accounts: Iterable[Entry | Session]) -> Iterator[Entry | Session]:
+    def _noted(self, accounts: Iterable[Entry | Session | Steer]) -> Iterator[Entry | Session | Steer]:
         """Pass them on, and count attempts by prompt."""
         for account in accounts:
             if isinstance(account, Entry):
@@ -322,7 +338,7 @@ class Journal(AbstractContextManager["Journal"]):
                 elif isinstance(record, Entry):
                     ids.append(record.id)
                     ends.append(whole)
-                else:
+                elif isinstance(record, Session):
                     self._spent_in_vain.append(record)
         elif self.path.exists() and self.path.stat().st_size and not self._ledger_path.stat().st_size:
             raise self._no_pair(f"exists, but its ledger {self._ledger_path.name} does not")
@@ -340,7 +356,7 @@ class Journal(AbstractContextManager["Journal"]):
         self.count = min(written, len(ids))
         self.done = frozenset(ids[: self.count])
         if self.count:
-            self.settings, self.before = settings, total(self._noted(self._accounts()))
+            self.settings, self.before = settings, total(self._noted(self.accounts()))
 
     def _check_pair(self, line: bytes, number: int, ids: Sequence[str]) -> None:
         where = f", line {number}"

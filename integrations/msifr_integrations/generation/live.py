@@ -8,6 +8,8 @@ the same at the same checkpoints. That is why text which may be the beginning of
 Before the first token, and before the attempt is given to an engine at all, the policy is asked at checkpoint 0, if it
 has one: whoever is discarded there is over from the beginning.
 
+Where discards are audited, one that the attempt's own draw lets pass is noted, and from then on no decision is obeyed.
+
 **Fail open.** A policy that raises, or that discards on a posterior that is no number, is not asked again on this
 attempt: the attempt runs to its end, and the failure is counted.
 """
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple
 
 from msifr_integrations.engine.base import Attempt, Event, Finish
 from msifr_integrations.generation.text import Pieces, Stops
+from msifr_policy.audit import Audit, Audited, audit_draw
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
@@ -28,11 +31,16 @@ from msifr_policy.validators import History, parameters_of
 
 
 class Task(NamedTuple):
-    """An attempt to be made, at which prompt, and what came of the attempts before it if the policy reads that."""
+    """An attempt to be made, at which prompt, and what came of the attempts before it if the policy reads that.
+
+    policy: the one for this attempt, with how its would-be discards are audited; None: what the run has for all.
+    """
 
     prompt: Prompt
     attempt: Attempt
     history: AtPrompt | None = None
+    policy: Policy | None = None
+    audit: Audit | None = None
 
 
 class Ends(NamedTuple):
@@ -55,6 +63,7 @@ class Live:
     prompt_tokens: of its prompt, as a server counts them; 0 where it does not tell.
     finish: how the attempt ended by itself, "" if it has not.
     decision: the decision to discard it, None if there is none.
+    audited: the discard that it was spared, since discards are audited by `audit` and the draw of its key said so.
 
     Raises `InputError` if the policy asks for an early exit at checkpoint 0.
     """
@@ -66,6 +75,9 @@ class Live:
         tokenizer: Any,
         ends: Ends | None = None,
         history: AtPrompt | None = None,
+        *,
+        audit: Audit | None = None,
+        key: bytes = b"",
     ) -> None:
         self.token_ends: list[int] = []
         self.logprobs: list[float] = []
@@ -73,6 +85,9 @@ class Live:
         self.prompt_tokens = 0
         self.finish: Finish = ""
         self.decision: Decision | None = None
+        self.audited: Audited | None = None
+        self._audit = audit
+        self._key = key
         self._text: list[str] = []
         self._length = 0
         self._checkpoints: list[tuple[int, int]] = []  # k and the tokens sampled until then
@@ -130,6 +145,21 @@ class Live:
         """Failures of validators, and of the policy itself, by `name: error type`."""
         return self._failures + Counter({} if self._run is None else dict(self._run.failures))
 
+    @property
+    def watched(self) -> dict[str, Any]:
+        """What the ledger keeps of it in a run that is watched, by the field of `Entry`."""
+        if self._audit is None:
+            return {}
+        told = getattr(self._run, "posteriors", ())
+        sound = self._asked and not any(map(math.isnan, told))
+        return {
+            "audited": self.audited,
+            "posteriors": tuple(round(M, 5) for M in told) if sound else (),
+            "level": getattr(self._run, "level", None),
+            "first": getattr(self._run, "first", None),
+            "bins": getattr(self._run, "bins", ""),
+        }
+
     def take(self, event: Event) -> bool:
         """Take a sampled token, or the news that there is none; return whether the attempt must be stopped now.
 
@@ -159,11 +189,19 @@ class Live:
                 where=where,
                 remedy="engines cannot force an answer; use a policy that continues or discards",
             )
-        if decision.action is Action.DISCARD:
+        if decision.action is Action.DISCARD and self.audited is None:
             if math.isnan(decision.posterior):
                 self._fail("posterior is not a number")
-            else:
+            elif not self._spared(decision):
                 self.decision = decision
+
+    def _spared(self, decision: Decision) -> bool:
+        """Return whether a would-be discard is audited, and note it."""
+        probability = 0.0 if self._audit is None else self._audit.probability(decision.posterior)
+        if audit_draw(self._key) >= probability:
+            return False
+        self.audited = Audited(probability, decision.k, decision.posterior, decision.reason)
+        return True
 
     def _up_to_its_end(self, piece: str) -> str:
         """Return what of a piece belongs to the attempt, and note whether that ends it."""

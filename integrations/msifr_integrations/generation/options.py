@@ -8,6 +8,7 @@ import msgspec
 
 from msifr_integrations.engine.base import Sampling
 from msifr_integrations.servers.options import ServerOptions
+from msifr_policy.audit import AuditBy
 from msifr_policy.errors import InputError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 
@@ -45,6 +46,8 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     compare: output of a run with the same settings, one of the two without a policy; gives `conversion_efficiency`.
     server: an OpenAI-compatible server that makes the tokens, if its URL is given.
     shard: (i, n): make only the i-th of n shares of the prompts, i = 1, …, n; `merge_runs` joins the outputs.
+    audit: share of would-be discards that are finished nonetheless, to see what discarding loses; their weight in the
+        output is one over the probability of it. audit_by: what that hangs on (`msifr_policy.audit`).
     model_name: what the files call the model; "" is its path, or the name that a loaded model knows itself by.
 
     Raises `InputError` for a value that no run can have.
@@ -73,6 +76,8 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     model_name: str = ""
     server: ServerOptions = ServerOptions()
     shard: tuple[int, int] = (1, 1)
+    audit: float = 0.0
+    audit_by: AuditBy = "posterior"
 
     def __post_init__(self) -> None:
         for name, least in (("attempts", 1), ("seed", 0), ("slots", 1), ("max_new_tokens", 1)):
@@ -88,13 +93,15 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
                 where="compare",
                 remedy="leave accepted_per_prompt out of both, or compare their tokens per accepted sample",
             )
-        for name, known in (("engine", get_args(EngineName)), ("dtype", DTYPES)):
+        for name, known in (("engine", get_args(EngineName)), ("dtype", DTYPES), ("audit_by", get_args(AuditBy))):
             if getattr(self, name) not in known:
                 raise InputError(f"unknown {name} {getattr(self, name)!r}", remedy=f"known: {', '.join(known)}")
         if self.compare is not None and not os.fspath(self.compare):
             raise InputError("no file is named to compare with", where="compare", remedy="name the output of a run")
         if self.engine_args and self.engine in ("slots", "static"):
             raise InputError("engine_args are those of vLLM", where="generate", remedy="use engine vllm")
+        if not 0 <= self.audit <= 1:
+            raise InputError(f"audit = {self.audit} must be from 0 to 1", where="generate", remedy="0.05 is usual")
         if "" in self.stop:
             raise InputError("a stop string is empty", where="stop", remedy="name the text that ends an attempt")
         if self.template and (PLACE not in self.template or self.chat):

@@ -22,6 +22,7 @@ from msifr_integrations.generation.live import Ends, Live, Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.text import Stops
 from msifr_integrations.generation.turns import Turns
+from msifr_policy.audit import Audit
 from msifr_policy.errors import MsifrError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.filters.decided import reader_of
@@ -160,7 +161,8 @@ class Run:
     An attempt that is stopped is written down one step after the decision: a token that an engine should sample in
     between is counted as wasted. While an asynchronous engine runs, the final filter judges in a thread of its own, so
     that streams are read on meanwhile. `before` is what earlier sessions came to; there are `expected` attempts in all,
-    or fewer if turns spare some. `tokenizer` decodes events without text. `say` is given remarks while it runs.
+    or fewer if turns spare some. `tokenizer` decodes events without text. `say` is given remarks while it runs. `audit`
+    says how would-be discards are audited.
     """
 
     engine: Engine
@@ -174,6 +176,7 @@ class Run:
     expected: int
     progress: Callable[[Progress], None] | None = None
     say: Callable[[str], None] | None = None
+    audit: Audit | None = None
 
     def __post_init__(self) -> None:
         slots = self.engine.slots
@@ -266,7 +269,8 @@ class Run:
         reader = reader_of(self.accept, task.prompt) if self.options.finish_when_decided else None
         stops = Stops(self.options.stop) if self.options.stop else None
         ends = Ends(stops, None if reader is None else reader.feed)
-        return Live(task.prompt, self.policy, self.tokenizer, ends, task.history)
+        policy, audit = (self.policy, self.audit) if task.policy is None else (task.policy, task.audit)
+        return Live(task.prompt, policy, self.tokenizer, ends, task.history, audit=audit, key=task.attempt.key)
 
     def _leave(self, attempt_id: str) -> None:
         """Have the attempt judged if it is finished; it is written down when that is known."""

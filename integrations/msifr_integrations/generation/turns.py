@@ -31,7 +31,7 @@ class Goal(NamedTuple):
 
     def filled(self, at: AtPrompt) -> bool:
         """Return whether a prompt has its quota."""
-        return self.accepted is not None and at.accepted >= self.accepted
+        return self.accepted is not None and at.kept >= self.accepted
 
     def met(self, at: AtPrompt) -> bool:
         """Return whether nothing more is to be made at a prompt."""
@@ -45,13 +45,15 @@ class Goal(NamedTuple):
 class Portion(NamedTuple):
     """Attempts at one prompt for one engine to make, in the order of their numbers.
 
-    place: of the prompt among those of the run. accepted, rejected: what earlier sessions made of others at it.
+    place: of the prompt among those of the run. accepted, rejected, audited_accepted: what earlier sessions made of
+    others at it.
     """
 
     place: int
     numbers: Sequence[int]
     accepted: int = 0
     rejected: int = 0
+    audited_accepted: int = 0
 
 
 class _Open:
@@ -62,7 +64,9 @@ class _Open:
     def __init__(self, portion: Portion) -> None:
         self.portion = portion
         self.begun = self.in_flight = 0
-        self.at = AtPrompt(accepted=portion.accepted, rejected=portion.rejected)
+        self.at = AtPrompt(
+            accepted=portion.accepted, rejected=portion.rejected, audited_accepted=portion.audited_accepted
+        )
 
 
 class Turns:
@@ -128,5 +132,5 @@ class Turns:
         return (
             opened.begun < len(opened.portion.numbers)
             and not (self._one_by_one and opened.in_flight)
-            and (self._quota is None or opened.at.accepted + opened.in_flight < self._quota)
+            and (self._quota is None or opened.at.kept + opened.in_flight < self._quota)
         )

@@ -18,7 +18,7 @@ from msifr_integrations.report.numbers import GroupNumbers, RunNumbers, Stage, f
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
 from msifr_policy.records.ids import group_of
-from msifr_policy.records.ledger import Entry, Header, Session, scan_ledger, total
+from msifr_policy.records.ledger import Entry, Header, Session, Steer, scan_ledger, total
 
 What = Literal["policy", "ledger", "run", "full run", "traces"]
 """A full run is the output of a run in which nothing was discarded: its attempts are traces as well."""
@@ -105,7 +105,7 @@ def read_run(ledger: str | os.PathLike[str]) -> RunRead:
     reasons: list[str] = []
     by_group: dict[str, Counter[str]] = {}
 
-    def accounts() -> Iterator[Entry | Session]:
+    def accounts() -> Iterator[Entry | Session | Steer]:
         for record, _ in scan_ledger(ledger):
             if isinstance(record, Header):
                 settings.update(record.settings)
