@@ -18,6 +18,7 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import LONGEST_LINE, is_stream, read_lines
+from msifr_policy.records.exits import Exits
 from msifr_policy.records.ids import Numbering, group_of
 from msifr_policy.records.lines import (
     LONGEST_MENDED,
@@ -52,8 +53,9 @@ end of the sequence included) and prompt_tokens (counts); logprobs (natural,
 one per token); token_ends (characters of the text complete after each
 token); stages (end offsets of its steps, in characters); step_labels (one
 per stage: 1 before the first error, -1 at it, 0 after it); parameters (of
-validators, as the prompt had them: by validator, then by parameter) and
-schema (the prompt's JSON schema); in Parquet these two are JSON texts
+validators, as the prompt had them: by validator, then by parameter), schema
+(the prompt's JSON schema) and exits (answers that were forced at checkpoints,
+by msifr generate --record-exits); in Parquet these three are JSON texts
 Other keys are ignored. In records of another shape --map tells where fields
 are; msifr convert makes traces of what other tools write."""
 
@@ -103,10 +105,21 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Trace(Output, frozen=True, kw_only=True, omit_defaults=True, rename={"accepted": "correct"}):
-    """One finished attempt and its outcome by the final filter, `judged_by` if that is known."""
+    """One finished attempt and its outcome by the final filter, `judged_by` if that is known.
+
+    exits: the answers that were forced in shadow at its checkpoints, by the same filter; None if none were recorded.
+    """
 
     accepted: bool
     judged_by: str | None = None
+    exits: Exits | None = None
+
+    def __post_init__(self) -> None:
+        """Check what types alone cannot."""
+        super().__post_init__()
+        for answer in self.exits.answers if self.exits is not None else ():
+            if answer.position > len(self.text):
+                raise ValueError(f"`exits` has an answer after {answer.position} of {len(self.text)} characters")
 
 
 def _check_offsets(name: str, offsets: Sequence[int] | None, length: int) -> None:
@@ -249,7 +262,7 @@ _decoder = msgspec.json.Decoder(Trace)
 _FIELDS = (*Trace.__struct_encode_fields__, "status")
 _SUCH = f"a trace is a line such as {EXAMPLE}"
 _REMEDY = f"{_SUCH}; --on-error skip counts and skips what is none"
-_JSON_FIELDS = ("parameters", "schema")
+_JSON_FIELDS = ("parameters", "schema", "exits")
 """Objects of any shape: Parquet, which has no type for them, holds their JSON."""
 
 _NUMBERS_TOO = ("id", "prompt_id", "group", "dataset", "model", "gold")
