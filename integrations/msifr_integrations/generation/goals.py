@@ -1,0 +1,125 @@
+"""What a whole run is to reach, or may spend: accepted samples, tokens, money.
+
+A run with **goals** ends as soon as one of them is reached, or when all its attempts are made. Goals are no settings of
+a run: one that reached them goes on when it is asked for more.
+
+What a run sampled is everything that it pays for: attempts that are over, those in flight, and what lies beside.
+Attempts that were in flight when the goal was reached are given up, and these are longer than others on average. So
+which attempts are in the output depends on their lengths; all attempts of a run without a goal do not.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from msifr_policy.errors import InputError
+
+Reached = Literal["accepted", "max_tokens", "max_cost"]
+"""Which goal ended a run."""
+
+MILLION = 1e6
+"""Tokens that a price is of."""
+
+
+class Prices(NamedTuple):
+    """Of a million tokens of prompts, and of a million generated ones, in any currency."""
+
+    price_in: float = 0.0
+    price_out: float = 0.0
+
+    def cost(self, prompt_tokens: float, tokens: float) -> float:
+        """Return what so many tokens cost."""
+        return (self.price_in * prompt_tokens + self.price_out * tokens) / MILLION
+
+
+NO_PRICES = Prices()
+
+
+class RunSpent(NamedTuple):
+    """What a run has come to, over all its sessions, with what is in flight.
+
+    tokens: sampled. prompt_tokens: of attempts that were begun; those whose engine does not tell them count as the mean
+    of the others.
+    """
+
+    accepted: int = 0
+    tokens: int = 0
+    prompt_tokens: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunGoals:
+    """What ends a run before all its attempts are made; None: nothing of the kind.
+
+    accepted: samples in the whole run. max_tokens: sampled in the whole run, wasted ones and those beside included.
+    max_cost: of prompts and sampled tokens, at these prices.
+
+    Raises `InputError` for goals that are none, and for a cost without prices.
+    """
+
+    accepted: int | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    prices: Prices = NO_PRICES
+
+    def __post_init__(self) -> None:
+        for name in ("accepted", "max_tokens"):
+            goal = getattr(self, name)
+            if goal is not None and goal < 1:
+                raise InputError(f"{name} = {goal} must be at least 1", where="generate")
+        if not all(math.isfinite(price) and price >= 0 for price in self.prices):
+            remedy = "give what a million tokens cost"
+            raise InputError("prices = {:g}, {:g} are none".format(*self.prices), where="generate", remedy=remedy)
+        if self.max_cost is None:
+            return
+        if not (math.isfinite(self.max_cost) and self.max_cost > 0):
+            raise InputError(f"max_cost = {self.max_cost:g} must be finite and above 0", where="generate")
+        if not any(self.prices):
+            remedy = "say what a million tokens cost: --price-in, --price-out"
+            raise InputError("a cost needs prices", where="max_cost", remedy=remedy)
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return any(goal is not None for goal in (self.accepted, self.max_tokens, self.max_cost))
+
+    def cost(self, spent: RunSpent) -> float:
+        """Return what was spent in money."""
+        return self.prices.cost(spent.prompt_tokens, spent.tokens)
+
+    def reached(self, spent: RunSpent) -> Reached | None:
+        """Return the goal that is reached, of several the first of accepted, max_tokens and max_cost; None: none."""
+        if self.accepted is not None and spent.accepted >= self.accepted:
+            return "accepted"
+        if self.max_tokens is not None and spent.tokens >= self.max_tokens:
+            return "max_tokens"
+        if self.max_cost is not None and self.cost(spent) >= self.max_cost:
+            return "max_cost"
+        return None
+
+    def wants(self, accepted: int, unjudged: int) -> bool:
+        """Return whether an attempt may begin: not while those that wait for the filter may be all that is wanted."""
+        return self.accepted is None or accepted + unjudged < self.accepted
+
+    def pairs(self, spent: RunSpent) -> list[tuple[float, float]]:
+        """Return of each goal what is there of it, and the goal."""
+        pairs = [(spent.accepted, self.accepted), (spent.tokens, self.max_tokens), (self.cost(spent), self.max_cost)]
+        return [(there, goal) for there, goal in pairs if goal is not None]
+
+    def said(self, spent: RunSpent) -> str:
+        """Return in words how far the goals are: "120 of 500 accepted, cost 0.31 of 2"."""
+        told = [] if self.accepted is None else [f"{spent.accepted:,} of {self.accepted:,} accepted"]
+        told += [] if self.max_tokens is None else [f"{spent.tokens:,} of {self.max_tokens:,} tokens"]
+        told += [] if self.max_cost is None else [f"cost {amount(self.cost(spent))} of {amount(self.max_cost)}"]
+        return ", ".join(told)
+
+
+NO_GOALS = RunGoals()
+
+
+def amount(money: float) -> str:
+    """Return a sum of money in digits: three, and no power of ten, since nobody tells prices so."""
+    if money >= 1:
+        return f"{money:,.2f}"
+    if not money:
+        return "0"
+    return f"{money:.{2 - math.floor(math.log10(money))}f}".rstrip("0").rstrip(".")
