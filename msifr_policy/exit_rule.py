@@ -4,7 +4,8 @@ With e_k = P(accepted | forced answer, F_k) and X_k what forcing it costs, EXIT 
 It is right where that is above both DISCARD, 0, and CONTINUE. Going on to the end is worth Λ·M_k − r_k, and going on
 with the choice of stopping later is worth more than that, by a **margin** that is fitted per checkpoint. So
 
-    EXIT  iff  Λe_k − X_k > 0  and  (the threshold says DISCARD  or  Λ(e_k − M_k) − (X_k − r_k) > margin_k).
+    EXIT  iff  Λe_k − X_k > 0                              where the threshold says DISCARD,
+          iff  Λ(e_k − M_k) − (X_k − r_k) > margin_k      elsewhere.
 """
 
 from typing import Annotated
@@ -66,5 +67,5 @@ def chosen(
     """
     (e, X), (M, r) = forced, believed
     worth = price * e - X
-    result: Flags = (worth > 0) & (discards | (worth - (price * M - r) > margin))
+    result: Flags = np.where(discards, worth > 0, worth - (price * M - r) > margin)
     return result

@@ -7,6 +7,7 @@ answer at each of them, and a policy fitted to the record exits nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.errors import InputError
-from msifr_policy.evidence.schedule import Schedule, Unit
+from msifr_policy.evidence.schedule import Schedule
+from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.reading.thinking import marks
 from msifr_policy.records.exits import Exits, ForcedAnswer
 from msifr_policy.records.traces import Trace
@@ -87,12 +89,13 @@ class ExitColumns:
     """Forced answers beside the R rows of an evidence table.
 
     cost: `[R]` X_k in the table's unit, NaN where no answer was forced: EXIT is not possible there. accepted: `[R]`
-    whether the forced answer was.
+    whether the forced answer was. prefill_price: what a token that was read costs in X_k, in sampled tokens.
     """
 
     plan: ExitPlan
     cost: NDArray[np.float64]
     accepted: NDArray[np.bool_]
+    prefill_price: float = 0.0
 
     @property
     def possible(self) -> NDArray[np.bool_]:
@@ -100,34 +103,63 @@ class ExitColumns:
         result: NDArray[np.bool_] = np.isfinite(self.cost)
         return result
 
-    def take(self, rows: NDArray[np.int64]) -> ExitColumns:
-        """Return the columns of some rows."""
-        return ExitColumns(self.plan, self.cost[rows], self.accepted[rows])
 
+def plan_of(traces: Iterable[Trace]) -> ExitPlan | None:
+    """Return the plan by which answers were forced in all of `traces`, None if they were in none.
 
-def exit_rows(
-    trace: Trace, plan: ExitPlan, k: NDArray[np.int64], ahead: NDArray[np.bool_], unit: Unit, prefill_price: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return X_k in `unit`, NaN where there is none, and the outcome of the forced answer, `[R]` each, of one trace.
-
-    k: `[R]` checkpoints, the end of the attempt last; ahead: `[R]` whether text or tokens are still to come there.
-    prefill_price: what a token that is read costs, in sampled tokens. Raises `InputError` if the trace was recorded by
-    another plan, or lacks an answer at a checkpoint of the plan.
+    Raises `InputError` where only some traces have forced answers, or by different plans.
     """
-    where = f"trace {trace.id!r}"
-    remedy = "record all traces in one way: msifr generate --record-exits"
-    if trace.exits is None or ExitPlan.of(trace.exits, where) != plan:
-        raise InputError("has other forced answers, or none", where=where, remedy=remedy)
-    cost, accepted = np.full(len(k), np.nan), np.zeros(len(k), dtype=bool)
-    answers = {answer.k: answer for answer in trace.exits.answers}
-    for row, (checkpoint, more) in enumerate(zip(k[:-1].tolist(), ahead[:-1].tolist(), strict=True)):
-        if not plan.is_at(checkpoint):
+    plans: dict[bytes, str] = {}
+    for trace in traces:
+        # Decoded once per plan, not per trace: what two records of one plan hold is the same, to the byte.
+        key = b"" if trace.exits is None else msgspec.json.encode(msgspec.structs.replace(trace.exits, answers=[]))
+        plans.setdefault(key, trace.id)
+    if len(plans) > 1:
+        one, other = list(plans.values())[:2]
+        where = f"traces {one!r} and {other!r}"
+        raise InputError("answers were not forced in all traces by one plan", where=where, remedy=_ONE_WAY)
+    for key, trace_id in plans.items():
+        return ExitPlan.of(msgspec.json.decode(key, type=Exits), f"trace {trace_id!r}") if key else None
+    return None
+
+
+def exit_columns(
+    table: EvidenceTable, traces: Iterable[Trace], plan: ExitPlan, *, prefill_price: float = 0.0
+) -> ExitColumns:
+    """Return the forced answers beside the rows of `table`; `traces` hold those of its attempts, by `plan`.
+
+    prefill_price: what a token that is read costs, in sampled tokens; where costs are characters nothing that is read
+    is counted. Raises `InputError` where the table has other checkpoints than the plan, a trace is missing, or an
+    answer is missing at a checkpoint of the plan at which the attempt had not ended.
+    """
+    if table.schedule != plan.schedule:
+        raise InputError(
+            "the table has other checkpoints than those at which answers were forced",
+            where="exits",
+            remedy="build it with the schedule of the recording (msifr fit --exits does)",
+        )
+    cost, accepted = np.full(len(table.k), np.nan), np.zeros(len(table.k), dtype=bool)
+    number = {attempt_id: i for i, attempt_id in enumerate(table.attempt_ids)}
+    tokens, ahead = table.costing.unit == "tokens", table.remaining > 0
+    seen = 0
+    for trace in traces:
+        if (i := number.get(trace.id)) is None:
             continue
-        answer = answers.get(checkpoint)
-        if answer is None and more:
-            raise InputError(f"no answer was forced at checkpoint {checkpoint}", where=where, remedy=remedy)
-        if answer is not None:
-            sampled = answer.tokens if unit == "tokens" else len(answer.text)
-            cost[row] = sampled + prefill_price * answer.prompt_tokens
-            accepted[row] = answer.accepted
-    return cost, accepted
+        seen += 1
+        answers = {} if trace.exits is None else {answer.k: answer for answer in trace.exits.answers}
+        for row in range(int(table.start[i]), int(table.start[i + 1]) - 1):
+            k = int(table.k[row])
+            answer = answers.get(k) if plan.is_at(k) else None
+            if answer is not None:
+                cost[row] = answer.tokens + prefill_price * answer.prompt_tokens if tokens else len(answer.text)
+                accepted[row] = answer.accepted
+            elif plan.is_at(k) and ahead[row]:
+                what = f"no answer was forced at checkpoint {k}"
+                raise InputError(what, where=f"trace {trace.id!r}", remedy=_ONE_WAY)
+    if seen < table.n_attempts:
+        what = f"forced answers are known of {seen} of {table.n_attempts} attempts"
+        raise InputError(what, where="exits", remedy="give the traces of all of them, each once")
+    return ExitColumns(plan, cost, accepted, prefill_price)
+
+
+_ONE_WAY = "record all traces in one way: msifr generate --record-exits"
