@@ -22,6 +22,7 @@ from msifr_integrations.formats.export import ExportForm, ExportOptions, check_e
 from msifr_integrations.generation.inputs import PROMPT_HELP
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
 from msifr_integrations.servers.options import ServerApi, ServerOptions
+from msifr_policy.audit import AuditBy
 from msifr_policy.errors import InputError
 from msifr_policy.filters.extract import PLACES
 from msifr_sim import Summary
@@ -181,6 +182,16 @@ class RunFiles:
         "type": click.Path(),
         "help": "Output of the paired run; adds conversion_efficiency and survivors_changed.",
     },
+    audit={
+        "type": click.FloatRange(0, 1),
+        "metavar": "SHARE",
+        "help": "Finish this share of what would be discarded, to see what discarding loses; 0.05 is usual. The output "
+        "then has weights, by which its accepted samples are unbiased.",
+    },
+    audit_by={
+        "type": click.Choice(get_args(AuditBy)),
+        "help": "What the share hangs on: more where the posterior is higher, or nothing.",
+    },
     shard={"metavar": "I/N", "default": "1/1", "callback": _shard, "help": "Make only share I of N; see msifr merge."},
     seed="Seed of every random choice.",
 )
@@ -275,6 +286,7 @@ def generate(
         f"{result.tokens} tokens{beside} in {result.seconds:.1f} s ({result.cpu_seconds:.1f} CPU seconds of this "
         f"process), {per_accepted} tokens per accepted sample",
         *_saved(result),
+        *_audited(result),
         *([prices.line(spent_by(result))] if prices else []),
         json=as_json,
     )
@@ -311,6 +323,16 @@ def generate(
 
         money = prices.of(spent_by(result)) if prices else msgspec.UNSET
         emit(document(GenerateDocument, result, money=money))
+
+
+def _audited(result: "Result") -> list[str]:
+    """Return the line on what was finished although the policy would have discarded it."""
+    if not result.audited:
+        return []
+    return [
+        f"audited: {result.audited} attempts were finished although the policy would have discarded them; by their "
+        f"weights the accepted samples are unbiased, and tell as much as {result.n_effective:.1f} of equal weight"
+    ]
 
 
 def _saved(result: "Result") -> list[str]:
