@@ -158,13 +158,15 @@ NO_ATTEMPTS = AtPrompt()
 class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="session", tag_field="kind"):
     """What one session of a run spent in tokens beside the attempts that it finished.
 
-    probe: of requests that only ask a server who it is. unfinished: of attempts that were in flight when it stopped.
-    arrived: over all its streams; made: in the same time by the server's own counter, everyone's requests included,
-    None if it has none. A session that was killed leaves no such line.
+    probe: of requests that only ask a server who it is. unfinished: of attempts that were in flight when it stopped;
+    unfinished_prompts: of the prompts of those that had begun to answer, the mean of all where the engine does not tell
+    them. arrived: over all its streams; made: in the same time by the server's own counter, everyone's requests
+    included, None if it has none. A session that was killed leaves no such line.
     """
 
     probe: int = 0
     unfinished: int = 0
+    unfinished_prompts: int = 0
     arrived: int = 0
     made: int | None = None
 
@@ -217,7 +219,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
     `skipped` of the discarded attempts were discarded at checkpoint 0.
     `tokens` are those of the attempts; `tokens_beside` were spent besides: by probes, broken tries, attempts in flight
-    at an interrupt, and by a server that went on for a moment after streams were closed.
+    at an interrupt, and by a server that went on for a moment after streams were closed. `prompt_tokens_beside` are
+    those of the prompts of attempts in flight at an interrupt.
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
     accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for,
     by the kind of place where it was found, "" if nowhere; `cut_unanswered` of those "" were cut off at their limit.
@@ -239,6 +242,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     prompts_counted: int
     tokens_wasted_after_decision: int
     tokens_beside: int
+    prompt_tokens_beside: int
     seconds: float
     cpu_seconds: float
     by_stage: dict[int, Spent]
@@ -265,7 +269,7 @@ def total(records: Iterable[Entry | Session | Steer]) -> Totals:
     failures: Counter[str] = Counter()
     by_outcome, by_reason, by_finish, by_found, by_stage, discards = (defaultdict[Any, Spent](Spent) for _ in range(6))
     ahead: int | None = 0
-    skipped = prompt_tokens = prompts_counted = wasted = beside = cut_unanswered = 0
+    skipped = prompt_tokens = prompts_counted = wasted = beside = prompts_beside = cut_unanswered = 0
     seconds = cpu_seconds = weight = weight_squared = 0.0
     audited = 0
     for entry in records:
@@ -273,6 +277,7 @@ def total(records: Iterable[Entry | Session | Steer]) -> Totals:
             continue
         if isinstance(entry, Session):
             beside += entry.probe + entry.unfinished + entry.late
+            prompts_beside += entry.unfinished_prompts
             continue
         if entry.outcome == "accepted":
             weight, weight_squared = weight + entry.weight, weight_squared + entry.weight**2
@@ -313,6 +318,7 @@ def total(records: Iterable[Entry | Session | Steer]) -> Totals:
         prompts_counted=prompts_counted,
         tokens_wasted_after_decision=wasted,
         tokens_beside=beside,
+        prompt_tokens_beside=prompts_beside,
         seconds=seconds,
         cpu_seconds=cpu_seconds,
         by_stage=dict(sorted(by_stage.items())),

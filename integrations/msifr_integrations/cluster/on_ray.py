@@ -67,6 +67,9 @@ def generate_on_ray(
     """
     if model is not None and not isinstance(model, str | os.PathLike):
         raise InputError("a loaded model cannot be sent", where="ray", remedy="give its folder or name")
+    if options.goals:
+        what = "goals of a whole run are for one process: workers would go on until they are told"
+        raise InputError(what, where="ray", remedy="ask for accepted samples per prompt, or run without a cluster")
     return generate(
         model, prompts, policy, out, options, progress=progress, tell=tell, make=lambda job: _make(job, cluster)
     )
@@ -324,6 +327,7 @@ class _Collector:
             Session(
                 probe=sum(session.probe for session in sessions),
                 unfinished=sum(session.unfinished for session in sessions),
+                unfinished_prompts=sum(session.unfinished_prompts for session in sessions),
                 arrived=sum(session.arrived for session in sessions),
                 made=sum(made) if made and not self._shared else None,
             )

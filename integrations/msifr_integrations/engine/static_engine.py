@@ -35,8 +35,9 @@ class StaticEngine(ModelEngine):
         self._stopped: set[str] = set()
 
     def cancel(self, attempt_id: str) -> None:
-        """Sample no further token of the attempt; its row computes padding until its batch ends."""
+        """Sample no further token of the attempt: its row computes padding until its batch ends, if it has begun."""
         self._stopped.add(attempt_id)
+        self._queue = deque(attempt for attempt in self._queue if attempt.id != attempt_id)
 
     def drain(self, take: Callable[[Sequence[Event]], None]) -> None:
         """Run batch after batch; `take` gets the events of each step."""

@@ -13,8 +13,8 @@ holds with about the confidence of t. The θ that satisfy it are an interval, an
 expectation, which is the reason for 1/r. Where several things may end the run, the least of each counts.
 
 The intervals of 95 % covered in 600 simulated runs each of 400 prompts with 4 attempts, lengths spread by a factor of 2
-and acceptance equal, mixed, rare, or all or none by prompt: in 90 % or more by a preview of 10 or 30 prompts, in 89 % or
-more by one of 5.
+and acceptance equal, mixed, rare, or all or none by prompt: in 90 % or more by a preview of 10 or 30 prompts, in 89 %
+or more by one of 5.
 """
 
 import math
@@ -27,12 +27,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from msifr_integrations.generation.goals import Prices, Reached, RunGoals
+from msifr_integrations.generation.goals import FEWEST_PROMPTS, Prices, Reached, RunGoals
 from msifr_policy.errors import InputError
 from msifr_policy.records.ledger import Entry
-
-FEWEST = 2
-"""Prompts without which nothing is known of how they differ."""
 
 _ADDED = 0.25
 """Prompts added with all attempts accepted, and as many with none, for the spread of accepted samples: a preview that
@@ -199,9 +196,9 @@ def forecast(
 ) -> Forecast:
     """Return what the whole run will come to. Raises `InputError` for a preview of fewer than two complete prompts."""
     n = len(sample.attempts)
-    if n < FEWEST:
-        what = f"a preview of {n} complete prompts tells nothing of how they differ"
-        raise InputError(what, where="preview", remedy=f"preview at least {FEWEST} prompts, 10 or more to be of use")
+    if n < FEWEST_PROMPTS:
+        what = f"{n} complete prompts tell nothing of how they differ"
+        raise InputError(what, where="preview", remedy=f"{FEWEST_PROMPTS} or more; 10 are of use")
     columns = {name: np.asarray(getattr(sample, name), dtype=float) for name in ByPrompt._fields}
     columns["prompts"] = np.ones(n)
     paid = prices or Prices()

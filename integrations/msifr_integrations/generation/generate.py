@@ -17,12 +17,15 @@ import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.engines import model_settings, open_engine
+from msifr_integrations.generation.forecast import Forecast, SpeedSeen
 from msifr_integrations.generation.found import asked, missing, places
+from msifr_integrations.generation.goals import GoalsReport, goals_report, spent_before
 from msifr_integrations.generation.inputs import check_prompts, fingerprint, read_prompts
 from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path, other_content
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
+from msifr_integrations.generation.preview import foretell, previewed, watching
 from msifr_integrations.generation.provenance import differences, quota_in_words
 from msifr_integrations.generation.run import Progress, Run
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
@@ -65,6 +68,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     Only with a quota: `prompts_filled` have it, `prompts_given_up` have not, and their last attempts were discarded at
     checkpoint 0, and `prompts_exhausted` have not although all their attempts were made.
 
+    Only with goals of the whole run: `goals`, what was asked for and what was reached. Only in a preview: `forecast`,
+    what the whole run will come to.
+
     Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
     `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
     `survivors` were not discarded, and `survivors_changed` of them have another text than in the run without a policy.
@@ -90,6 +96,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     prompts_filled: int | msgspec.UnsetType = msgspec.UNSET
     prompts_given_up: int | msgspec.UnsetType = msgspec.UNSET
     prompts_exhausted: int | msgspec.UnsetType = msgspec.UNSET
+    goals: GoalsReport | msgspec.UnsetType = msgspec.UNSET
+    forecast: Forecast | msgspec.UnsetType = msgspec.UNSET
     conversion_efficiency: float | msgspec.UnsetType | None = msgspec.UNSET
     conversion_efficiency_cpu: float | msgspec.UnsetType | None = msgspec.UNSET
     survivors: int | msgspec.UnsetType = msgspec.UNSET
@@ -101,8 +109,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Job:
     """A run whose input is checked, for what is to make its attempts.
 
-    prompts: those of its shard. policy, accept: what decides. settings: as far as they are known before an engine runs.
-    journal: opened, and not begun in this session. progress, say: as `generate` is given them.
+    prompts: those of its shard, or of its preview. policy, accept: what decides. settings: as far as they are known
+    before an engine runs. journal: opened, and not begun in this session. progress, say: as `generate` is given them.
     """
 
     model: Any
@@ -124,7 +132,8 @@ class Job:
     @property
     def expected(self) -> int:
         """The attempts that the journal has in the end, at most, as is known by now: one that has them is complete."""
-        return sum(self.goal.most(self.journal.at(prompt.prompt_id)) for prompt in self.prompts)
+        at = [self.journal.at(prompt.prompt_id) for prompt in self.prompts]
+        return self.journal.count + sum(self.goal.most(each) - each.attempts for each in at)
 
     @property
     def audit(self) -> Audit | None:
@@ -176,7 +185,9 @@ def generate(
     An attempt that the policy discards at checkpoint 0 is written down and not made. Where the policy reads history,
     attempts at one prompt follow each other, beside those at others; under a quota, which is the policy's unless the
     options have one, an attempt begins as soon as it is certain to be wanted (`turns`). So decisions and texts depend
-    on neither slots nor interruptions.
+    on neither slots nor interruptions. Where a goal ends the run (`GenerateOptions.accepted` and others) which attempts
+    are in the output does: those that were in flight are given up, at most one for each slot, and these are longer than
+    others on average.
 
     model: a folder or name for transformers (safetensors only) or vLLM, or a loaded model in eval mode with its
         `tokenizer`; None where `options.server` makes the tokens.
@@ -212,16 +223,23 @@ def generate(
         settings |= model_settings(model)
     share, shards = options.shard
     todo = todo[share - 1 :: shards]
+    shown = todo if options.preview is None else previewed(todo, options.preview, options.seed)
+    seen = SpeedSeen()
     with Journal(out) as journal:
         known = {name: value for name, value in settings.items() if value != _AUTO}
         journal.check(known)
-        job = Job(model, tokenizer, todo, policy or NEVER_DISCARD, accept, options, settings, journal, progress, say)
+        watched = progress if options.preview is None else watching(seen, progress)
+        job = Job(model, tokenizer, shown, policy or NEVER_DISCARD, accept, options, settings, journal, watched, say)
         full = _reference(options.compare, known, job.expected)
-        if journal.settings is not None and journal.count == job.expected:
-            say(f"{os.fspath(out)} is already finished: nothing was generated, and no model was loaded")
-            settings = journal.settings
-            _say_what_differs(policy, settings, todo, say)
+        begun, spent = journal.settings, spent_before(journal.before)
+        if begun is not None and journal.count == job.expected:
+            what = "is already finished" if options.preview is None else "has its preview"
+            say(f"{os.fspath(out)} {what}: nothing was generated, and no model was loaded")
+        elif options.goals.reached(spent) is not None:
+            what = f"has reached its goal ({options.goals.said(spent)})"
+            say(f"{os.fspath(out)} {what}: nothing was generated, and no model was loaded; ask for more to go on")
         elif todo:
+            begun = None
             if (remark := asked(accept, todo)) is not None:
                 say(remark)
             if options.finish_when_decided:
@@ -233,11 +251,19 @@ def generate(
                 done = f"{journal.count} of {most}{job.expected} attempts are done"
                 say(f"interrupted: {done} and kept in {os.fspath(out)}; start again with the same command to go on")
                 raise
-        totals = journal.totals() if journal.settings is not None else total(())
-        quotas = _quotas(job.goal, [journal.at(prompt.prompt_id) for prompt in todo])
+        if begun is not None:
+            settings = begun
+            _say_what_differs(policy, settings, todo, say)
+        totals = journal.before if journal.settings is None else journal.totals()
+        more: dict[str, Any] = _quotas(job.goal, [journal.at(prompt.prompt_id) for prompt in todo])
+        if options.goals:
+            ended = options.preview is None and journal.count == job.expected
+            more["goals"] = goals_report(options.goals, spent_before(totals), say, ended=ended)
+        if options.preview is not None:
+            more["forecast"] = foretell(journal, job.goal, todo, shown, options, seen, say)
     _remark(totals, settings["policy"], accept.name, say)
     result = _result(totals, full, options.compare, out, settings["policy"] != "none")
-    return msgspec.structs.replace(result, **quotas)
+    return msgspec.structs.replace(result, **more)
 
 
 def _with_quota(policy: Policy | None, options: GenerateOptions, say: Callable[[str], None]) -> GenerateOptions:
@@ -304,7 +330,7 @@ def _result(
     )
 
 
-def _quotas(goal: Goal, prompts: Sequence[AtPrompt]) -> dict[str, int]:
+def _quotas(goal: Goal, prompts: Sequence[AtPrompt]) -> dict[str, Any]:
     """Return how many prompts have their quota, and why the others have not; nothing if there is none."""
     if goal.accepted is None:
         return {}
@@ -377,6 +403,7 @@ def _make_here(job: Job) -> None:
             job.progress,
             job.say,
             job.audit,
+            options.goals,
         ).drain()
 
 

@@ -9,13 +9,20 @@ which attempts are in the output depends on their lengths; all attempts of a run
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from msifr_policy.errors import InputError
+from msifr_policy.records.ledger import Totals
 
 Reached = Literal["accepted", "max_tokens", "max_cost"]
 """Which goal ended a run."""
+
+FEWEST_PROMPTS = 2
+"""Prompts of a preview without which nothing is known of how they differ."""
 
 MILLION = 1e6
 """Tokens that a price is of."""
@@ -96,10 +103,6 @@ class RunGoals:
             return "max_cost"
         return None
 
-    def wants(self, accepted: int, unjudged: int) -> bool:
-        """Return whether an attempt may begin: not while those that wait for the filter may be all that is wanted."""
-        return self.accepted is None or accepted + unjudged < self.accepted
-
     def pairs(self, spent: RunSpent) -> list[tuple[float, float]]:
         """Return of each goal what is there of it, and the goal."""
         pairs = [(spent.accepted, self.accepted), (spent.tokens, self.max_tokens), (self.cost(spent), self.max_cost)]
@@ -114,6 +117,52 @@ class RunGoals:
 
 
 NO_GOALS = RunGoals()
+
+
+class GoalsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Goals of a whole run, None where there is none of a kind, and which of them is reached; None: none.
+
+    accepted_missing: accepted samples that are wanted and not there; None if no number is wanted.
+    """
+
+    accepted: int | None
+    max_tokens: int | None
+    max_cost: float | None
+    reached: Reached | None
+    accepted_missing: int | None
+
+
+def goals_report(goals: RunGoals, spent: RunSpent, say: Callable[[str], None], *, ended: bool) -> GoalsReport:
+    """Return how far a run has come; says which goal it reached, or what to do if it `ended` without."""
+    lacks = None if goals.accepted is None else max(goals.accepted - spent.accepted, 0)
+    reached = goals.reached(spent)
+    if reached is not None:
+        say(f"a goal of the run is reached: {goals.said(spent)}")
+    elif ended and lacks:
+        missing = f"all attempts are made, and {lacks:,} of {goals.accepted:,} accepted samples are missing"
+        say(f"{missing}: run more prompts, or these with another seed or more attempts, into another file")
+    return GoalsReport(
+        accepted=goals.accepted,
+        max_tokens=goals.max_tokens,
+        max_cost=goals.max_cost,
+        reached=reached,
+        accepted_missing=lacks,
+    )
+
+
+def spent_before(totals: Totals) -> RunSpent:
+    """Return what a run has come to that is over, by the sums over its ledger."""
+    begun = totals.attempts - totals.skipped - totals.failed
+    prompts = prompts_of_all(totals.prompt_tokens, totals.prompts_counted, begun) + totals.prompt_tokens_beside
+    return RunSpent(totals.accepted, totals.tokens + totals.tokens_beside, prompts)
+
+
+def prompts_of_all(told: int, counted: int, begun: int) -> float:
+    """Return the tokens of the prompts of `begun` attempts, of which `counted` told them, `told` together.
+
+    The others count as the mean of those; 0 if none tells.
+    """
+    return told * max(begun / counted, 1) if counted else 0.0
 
 
 def amount(money: float) -> str:

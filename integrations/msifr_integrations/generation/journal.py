@@ -114,7 +114,7 @@ def record_of(
         model=options.model_name,
         seed=options.seed,
         tokens=0 if live is None else live.tokens,
-        prompt_tokens=_prompt_tokens(task, live),
+        prompt_tokens=prompt_tokens_of(task, live),
         token_ends=[] if live is None else live.token_ends,
         logprobs=_known(live.logprobs) if options.logprobs and live is not None else None,
         finish=finish,
@@ -129,7 +129,7 @@ def _known(logprobs: list[float]) -> list[float | None] | None:
     return None if known and set(known) == {None} else known
 
 
-def _prompt_tokens(task: Task, live: Live | None) -> int:
+def prompt_tokens_of(task: Task, live: Live | None) -> int:
     """Return the tokens of the prompt: 0 if the engine was not given it, or takes text and does not tell them."""
     if live is not None and live.skipped:
         return 0
@@ -170,7 +170,7 @@ def entry_of(
         finish=finish,
         reason="" if outcome == "accepted" else reason,
         tokens=0 if live is None else live.tokens,
-        prompt_tokens=_prompt_tokens(task, live),
+        prompt_tokens=prompt_tokens_of(task, live),
         stages=() if live is None else live.stages,
         wasted=0 if live is None else live.wasted,
         lost=lost,
@@ -355,8 +355,10 @@ class Journal(AbstractContextManager["Journal"]):
             os.truncate(self._ledger_path, whole if written >= len(ids) else ends[written])
         self.count = min(written, len(ids))
         self.done = frozenset(ids[: self.count])
+        if settings is not None:
+            self.before = total(self._noted(self.accounts()))
         if self.count:
-            self.settings, self.before = settings, total(self._noted(self.accounts()))
+            self.settings = settings
 
     def _check_pair(self, line: bytes, number: int, ids: Sequence[str]) -> None:
         where = f", line {number}"

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from msifr_integrations.engine.base import Sampling
+from msifr_integrations.generation.goals import FEWEST_PROMPTS, Prices, RunGoals
 from msifr_integrations.servers.options import ServerOptions
 from msifr_policy.audit import AuditBy
 from msifr_policy.errors import InputError
@@ -48,6 +49,13 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     shard: (i, n): make only the i-th of n shares of the prompts, i = 1, …, n; `merge_runs` joins the outputs.
     audit: share of would-be discards that are finished nonetheless, to see what discarding loses; their weight in the
         output is one over the probability of it. audit_by: what that hangs on (`msifr_policy.audit`).
+    accepted, max_tokens, max_cost: goals of the whole run, over all its sessions (`generation.goals`): it ends when so
+        many samples are accepted, tokens sampled, or money spent at the prices; a run of a shard, that of its share.
+        Which attempts are in the output then depends on timing, and those that were in flight, one for each slot at
+        most, are given up: they are longer than others on average. No settings: a resume may ask for more.
+    prices: of a million tokens of prompts, and of a million sampled ones, in any currency.
+    preview: make the attempts at so many prompts alone, drawn by chance, and foretell the whole run (`Forecast`); they
+        are part of the run, which goes on from there when started again without.
     model_name: what the files call the model; "" is its path, or the name that a loaded model knows itself by.
 
     Raises `InputError` for a value that no run can have.
@@ -78,6 +86,11 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     shard: tuple[int, int] = (1, 1)
     audit: float = 0.0
     audit_by: AuditBy = "posterior"
+    accepted: int | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    prices: tuple[float, float] = (0.0, 0.0)
+    preview: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("attempts", 1), ("seed", 0), ("slots", 1), ("max_new_tokens", 1)):
@@ -93,6 +106,15 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
                 where="compare",
                 remedy="leave accepted_per_prompt out of both, or compare their tokens per accepted sample",
             )
+        if self.compare is not None and (self.goals or self.preview is not None):
+            raise InputError(
+                "a run that ends at a goal, or is a preview, is not compared: it has not the same attempts",
+                where="compare",
+                remedy="leave the goal out of both runs, or compare their tokens per accepted sample",
+            )
+        if self.preview is not None and self.preview < FEWEST_PROMPTS:
+            what = f"preview = {self.preview} prompts tell nothing of how they differ"
+            raise InputError(what, where="generate", remedy=f"{FEWEST_PROMPTS} or more; 10 are of use")
         for name, known in (("engine", get_args(EngineName)), ("dtype", DTYPES), ("audit_by", get_args(AuditBy))):
             if getattr(self, name) not in known:
                 raise InputError(f"unknown {name} {getattr(self, name)!r}", remedy=f"known: {', '.join(known)}")
@@ -116,7 +138,12 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise InputError(f"the server makes the tokens, not {self.engine}", where="engine", remedy="leave one out")
         if not 1 <= self.shard[0] <= self.shard[1]:
             raise InputError(f"there is no shard {self.shard[0]} of {self.shard[1]}", where="shard", remedy="1/8 … 8/8")
-        _ = self.sampling
+        _ = self.sampling, self.goals
+
+    @property
+    def goals(self) -> RunGoals:
+        """What ends the run before all its attempts are made. Raises `InputError` for goals that are none."""
+        return RunGoals(self.accepted, self.max_tokens, self.max_cost, Prices(*self.prices))
 
     @property
     def sampling(self) -> Sampling:

@@ -2,6 +2,11 @@
 
 An attempt is given to the engine when its turn has come (`turns`) and the policy has not discarded it at checkpoint 0.
 One discarded there is written down at once: the engine never hears of it, and computes nothing, not even its prompt.
+
+When a goal of the run is reached (`goals`), nothing else begins, and what is in flight is cancelled at once: its tokens
+are in the account of the session. The N-th accepted attempt is then the last in the files. No more tokens are sampled
+than are allowed, but for those of the step in which that is seen, at most one of each slot (a server's chunks may have
+several), and what a server makes until it sees that streams are closed; with prices likewise.
 """
 
 import time
@@ -15,9 +20,10 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from msifr_integrations.engine.base import Again, Engine, Failed, Notice
+from msifr_integrations.engine.base import Again, Engine, Event, Failed, Notice
 from msifr_integrations.generation.found import Watcher
-from msifr_integrations.generation.journal import AttemptRecord, Elapsed, entry_of, record_of
+from msifr_integrations.generation.goals import NO_GOALS, Reached, RunGoals, RunSpent, prompts_of_all
+from msifr_integrations.generation.journal import AttemptRecord, Elapsed, entry_of, prompt_tokens_of, record_of
 from msifr_integrations.generation.live import Ends, Live, Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.text import Stops
@@ -50,8 +56,9 @@ class Progress(NamedTuple):
     `running` attempts are in the engine, in `slots` places (0 if it is not known how many); `waiting` of a server's
     streams have no token yet. `skipped` of the discarded were never begun. `tokens` are those of attempts in flight,
     too; those of prompts, told by `prompts_counted` attempts, and `tokens_ahead`, what discarded attempts were expected
-    still to take, are those of attempts that are done (`Totals`). `tokens_beside` are those of earlier sessions.
-    `by_reason` counts discarded attempts.
+    still to take, are those of attempts that are done (`Totals`). `tokens_beside` and `prompt_tokens_beside` are those
+    of earlier sessions. `by_reason` counts discarded attempts. `goals` are those of the whole run, and `spent` what
+    counts for them.
     """
 
     done: int
@@ -71,22 +78,33 @@ class Progress(NamedTuple):
     tokens_beside: int = 0
     tokens_ahead: int | None = 0
     by_reason: Mapping[str, int] = MappingProxyType({})
+    prompt_tokens_beside: int = 0
+    goals: RunGoals = NO_GOALS
+    spent: RunSpent = RunSpent()
 
 
 class RunCount:
     """What a run has come to, over all its sessions; told at most five times a second.
 
     before: the sums over earlier sessions. expected: attempts in all, at most. started: when the run began, by
-    `time.perf_counter`, as if the sessions had followed each other.
+    `time.perf_counter`, as if the sessions had followed each other. goals: those of the whole run.
     """
 
-    def __init__(self, before: Totals, expected: int, tell: Callable[[Progress], None] | None) -> None:
+    def __init__(
+        self,
+        before: Totals,
+        expected: int,
+        tell: Callable[[Progress], None] | None,
+        goals: RunGoals = NO_GOALS,
+    ) -> None:
         self._outcomes = Counter({name: spent.attempts for name, spent in before.by_outcome.items()})
         # What the filter did not accept has reasons of its own, which are no validators' names.
         self._reasons = Counter({name: spent.attempts for name, spent in before.discards.items()})
         self._skipped, self._ahead, self._beside = before.skipped, before.tokens_ahead, before.tokens_beside
         self._prompt_tokens, self._prompts_counted = before.prompt_tokens, before.prompts_counted
+        self._prompts_beside = before.prompt_tokens_beside
         self._expected = expected
+        self._goals = goals
         self._tell = tell
         self._told = 0.0
         self.tokens = before.tokens
@@ -102,12 +120,35 @@ class RunCount:
             self._reasons[entry.reason] += 1
             self._ahead = None if self._ahead is None or entry.ahead is None else self._ahead + entry.ahead
 
+    @property
+    def accepted(self) -> int:
+        """Accepted samples that were written down."""
+        return self._outcomes["accepted"]
+
+    def spent(self, in_flight: Sequence[int] = ()) -> RunSpent:
+        """Return what counts for goals; in_flight: tokens of the prompt of each attempt under way, 0 if not told."""
+        return RunSpent(self.accepted, self.tokens + self._beside, self._prompts_beside + self.prompts(in_flight))
+
+    def prompts(self, in_flight: Sequence[int] = ()) -> float:
+        """Return the tokens of prompts of attempts that were begun, as `prompts_of_all` has them."""
+        begun = sum(self._outcomes.values()) - self._skipped - self._outcomes["failed"] + len(in_flight)
+        counted = self._prompts_counted + sum(tokens > 0 for tokens in in_flight)
+        return prompts_of_all(self._prompt_tokens + sum(in_flight), counted, begun)
+
     def spare(self, attempts: int) -> None:
         """Take note that so many attempts need not be made."""
         self._expected -= attempts
 
-    def show(self, waiting: int = 0, running: int = 0, slots: int = 0, *, at_once: bool = False) -> None:
-        """Tell, if it is time."""
+    def show(
+        self,
+        waiting: int = 0,
+        running: int = 0,
+        slots: int = 0,
+        *,
+        in_flight: Callable[[], Sequence[int]] = tuple,
+        at_once: bool = False,
+    ) -> None:
+        """Tell, if it is time; in_flight: as for `spent`."""
         now = time.perf_counter()
         if self._tell is None or (now - self._told < _SHOW_EVERY and not at_once):
             return
@@ -131,6 +172,9 @@ class RunCount:
                 tokens_beside=self._beside,
                 tokens_ahead=self._ahead,
                 by_reason=dict(self._reasons.most_common()),
+                prompt_tokens_beside=self._prompts_beside,
+                goals=self._goals,
+                spent=self.spent(in_flight()),
             )
         )
 
@@ -162,7 +206,7 @@ class Run:
     between is counted as wasted. While an asynchronous engine runs, the final filter judges in a thread of its own, so
     that streams are read on meanwhile. `before` is what earlier sessions came to; there are `expected` attempts in all,
     or fewer if turns spare some. `tokenizer` decodes events without text. `say` is given remarks while it runs. `audit`
-    says how would-be discards are audited.
+    says how would-be discards are audited. `goals` end the run before.
     """
 
     engine: Engine
@@ -177,11 +221,15 @@ class Run:
     progress: Callable[[Progress], None] | None = None
     say: Callable[[str], None] | None = None
     audit: Audit | None = None
+    goals: RunGoals = NO_GOALS
 
     def __post_init__(self) -> None:
-        slots = self.engine.slots
-        # Where attempts wait for others, those given ahead would be of prompts that should wait.
-        self._most = slots if self.turns.limited else 2 * slots + _AHEAD if self.engine.asynchronous else slots + _QUEUE
+        slots, elsewhere = self.engine.slots, self.engine.asynchronous
+        # Where attempts wait for others, those given ahead would be of prompts that should wait. Those given ahead of
+        # what is judged meanwhile might begin after the last that is wanted.
+        limited = self.turns.limited or (elsewhere and self.goals.accepted is not None)
+        self._most = slots if limited else 2 * slots + _AHEAD if elsewhere else slots + _QUEUE
+        self._reached: Reached | None = None
         self._given = 0  # to the engine since it last ran dry
         self._left: dict[str, Task] = {}  # submitted, and not yet gone
         self._running: dict[str, Live] = {}
@@ -189,7 +237,7 @@ class Run:
         self._lost: Counter[str] = Counter()  # tokens of broken tries, by attempt
         self._leaving: deque[_Leaving] = deque()
         self._judge_thread: ThreadPoolExecutor | None = None
-        self._tally = RunCount(self.before, self.expected, self.progress)
+        self._tally = RunCount(self.before, self.expected, self.progress, self.goals)
         self._watcher = Watcher(self.accept, self.say, self.before)
         self._tally.started = time.perf_counter() - self.before.seconds
         self._cpu_started = time.process_time() - self.before.cpu_seconds
@@ -207,6 +255,9 @@ class Run:
                     self._take(())  # those stopped in the very last step
                     self._write_down(wait_for=0)
                     self._submit()  # what waited for these
+                for leaving in self._leaving:  # more than was wanted: nobody waits for what the filter says
+                    if leaving.judgement is not None:
+                        leaving.judgement.cancel()
             finished = True
         finally:
             if not finished:
@@ -214,7 +265,8 @@ class Run:
                     self._write_down(wait_for=0)  # all that are over are judged by now, and were paid for
             lives = [*self._running.values(), *(leaving.live for leaving in self._leaving)]
             unfinished = sum(live.tokens for live in lives) + sum(self._lost.values())
-            session = replace(self.engine.spent(), unfinished=unfinished)
+            prompts = round(self._tally.prompts(self._in_flight()) - self._tally.prompts())
+            session = replace(self.engine.spent(), unfinished=unfinished, unfinished_prompts=prompts)
             # On the way out of an error there may be no room for it, and the error says more.
             with suppress(*() if finished else (MsifrError,)):
                 self.sink.end_session(session)
@@ -225,7 +277,7 @@ class Run:
         skips = 0
         # Those that were stopped in this step are out of the engine already.
         while len(self._left) - len(self._stopped) < self._most and not (skips >= _SKIPS and self._left):
-            if (task := self.turns.take()) is None:
+            if not self._may_begin() or (task := self.turns.take()) is None:
                 return
             live = self._begin(task)
             if live.over:
@@ -242,6 +294,9 @@ class Run:
         for notice in notices:
             if notice.id not in self._left:
                 raise MsifrError(f"the engine sampled a token of attempt {notice.id!r} after it was cancelled")
+            if self._reached:  # it came when nothing was wanted any more
+                self._lost[notice.id] += notice.tokens if isinstance(notice, Event) else 0
+                continue
             if isinstance(notice, Again):
                 self._lost[notice.id] += self._running[notice.id].tokens
                 self._running[notice.id] = live = self._begin(self._left[notice.id])
@@ -262,8 +317,32 @@ class Run:
         for attempt_id in leaving:
             self._leave(attempt_id)
         self._write_down(wait_for=max(self.engine.slots, _UNJUDGED))
+        self._look_at_goals()
         self._submit()
-        self._tally.show(self.engine.waiting, min(len(self._running), self.engine.slots), self.engine.slots)
+        at_work = min(len(self._running), self.engine.slots)
+        self._tally.show(self.engine.waiting, at_work, self.engine.slots, in_flight=self._in_flight)
+
+    def _may_begin(self) -> bool:
+        """Return whether another attempt may: not while those that wait for the filter may be all that is wanted."""
+        if self._reached is not None or self.goals.accepted is None:
+            return self._reached is None
+        unjudged = sum(leaving.judgement is not None for leaving in self._leaving)
+        return self._tally.accepted + unjudged < self.goals.accepted
+
+    def _look_at_goals(self) -> None:
+        """Stop all that is in flight, if a goal is reached."""
+        priced = self.goals.max_cost is not None and self.goals.prices.price_in > 0
+        if self._reached is None and self.goals:
+            self._reached = self.goals.reached(self._tally.spent(self._in_flight() if priced else ()))
+            if self._reached is not None:
+                for attempt_id in self._left:
+                    self.engine.cancel(attempt_id)
+
+    def _in_flight(self) -> list[int]:
+        """Return of each attempt that has begun and is not written down the tokens of its prompt, 0 if not told."""
+        begun = [(self._left[name], live) for name, live in self._running.items() if live.tokens]
+        begun += [(leaving.task, leaving.live) for leaving in self._leaving]
+        return [prompt_tokens_of(task, live) for task, live in begun]
 
     def _begin(self, task: Task) -> Live:
         reader = reader_of(self.accept, task.prompt) if self.options.finish_when_decided else None
@@ -285,7 +364,7 @@ class Run:
 
     def _write_down(self, *, wait_for: int) -> None:
         """Write what was judged, in the order of leaving; wait for the filter while more than so many wait for it."""
-        while self._leaving:
+        while self._leaving and not self._enough():
             task, live, spent, future = self._leaving[0]
             if future is not None and not future.done() and len(self._leaving) <= wait_for:
                 return
@@ -294,6 +373,10 @@ class Run:
             entry = entry_of(task, live, judgement, spent, lost=self._lost.pop(task.attempt.id, 0))
             self._write(task, live, judgement, entry)
             self._watcher.add(judgement, cut=live.finish == "length")
+
+    def _enough(self) -> bool:
+        """Return whether as many are accepted as are wanted: what is over and not written down then is not."""
+        return self.goals.accepted is not None and self._tally.accepted >= self.goals.accepted
 
     def _give_up(self, notice: Failed) -> None:
         """Write down an attempt that cannot be made."""
