@@ -6,18 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.beliefs import Beliefs
-from msifr_policy.checkpoints import at_checkpoint, discards
+from msifr_policy.checkpoints import at_checkpoint, discards, first_rows
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.exits import ExitColumns, ExitPlan
 from msifr_policy.evidence.history import COLUMNS as HISTORY_COLUMNS
 from msifr_policy.evidence.history import Followed, Follower, PromptQuota, gives_up, with_history
 from msifr_policy.evidence.schedule import Schedule, Unit
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.evidence.watch import Checkpoint, Watch, column_names
+from msifr_policy.exit_rule import ExitRule
 from msifr_policy.policy import NO_PARAMETERS, Action, Decision, Parameters
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.validators import History, Validator, Verdict, describe
@@ -27,10 +30,13 @@ from msifr_policy.validators import History, Validator, Verdict, describe
 class FittedPolicy:
     """Discard at the first checkpoint k = 0, 1, … whose worth ω_k is below thresholds[k] (the last for those beyond).
 
+    Where there is an `exit`, it comes first: what is better exited is not discarded.
+
     thresholds: `[K + 1]`, empty for the policy that never discards. quota: what it was fitted for, and when prompts are
     given up. fingerprint: what the settings of a run call it. unit: what costs are counted in, None if not known.
     provenance: of the attempts it was certified on. Raises `InputError` if the columns of beliefs and validators are
-    not the same, or if any of them cannot work: live, a validator that fails says nothing, and nothing is discarded.
+    not the same, or if any of them cannot work: live, a validator that fails says nothing, and nothing is discarded;
+    and for an exit at other checkpoints, by other evidence, or beside the history.
     """
 
     schedule: Schedule
@@ -41,6 +47,7 @@ class FittedPolicy:
     provenance: Provenance = Provenance()  # noqa: RUF009 - frozen
     quota: PromptQuota | None = None
     unit: Unit | None = None
+    exit: ExitRule | None = None
 
     def __post_init__(self) -> None:
         columns = column_names(self.validators)
@@ -52,6 +59,8 @@ class FittedPolicy:
             )
         if self.quota is not None and not self.reads_history:
             raise InputError("a quota needs the history", where="policy", remedy="add the validator history")
+        if self.exit is not None:
+            _check_exit(self.exit, self)
         for validator in self.validators:
             validator.start("")
         self.beliefs.predict(np.ones(1, dtype=np.int64), np.full((1, len(columns)), np.nan))
@@ -74,13 +83,27 @@ class FittedPolicy:
         M, worth = (float(x[0]) for x in self.beliefs.worth(k, values))
         threshold = float(at_checkpoint(self.thresholds, k)[0]) if len(self.thresholds) else 0.0
         action, reason, ahead = Action.CONTINUE, "", math.nan
-        if discards(worth, threshold) or self._gives_up(k, values)[0]:
+        out = bool(discards(worth, threshold) or self._gives_up(k, values)[0])
+        if self.exit is not None and self._exits(self.exit, k, values, np.asarray([out]))[0]:
+            action = Action.EXIT
+        elif out:
             verdicts = np.asarray([checkpoint.verdicts], dtype=np.int8)
             action, reason = Action.DISCARD, self.reasons(k, values, verdicts)[0]
             ahead = self._tokens_ahead(checkpoint, k, values)
         return Decision(
             action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason, worth, ahead
         )
+
+    @property
+    def exit_plan(self) -> ExitPlan | None:
+        """How the answers are asked for where the policy exits, None if it never does."""
+        return None if self.exit is None else self.exit.plan
+
+    def _exits(
+        self, rule: ExitRule, k: NDArray[np.int64], values: NDArray[np.float64], out: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return `[R]` where the policy exits that would else discard where `out` `[R]`."""
+        return rule.exits(k, values, self.beliefs.predict(k, values), out)
 
     def _tokens_ahead(self, checkpoint: Checkpoint, k: NDArray[np.int64], values: NDArray[np.float64]) -> float:
         """Return the cost to go r_k in tokens, by the attempt's own tokens per character if costs are characters."""
@@ -146,9 +169,56 @@ class FittedPolicy:
         return self.follow(table).stop
 
     def follow(self, table: EvidenceTable) -> Followed:
-        """Return what the policy does along the table, and what it believes; errors as for `worth`."""
+        """Return what the policy does along the table, and what it believes.
+
+        Raises `InputError` as `worth`, and for a policy that exits: what that comes to is known where answers were
+        forced alone (`along`).
+        """
+        if self.exit is not None:
+            raise InputError(
+                "the policy exits, and a table does not tell what its forced answers come to",
+                where="policy",
+                remedy="give the traces in which answers were forced (msifr generate --record-exits)",
+            )
         table = self._readable(table)
         return Follower(table, self.beliefs.worth, self._worth(table)).follow(self.thresholds, self._give_up)
+
+    def along(self, table: EvidenceTable, exits: ExitColumns) -> Stopping:
+        """Return where the policy discards and exits along a table whose forced answers were recorded.
+
+        Raises `InputError` as `worth`, and where answers were forced by another plan than the policy's.
+        """
+        if self.exit is None:
+            followed = self.follow(table)
+            return Stopping(followed.M, followed.worth, followed.stop, np.zeros(table.n_attempts, dtype=bool))
+        if exits.plan != self.exit.plan:
+            raise InputError(
+                "answers were forced in another way than the policy forces them",
+                where="exits",
+                remedy="record them as those were that it was fitted to (msifr generate --record-exits)",
+            )
+        M, worth = self._worth(table)
+        out = table.is_checkpoint & discards(worth, at_checkpoint(self.thresholds, table.k))
+        leaves = table.is_checkpoint & exits.possible & self._exits(self.exit, table.k, table.values, out)
+        stop = first_rows(out | leaves, table.start)
+        return Stopping(M, worth, stop, (stop >= 0) & leaves[np.maximum(stop, 0)])
+
+
+class Stopping(NamedTuple):
+    """A policy along a table: M, worth `[R]`; stop: `[N]` the row where the attempt stops, −1: never; exited: `[N]`."""
+
+    M: NDArray[np.float64]
+    worth: NDArray[np.float64]
+    stop: NDArray[np.int64]
+    exited: NDArray[np.bool_]
+
+
+def _check_exit(rule: ExitRule, policy: FittedPolicy) -> None:
+    """Raise `InputError` for a rule that the policy cannot follow."""
+    columns = rule.beliefs.columns == policy.beliefs.columns
+    if not columns or rule.plan.schedule != policy.schedule or policy.reads_history:
+        what = "is beside the history" if policy.reads_history else "is at other checkpoints"
+        raise InputError(f"the exit {what if columns else 'reads other evidence'}", where="policy", remedy="fit again")
 
 
 class FittedRun:
@@ -169,7 +239,7 @@ class FittedRun:
         return self._decide(self._watch.begin())
 
     def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
-        """Take new text; return the first DISCARD it leads to, else the last CONTINUE, else None.
+        """Take new text; return the first decision to stop it leads to, else the last CONTINUE, else None.
 
         Every checkpoint of the text is looked at, since whoever audits a discard feeds on.
         """

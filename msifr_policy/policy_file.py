@@ -23,6 +23,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.history import PromptQuota
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import Costing, EvidenceTable
+from msifr_policy.exit_rule import ExitRule
 from msifr_policy.files import replacing
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.records.provenance import Provenance
@@ -138,7 +139,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     `thresholds[k]` is compared with the worth ω_k, k = 0 before the first token: discard iff ω_k < threshold;
     checkpoints beyond the list use the last. `price` is the total price Λ = λ + μ (cost units one accepted sample is
     worth) [T8, T9]. An empty `thresholds` is the policy that never discards. `quota` is what it was fitted for, with
-    when prompts are given up. `provenance` is of the attempts it was fitted and certified on.
+    when prompts are given up; `exit` says when answers are forced instead [T8], and a good sample whose forced answer
+    is not accepted is then lost like a discarded one. `provenance` is of the attempts it was fitted and certified on.
     """
 
     schema_version: Literal[3] = 3
@@ -156,6 +158,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     provenance: Provenance
     seed: int
     quota: PromptQuota | None = None
+    exit: ExitRule | None = None
     created_by: str
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -202,8 +205,9 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def never_discards(self) -> bool:
-        """True if no threshold can ever fire, and no prompt is ever given up."""
-        return not any(self.thresholds) and (self.quota is None or not any(map(any, self.quota.give_up)))
+        """True if no threshold can ever fire, no prompt is ever given up, and nothing exits."""
+        gives_up = self.quota is not None and any(map(any, self.quota.give_up))
+        return not any(self.thresholds) and not gives_up and self.exit is None
 
     @property
     def certified_for(self) -> Provenance:
@@ -225,6 +229,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             self.certified_for,
             self.quota,
             self.costing.unit,
+            self.exit,
         )
 
 

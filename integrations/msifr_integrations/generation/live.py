@@ -16,7 +16,7 @@ attempt: the attempt runs to its end, and the failure is counted.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from msifr_integrations.engine.base import Attempt, Event, Finish
 from msifr_integrations.generation.text import Pieces, Stops
 from msifr_policy.audit import Audit, Audited, audit_draw
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.exits import ExitPlan
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
 from msifr_policy.records.ledger import AtPrompt
@@ -54,18 +55,30 @@ class Ends(NamedTuple):
     judged: Callable[[str], int | None] | None = None
 
 
+class Point(NamedTuple):
+    """A place in an attempt: checkpoint `k`, with so many `tokens` sampled and `position` characters of text."""
+
+    k: int
+    tokens: int
+    position: int
+
+
 class Live:
     """State of one attempt.
 
-    token_ends, logprobs: one entry per sampled token, as in a trace.
+    token_ends, logprobs: one entry per sampled token, as in a trace; token_ids: those of the attempt, −1 where the
+    engine does not tell them.
     text: so far, without characters whose last byte has not come, and without a stop string.
     wasted: tokens sampled after it was over for us.
     prompt_tokens: of its prompt, as a server counts them; 0 where it does not tell.
     finish: how the attempt ended by itself, "" if it has not.
     decision: the decision to discard it, None if there is none.
     audited: the discard that it was spared, since discards are audited by `audit` and the draw of its key said so.
+    exited: where the policy has it exit, None if it does not; may_exit: whether answers can be forced in this run.
+    points: where its answer is forced, at `exited`, or in shadow at the checkpoints of the plan `shadow`.
+    read: tokens that were read to force answers.
 
-    Raises `InputError` if the policy asks for an early exit at checkpoint 0.
+    Raises `InputError` if the policy asks for an early exit at checkpoint 0, or where it cannot be.
     """
 
     def __init__(
@@ -78,7 +91,10 @@ class Live:
         *,
         audit: Audit | None = None,
         key: bytes = b"",
+        may_exit: bool = False,
+        shadow: ExitPlan | None = None,
     ) -> None:
+        self.token_ids: list[int] = []
         self.token_ends: list[int] = []
         self.logprobs: list[float] = []
         self.wasted = 0
@@ -86,6 +102,13 @@ class Live:
         self.finish: Finish = ""
         self.decision: Decision | None = None
         self.audited: Audited | None = None
+        self.exited: Decision | None = None
+        self.points: list[Point] = []
+        self.read = 0
+        self._may_exit = may_exit
+        self._shadow = shadow
+        self._clock = None if shadow is None else shadow.schedule.start()
+        self._k = 0  # checkpoints of the shadow
         self._audit = audit
         self._key = key
         self._text: list[str] = []
@@ -123,13 +146,14 @@ class Live:
     @property
     def over(self) -> bool:
         """Whether no further token of it is wanted."""
-        return bool(self.finish) or self.decision is not None
+        return bool(self.finish) or self.decision is not None or self.exited is not None
 
     @property
     def stages(self) -> tuple[int, ...]:
         """Tokens sampled in stage 1, 2, …; they sum to `tokens`.
 
-        An attempt that ended by itself has one stage more than it passed checkpoints, though perhaps of 0 tokens.
+        An attempt that ended by itself has one stage more than it passed checkpoints, though perhaps of 0 tokens; the
+        last of one that exited is its forced answer.
         """
         stages: list[int] = []
         before = 0
@@ -163,7 +187,7 @@ class Live:
     def take(self, event: Event) -> bool:
         """Take a sampled token, or the news that there is none; return whether the attempt must be stopped now.
 
-        Raises `InputError` if the policy asks for an early exit, which engines cannot do.
+        Raises `InputError` if the policy asks for an early exit where it cannot be.
         """
         self.prompt_tokens = event.prompt_tokens or self.prompt_tokens
         if self.over:
@@ -176,6 +200,7 @@ class Live:
         self._text.append(piece)
         self._length += len(piece)
         self._count(event)
+        self._note_points(piece, event)
         decision = self._ask(piece, event)
         if decision is not None:
             self._checkpoints.append((decision.k, self.tokens))
@@ -183,17 +208,40 @@ class Live:
         return self.over and not event.finish
 
     def _obey(self, decision: Decision, where: str) -> None:
-        if decision.action is Action.EXIT:
+        if decision.action is Action.CONTINUE or self.audited is not None:
+            return
+        if decision.action is Action.EXIT and not (self._may_exit and decision.k):
             raise InputError(
                 f"the policy asks for an early exit at checkpoint {decision.k}",
                 where=where,
-                remedy="engines cannot force an answer; use a policy that continues or discards",
+                remedy="say how answers are asked for, by its exit_plan; or use one that continues or discards",
             )
-        if decision.action is Action.DISCARD and self.audited is None:
-            if math.isnan(decision.posterior):
-                self._fail("posterior is not a number")
-            elif not self._spared(decision):
-                self.decision = decision
+        if math.isnan(decision.posterior):
+            self._fail("posterior is not a number")
+        elif decision.action is Action.EXIT:
+            if not self.finish:  # what has ended has given its answer
+                self.exited = decision
+                self.points = [Point(decision.k, self.tokens, self._length)]
+        elif not self._spared(decision):
+            self.decision = decision
+
+    def _note_points(self, piece: str, event: Event) -> None:
+        """Note where answers are to be forced in shadow: at checkpoints of the plan that are not its end."""
+        if self._clock is None or self._shadow is None or (self.finish and not piece):
+            return
+        for _ in self._clock.feed(piece, event.tokens):
+            self._k += 1
+            if self._shadow.is_at(self._k) and not self.finish:
+                self.points.append(Point(self._k, self.tokens, self._length))
+
+    def answered(self, asked: str, text: str, ends: Sequence[int], logprobs: Sequence[float]) -> None:
+        """Take the answer that was forced where it exited, and end there: what `asked` for it, and its tokens."""
+        behind = self._length + len(asked)
+        self._text += [asked, text]
+        self._length = behind + len(text)
+        self.token_ends += [behind + end for end in ends]
+        self.logprobs += logprobs
+        self.finish = "exit"
 
     def _spared(self, decision: Decision) -> bool:
         """Return whether a would-be discard is audited, and note it."""
@@ -224,6 +272,7 @@ class Live:
     def _count(self, event: Event) -> None:
         if event.tokens:
             self.token_ends.append(self._length)
+            self.token_ids.append(event.token)
             self.logprobs.append(event.logprob)
         elif self.token_ends:  # text that was held back belongs to the last token
             self.token_ends[-1] = self._length
