@@ -180,8 +180,8 @@ def test_interrupted_and_slots_change_nothing(runs: dict[str, Path], tmp_path: P
 
 
 def test_weighted_acceptances_are_unbiased(tmp_path: Path) -> None:
-    """Σ W·A estimates the accepted of the full run: |z| < 4, false alarm 6e-5; W = 1 for audited would be 6σ off."""
-    asked = {"tasks": tiny.prompts(60), "attempts": 8, "max_new_tokens": 12, "slots": 32}
+    """Σ W·A estimates the accepted of the full run: |z| < 4, false alarm 6e-5; W = 1 for audited would be 4.4σ off."""
+    asked = {"tasks": tiny.prompts(120), "attempts": 8, "max_new_tokens": 12, "slots": 32}
     tiny.run(tmp_path / "full.jsonl", **asked)
     tiny.run(tmp_path / "audited.jsonl", tiny.TextPolicy(tiny.unwanted), audit=0.3, audit_by="constant", **asked)
     entries = read_ledger(ledger_path(tmp_path / "audited.jsonl")).entries
@@ -191,7 +191,7 @@ def test_weighted_acceptances_are_unbiased(tmp_path: Path) -> None:
         e.outcome == "accepted" and e.audited is None for e in entries
     )
     sd = math.sqrt(lost * (1 - 0.3) / 0.3)
-    assert lost > 30
+    assert lost > 80
     assert abs(estimate - accepted) < 4 * sd
 
 
