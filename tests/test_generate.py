@@ -185,7 +185,7 @@ def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path
     assert list(msgspec.to_builtins(result)) == [
         "attempts", "accepted", "discarded", "skipped", "failed", "tokens", "tokens_wasted_after_decision",
         "tokens_beside", "tokens_per_accepted", "tokens_saved_estimate", "prompt_tokens",
-        "prompts_counted", "seconds", "cpu_seconds",
+        "prompt_tokens_beside", "prompts_counted", "seconds", "cpu_seconds", "audited", "n_effective",
         "conversion_efficiency", "conversion_efficiency_cpu", "survivors", "survivors_changed", "compared",
     ]  # fmt: skip
     in_cpu = (1 - result.cpu_seconds / whole.cpu_seconds) / (1 - result.tokens / whole.tokens)

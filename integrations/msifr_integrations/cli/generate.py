@@ -11,6 +11,7 @@ import msgspec
 
 from msifr_integrations.cli.console import emit, examples, explained, prose, stderr
 from msifr_integrations.cli.export import export_shown, exported_lines
+from msifr_integrations.cli.foretold import forecast_lines
 from msifr_integrations.cli.live_view import ViewOptions, watching
 from msifr_integrations.cli.money import TokenPrices, spent_by
 from msifr_integrations.cli.options import gathered, json_option
@@ -19,6 +20,8 @@ from msifr_integrations.cli.tables import load_policy
 from msifr_integrations.cli.words import FILTERS, parse_filter
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
 from msifr_integrations.formats.export import ExportForm, ExportOptions, check_export
+from msifr_integrations.generation.forecast import Forecast
+from msifr_integrations.generation.goals import FEWEST_PROMPTS
 from msifr_integrations.generation.inputs import PROMPT_HELP
 from msifr_integrations.generation.options import DTYPES, EngineName, GenerateOptions
 from msifr_integrations.servers.options import ServerApi, ServerOptions
@@ -80,6 +83,8 @@ class RunFiles:
         "msifr generate --model embedded --prompts prompts.jsonl --policy none -o traces.jsonl",
         "msifr generate --server http://localhost:8000 --prompts prompts.jsonl --policy policy.json -o out.jsonl",
         "msifr generate --model embedded --prompts prompts.jsonl --policy none --price-out 0.6 -o priced.jsonl",
+        "msifr generate --model embedded --prompts prompts.jsonl --policy none --preview 3 -o whole.jsonl",
+        "msifr generate --model embedded --prompts prompts.jsonl --policy policy.json --accepted 5 -o enough.jsonl",
         before=PROMPT_HELP,
     )
 )
@@ -133,6 +138,21 @@ class RunFiles:
         "type": click.IntRange(1),
         "metavar": "N",
         "help": "Stop at N accepted samples per prompt; the attempts made are those that one after the other would be.",
+    },
+    accepted={
+        "type": click.IntRange(1),
+        "metavar": "N",
+        "help": "End the whole run at N accepted samples; what is in flight then is given up.",
+    },
+    max_tokens={
+        "type": click.IntRange(1),
+        "metavar": "N",
+        "help": "End the whole run at N sampled tokens, wasted ones included.",
+    },
+    preview={
+        "type": click.IntRange(FEWEST_PROMPTS),
+        "metavar": "N",
+        "help": "Run N prompts, drawn by chance, and foretell the whole run: tokens, time, cost, accepted samples.",
     },
     slots={"type": click.IntRange(1), "help": "Attempts generated side by side: rows, or open streams."},
     max_new_tokens={"type": click.IntRange(1), "help": "Longest attempt, in tokens."},
@@ -226,6 +246,11 @@ class RunFiles:
     "prices",
     price_in={"metavar": "PRICE", "help": "What a million tokens of prompts cost: says what the run costs."},
     price_out={"metavar": "PRICE", "help": "What a million generated tokens cost."},
+    max_cost={
+        "type": click.FloatRange(0, min_open=True),
+        "metavar": "COST",
+        "help": "End the whole run when it has cost so much, at these prices.",
+    },
 )
 @json_option
 def generate(
@@ -240,7 +265,8 @@ def generate(
 ) -> None:
     """Generate attempts at prompts, discarding by POLICY in flight; accepted samples and every token are written.
 
-    A run that was killed goes on where it stopped when started again with the same options.
+    A run that was killed goes on where it stopped when started again with the same options; one that reached its goal
+    (--accepted, --max-tokens, --max-cost) when it is asked for more.
     """
     from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path
     from msifr_integrations.generation.generate import generate as in_this_process
@@ -266,6 +292,7 @@ def generate(
     word: Any = options.final_filter
     accept = parse_filter(word, options.answer)
     options = msgspec.structs.replace(options, final_filter=accept, answer="", model_name=name, server=server)
+    options = msgspec.structs.replace(options, prices=prices.prices, max_cost=prices.max_cost)
     fitted = None if without else load_policy(files.policy).policy()
     with watching(stderr, view, prices or None, quiet=as_json) as progress:
         result = run(
@@ -296,6 +323,8 @@ def generate(
             f"up before the first token of an attempt, {result.prompts_exhausted} out of attempts",
             json=as_json,
         )
+    if isinstance(result.forecast, Forecast):
+        prose(*forecast_lines(result.forecast), json=as_json)
     if isinstance(result.compared, Summary):
         prose(
             f"measured beside the run without the policy: {rates_line(result.compared)}",

@@ -55,14 +55,14 @@ class Pace:
     """
 
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
-    _first: tuple[float, int] | None = None
-    _last: tuple[float, int, int] = (0.0, 0, 0)
+    _first: tuple[float, Progress] | None = None
+    _last: tuple[float, Progress] | None = None
 
     def see(self, now: float, progress: Progress) -> None:
         """Take note of how far the run is."""
         if self._first is None:
-            self._first = now, progress.done
-        self._last = now, progress.done, progress.attempts
+            self._first = now, progress
+        self._last = now, progress
         self._seen.append((now, progress.tokens))
         while len(self._seen) > 2 and now - self._seen[1][0] >= _WINDOW:
             self._seen.popleft()
@@ -77,13 +77,23 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the end, at most, at the pace of this session; None before enough attempts are done."""
-        if self._first is None:
+        """Until the end, at most, at the pace of this session; None before enough attempts are done.
+
+        The end is when all attempts are made, or when the first of the goals is reached: the number of accepted samples
+        counts as soon as enough were accepted in this session.
+        """
+        if self._first is None or self._last is None:
             return None
-        (begun, before), (now, done, of) = self._first, self._last
-        if done - before < _FEWEST or now <= begun:
+        (begun, first), (now, last) = self._first, self._last
+        if last.done - first.done < _FEWEST or now <= begun:
             return None
-        return (of - done) * (now - begun) / (done - before)
+        left = [(last.attempts - last.done) / (last.done - first.done)]
+        before = last.goals.standing(first.spent)
+        for name, (there, goal) in last.goals.standing(last.spent).items():
+            made = there - before[name][0]
+            if made >= (_FEWEST if name == "accepted" else 1) or (name == "max_cost" and made > 0):
+                left.append((goal - there) / made)
+        return max(min(left), 0.0) * (now - begun)
 
 
 @contextmanager
@@ -146,8 +156,15 @@ class _View:
         rows.add_column(overflow="fold")
         for name, told in view_rows(progress, self._pace, self._prices):
             rows.add_row(name, told)
-        rows.add_row("", ProgressBar(total=max(progress.attempts, 1), completed=progress.done, width=_BAR))
+        rows.add_row("", ProgressBar(total=1.0, completed=share_done(progress), width=_BAR))
         return rows
+
+
+def share_done(progress: Progress) -> float:
+    """Return the share of the run that is done: of its attempts, or of the goal that is nearest."""
+    standing = progress.goals.standing(progress.spent).values()
+    pairs = [(progress.done, max(progress.attempts, 1)), *standing]
+    return min(max(there / goal for there, goal in pairs), 1.0)
 
 
 def view_rows(progress: Progress, pace: Pace, prices: TokenPrices | None) -> list[tuple[str, str]]:
@@ -157,7 +174,10 @@ def view_rows(progress: Progress, pace: Pace, prices: TokenPrices | None) -> lis
     ended.append(f"{p.discarded:,} discarded{_share(p.discarded, p.done)}")
     ended += [f"{p.skipped:,} of them before the first token"] if p.skipped else []
     ended += [f"{p.failed:,} failed"] if p.failed else []
-    rows = [("attempts", f"{p.done:,} of {p.attempts:,}, {_left(pace)}"), ("ended", ", ".join(ended))]
+    most = "at most " * bool(p.goals)
+    rows = [("attempts", f"{p.done:,} of {most}{p.attempts:,}, {_left(pace)}"), ("ended", ", ".join(ended))]
+    if p.goals:
+        rows.append(("goal", p.goals.said(p.spent)))
     if p.by_reason:
         named = [f"{name or 'no reason'} {n:,}" for name, n in list(p.by_reason.items())[:_REASONS]]
         others = sum(list(p.by_reason.values())[_REASONS:])
@@ -183,9 +203,10 @@ def one_line(progress: Progress, pace: Pace, prices: TokenPrices | None) -> str:
     """Return how far the run is, in a line."""
     p = progress
     speed = pace.tokens_per_second
-    told = [
-        f"{p.done:,} of {p.attempts:,} attempts",
-        f"{p.accepted:,} accepted",
+    told = [f"{p.done:,} of {'at most ' * bool(p.goals)}{p.attempts:,} attempts"]
+    told += [p.goals.said(p.spent)] if p.goals else []
+    told += [f"{p.accepted:,} accepted"] if p.goals.accepted is None else []
+    told += [
         f"{p.discarded:,} discarded",
         f"{p.tokens:,} tokens" + ("" if speed is None else f" ({speed:,.0f} a second)"),
     ]

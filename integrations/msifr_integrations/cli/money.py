@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from msifr_integrations.generation.goals import Prices, amount, prompts_of_all
 from msifr_integrations.generation.run import Progress
 from msifr_policy.errors import InputError
 
 if TYPE_CHECKING:
     from msifr_integrations.generation.generate import Result
-
-_MILLION = 1e6
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,13 +35,17 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class TokensSpent:
-    """What a run has spent so far, in tokens; begun: attempts that were given to the engine."""
+    """What a run has spent so far, in tokens; begun: attempts that were given to the engine.
+
+    prompts_beside: tokens of the prompts of attempts that were in flight at an interrupt.
+    """
 
     begun: int
     accepted: int
     tokens: int
     prompt_tokens: int
     prompts_counted: int
+    prompts_beside: int
     saved: int | None
 
 
@@ -56,19 +59,21 @@ def spent_by(run: Progress | Result) -> TokensSpent:
         tokens=run.tokens + run.tokens_beside,
         prompt_tokens=run.prompt_tokens,
         prompts_counted=run.prompts_counted,
+        prompts_beside=run.prompt_tokens_beside,
         saved=saved,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPrices:
-    """Of a million tokens of prompts, and of outputs, in any currency.
+    """Of a million tokens of prompts, and of outputs, in any currency; max_cost: what a whole run may cost at these.
 
     Raises `InputError` for what is no price.
     """
 
     price_in: float = 0.0
     price_out: float = 0.0
+    max_cost: float | None = None
 
     def __post_init__(self) -> None:
         for flag, price in (("--price-in", self.price_in), ("--price-out", self.price_out)):
@@ -79,6 +84,11 @@ class TokenPrices:
         """Whether there are any."""
         return bool(self.price_in or self.price_out)
 
+    @property
+    def prices(self) -> Prices:
+        """The same, as the library takes them."""
+        return Prices(self.price_in, self.price_out)
+
     def of(self, spent: TokensSpent) -> Money:
         """Return what was spent in money.
 
@@ -86,34 +96,26 @@ class TokenPrices:
         """
         prompts: int | None = None
         if spent.prompts_counted:
-            prompts = round(spent.prompt_tokens * max(spent.begun / spent.prompts_counted, 1))
-        total = (self.price_in * (prompts or 0) + self.price_out * spent.tokens) / _MILLION
+            told = prompts_of_all(spent.prompt_tokens, spent.prompts_counted, spent.begun)
+            prompts = round(told) + spent.prompts_beside
+        total = self.prices.cost(prompts or 0, spent.tokens)
         return Money(
             price_in=self.price_in,
             price_out=self.price_out,
             prompt_tokens=prompts,
             total=total,
             per_accepted=total / spent.accepted if spent.accepted else None,
-            saved_estimate=None if spent.saved is None else self.price_out * spent.saved / _MILLION,
+            saved_estimate=None if spent.saved is None else self.prices.cost(0, spent.saved),
         )
 
     def line(self, spent: TokensSpent) -> str:
         """Return the money in words."""
         money = self.of(spent)
-        told = [f"cost {_amount(money.total)}"]
+        told = [f"cost {amount(money.total)}"]
         if money.per_accepted is not None:
-            told.append(f"{_amount(money.per_accepted)} for each accepted sample")
+            told.append(f"{amount(money.per_accepted)} for each accepted sample")
         if money.saved_estimate:
-            told.append(f"{_amount(money.saved_estimate)} saved (estimated)")
+            told.append(f"{amount(money.saved_estimate)} saved (estimated)")
         if self.price_in and money.prompt_tokens is None and spent.begun:
             told.append("prompts not counted: the engine does not tell their tokens")
         return ", ".join(told)
-
-
-def _amount(money: float) -> str:
-    if money >= 1:
-        return f"{money:,.2f}"
-    if not money:
-        return "0"
-    # Three digits, and no power of ten: nobody tells prices so.
-    return f"{money:.{2 - math.floor(math.log10(money))}f}".rstrip("0").rstrip(".")

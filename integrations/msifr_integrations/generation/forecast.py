@@ -224,7 +224,7 @@ def forecast(
             found.append(more.map(1.0, before[name] + (flying.get(name, 0.0) if by != "prompts" and budget > 0 else 0)))
         least = Estimate(*(min(getattr(each, part) for each in found) for part in Estimate.__struct_fields__))
         if name in ("attempts", "accepted"):
-            most = before[name] + to_come.attempts
+            most = float(before[name] + to_come.attempts)
             least = Estimate(*(min(each, most) for each in (least.expected, least.low, least.high)))
         return least
 

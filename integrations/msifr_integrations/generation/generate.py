@@ -59,7 +59,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     `tokens_beside` were spent besides: by probes, broken tries, attempts in flight at an interrupt, and a server that
     goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `tokens_saved_estimate` are those
     that discarded attempts were expected still to take, by the policy's cost to go; None if it does not say.
-    `prompt_tokens` are those of the prompts of `prompts_counted` attempts: some engines do not tell them. `seconds` is
+    `prompt_tokens` are those of the prompts of `prompts_counted` attempts: some engines do not tell them.
+    `prompt_tokens_beside` are those of attempts in flight at an interrupt, or when a goal was reached. `seconds` is
     wall time from the first step on, without loading the model; `cpu_seconds` is the processor time of this process in
     it (that of a server, or of vLLM's own processes, is not). `audited` attempts were finished although the policy
     would have discarded them; by their weights the accepted ones tell as much as `n_effective` of equal weight
@@ -88,6 +89,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_accepted: float | None
     tokens_saved_estimate: int | None
     prompt_tokens: int
+    prompt_tokens_beside: int
     prompts_counted: int
     seconds: float
     cpu_seconds: float
@@ -258,12 +260,17 @@ def generate(
         more: dict[str, Any] = _quotas(job.goal, [journal.at(prompt.prompt_id) for prompt in todo])
         if options.goals:
             ended = options.preview is None and journal.count == job.expected
-            more["goals"] = goals_report(options.goals, spent_before(totals), say, ended=ended)
+            told = options.goals.reached(spent) is not None
+            more["goals"] = goals_report(options.goals, spent_before(totals), _silent if told else say, ended=ended)
         if options.preview is not None:
             more["forecast"] = foretell(journal, job.goal, todo, shown, options, seen, say)
     _remark(totals, settings["policy"], accept.name, say)
     result = _result(totals, full, options.compare, out, settings["policy"] != "none")
     return msgspec.structs.replace(result, **more)
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
 
 
 def _with_quota(policy: Policy | None, options: GenerateOptions, say: Callable[[str], None]) -> GenerateOptions:
@@ -310,6 +317,7 @@ def _result(
         tokens_per_accepted=totals.tokens / totals.accepted if totals.accepted else None,
         tokens_saved_estimate=totals.tokens_ahead,
         prompt_tokens=totals.prompt_tokens,
+        prompt_tokens_beside=totals.prompt_tokens_beside,
         prompts_counted=totals.prompts_counted,
         seconds=totals.seconds,
         cpu_seconds=totals.cpu_seconds,

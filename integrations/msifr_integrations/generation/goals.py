@@ -95,21 +95,19 @@ class RunGoals:
 
     def reached(self, spent: RunSpent) -> Reached | None:
         """Return the goal that is reached, of several the first of accepted, max_tokens and max_cost; None: none."""
-        if self.accepted is not None and spent.accepted >= self.accepted:
-            return "accepted"
-        if self.max_tokens is not None and spent.tokens >= self.max_tokens:
-            return "max_tokens"
-        if self.max_cost is not None and self.cost(spent) >= self.max_cost:
-            return "max_cost"
-        return None
+        return next((name for name, (there, goal) in self.standing(spent).items() if there >= goal), None)
 
-    def pairs(self, spent: RunSpent) -> list[tuple[float, float]]:
-        """Return of each goal what is there of it, and the goal."""
-        pairs = [(spent.accepted, self.accepted), (spent.tokens, self.max_tokens), (self.cost(spent), self.max_cost)]
-        return [(there, goal) for there, goal in pairs if goal is not None]
+    def standing(self, spent: RunSpent) -> dict[Reached, tuple[float, float]]:
+        """Return for each goal what is there, and what is to be."""
+        every: dict[Reached, tuple[float, float | None]] = {
+            "accepted": (spent.accepted, self.accepted),
+            "max_tokens": (spent.tokens, self.max_tokens),
+            "max_cost": (self.cost(spent), self.max_cost),
+        }
+        return {name: (there, goal) for name, (there, goal) in every.items() if goal is not None}
 
     def said(self, spent: RunSpent) -> str:
-        """Return in words how far the goals are: "120 of 500 accepted, cost 0.31 of 2"."""
+        """Return in words how far the goals are: "120 of 500 accepted, cost 0.31 of 2.00"."""
         told = [] if self.accepted is None else [f"{spent.accepted:,} of {self.accepted:,} accepted"]
         told += [] if self.max_tokens is None else [f"{spent.tokens:,} of {self.max_tokens:,} tokens"]
         told += [] if self.max_cost is None else [f"cost {amount(self.cost(spent))} of {amount(self.max_cost)}"]
