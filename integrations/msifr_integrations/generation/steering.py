@@ -1,0 +1,174 @@
+"""A run that is steered: whether and how its policy discards is decided anew for every block of prompts.
+
+What steers is a **pilot**: it is told of finished prompts, in the order of the run, and says for each block of so many
+prompts what its attempts run under. For block b it knows the prompts of the blocks before b − 1, all of them and no
+others: no attempt of block b begins before these are finished, while those of block b − 1 are made. So what is decided
+depends on neither slots, nor timing, nor interruptions, and a run that is started again tells its pilot the same.
+
+What changes is written in the ledger (`Steer`); a resumed run that would decide otherwise is refused.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from msifr_integrations.generation.journal import AttemptRecord
+from msifr_integrations.generation.turns import Goal, Portion
+from msifr_policy.audit import Audit
+from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.policy import Policy
+from msifr_policy.records.ledger import NO_ATTEMPTS, AtPrompt, Entry, Session, Steer
+
+_LAG = 2
+"""A block is decided by the blocks this many before it: the one between keeps the engine busy."""
+_SLOTS = 4
+_LEAST = 8
+
+
+class Under(NamedTuple):
+    """What attempts of a block run under, and how would-be discards are audited."""
+
+    policy: Policy
+    audit: Audit | None = None
+
+
+class Pilot(Protocol):
+    """Decides by finished prompts."""
+
+    def begin(self) -> Steer:
+        """Return what the first blocks run under."""
+
+    def add(self, prompt_id: str, entries: Sequence[Entry]) -> None:
+        """Take note of a finished prompt; entries in the order of the attempts' numbers."""
+
+    def steer(self, block: int) -> Steer:
+        """Return what `block` runs under, when all before the last block are known."""
+
+    def under(self, steer: Steer) -> Under:
+        """Return the policy that a decision means."""
+
+
+def block_size(slots: int, attempts: int) -> int:
+    """Return how many prompts a block has: attempts for each slot four times, so that stragglers hold up little."""
+    return max(_LEAST, -(-_SLOTS * slots // attempts))
+
+
+class Blocks:
+    """Gives out the portions of a run block by block, and what their attempts run under.
+
+    prompt_ids: in the order of the run. write: keeps a decision that changes something. known: decisions that earlier
+    sessions wrote, in order.
+    """
+
+    def __init__(
+        self,
+        pilot: Pilot,
+        prompt_ids: Sequence[str],
+        goal: Goal,
+        size: int,
+        *,
+        write: Callable[[Steer], None],
+        known: Iterable[Steer] = (),
+    ) -> None:
+        self._pilot = pilot
+        self._ids = prompt_ids
+        self._goal = goal
+        self._size = size
+        self._write = write
+        self._known = deque(known)
+        self._open: dict[str, tuple[AtPrompt, list[Entry]]] = {}  # begun, and not yet told
+        self._told = 0  # prompts
+        self._steers: list[Steer] = []  # of each block that may begin
+        self._under: list[tuple[int, Under]] = []  # from which block on
+        self._waiting: Portion | None = None
+        self._portions: Iterator[Portion] = iter(())
+
+    @property
+    def now(self) -> Steer:
+        """The last decision."""
+        return self._steers[-1]
+
+    def begin(self, accounts: Iterable[Entry | Session | Steer], portions: Iterator[Portion]) -> None:
+        """Tell the pilot what earlier sessions came to, and be ready to give out what is not done.
+
+        Raises `InputError` where the ledger says that it was steered otherwise.
+        """
+        for _ in range(_LAG):
+            self._decide(self._pilot.begin())
+        for account in accounts:
+            if isinstance(account, Entry):
+                self.end(account)
+        self._portions = portions
+
+    def more(self) -> Portion | None:
+        """Return the next portion, None if there is none, or not before others are finished."""
+        portion, self._waiting = self._waiting or next(self._portions, None), None
+        if portion is not None and portion.place // self._size >= len(self._steers):
+            self._waiting, portion = portion, None
+        return portion
+
+    def under(self, place: int) -> Under:
+        """Return what attempts at the prompt of this place run under."""
+        block = place // self._size
+        return next(under for start, under in reversed(self._under) if start <= block)
+
+    def end(self, entry: Entry) -> None:
+        """Take note of an attempt that was written down; whole prompts are told to the pilot in their order."""
+        at, entries = self._open.get(entry.prompt_id, (NO_ATTEMPTS, []))
+        self._open[entry.prompt_id] = at.after(entry), [*entries, entry]
+        while self._told < len(self._ids):
+            prompt_id = self._ids[self._told]
+            at, entries = self._open.get(prompt_id, (NO_ATTEMPTS, []))
+            if not self._goal.met(at):
+                return
+            del self._open[prompt_id]
+            self._pilot.add(prompt_id, sorted(entries, key=_number))
+            self._told += 1
+            if self._told % self._size == 0 and len(self._steers) * self._size < len(self._ids):
+                self._decide(self._pilot.steer(len(self._steers)))
+
+    def _decide(self, steer: Steer) -> None:
+        """Keep what the next block runs under."""
+        block = len(self._steers)
+        before = self._steers[-1] if self._steers else None
+        self._steers.append(steer)
+        if before is not None and _same(before, steer):
+            return
+        self._under.append((block, self._pilot.under(steer)))
+        if not self._known:
+            self._write(steer)
+        elif (known := self._known.popleft()) != steer:
+            raise InputError(
+                f"was steered otherwise: {known.phase} from block {known.block} on, and now {steer.phase} from "
+                f"block {steer.block} on",
+                where="ledger",
+                remedy="resume with the release and the files that the run was begun with",
+            )
+
+
+def _same(before: Steer, after: Steer) -> bool:
+    return (before.phase, before.level, before.path) == (after.phase, after.level, after.path)
+
+
+def _number(entry: Entry) -> int:
+    """Return the number of an attempt, which its id ends in."""
+    try:
+        return int(entry.id.rpartition("/")[2])
+    except ValueError:
+        raise MsifrError(f"attempt {entry.id!r} has no number") from None
+
+
+class SteeredSink:
+    """Writes attempts down, and tells `blocks` of them."""
+
+    def __init__(self, write: Callable[[AttemptRecord, Entry], None], end: Callable[[Session], None], blocks: Blocks):
+        self._write, self._end, self._blocks = write, end, blocks
+
+    def write(self, record: AttemptRecord, entry: Entry) -> None:
+        """Keep an attempt."""
+        self._write(record, entry)
+        self._blocks.end(entry)
+
+    def end_session(self, session: Session) -> None:
+        """Keep what was spent beside attempts."""
+        self._end(session)
