@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from msifr_integrations.cli.live_view import clock
-from msifr_integrations.generation.forecast import Estimate, Forecast
+from msifr_integrations.generation.forecast import Forecast, Foretold
 from msifr_integrations.generation.goals import amount
 
 _ENDS = {
@@ -27,7 +27,7 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     lines += [f"tokens of prompts    = {_told(f.prompt_tokens)}"] if f.prompt_tokens is not None else []
     if f.seconds is not None and f.tokens_per_second is not None:
         lines.append(f"time                 = {_told(f.seconds, clock)}, without loading the model, {_speed(f)}")
-    lines += [f"cost                 = {_told(f.cost, amount)}"] if isinstance(f.cost, Estimate) else []
+    lines += [f"cost                 = {_told(f.cost, amount)}"] if isinstance(f.cost, Foretold) else []
     return [*lines, "to go on, start the same command without --preview: what is made is part of the run"]
 
 
@@ -41,7 +41,7 @@ def _speed(forecast: Forecast) -> str:
     return f"{filled}; more at work may be faster" if at_work < slots else filled
 
 
-def _told(estimate: Estimate, how: Callable[[float], str] = "{:,.0f}".format) -> str:
+def _told(estimate: Foretold, how: Callable[[float], str] = "{:,.0f}".format) -> str:
     """Return an estimate with its interval; alone where that is one number."""
     told, low, high = how(estimate.expected), how(estimate.low), how(estimate.high)
     return told if told == low == high else f"{told} [{low}, {high}]"

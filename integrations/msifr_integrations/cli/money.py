@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from msifr_integrations.generation.goals import Prices, amount, prompts_of_all
+from msifr_integrations.generation.goals import PerMillion, amount, prompts_of_all
 from msifr_integrations.generation.run import Progress
 from msifr_policy.errors import InputError
 
@@ -85,9 +85,9 @@ class TokenPrices:
         return bool(self.price_in or self.price_out)
 
     @property
-    def prices(self) -> Prices:
+    def prices(self) -> PerMillion:
         """The same, as the library takes them."""
-        return Prices(self.price_in, self.price_out)
+        return PerMillion(self.price_in, self.price_out)
 
     def of(self, spent: TokensSpent) -> Money:
         """Return what was spent in money.

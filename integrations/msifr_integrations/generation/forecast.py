@@ -27,7 +27,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from msifr_integrations.generation.goals import FEWEST_PROMPTS, Prices, Reached, RunGoals
+from msifr_integrations.generation.goals import FEWEST_PROMPTS, Reached, RunGoals
 from msifr_policy.errors import InputError
 from msifr_policy.records.ledger import Entry
 
@@ -39,16 +39,16 @@ _MOST_AT_WORK = 0.75
 """Share of the most attempts seen side by side from which on the speed is that of a run in full swing."""
 
 
-class Estimate(msgspec.Struct, frozen=True):
+class Foretold(msgspec.Struct, frozen=True):
     """A number of the whole run: what is expected, and the interval [low, high]."""
 
     expected: float
     low: float
     high: float
 
-    def map(self, factor: float, plus: float = 0.0) -> "Estimate":
+    def map(self, factor: float, plus: float = 0.0) -> "Foretold":
         """Return the estimate of `factor` times it `plus` something."""
-        return Estimate(*(factor * each + plus for each in (self.expected, self.low, self.high)))
+        return Foretold(*(factor * each + plus for each in (self.expected, self.low, self.high)))
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,13 +64,13 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
     prompts_drawn: int
     ends_by: Reached | Literal["prompts"]
-    prompts: Estimate
-    attempts: Estimate
-    accepted: Estimate
-    tokens: Estimate
-    prompt_tokens: Estimate | None
-    seconds: Estimate | None
-    cost: Estimate | msgspec.UnsetType = msgspec.UNSET
+    prompts: Foretold
+    attempts: Foretold
+    accepted: Foretold
+    tokens: Foretold
+    prompt_tokens: Foretold | None
+    seconds: Foretold | None
+    cost: Foretold | msgspec.UnsetType = msgspec.UNSET
     tokens_per_second: float | None
     at_work: int
     slots: int
@@ -156,14 +156,14 @@ def until(
     budget: float,
     level: float,
     added: tuple[float, float, float] = (0.0, 0.0, 0.0),
-) -> Estimate:
+) -> Foretold:
     """Return how much of y is spent by prompts to come until they have brought `budget` of z.
 
     y `[n]`, z `[n]`: of each prompt of the preview, n ≥ 2. added: to the sums of squares of y, of z, and of their
     products. expected and high are infinite if no z was seen, and high if too little was. See the module docstring.
     """
     if budget <= 0:
-        return Estimate(0.0, 0.0, 0.0)
+        return Foretold(0.0, 0.0, 0.0)
     n = len(y)
     mean_y, mean_z = float(y.mean()), float(z.mean())
     yy, zz, yz = (
@@ -181,7 +181,7 @@ def until(
         high = math.inf
         low = 0.0 if c <= 0 else c / (b + root) if b + root > 0 else 0.0
     expected = mean_y / mean_z if mean_z else math.inf
-    return Estimate(*(budget * each for each in (expected, low, high)))
+    return Foretold(*(budget * each for each in (expected, low, high)))
 
 
 def forecast(
@@ -191,7 +191,6 @@ def forecast(
     goals: RunGoals,
     speed: Speed,
     *,
-    prices: Prices | None,
     level: float,
 ) -> Forecast:
     """Return what the whole run will come to. Raises `InputError` for a preview of fewer than two complete prompts."""
@@ -201,7 +200,7 @@ def forecast(
         raise InputError(what, where="preview", remedy=f"{FEWEST_PROMPTS} or more; 10 are of use")
     columns = {name: np.asarray(getattr(sample, name), dtype=float) for name in ByPrompt._fields}
     columns["prompts"] = np.ones(n)
-    paid = prices or Prices()
+    paid = goals.prices
     columns["cost"] = paid.cost(1, 0) * columns["prompt_tokens"] + paid.cost(0, 1) * columns["tokens"]
     flying = {"tokens": to_come.in_flight[0], "prompt_tokens": to_come.in_flight[1]}
     flying["cost"] = paid.cost(flying["prompt_tokens"], flying["tokens"])
@@ -217,15 +216,15 @@ def forecast(
     if goals.max_cost is not None:
         ends["max_cost"] = "cost", goals.max_cost - before["cost"] - flying["cost"]
 
-    def total(name: str) -> Estimate:
+    def total(name: str) -> Foretold:
         found = []
         for by, (unit, budget) in ends.items():
             more = until(columns[name], columns[unit], budget, level, _added(name, unit, columns))
             found.append(more.map(1.0, before[name] + (flying.get(name, 0.0) if by != "prompts" and budget > 0 else 0)))
-        least = Estimate(*(min(getattr(each, part) for each in found) for part in Estimate.__struct_fields__))
+        least = Foretold(*(min(getattr(each, part) for each in found) for part in Foretold.__struct_fields__))
         if name in ("attempts", "accepted"):
             most = float(before[name] + to_come.attempts)
-            least = Estimate(*(min(each, most) for each in (least.expected, least.low, least.high)))
+            least = Foretold(*(min(each, most) for each in (least.expected, least.low, least.high)))
         return least
 
     def prompts_until(unit: str, budget: float) -> float:
@@ -243,7 +242,7 @@ def forecast(
         tokens=tokens,
         prompt_tokens=total("prompt_tokens") if told else None,
         seconds=tokens.map(1 / rate, so_far.seconds - so_far.tokens / rate) if rate else None,
-        cost=total("cost") if prices is not None and any(prices) else msgspec.UNSET,
+        cost=total("cost") if any(paid) else msgspec.UNSET,
         tokens_per_second=rate,
         at_work=speed.at_work,
         slots=speed.slots,

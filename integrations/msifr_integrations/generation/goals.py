@@ -28,7 +28,7 @@ MILLION = 1e6
 """Tokens that a price is of."""
 
 
-class Prices(NamedTuple):
+class PerMillion(NamedTuple):
     """Of a million tokens of prompts, and of a million generated ones, in any currency."""
 
     price_in: float = 0.0
@@ -39,7 +39,7 @@ class Prices(NamedTuple):
         return (self.price_in * prompt_tokens + self.price_out * tokens) / MILLION
 
 
-NO_PRICES = Prices()
+NO_PRICES = PerMillion()
 
 
 class RunSpent(NamedTuple):
@@ -67,7 +67,7 @@ class RunGoals:
     accepted: int | None = None
     max_tokens: int | None = None
     max_cost: float | None = None
-    prices: Prices = NO_PRICES
+    prices: PerMillion = NO_PRICES
 
     def __post_init__(self) -> None:
         for name in ("accepted", "max_tokens"):

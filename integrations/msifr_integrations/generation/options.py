@@ -7,10 +7,11 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from msifr_integrations.engine.base import Sampling
-from msifr_integrations.generation.goals import FEWEST_PROMPTS, Prices, RunGoals
+from msifr_integrations.generation.goals import FEWEST_PROMPTS, PerMillion, RunGoals
 from msifr_integrations.servers.options import ServerOptions
 from msifr_policy.audit import AuditBy
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.exits import ExitPlan
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -56,6 +57,8 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     prices: of a million tokens of prompts, and of a million sampled ones, in any currency.
     preview: make the attempts at so many prompts alone, drawn by chance, and foretell the whole run (`Forecast`); they
         are part of the run, which goes on from there when started again without.
+    record_exits: force an answer in shadow at the checkpoints of this plan, of every attempt once it is over, for
+        policies that exit to be fitted to; only in a run without a policy.
     model_name: what the files call the model; "" is its path, or the name that a loaded model knows itself by.
 
     Raises `InputError` for a value that no run can have.
@@ -91,6 +94,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_cost: float | None = None
     prices: tuple[float, float] = (0.0, 0.0)
     preview: int | None = None
+    record_exits: ExitPlan | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("attempts", 1), ("seed", 0), ("slots", 1), ("max_new_tokens", 1)):
@@ -143,7 +147,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def goals(self) -> RunGoals:
         """What ends the run before all its attempts are made. Raises `InputError` for goals that are none."""
-        return RunGoals(self.accepted, self.max_tokens, self.max_cost, Prices(*self.prices))
+        return RunGoals(self.accepted, self.max_tokens, self.max_cost, PerMillion(*self.prices))
 
     @property
     def sampling(self) -> Sampling:

@@ -86,4 +86,4 @@ def foretell(
         in_flight=under_way,
     )
     sample = by_prompt(entries, complete)
-    return forecast(sample, so_far, to_come, options.goals, speed, prices=options.goals.prices, level=CI_LEVEL)
+    return forecast(sample, so_far, to_come, options.goals, speed, level=CI_LEVEL)
