@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,11 @@ from msifr_policy.evidence.watch import Checkpoint, Watch, column_names
 from msifr_policy.exit_rule import ExitRule
 from msifr_policy.policy import NO_PARAMETERS, Action, Decision, Parameters
 from msifr_policy.records.provenance import Provenance
+from msifr_policy.reference import Reference
 from msifr_policy.validators import History, Validator, Verdict, describe
+
+if TYPE_CHECKING:
+    from msifr_policy.policy_file import Certificate
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +38,11 @@ class FittedPolicy:
 
     thresholds: `[K + 1]`, empty for the policy that never discards. quota: what it was fitted for, and when prompts are
     given up. fingerprint: what the settings of a run call it. unit: what costs are counted in, None if not known.
-    provenance: of the attempts it was certified on. Raises `InputError` if the columns of beliefs and validators are
-    not the same, or if any of them cannot work: live, a validator that fails says nothing, and nothing is discarded;
-    and for an exit at other checkpoints, by other evidence, or beside the history.
+    certificate: what is certified of it, None if nothing is known; provenance: of the attempts that this was done on;
+    reference: what they looked like. mean_root_posterior: E[√M_τ] over what it discards there. Raises `InputError` if
+    the columns of beliefs and validators are not the same, or if any of them cannot work: live, a validator that fails
+    says nothing, and nothing is discarded; for an exit at other checkpoints, by other evidence, or beside the history;
+    and for a reference of other columns.
     """
 
     schedule: Schedule
@@ -48,6 +54,9 @@ class FittedPolicy:
     quota: PromptQuota | None = None
     unit: Unit | None = None
     exit: ExitRule | None = None
+    reference: Reference | None = None
+    mean_root_posterior: float | None = None
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         columns = column_names(self.validators)
@@ -61,6 +70,8 @@ class FittedPolicy:
             raise InputError("a quota needs the history", where="policy", remedy="add the validator history")
         if self.exit is not None:
             _check_exit(self.exit, self)
+        if self.reference is not None and len(self.reference.edges) != len(columns):
+            raise InputError("the reference is of other columns", where="policy", remedy="fit again")
         for validator in self.validators:
             validator.start("")
         self.beliefs.predict(np.ones(1, dtype=np.int64), np.full((1, len(columns)), np.nan))
@@ -222,10 +233,16 @@ def _check_exit(rule: ExitRule, policy: FittedPolicy) -> None:
 
 
 class FittedRun:
-    """A fitted policy along one attempt; `posteriors` are M_k at the checkpoints so far, in order."""
+    """A fitted policy along one attempt; `posteriors` are M_k at the checkpoints so far, in order.
+
+    `bins`: of the evidence at the checkpoint of the policy's reference; empty before it, and where the policy has
+    stopped before it.
+    """
 
     def __init__(self, policy: FittedPolicy, prompt: str, parameters: Parameters) -> None:
         self.posteriors: list[float] = []
+        self.bins = ""
+        self._stopped = False
         self._policy = policy
         self._watch = Watch(policy.schedule, policy.validators, prompt, parameters)
 
@@ -253,4 +270,8 @@ class FittedRun:
     def _decide(self, checkpoint: Checkpoint) -> Decision:
         decision = self._policy.decide(checkpoint)
         self.posteriors.append(decision.posterior)
+        reference = self._policy.reference
+        if reference is not None and reference.checkpoint == checkpoint.k and not self._stopped:
+            self.bins = reference.bins(checkpoint.row)
+        self._stopped |= decision.action is not Action.CONTINUE
         return decision

@@ -27,6 +27,7 @@ from msifr_policy.exit_rule import ExitRule
 from msifr_policy.files import replacing
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.records.provenance import Provenance
+from msifr_policy.reference import Reference
 from msifr_policy.validators import ValidatorSpec, make_validator
 from msifr_policy.weights import MAX_WEIGHTS_BYTES, remember, weights_bytes
 
@@ -74,7 +75,9 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certified: bool
     max_false_reject: Share
     confidence: Share
-    method: Literal["exact binomial", "randomised exact binomial", "betting by prompt", "none"]
+    method: Literal[
+        "exact binomial", "randomised exact binomial", "betting by prompt", "betting by prompt, at any time", "none"
+    ]
     unit_of_independence: Literal["prompt", "attempt"]
     n_prompts: Count
     n_accepted: Count
@@ -141,6 +144,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     worth) [T8, T9]. An empty `thresholds` is the policy that never discards. `quota` is what it was fitted for, with
     when prompts are given up; `exit` says when answers are forced instead [T8], and a good sample whose forced answer
     is not accepted is then lost like a discarded one. `provenance` is of the attempts it was fitted and certified on.
+    `reference` is what those it was certified on looked like, None if they were too few; `mean_root_posterior` is
+    E[√M_τ] over what the policy discards of all of them, None if it discards nothing.
     """
 
     schema_version: Literal[3] = 3
@@ -159,6 +164,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     seed: int
     quota: PromptQuota | None = None
     exit: ExitRule | None = None
+    reference: Reference | None = None
+    mean_root_posterior: Share | None = None
     created_by: str
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -230,6 +237,9 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             self.quota,
             self.costing.unit,
             self.exit,
+            self.reference,
+            self.mean_root_posterior,
+            self.certificate,
         )
 
 

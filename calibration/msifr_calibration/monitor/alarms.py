@@ -22,7 +22,6 @@ nevertheless has E[Z | Z ≠ 0] ≤ 0.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,14 +49,14 @@ class Bets:
     weight: Array
 
 
-def likelihood_bet(ratio: Array | float, alpha: float, probability: float) -> Array:
+def likelihood_bet(ratio: Array, alpha: Array | float, probability: float) -> Array:
     """Return ν with 1 + νZ = the likelihood ratio of an alternative whose odds are `ratio` times those of α.
 
     Of a good sample that is seen, the odds to be an audited one are o = ε·α/(1 − α) where f = α; `probability` is ε.
     ν = (1/α)·o·(ratio − 1)/(1 + ratio·o) is inside (−ε/(1 − α), 1/α).
     """
     o = probability * alpha / (1 - alpha)
-    return np.asarray(o * (ratio - 1) / (1 + ratio * o) / alpha)
+    return o * (ratio - 1) / (1 + ratio * o) / alpha
 
 
 def bets_on_excess(alpha: float, probability: float, attempts: int = 1) -> Bets:

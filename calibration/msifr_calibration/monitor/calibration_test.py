@@ -24,7 +24,7 @@ from itertools import combinations_with_replacement
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, logsumexp
+from scipy.special import expit, logit
 
 from msifr_policy.records.ledger import Entry
 
@@ -40,7 +40,8 @@ _EDGES = np.array([0.2, 0.4, 0.6, 0.8])
 _RANGES = len(_EDGES) + 1
 _GROUPS = 20  # the last stands for all that come after it too
 _SURE = 7.0  # log-odds beyond which bets are as for this
-_BLOCK = 128
+_BLOCK = 32
+_MOST = 1e200  # wealth stops here
 
 # Places: all checkpoints anew, each checkpoint, each range, each range at each checkpoint, each group.
 _FAMILIES = np.array([1, _CHECKPOINTS, _RANGES, _CHECKPOINTS * _RANGES, _GROUPS])
@@ -66,17 +67,17 @@ class Miscalibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CalibrationTest:
-    """The test along one run: alarm at level δ at any time, `attempts` at each prompt.
+    """The test along one run, at level δ at any time.
 
-    Prompts are taken in blocks of 128, so that numpy works on many at once.
+    Prompts are taken in blocks of 32, so that numpy works on many at once; it is looked at after each of them.
     """
 
     def __init__(self, level: float = 0.05) -> None:
-        self._threshold = -np.log(level)
-        self._log_wealth = np.zeros((_N_PLACES, _N_BETS))
+        self._threshold = 1 / level
+        self._wealth = _PRIOR[:, None] * _BET_WEIGHT
         self._by_cell = np.zeros((_CHECKPOINTS, _RANGES, _GROUPS, _N_BETS))
         self._visited = np.zeros((_CHECKPOINTS, _RANGES, _GROUPS), dtype=np.int64)
-        self._largest = 0.0
+        self._largest = 1.0
         self._groups: dict[str | None, int] = {}
         self._waiting: list[list[tuple[tuple[float, ...], float, int]]] = []
 
@@ -90,29 +91,30 @@ class CalibrationTest:
             # What is forced, or discarded, has no outcome of its own: the bet ends with the last belief.
             unseen = entry.outcome == "discarded" or entry.exited is not None
             end = beliefs[-1] if unseen else float(entry.outcome == "accepted")
-            group = self._groups.setdefault(entry.group, min(len(self._groups), _GROUPS - 1))
-            seen.append((beliefs, end, group))
+            if entry.group not in self._groups and len(self._groups) < _GROUPS - 1:
+                self._groups[entry.group] = len(self._groups)
+            seen.append((beliefs, end, self._groups.get(entry.group, _GROUPS - 1)))
         if seen:
             self._waiting.append(seen)
         if len(self._waiting) == _BLOCK:
-            self._log_wealth, self._by_cell, self._visited, self._largest = self._settled()
+            self._wealth, self._by_cell, self._visited, self._largest = self._settled()
             self._waiting = []
 
     def _settled(self) -> tuple[Array, Array, Integers, float]:
-        """Return the state with the prompts that wait: log wealth, by cell, visits, the largest log of the mixture."""
+        """Return the state with the prompts that wait: wealth, by cell, visits, the largest value of the mixture."""
         if not self._waiting:
-            return self._log_wealth, self._by_cell, self._visited, self._largest
+            return self._wealth, self._by_cell, self._visited, self._largest
         factors, cells, cell = _factors(self._waiting)
-        steps = np.cumsum(np.concatenate([self._log_wealth[None], np.log(factors)]), axis=0)
-        mixture = logsumexp(steps[1:], axis=(1, 2), b=_PRIOR[:, None] * _BET_WEIGHT)
+        steps = self._wealth * np.cumprod(factors, axis=0)
         by_cell, visited = self._by_cell.copy(), self._visited.copy()
         np.add.at(by_cell, cell, cells)
         np.add.at(visited, cell, 1)
-        return steps[-1], by_cell, visited, max(self._largest, float(mixture.max()))
+        largest = max(self._largest, min(float(steps.sum(axis=(1, 2)).max()), _MOST))
+        return np.minimum(steps[-1], _MOST), by_cell, visited, largest
 
     @property
-    def log_largest(self) -> float:
-        """The logarithm of the largest e-value that the mixture has reached: log 1/δ or more is an alarm."""
+    def largest(self) -> float:
+        """The largest e-value that the mixture has reached, at most 1e200: from 1/δ on beliefs are wrong."""
         return self._settled()[3]
 
     @property
@@ -121,8 +123,7 @@ class CalibrationTest:
         _, by_cell, visited, largest = self._settled()
         if largest < self._threshold:
             return None
-        names = [name for name, number in self._groups.items() if number < _GROUPS - 1]
-        return _place(by_cell, visited, names)
+        return _place(by_cell, visited, list(self._groups))
 
 
 def _bets(M: Array) -> Array:
@@ -163,7 +164,7 @@ def _factors(
     factors = np.ones((len(prompts), _N_PLACES, _N_BETS))
     share = 1 / n_each
     of = np.repeat(np.arange(len(prompts)), n_each)
-    np.add.at(factors, (of, 0), np.expm1(anew) * share[of, None])
+    np.add.at(factors, (of, np.zeros_like(of)), np.expm1(anew) * share[of, None])
     for place in (_OFFSETS[1] + k, _OFFSETS[2] + within, _OFFSETS[3] + k * _RANGES + within, _OFFSETS[4] + group):
         first = np.unique(attempt * _N_PLACES + place, return_index=True)[1]  # rows are in order: the first one there
         np.add.at(factors, (prompt[first], place[first]), held[first] * share[prompt[first], None])
