@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -68,12 +69,12 @@ class _Stops:
     """Discards at checkpoints 0, 1, … from `first` on, with posterior `M`."""
 
     def __init__(self, first: int, M: float = 0.25) -> None:
-        self.first, self.M, self.k = first, M, -1
+        self.at, self.M, self.k = first, M, -1
         self.failures: Counter[str] = Counter()
         self.posteriors: list[float] = []
 
     def start(self, _: str) -> _Stops:
-        return _Stops(self.first, self.M)
+        return _Stops(self.at, self.M)
 
     def begin(self) -> Decision:
         return self.feed()
@@ -81,8 +82,8 @@ class _Stops:
     def feed(self, *_: Any) -> Decision:
         self.k += 1
         self.posteriors.append(self.M)
-        action = Action.DISCARD if self.k >= self.first else Action.CONTINUE
-        return Decision(action, self.k, 0, 0, self.M, 0.5, "length" if self.k >= self.first else "")
+        action = Action.DISCARD if self.k >= self.at else Action.CONTINUE
+        return Decision(action, self.k, 0, 0, self.M, 0.5, "length" if self.k >= self.at else "")
 
 
 def key_with(least: float, most: float) -> bytes:
@@ -221,3 +222,59 @@ def test_a_discarded_attempt_is_not_audited() -> None:
             id="a", prompt_id="p", outcome="discarded", tokens=0, prompt_tokens=0, seconds=0.0,
             audited=Audited(0.1, 1, 0.2),
         )  # fmt: skip
+
+
+class Certified(tiny.TextPolicy):
+    """Loses far more than its certificate says."""
+
+    certificate = SimpleNamespace(certified=True, max_false_reject=0.05, confidence=0.9)
+
+
+LONG = {"tasks": tiny.prompts(90), "attempts": 1, "max_new_tokens": 24, "slots": 2, "audit": 0.3}
+
+
+@pytest.fixture(scope="module")
+def alarmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A run whose policy loses too much, and what it said."""
+    out, said = tmp_path_factory.mktemp("alarmed") / "out.jsonl", list[str]()
+    tiny.run(out, Certified(tiny.unwanted), tell=said.append, **LONG)
+    return out, said
+
+
+def test_a_run_obeys_its_alarm(alarmed: tuple[Path, list[str]]) -> None:
+    out, said = alarmed
+    ledger = read_ledger(ledger_path(out))
+    watched, alarm = ledger.steers
+    assert (watched.block, watched.phase, alarm.phase) == (0, "watched", "alarm")
+    size = ledger.settings["block"]
+    place = {f"p{i}": i for i in range(90)}
+    for entry in ledger.entries:
+        if place[entry.prompt_id] // size >= alarm.block:
+            assert entry.outcome in ("accepted", "unaccepted")
+            assert (entry.audited, entry.posteriors) == (None, ())
+    assert any(e.outcome == "discarded" for e in ledger.entries if place[e.prompt_id] // size < alarm.block)
+    assert sum("nothing is discarded from now on" in line for line in said) == 1
+    assert alarm.block * size < 80
+
+
+def test_a_killed_run_that_was_in_alarm_stays_in_it(alarmed: tuple[Path, list[str]], tmp_path: Path) -> None:
+    whole = records(alarmed[0])
+    for stop_at in (20, 60, 85):
+
+        def stop(progress: Any, stop_at: int = stop_at) -> None:
+            if progress.done >= stop_at:
+                raise KeyboardInterrupt
+
+        out = tmp_path / f"{stop_at}.jsonl"
+        with pytest.raises(KeyboardInterrupt):
+            tiny.run(out, Certified(tiny.unwanted), progress=stop, **LONG)
+        tiny.run(out, Certified(tiny.unwanted), **LONG)
+        assert records(out) == whole
+        assert read_ledger(ledger_path(out)).steers == read_ledger(ledger_path(alarmed[0])).steers
+
+
+def test_what_is_not_certified_is_audited_and_gives_no_alarm(tmp_path: Path) -> None:
+    said: list[str] = []
+    tiny.run(tmp_path / "out.jsonl", tiny.TextPolicy(tiny.unwanted), tell=said.append, audit=0.3)
+    assert any("no alarm can be given" in line for line in said)
+    assert read_ledger(ledger_path(tmp_path / "out.jsonl")).steers == []

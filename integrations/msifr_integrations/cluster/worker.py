@@ -15,10 +15,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import msgspec
 
 from msifr_integrations.generation.engines import Opened, open_engine
-from msifr_integrations.generation.generate import attempt_id, audit_of, task_of
+from msifr_integrations.generation.generate import attempt_id, forcing_of, task_of
 from msifr_integrations.generation.journal import AttemptRecord
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.generation.pilots import audit_of
 from msifr_integrations.generation.run import Run
 from msifr_integrations.generation.turns import Portion, Turns, reads_history
 from msifr_policy.errors import InputError, MsifrError
@@ -178,6 +179,7 @@ class EngineWorker:
             total(()),
             len(order.prompts) * options.attempts,
             audit=audit_of(order.policy, options),
+            forcing=forcing_of(order.policy, options, encoded[0], opened.tokenizer),
         )
 
     def _say_hello(self, opened: Opened, remarks: list[str]) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.engines import model_settings, open_engine
+from msifr_integrations.generation.forcing import Forcing, refused_chat
 from msifr_integrations.generation.forecast import Forecast, SpeedSeen
 from msifr_integrations.generation.found import asked, missing, places
 from msifr_integrations.generation.goals import GoalsReport, goals_report, spent_before
@@ -25,9 +26,11 @@ from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledge
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
+from msifr_integrations.generation.pilots import audit_of, monitor_of
 from msifr_integrations.generation.preview import foretell, previewed, watching
 from msifr_integrations.generation.provenance import differences, quota_in_words
 from msifr_integrations.generation.run import Progress, Run
+from msifr_integrations.generation.steering import Blocks, Pilot, SteeredSink, Under, block_size
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy import filters
 from msifr_policy.audit import Audit
@@ -37,7 +40,7 @@ from msifr_policy.filters import FinalFilter, Prompt
 from msifr_policy.filters.decided import reader_of
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
-from msifr_policy.records.ledger import AtPrompt, Totals, read_ledger, total
+from msifr_policy.records.ledger import AtPrompt, Steer, Totals, read_ledger, total
 from msifr_policy.validators import Validator, check_parameters
 from msifr_sim import Summary, summarise
 
@@ -47,6 +50,9 @@ _SETTINGS = (
 )
 """Options that the ledger keeps as they are."""
 
+_OF_POLICY = "policy", "audit", "audit_by", "block"
+"""Settings in which runs that are compared may differ."""
+
 _AUTO = "auto"
 """A setting that is known only when the engine runs."""
 
@@ -55,6 +61,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to, over all its sessions.
 
     `skipped` of the discarded attempts were discarded at checkpoint 0, before the first token: they were never made.
+    `exited` of the others ended by a forced answer, and are accepted or not by that.
     `tokens` are those of its attempts, of which `tokens_wasted_after_decision` came when they were over;
     `tokens_beside` were spent besides: by probes, broken tries, attempts in flight at an interrupt, and a server that
     goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `tokens_saved_estimate` are those
@@ -82,6 +89,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int
     discarded: int
     skipped: int
+    exited: int
     failed: int
     tokens: int
     tokens_wasted_after_decision: int
@@ -143,6 +151,26 @@ class Job:
         return audit_of(self.policy, self.options)
 
     @property
+    def pilot(self) -> Pilot | None:
+        """What steers the run, None if nothing does: not in a preview, whose prompts are not the first of the run."""
+        return None if self.options.preview is not None else monitor_of(self.policy, self.options, self.say)
+
+    def steered(self, pilot: Pilot | None) -> Blocks | None:
+        """Return the blocks of the run, told of earlier sessions, if there is a pilot; `begin` comes first."""
+        if pilot is None:
+            return None
+        blocks = Blocks(
+            pilot,
+            [prompt.prompt_id for prompt in self.prompts],
+            self.goal,
+            block_size(self.options.slots, self.options.attempts),
+            write=self.journal.steer,
+            known=[account for account in self.journal.accounts() if isinstance(account, Steer)],
+        )
+        blocks.begin(self.journal.accounts(), self.portions())
+        return blocks
+
+    @property
     def one_by_one(self) -> bool:
         """Whether the policy reads history, so that attempts at a prompt follow each other."""
         return reads_history(self.policy)
@@ -201,7 +229,7 @@ def generate(
     make: makes the attempts and writes them down, by default an engine in this process.
 
     Raises `InputError` for bad input (before the model is loaded where possible, else before a token is spent), for a
-    resume or a comparison with other settings, for a full disk, and for a policy that asks for early exits;
+    resume or a comparison with other settings, for a full disk, and for early exits where no answer can be forced;
     `MsifrError` for a server that is gone. After any error or interrupt the run can be resumed.
     """
     say = tell or (lambda remark: print(remark, file=sys.stderr))
@@ -218,6 +246,7 @@ def generate(
         raise InputError("vLLM loads models itself", where="generate", remedy="give a folder or a name")
     if (model is None) == (not options.server.url):
         raise InputError("needs a model or a server, and not both", where="generate")
+    _check_exits(policy, options)
     options = _with_quota(policy, options, say)
     options = msgspec.structs.replace(options, model_name=options.model_name or _name(model, options))
     settings = _settings(todo, options) | {"filter": accept.name, "policy": describe_policy(policy)}
@@ -310,6 +339,7 @@ def _result(
         accepted=totals.accepted,
         discarded=totals.discarded,
         skipped=totals.skipped,
+        exited=totals.exited,
         failed=totals.failed,
         tokens=totals.tokens,
         tokens_wasted_after_decision=totals.tokens_wasted_after_decision,
@@ -374,6 +404,9 @@ def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]
         chosen |= {"chat": _AUTO if options.chat is None else options.chat}
     if options.audit:
         chosen |= {"audit": options.audit, "audit_by": options.audit_by}
+        chosen |= {"block": block_size(options.slots, options.attempts)}
+    if options.record_exits is not None:
+        chosen |= {"record_exits": options.record_exits}
     if options.engine_args:
         chosen |= {"engine_args": options.engine_args}
     if options.shard[1] > 1:
@@ -391,20 +424,23 @@ def _make_here(job: Job) -> None:
         settings = job.settings | opened.settings
         options = msgspec.structs.replace(job.options, model_name=settings["model"])
         encoded = [opened.encode(prompt) for prompt in job.prompts]  # each is, so that a bad one is known at once
+        forcing = forcing_of(job.policy, options, encoded[0], opened.tokenizer)
         job.begin(opened.settings, opened.engine.logprobs)
 
+        blocks = job.steered(job.pilot)
+        more = partial(next, job.portions(), None) if blocks is None else blocks.more
+
         def task(place: int, number: int, history: AtPrompt | None) -> Task:
-            return task_of(job.prompts[place], encoded[place], options, number, history)
+            under = None if blocks is None else blocks.under(place)
+            return task_of(job.prompts[place], encoded[place], options, number, history, under)
 
         Run(
             opened.engine,
-            Turns(
-                partial(next, job.portions(), None), task, one_by_one=job.one_by_one, quota=options.accepted_per_prompt
-            ),
+            Turns(more, task, one_by_one=job.one_by_one, quota=options.accepted_per_prompt),
             job.policy,
             job.accept,
             opened.tokenizer,
-            job.journal,
+            job.journal if blocks is None else SteeredSink(job.journal.write, job.journal.end_session, blocks),
             options,
             job.journal.before,
             job.expected,
@@ -412,6 +448,7 @@ def _make_here(job: Job) -> None:
             job.say,
             job.audit,
             options.goals,
+            forcing,
         ).drain()
 
 
@@ -421,20 +458,48 @@ def attempt_id(prompt: Prompt, options: GenerateOptions, number: int) -> str:
 
 
 def task_of(
-    prompt: Prompt, encoded: PromptInput, options: GenerateOptions, number: int, history: AtPrompt | None
+    prompt: Prompt,
+    encoded: PromptInput,
+    options: GenerateOptions,
+    number: int,
+    history: AtPrompt | None,
+    under: Under | None = None,
 ) -> Task:
-    """Return an attempt at a prompt, which is encoded as the engine takes it; `history` if the policy reads it."""
+    """Return an attempt at a prompt, which is encoded as the engine takes it; `history` if the policy reads it.
+
+    under: the policy of a run that is steered.
+    """
     key = stream_key(options.seed, prompt.prompt_id, number)
-    return Task(prompt, Attempt(attempt_id(prompt, options, number), encoded, key, options.max_new_tokens), history)
+    attempt = Attempt(attempt_id(prompt, options, number), encoded, key, options.max_new_tokens)
+    return Task(prompt, attempt, history, *under or ())
 
 
-def audit_of(policy: Policy | None, options: GenerateOptions) -> Audit | None:
-    """Return how would-be discards of a policy are audited, None if they are not."""
-    if not options.audit or policy is None or isinstance(policy, NeverDiscard):
+def forcing_of(policy: Policy | None, options: GenerateOptions, encoded: PromptInput, tokenizer: Any) -> Forcing | None:
+    """Return how answers are forced in a run, None if they are not; `encoded` is a prompt as its engine takes it.
+
+    Raises `InputError` where prompts are chats.
+    """
+    plan = options.record_exits or getattr(policy, "exit_plan", None)
+    if plan is None:
         return None
-    return Audit(
-        share=options.audit, by=options.audit_by, mean_root=getattr(policy, "mean_root_posterior", None) or None
-    )
+    if not isinstance(encoded, str) and not all(isinstance(part, int) for part in encoded):
+        raise refused_chat()
+    return Forcing(plan, options.record_exits is not None, tokenizer, options.stop)
+
+
+def _check_exits(policy: Policy | None, options: GenerateOptions) -> None:
+    """Raise `InputError` for answers that cannot be forced, or would make numbers say what they do not mean."""
+    if options.record_exits is not None and not (policy is None or isinstance(policy, NeverDiscard)):
+        what = "answers are forced in shadow to be learned from: attempts have to be made without a policy"
+        raise InputError(what, where="record_exits", remedy="leave out the policy")
+    if getattr(policy, "exit_plan", None) is None:
+        return
+    if options.audit:
+        raise InputError(
+            "the policy exits, and what exits lose no audit of discards sees",
+            where="audit",
+            remedy="audit a policy that only discards (fit without --exits)",
+        )
 
 
 def describe_policy(policy: Policy | None) -> str:
@@ -472,7 +537,7 @@ def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any],
     ledger = read_ledger(ledger_path(path))
     for name, value in settings.items():
         other = ledger.settings.get(name)
-        if name not in ("policy", "filter", "logprobs", "audit", "audit_by") and other != value:
+        if name not in (*_OF_POLICY, "filter", "logprobs", "record_exits") and other != value:
             remedy = "compare runs that differ in their policy alone"
             told = other_content(name, ledger.settings, settings)
             raise refused(f"has {told or f'{name} = {other!r}, this run {value!r}'}", remedy)

@@ -27,6 +27,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.evidence.exits import ExitPlan
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Action, Decision, Policy, PolicyRun
+from msifr_policy.records.exits import Exits
 from msifr_policy.records.ledger import AtPrompt
 from msifr_policy.validators import History, parameters_of
 
@@ -76,7 +77,7 @@ class Live:
     audited: the discard that it was spared, since discards are audited by `audit` and the draw of its key said so.
     exited: where the policy has it exit, None if it does not; may_exit: whether answers can be forced in this run.
     points: where its answer is forced, at `exited`, or in shadow at the checkpoints of the plan `shadow`.
-    read: tokens that were read to force answers.
+    read: tokens that were read to force its answer where it exited. exits: answers that were forced in shadow.
 
     Raises `InputError` if the policy asks for an early exit at checkpoint 0, or where it cannot be.
     """
@@ -105,6 +106,7 @@ class Live:
         self.exited: Decision | None = None
         self.points: list[Point] = []
         self.read = 0
+        self.exits: Exits | None = None
         self._may_exit = may_exit
         self._shadow = shadow
         self._clock = None if shadow is None else shadow.schedule.start()
@@ -172,7 +174,8 @@ class Live:
     @property
     def watched(self) -> dict[str, Any]:
         """What the ledger keeps of it in a run that is watched, by the field of `Entry`."""
-        if self._audit is None:
+        first = getattr(self._run, "first", None)
+        if self._audit is None and first is None:
             return {}
         told = getattr(self._run, "posteriors", ())
         sound = self._asked and not any(map(math.isnan, told))
@@ -180,9 +183,19 @@ class Live:
             "audited": self.audited,
             "posteriors": tuple(round(M, 5) for M in told) if sound else (),
             "level": getattr(self._run, "level", None),
-            "first": getattr(self._run, "first", None),
+            "first": first,
             "bins": getattr(self._run, "bins", ""),
         }
+
+    @property
+    def forced(self) -> dict[str, int]:
+        """What the ledger keeps of forced answers, by the field of `Entry`."""
+        if self.exited is not None:
+            return {"exited": self.exited.k}
+        if self.exits is None:
+            return {}
+        answers = self.exits.answers
+        return {"forced": sum(a.tokens for a in answers), "forced_prompts": sum(a.prompt_tokens for a in answers)}
 
     def take(self, event: Event) -> bool:
         """Take a sampled token, or the news that there is none; return whether the attempt must be stopped now.

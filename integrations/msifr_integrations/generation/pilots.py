@@ -1,0 +1,78 @@
+"""What steers a run: a monitor that may call a halt, or an autopilot.
+
+A run whose would-be discards are audited is watched by a **monitor** [T11, T14]: once it is in alarm nothing is
+discarded any more, and the run goes on. To discard again takes a new certificate, on later data.
+"""
+
+from collections.abc import Callable, Sequence
+
+from msifr_calibration.monitor.monitor import Monitor
+from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.generation.steering import Pilot, Under
+from msifr_policy.audit import Audit
+from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
+from msifr_policy.records.ledger import Entry, Steer
+
+WATCHED, ALARM = "watched", "alarm"
+
+
+def audit_of(policy: Policy | None, options: GenerateOptions) -> Audit | None:
+    """Return how would-be discards of a policy are audited, None if they are not."""
+    if not options.audit or policy is None or isinstance(policy, NeverDiscard):
+        return None
+    return Audit(
+        share=options.audit, by=options.audit_by, mean_root=getattr(policy, "mean_root_posterior", None) or None
+    )
+
+
+def monitor_of(policy: Policy | None, options: GenerateOptions, say: Callable[[str], None]) -> Pilot | None:
+    """Return what watches a run under a policy, None if nothing can; why it cannot is said."""
+    audit = audit_of(policy, options)
+    if policy is None or audit is None:
+        return None
+    certificate = getattr(policy, "certificate", None)
+    if certificate is None or not certificate.certified:
+        say("nothing is certified of the policy: its discards are audited, and no alarm can be given")
+        return None
+    monitor = Monitor(
+        max_false_reject=certificate.max_false_reject,
+        confidence=certificate.confidence,
+        attempts=options.attempts,
+        audit=audit,
+    )
+    return _Watch(policy, audit, monitor, say)
+
+
+class _Watch:
+    """Lets a policy run until its monitor is in alarm."""
+
+    def __init__(self, policy: Policy, audit: Audit, monitor: Monitor, say: Callable[[str], None]) -> None:
+        self._policy, self._audit, self._monitor, self._say = policy, audit, monitor, say
+        self._warned = False
+
+    def begin(self) -> Steer:
+        """Return that the policy runs."""
+        return Steer(block=0, phase=WATCHED)
+
+    def add(self, prompt_id: str, entries: Sequence[Entry]) -> None:
+        """Give the monitor a finished prompt."""
+        del prompt_id
+        self._monitor.add(entries)
+
+    def steer(self, block: int) -> Steer:
+        """Return that the policy runs, or never again once there was an alarm."""
+        state = self._monitor.state
+        if state.alarm:
+            note = f"after {state.alarm_at} prompts more good samples are lost than was certified"
+            return Steer(block=block, phase=ALARM, note=note)
+        if state.warning and not self._warned:
+            self._warned = True
+            self._say("warning: more good samples may be lost than was certified; msifr audit says what is known")
+        return Steer(block=block, phase=WATCHED)
+
+    def under(self, steer: Steer) -> Under:
+        """Return the policy, or the one that never discards."""
+        if steer.phase == WATCHED:
+            return Under(self._policy, self._audit)
+        self._say(f"alarm: {steer.note}; nothing is discarded from now on (msifr audit says more)")
+        return Under(NEVER_DISCARD)
