@@ -183,7 +183,7 @@ def test_a_comparison_gives_the_conversion_efficiency(tmp_path: Path, full: Path
     expected = (1 - result.seconds / whole.seconds) / (1 - result.tokens / whole.tokens)
     assert result.conversion_efficiency == pytest.approx(expected)
     assert list(msgspec.to_builtins(result)) == [
-        "attempts", "accepted", "discarded", "skipped", "failed", "tokens", "tokens_wasted_after_decision",
+        "attempts", "accepted", "discarded", "skipped", "exited", "failed", "tokens", "tokens_wasted_after_decision",
         "tokens_beside", "tokens_per_accepted", "tokens_saved_estimate", "prompt_tokens",
         "prompt_tokens_beside", "prompts_counted", "seconds", "cpu_seconds", "audited", "n_effective",
         "conversion_efficiency", "conversion_efficiency_cpu", "survivors", "survivors_changed", "compared",

@@ -58,9 +58,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
     Only in a run that is watched: `audited`, the would-be discard of an attempt that was finished nonetheless;
     `posteriors`, M_k at each checkpoint at which the policy was asked, from checkpoint 0 on if it has one; `bins`, of
-    each evidence column at one checkpoint, see `msifr_policy.reference`. Only under a path of policies: `level`, of the
-    one in force (None: none was), and `first`, that of the first which would discard the attempt, their number if none
-    would. `exited`: the checkpoint at which its answer was forced.
+    each evidence column at one checkpoint, see `msifr_policy.reference`; `place`, of its prompt in the run, from 0. Only
+    under a path of policies: `level`, of the one in force (None: none was), and `first`, that of the first which would
+    discard the attempt, their number if none would. `exited`: the checkpoint at which its answer was forced; its last stage is that answer, and what was read for
+    it is among `prompt_tokens`. `forced`: tokens of answers that were forced in shadow, not among `tokens`, and
+    `forced_prompts` those that were read for them.
     """
 
     id: str
@@ -80,17 +82,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     ahead: int | None = None
     failures: dict[str, int] = msgspec.field(default_factory=dict)
     audited: Audited | None = None
+    place: int | None = None
     level: int | None = None
     first: int | None = None
     posteriors: tuple[float, ...] = ()
     bins: str = ""
     exited: int | None = None
+    forced: int = 0
+    forced_prompts: int = 0
 
     def __post_init__(self) -> None:
         """Check that the account adds up; msgspec turns a ValueError into a validation error."""
         if sum(self.stages) != self.tokens:
             raise ValueError(f"`stages` sum to {sum(self.stages)}, not to {self.tokens} `tokens`")
-        if min(self.tokens, self.prompt_tokens, self.wasted, self.lost, *self.stages) < 0 or self.wasted > self.tokens:
+        counts = self.tokens, self.prompt_tokens, self.wasted, self.lost, self.forced, self.forced_prompts
+        if min(*counts, *self.stages) < 0 or self.wasted > self.tokens:
             raise ValueError("token counts must not be negative, nor `wasted` exceed `tokens`")
         if self.audited is not None and self.outcome == "discarded":
             raise ValueError("an audited attempt is not discarded")
@@ -217,10 +223,11 @@ class Spent(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over a ledger, in attempts, tokens and seconds.
 
-    `skipped` of the discarded attempts were discarded at checkpoint 0.
+    `skipped` of the discarded attempts were discarded at checkpoint 0; `exited` of the others ended by a forced answer.
     `tokens` are those of the attempts; `tokens_beside` were spent besides: by probes, broken tries, attempts in flight
-    at an interrupt, and by a server that went on for a moment after streams were closed. `prompt_tokens_beside` are
-    those of the prompts of attempts in flight at an interrupt.
+    at an interrupt, answers that were forced in shadow, and by a server that went on for a moment after streams were
+    closed. `prompt_tokens_beside` are those of the prompts of attempts in flight at an interrupt, and what was read to
+    force answers in shadow.
     `by_stage[k]` are the tokens spent in stage k, by the attempts that spent any there; `by_reason` covers all but
     accepted attempts; `by_finish` those that ended by themselves; `by_found` those in which an answer was looked for,
     by the kind of place where it was found, "" if nowhere; `cut_unanswered` of those "" were cut off at their limit.
@@ -236,6 +243,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     unaccepted: int
     discarded: int
     skipped: int
+    exited: int
     failed: int
     tokens: int
     prompt_tokens: int
@@ -269,7 +277,7 @@ def total(records: Iterable[Entry | Session | Steer]) -> Totals:
     failures: Counter[str] = Counter()
     by_outcome, by_reason, by_finish, by_found, by_stage, discards = (defaultdict[Any, Spent](Spent) for _ in range(6))
     ahead: int | None = 0
-    skipped = prompt_tokens = prompts_counted = wasted = beside = prompts_beside = cut_unanswered = 0
+    exited = skipped = prompt_tokens = prompts_counted = wasted = beside = prompts_beside = cut_unanswered = 0
     seconds = cpu_seconds = weight = weight_squared = 0.0
     audited = 0
     for entry in records:
@@ -302,7 +310,9 @@ def total(records: Iterable[Entry | Session | Steer]) -> Totals:
         prompt_tokens += entry.prompt_tokens
         prompts_counted += entry.prompt_tokens > 0
         wasted += entry.wasted
-        beside += entry.lost
+        beside += entry.lost + entry.forced
+        prompts_beside += entry.forced_prompts
+        exited += entry.exited is not None
         seconds, cpu_seconds = max(seconds, entry.seconds), max(cpu_seconds, entry.cpu_seconds)
     all_of_them = sum(by_outcome.values(), Spent())
     accepted, unaccepted, discarded, failed = (by_outcome[ending].attempts for ending in get_args(Ending))
@@ -312,6 +322,7 @@ def total(records: Iterable[Entry | Session | Steer]) -> Totals:
         unaccepted=unaccepted,
         discarded=discarded,
         skipped=skipped,
+        exited=exited,
         failed=failed,
         tokens=all_of_them.tokens,
         prompt_tokens=prompt_tokens,

@@ -68,7 +68,7 @@ def exit_key(key: bytes, k: int) -> bytes:
     return blake2b(b"exit %d" % k, key=key, digest_size=16, person=b"msifr-stream").digest()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Forced:
     """An answer while it is forced: one line, which ends before the first newline that follows anything.
 
@@ -123,6 +123,12 @@ class Forced:
             self.logprobs.append(event.logprob)
         elif self.token_ends:  # text that was held back belongs to the last token
             self.token_ends[-1] = len(self.text)
+
+    def join(self, live: Live) -> None:
+        """Give the attempt the answer that was forced where it exited."""
+        live.answered(self.asked, self.text, self.token_ends, self.logprobs)
+        live.wasted += self.wasted
+        live.read += self.prompt_tokens
 
     def answer(self, accepted: bool) -> ForcedAnswer:
         """Return what a trace keeps of it."""

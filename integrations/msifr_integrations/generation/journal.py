@@ -21,6 +21,7 @@ from msifr_policy.audit import Audited
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
 from msifr_policy.filters import Judgement, Message
+from msifr_policy.records.exits import Exits
 from msifr_policy.records.ledger import (
     NO_ATTEMPTS,
     AtPrompt,
@@ -51,6 +52,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     the engine did not tell is null. `finish` is how an attempt ended if not by itself or at its limit: "stop",
     "decided", or a server's word. `score` is what a filter that scores gave, unless it is infinite. `audited` is the
     would-be discard of an attempt that was finished nonetheless, and `weight` then how many attempts it stands for.
+    Of an attempt that exited (`finish` "exit") `k` is the checkpoint and `position` where the words begin that asked
+    for its answer, the last of `text`. `exits` are the answers that were forced in shadow.
     """
 
     id: str
@@ -81,6 +84,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     score: float | None = None
     weight: float = 1.0
     audited: Audited | None = None
+    exits: Exits | None = None
 
 
 def record_of(
@@ -97,6 +101,8 @@ def record_of(
     elif stop is not None:
         ending = {name: getattr(stop, name) for name in ("k", "position", "posterior", "threshold", "reason")}
         ending["worth"] = None if math.isnan(stop.worth) else stop.worth
+    if live is not None and live.exited is not None:
+        ending |= {"k": live.exited.k, "position": live.points[0].position}
     if live is not None and live.audited is not None:
         ending |= {"audited": live.audited, "weight": live.audited.weight}
     finish = "" if live is None or live.finish in ("end", "length") else live.finish
@@ -119,6 +125,7 @@ def record_of(
         logprobs=_known(live.logprobs) if options.logprobs and live is not None else None,
         finish=finish,
         error=error,
+        exits=None if live is None else live.exits,
         **ending,
     )
 
@@ -130,12 +137,16 @@ def _known(logprobs: list[float]) -> list[float | None] | None:
 
 
 def prompt_tokens_of(task: Task, live: Live | None) -> int:
-    """Return the tokens of the prompt: 0 if the engine was not given it, or takes text and does not tell them."""
+    """Return the tokens of the prompt, and of what was read to force an answer where the attempt exited.
+
+    0 if the engine was not given it, or takes text and does not tell them.
+    """
     if live is not None and live.skipped:
         return 0
+    read = 0 if live is None else live.read
     if all(isinstance(part, int) for part in task.attempt.prompt):
-        return len(task.attempt.prompt)
-    return 0 if live is None else live.prompt_tokens
+        return len(task.attempt.prompt) + read
+    return 0 if live is None else live.prompt_tokens + read
 
 
 class Elapsed(NamedTuple):
@@ -152,9 +163,9 @@ def entry_of(
     ahead: int | None = None
     outcome: Ending = "failed" if error else "accepted" if judgement else "unaccepted"
     reason, finish, failures = error.partition(": ")[0][:_LONGEST_REASON], "", dict[str, int]()
-    watched: dict[str, Any] = {}
+    watched: dict[str, Any] = {"level": task.level, "place": task.place}
     if live is not None:
-        watched = live.watched
+        watched |= live.watched | live.forced
         failures = dict(live.failures)
         finish, reason = live.finish, "length" if live.finish == "length" else "filter"
         if live.decision is not None:

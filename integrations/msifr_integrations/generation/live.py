@@ -35,7 +35,8 @@ from msifr_policy.validators import History, parameters_of
 class Task(NamedTuple):
     """An attempt to be made, at which prompt, and what came of the attempts before it if the policy reads that.
 
-    policy: the one for this attempt, with how its would-be discards are audited; None: what the run has for all.
+    Of a run that is steered: the policy for this attempt, how its would-be discards are audited, its level on a path,
+    and the place of the prompt in the run. Without a policy of its own it has what the run has for all.
     """
 
     prompt: Prompt
@@ -43,6 +44,8 @@ class Task(NamedTuple):
     history: AtPrompt | None = None
     policy: Policy | None = None
     audit: Audit | None = None
+    level: int | None = None
+    place: int | None = None
 
 
 class Ends(NamedTuple):
@@ -182,7 +185,6 @@ class Live:
         return {
             "audited": self.audited,
             "posteriors": tuple(round(M, 5) for M in told) if sound else (),
-            "level": getattr(self._run, "level", None),
             "first": first,
             "bins": getattr(self._run, "bins", ""),
         }

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from msifr_integrations.engine.base import Again, Engine, Event, Failed, Notice
+from msifr_integrations.generation.forcing import Forced, Forcing
 from msifr_integrations.generation.found import Watcher
 from msifr_integrations.generation.goals import NO_GOALS, Reached, RunGoals, RunSpent, prompts_of_all
 from msifr_integrations.generation.journal import AttemptRecord, Elapsed, entry_of, prompt_tokens_of, record_of
@@ -29,7 +30,7 @@ from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.text import Stops
 from msifr_integrations.generation.turns import Turns
 from msifr_policy.audit import Audit
-from msifr_policy.errors import MsifrError
+from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.filters.decided import reader_of
 from msifr_policy.policy import Policy
@@ -195,7 +196,8 @@ class _Leaving(NamedTuple):
     task: Task
     live: Live
     spent: Elapsed
-    judgement: Future[Judgement] | None
+    judgement: Future[list[Judgement]] | None
+    answers: tuple[Forced, ...] = ()  # forced in shadow; theirs follow the attempt's own judgement
 
 
 @dataclass
@@ -206,7 +208,8 @@ class Run:
     between is counted as wasted. While an asynchronous engine runs, the final filter judges in a thread of its own, so
     that streams are read on meanwhile. `before` is what earlier sessions came to; there are `expected` attempts in all,
     or fewer if turns spare some. `tokenizer` decodes events without text. `say` is given remarks while it runs. `audit`
-    says how would-be discards are audited. `goals` end the run before.
+    says how would-be discards are audited. `goals` end the run before. `forcing` says how answers are forced: in shadow
+    once an attempt is over, so that it runs as if nothing were asked, or where the policy exits.
     """
 
     engine: Engine
@@ -222,6 +225,7 @@ class Run:
     say: Callable[[str], None] | None = None
     audit: Audit | None = None
     goals: RunGoals = NO_GOALS
+    forcing: Forcing | None = None
 
     def __post_init__(self) -> None:
         slots, elsewhere = self.engine.slots, self.engine.asynchronous
@@ -235,6 +239,8 @@ class Run:
         self._running: dict[str, Live] = {}
         self._stopped: list[str] = []  # in the last step
         self._lost: Counter[str] = Counter()  # tokens of broken tries, by attempt
+        self._asking: dict[str, list[Forced]] = {}  # answers that are forced, by the attempt that waits for them
+        self._forced: dict[str, tuple[str, Forced]] = {}  # those in the engine, by their own id, and whose they are
         self._leaving: deque[_Leaving] = deque()
         self._judge_thread: ThreadPoolExecutor | None = None
         self._tally = RunCount(self.before, self.expected, self.progress, self.goals)
@@ -265,6 +271,7 @@ class Run:
                     self._write_down(wait_for=0)  # all that are over are judged by now, and were paid for
             lives = [*self._running.values(), *(leaving.live for leaving in self._leaving)]
             unfinished = sum(live.tokens for live in lives) + sum(self._lost.values())
+            unfinished += sum(answer.tokens for answers in self._asking.values() for answer in answers)
             prompts = round(self._tally.prompts(self._in_flight()) - self._tally.prompts())
             session = replace(self.engine.spent(), unfinished=unfinished, unfinished_prompts=prompts)
             # On the way out of an error there may be no room for it, and the error says more.
@@ -292,10 +299,13 @@ class Run:
     def _take(self, notices: Sequence[Notice]) -> None:
         leaving, self._stopped = self._stopped, []
         for notice in notices:
-            if notice.id not in self._left:
+            if notice.id not in self._left and notice.id not in self._forced:
                 raise MsifrError(f"the engine sampled a token of attempt {notice.id!r} after it was cancelled")
             if self._reached:  # it came when nothing was wanted any more
                 self._lost[notice.id] += notice.tokens if isinstance(notice, Event) else 0
+                continue
+            if notice.id in self._forced:
+                self._take_forced(notice)
                 continue
             if isinstance(notice, Again):
                 self._lost[notice.id] += self._running[notice.id].tokens
@@ -335,7 +345,7 @@ class Run:
         if self._reached is None and self.goals:
             self._reached = self.goals.reached(self._tally.spent(self._in_flight() if priced else ()))
             if self._reached is not None:
-                for attempt_id in self._left:
+                for attempt_id in (*self._left, *self._forced):
                     self.engine.cancel(attempt_id)
 
     def _in_flight(self) -> list[int]:
@@ -349,27 +359,101 @@ class Run:
         stops = Stops(self.options.stop) if self.options.stop else None
         ends = Ends(stops, None if reader is None else reader.feed)
         policy, audit = (self.policy, self.audit) if task.policy is None else (task.policy, task.audit)
-        return Live(task.prompt, policy, self.tokenizer, ends, task.history, audit=audit, key=task.attempt.key)
+        forcing = self.forcing
+        return Live(
+            task.prompt,
+            policy,
+            self.tokenizer,
+            ends,
+            task.history,
+            audit=audit,
+            key=task.attempt.key,
+            may_exit=forcing is not None and not forcing.shadow,
+            shadow=forcing.plan if forcing is not None and forcing.shadow else None,
+        )
 
     def _leave(self, attempt_id: str) -> None:
-        """Have the attempt judged if it is finished; it is written down when that is known."""
-        live, task = self._running.pop(attempt_id), self._left.pop(attempt_id)
-        judgement: Future[Judgement] | None = None
-        if live.decision is None and self._judge_thread is not None:
-            judgement = self._judge_thread.submit(self._judge, task.prompt, live.text)
-        elif live.decision is None:
-            judgement = Future()
-            judgement.set_result(self._judge(task.prompt, live.text))
-        self._leaving.append(_Leaving(task, live, self._spent(), judgement))
+        """Have the attempt judged if it is finished; it is written down when that is known.
+
+        Where answers are to be forced in it, it waits for them before.
+        """
+        if attempt_id in self._forced:
+            self._answered(attempt_id)
+            return
+        live, task = self._running[attempt_id], self._left[attempt_id]
+        if live.points and attempt_id not in self._asking:
+            if self._reached is None:  # else nothing is wanted any more
+                self._force(task, live)
+            return
+        del self._running[attempt_id], self._left[attempt_id]
+        answers = tuple(self._asking.pop(attempt_id, ()))
+        if live.exited is not None:
+            (answer,), answers = answers, ()
+            answer.join(live)
+        judgement: Future[list[Judgement]] | None = None
+        if live.decision is None:
+            texts = [live.text, *(live.text[: a.point.position] + a.asked + a.text for a in answers)]
+            if self._judge_thread is not None:
+                judgement = self._judge_thread.submit(self._judge_all, task.prompt, texts)
+            else:
+                judgement = Future()
+                judgement.set_result(self._judge_all(task.prompt, texts))
+        self._leaving.append(_Leaving(task, live, self._spent(), judgement, answers))
+
+    def _force(self, task: Task, live: Live) -> None:
+        """Have the engine force the answers of an attempt that is over."""
+        assert self.forcing is not None  # noqa: S101 - only then there are points
+        own = task.attempt.id
+        answers = self._asking[own] = [self.forcing.begin(task, live, point) for point in live.points]
+        for answer in answers:
+            try:
+                self.engine.submit(answer.attempt)
+            except InputError:  # no room in the context: nothing is said
+                answer.finish = "length"
+            else:
+                self._forced[answer.attempt.id] = own, answer
+                self._given += 1
+        if all(answer.finish for answer in answers):
+            self._leave(own)
+
+    def _take_forced(self, notice: Notice) -> None:
+        """Take what an engine says of an answer that is forced."""
+        own, answer = self._forced[notice.id]
+        if isinstance(notice, Failed):
+            self._give_up(notice._replace(id=own))
+        elif isinstance(notice, Again):
+            assert self.forcing is not None  # noqa: S101
+            self._lost[own] += answer.tokens
+            anew = self.forcing.begin(self._left[own], self._running[own], answer.point)
+            self._asking[own][self._asking[own].index(answer)] = anew
+            self._forced[notice.id] = own, anew
+        else:
+            over = bool(answer.finish)
+            self._tally.tokens += notice.tokens
+            if answer.take(notice):
+                self.engine.cancel(notice.id)
+                self._stopped.append(notice.id)
+            elif answer.finish and not over:
+                self._answered(notice.id)
+
+    def _answered(self, name: str) -> None:
+        """Take note that a forced answer is complete; its attempt leaves with the last of them."""
+        own, _ = self._forced.pop(name)
+        if not any(answer.attempt.id in self._forced for answer in self._asking[own]):
+            self._leave(own)
 
     def _write_down(self, *, wait_for: int) -> None:
         """Write what was judged, in the order of leaving; wait for the filter while more than so many wait for it."""
         while self._leaving and not self._enough():
-            task, live, spent, future = self._leaving[0]
+            task, live, spent, future, answers = self._leaving[0]
             if future is not None and not future.done() and len(self._leaving) <= wait_for:
                 return
-            judgement = None if future is None else future.result()
+            judgement, *forced = [None] if future is None else future.result()
             self._leaving.popleft()
+            if self.forcing is not None and self.forcing.shadow and judgement is not None:
+                live.exits = self.forcing.plan.recorded(
+                    [answer.answer(bool(of)) for answer, of in zip(answers, forced, strict=True)]
+                )
             entry = entry_of(task, live, judgement, spent, lost=self._lost.pop(task.attempt.id, 0))
             self._write(task, live, judgement, entry)
             self._watcher.add(judgement, cut=live.finish == "length")
@@ -382,6 +466,10 @@ class Run:
         """Write down an attempt that cannot be made."""
         task, live = self._left.pop(notice.id), self._running.pop(notice.id)
         lost = self._lost.pop(notice.id, 0) + live.tokens
+        for answer in self._asking.pop(notice.id, ()):
+            lost += answer.tokens
+            if self._forced.pop(answer.attempt.id, None) is not None:
+                self.engine.cancel(answer.attempt.id)
         self._write(
             task, None, None, entry_of(task, None, None, self._spent(), lost=lost, error=notice.why), notice.why
         )
@@ -394,6 +482,9 @@ class Run:
 
     def _spent(self) -> Elapsed:
         return Elapsed(time.perf_counter() - self._tally.started, time.process_time() - self._cpu_started)
+
+    def _judge_all(self, prompt: Prompt, texts: Sequence[str]) -> list[Judgement]:
+        return [self._judge(prompt, text) for text in texts]
 
     def _judge(self, prompt: Prompt, text: str) -> Judgement:
         try:
