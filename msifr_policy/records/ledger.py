@@ -58,10 +58,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
     Only in a run that is watched: `audited`, the would-be discard of an attempt that was finished nonetheless;
     `posteriors`, M_k at each checkpoint at which the policy was asked, from checkpoint 0 on if it has one; `bins`, of
-    each evidence column at one checkpoint, see `msifr_policy.reference`; `place`, of its prompt in the run, from 0. Only
-    under a path of policies: `level`, of the one in force (None: none was), and `first`, that of the first which would
-    discard the attempt, their number if none would. `exited`: the checkpoint at which its answer was forced; its last stage is that answer, and what was read for
-    it is among `prompt_tokens`. `forced`: tokens of answers that were forced in shadow, not among `tokens`, and
+    each evidence column at one checkpoint, see `msifr_policy.reference`; `place`, of its prompt in the run, from 0.
+    Only under a path of policies: `level`, of the one in force (None: none was), and `first`, that of the first which
+    would discard the attempt, their number if none would.
+
+    `exited`: the checkpoint at which its answer was forced; its last stage is that answer, and what was read for it is
+    among `prompt_tokens`. `forced`: tokens of answers that were forced in shadow, not among `tokens`, and
     `forced_prompts` those that were read for them.
     """
 

@@ -432,7 +432,7 @@ def _make_here(job: Job) -> None:
 
         def task(place: int, number: int, history: AtPrompt | None) -> Task:
             under = None if blocks is None else blocks.under(place)
-            return task_of(job.prompts[place], encoded[place], options, number, history, under)
+            return task_of(job.prompts[place], encoded[place], options, number, history, under, place)
 
         Run(
             opened.engine,
@@ -464,14 +464,15 @@ def task_of(
     number: int,
     history: AtPrompt | None,
     under: Under | None = None,
+    place: int | None = None,
 ) -> Task:
     """Return an attempt at a prompt, which is encoded as the engine takes it; `history` if the policy reads it.
 
-    under: the policy of a run that is steered.
+    under: the policy of a run that is steered, in which the prompt has this place.
     """
     key = stream_key(options.seed, prompt.prompt_id, number)
     attempt = Attempt(attempt_id(prompt, options, number), encoded, key, options.max_new_tokens)
-    return Task(prompt, attempt, history, *under or ())
+    return Task(prompt, attempt, history) if under is None else Task(prompt, attempt, history, *under, place)
 
 
 def forcing_of(policy: Policy | None, options: GenerateOptions, encoded: PromptInput, tokenizer: Any) -> Forcing | None:

@@ -26,10 +26,11 @@ _LEAST = 8
 
 
 class Under(NamedTuple):
-    """What attempts of a block run under, and how would-be discards are audited."""
+    """What attempts of a block run under: a policy, how its would-be discards are audited, its level on a path."""
 
     policy: Policy
     audit: Audit | None = None
+    level: int | None = None
 
 
 class Pilot(Protocol):
