@@ -17,7 +17,7 @@ from msifr_integrations.cli.money import TokenPrices, spent_by
 from msifr_integrations.cli.options import gathered, json_option
 from msifr_integrations.cli.summary import rates_line
 from msifr_integrations.cli.tables import load_policy
-from msifr_integrations.cli.words import FILTERS, parse_filter
+from msifr_integrations.cli.words import FILTERS, SCHEDULES, ExitOptions, parse_filter
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
 from msifr_integrations.formats.export import ExportForm, ExportOptions, check_export
 from msifr_integrations.generation.forecast import Forecast
@@ -85,6 +85,7 @@ class RunFiles:
         "msifr generate --model embedded --prompts prompts.jsonl --policy none --price-out 0.6 -o priced.jsonl",
         "msifr generate --model embedded --prompts prompts.jsonl --policy none --preview 3 -o whole.jsonl",
         "msifr generate --model embedded --prompts prompts.jsonl --policy policy.json --accepted 5 -o enough.jsonl",
+        "msifr generate --model embedded --prompts prompts.jsonl --policy none --record-exits newline -o exits.jsonl",
         before=PROMPT_HELP,
     )
 )
@@ -216,6 +217,22 @@ class RunFiles:
     seed="Seed of every random choice.",
 )
 @gathered(
+    ExitOptions,
+    "exits",
+    record_exits={
+        "metavar": "SCHEDULE",
+        "help": "With --policy none: once an attempt is over, also force its answer at each of these checkpoints, for "
+        f"msifr fit --exits: {SCHEDULES}.",
+    },
+    exit_every={"type": click.IntRange(1), "metavar": "N", "help": "Force answers at every N-th of them only."},
+    exit_prompt={
+        "metavar": "TEXT",
+        "callback": _unescaped,
+        "help": "What asks for the answer, on a line of its own; an open thinking tag is closed before.",
+    },
+    exit_tokens={"type": click.IntRange(1), "help": "Most tokens of a forced answer, which is one line."},
+)
+@gathered(
     RayOptions,
     "cluster",
     workers={"type": click.IntRange(1), "help": "With --engine ray: engines, each with its own slots."},
@@ -258,6 +275,7 @@ def generate(
     files: RunFiles,
     options: GenerateOptions,
     server: ServerOptions,
+    exits: ExitOptions,
     cluster: RayOptions,
     view: ViewOptions,
     prices: TokenPrices,
@@ -292,7 +310,7 @@ def generate(
     word: Any = options.final_filter
     accept = parse_filter(word, options.answer)
     options = msgspec.structs.replace(options, final_filter=accept, answer="", model_name=name, server=server)
-    options = msgspec.structs.replace(options, prices=prices.prices, max_cost=prices.max_cost)
+    options = msgspec.structs.replace(options, prices=prices.prices, max_cost=prices.max_cost, record_exits=exits.plan)
     fitted = None if without else load_policy(files.policy).policy()
     with watching(stderr, view, prices or None, quiet=as_json) as progress:
         result = run(
@@ -308,8 +326,10 @@ def generate(
     beside = f" (and {result.tokens_beside} beside)" if result.tokens_beside else ""
     failed = f", {result.failed} failed" if result.failed else ""
     skipped = f" ({result.skipped} of them before the first token)" if result.skipped else ""
+    exited = f", {result.exited} exited with a forced answer" if result.exited else ""
     prose(
-        f"{result.attempts} attempts, {result.accepted} accepted, {result.discarded} discarded{skipped}{failed}",
+        f"{result.attempts} attempts, {result.accepted} accepted, {result.discarded} discarded{skipped}"
+        f"{exited}{failed}",
         f"{result.tokens} tokens{beside} in {result.seconds:.1f} s ({result.cpu_seconds:.1f} CPU seconds of this "
         f"process), {per_accepted} tokens per accepted sample",
         *_saved(result),

@@ -10,6 +10,7 @@ import msgspec
 
 from msifr_integrations.cli.options import gathered
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.exits import ASKED, ExitPlan
 from msifr_policy.evidence.schedule import EveryUnits, Geometric, NewlineSteps, Schedule, Unit
 from msifr_policy.filters import FinalFilter, FunctionFilter, JsonSchema, MathVerify, ScoreThreshold, UnitTests
 from msifr_policy.filters import final_filter as usual_filter
@@ -36,7 +37,7 @@ FILTERS = (
 )
 
 
-def parse_schedule(text: str) -> Schedule:
+def parse_schedule(text: str, option: str = "--schedule") -> Schedule:
     """Return the schedule a word stands for. Raises `InputError` with the forms known."""
     kind, *rest = text.split(":")
     try:
@@ -50,7 +51,9 @@ def parse_schedule(text: str) -> Schedule:
         raise
     except ValueError:
         pass
-    raise InputError(f"unknown schedule {text!r}", where="--schedule", remedy=f"auto, {SCHEDULES}")
+    raise InputError(
+        f"unknown schedule {text!r}", where=option, remedy=f"{'auto, ' * (option == '--schedule')}{SCHEDULES}"
+    )
 
 
 def _unit(words: list[str]) -> Unit:
@@ -154,6 +157,32 @@ evidence_options = gathered(
     f"({', '.join(validator_names())}) and MODULE:CLASS of your own, separated by commas, or FILE.json with a list of "
     "names and parameters.",
 )
+
+
+@dataclass(frozen=True)
+class ExitOptions:
+    """Where and how answers are forced in shadow, in words; checked when they are given."""
+
+    record_exits: str | None = None
+    exit_every: int = 1
+    exit_prompt: str = ASKED
+    exit_tokens: int = 32
+
+    def __post_init__(self) -> None:
+        if self.plan is None and (self.exit_every, self.exit_prompt, self.exit_tokens) != (1, ASKED, 32):
+            raise InputError(
+                "say how answers are forced, and none are",
+                where="--exit-every, --exit-prompt and --exit-tokens",
+                remedy="add --record-exits SCHEDULE",
+            )
+
+    @property
+    def plan(self) -> ExitPlan | None:
+        """The plan, None if no answers are forced."""
+        if self.record_exits is None:
+            return None
+        schedule = parse_schedule(self.record_exits, "--record-exits")
+        return ExitPlan(schedule=schedule, every=self.exit_every, prompt=self.exit_prompt, tokens=self.exit_tokens)
 
 
 def parse_filter(text: str, answer: str = "") -> FinalFilter:
