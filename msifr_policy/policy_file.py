@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from hashlib import blake2b
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -24,15 +23,13 @@ from msifr_policy.evidence.history import PromptQuota
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import Costing, EvidenceTable
 from msifr_policy.exit_rule import ExitRule
-from msifr_policy.files import replacing
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.reference import Reference
+from msifr_policy.saved import load_record, load_weights, save_record
 from msifr_policy.validators import ValidatorSpec, make_validator
-from msifr_policy.weights import MAX_WEIGHTS_BYTES, remember, weights_bytes
 
 SCHEMA_VERSION = 3
-MAX_FILE_BYTES = 64 * 2**20
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -170,12 +167,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, and before it the learned weights it names; each whole or not at all."""
-        path = Path(path)
-        if self.beliefs.weights is not None:
-            with replacing(_weights_path(path, self.beliefs.weights)) as temporary:
-                temporary.write_bytes(weights_bytes(self.beliefs.weights))
-        with replacing(path) as temporary:
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+        save_record(self, path, self.beliefs.weights)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PolicyFile:
@@ -183,27 +175,15 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
         Raises `InputError` with the field and the reason.
         """
-        path = Path(path)
-        raw = _read(path, MAX_FILE_BYTES)
-        try:
-            version = msgspec.json.decode(raw, type=_Versioned).schema_version
-            if version != SCHEMA_VERSION:
-                raise InputError(
-                    f"schema version {version}, this release reads {SCHEMA_VERSION}",
-                    where=str(path),
-                    remedy="fit again, or use the release that wrote the file",
-                )
-            file = msgspec.json.decode(raw, type=cls)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(
-                f"not a policy file: {error}", where=str(path), remedy="make one with `msifr fit`"
-            ) from None
-        weights = file.beliefs.weights
-        if weights is not None:
-            beside = _weights_path(path, weights)
-            both = "a learned policy is two files: copy both"
-            if remember(_read(beside, MAX_WEIGHTS_BYTES, both), where=str(beside)) != weights:
-                raise InputError("not the weights the policy file names", where=str(beside), remedy=both)
+        file = load_record(
+            path,
+            cls,
+            version=SCHEMA_VERSION,
+            what="a policy file",
+            remedy="make one with `msifr fit`",
+            again="fit again, or use the release that wrote the file",
+        )
+        load_weights(path, file.beliefs.weights, both="a learned policy is two files: copy both")
         try:
             file.policy()
         except InputError as error:
@@ -241,22 +221,3 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             self.mean_root_posterior,
             self.certificate,
         )
-
-
-def _weights_path(path: Path, sha256: str) -> Path:
-    return path.with_name(f"{path.stem}.{sha256[:12]}.safetensors")
-
-
-def _read(path: Path, most: int, remedy: str = "") -> bytes:
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(most + 1)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", where=str(path), remedy=remedy) from error
-    if len(raw) > most:
-        raise InputError(f"larger than {most} bytes", where=str(path))
-    return raw
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int

@@ -58,7 +58,7 @@ def load_weights(path: str | os.PathLike[str], weights: str | None, *, both: str
         return
     beside = _beside(Path(path), weights)
     if remember(_read(beside, MAX_WEIGHTS_BYTES, both), where=str(beside)) != weights:
-        raise InputError("not the weights the file names", where=str(beside), remedy=both)
+        raise InputError("not the weights that the file names", where=str(beside), remedy=both)
 
 
 def _beside(path: Path, sha256: str) -> Path:
