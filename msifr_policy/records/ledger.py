@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from errno import ENOENT
 from hashlib import blake2b
 from typing import Any, Literal, get_args
@@ -377,19 +377,30 @@ def read_ledger(path: str | os.PathLike[str]) -> Ledger:
     return Ledger(settings, entries, sessions, steers)
 
 
-def scan_ledger(path: str | os.PathLike[str]) -> Iterator[tuple[Record, int]]:
+def scan_ledger(
+    path: str | os.PathLike[str], wait: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[Record, int]]:
     """Yield the records of a ledger, the header first, and where in the file the line of each ends, in bytes.
 
+    wait: asked wherever the file ends for the moment; while it returns True the ledger is read on as it grows.
+
     Raises `InputError`, with file and line, if the file cannot be read, does not begin with a header of this
-    version, holds a whole line that is no ledger line, or the same attempt twice.
+    version, holds a whole line that is no ledger line, or the same attempt twice, or is begun anew while it is read.
     """
     seen: set[bytes] = set()
-    end = 0
+    number = end = 0
     try:
         with open(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):
-                    break  # not whole
+            while True:
+                line = lines.readline()
+                if not line.endswith(b"\n"):  # not whole, or none
+                    if not wait():
+                        break
+                    if os.fstat(lines.fileno()).st_size < end:
+                        raise InputError("was begun anew", where=os.fspath(path), remedy="read it from the beginning")
+                    lines.seek(end)
+                    continue
+                number += 1
                 end += len(line)
                 where = f"{os.fspath(path)}, line {number}"
                 record = _record(line, where, first=number == 1)
