@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -37,7 +36,17 @@ from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.records.ledger import Ledger, read_ledger, total
 
-PROGRAM = "import sys; sys.argv[0] = 'msifr'; from msifr_integrations.cli.entry import run; run()"
+PROGRAM = """
+import sys
+from msifr_integrations.generation.generate import generate
+from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.servers.options import ServerOptions
+from msifr_policy.filters import Prompt
+server, odd = ServerOptions(url=sys.argv[2]), lambda prompt, text: len(text) % 2
+prompts = [Prompt(prompt_id=str(i), prompt=f"Say {i}") for i in range(40)]
+generate(None, prompts, None, sys.argv[1], GenerateOptions(accepted=20, slots=3, server=server, final_filter=odd))
+"""
+"""A run over a server until 20 samples are accepted."""
 
 
 class Counted:
@@ -404,17 +413,16 @@ def test_the_command_line_takes_goals_and_tells_them(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_meets_its_goal_when_it_is_started_again(tmp_path: Path) -> None:
-    words = asked(tmp_path, "--accepted", 6, "--slots", 2, "--json")
     out = tmp_path / "out.jsonl"
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
-    )
-    end = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < end and not (out.exists() and out.read_bytes().count(b"\n")):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
-    before = outcomes(out)
-    document = commands.last_json(commands.run(*words))
-    assert document["accepted"] == outcomes(out).count("accepted") == 6
+    with FakeServer(length=9, pause=0.01) as server:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(out), server.url])  # noqa: S603
+        end = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < end and not (out.exists() and out.stat().st_size):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        before = outcomes(out)
+        assert before.count("accepted") < 20
+        subprocess.run([sys.executable, "-c", PROGRAM, str(out), server.url], check=True)  # noqa: S603
+    assert outcomes(out).count("accepted") == 20
     assert outcomes(out)[: len(before)] == before
