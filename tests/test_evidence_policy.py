@@ -118,7 +118,7 @@ def test_take_is_building_the_table_of_those_attempts(indices):
 
 
 def replace_id(trace, n):
-    return msgspec.structs.replace(trace, id=str(n))
+    return msgspec.structs.replace(trace, id=f"{n:02d}")
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=5), min_size=1, max_size=6))
@@ -153,9 +153,12 @@ def test_the_live_run_decides_as_the_replay_of_what_it_wrote(fitted):
     traces = make_traces(60, seed=9)
     table = build_evidence(traces, fitted.file.schedule, policy.validators)
     outcomes = replay_policy(policy, table)
+    first = {"history": {"accepted": 0, "rejected": 0}}  # there is one attempt at each prompt
+    assert policy.reads_history
     assert 0 < outcomes.discarded.sum() < len(traces)
-    for i, trace in enumerate(traces):
-        run = policy.start(trace.prompt)
+    for trace in traces:
+        i = table.attempt_ids.index(trace.id)
+        run = policy.start(trace.prompt, first)
         stopped = None
         for n, character in enumerate(trace.text):
             decision = run.feed(character, 1)
@@ -166,7 +169,7 @@ def test_the_live_run_decides_as_the_replay_of_what_it_wrote(fitted):
         assert stopped == (replayed if outcomes.discarded[i] else None)
         # In pieces of any size the decisions are the same, only seen later.
         if stopped is not None:
-            decision = policy.start(trace.prompt).feed(trace.text)
+            decision = policy.start(trace.prompt, first).feed(trace.text)
             assert (decision.action, decision.k, decision.reason) == (Action.DISCARD, stopped[0], stopped[2])
 
 

@@ -115,9 +115,11 @@ def test_the_history_counts_how_earlier_attempts_ended():
 def test_attempts_follow_each_other_by_the_numbers_of_their_ids_where_all_have_one():
     traces = [Trace(id=f"p/{i}", prompt_id="p", text="", accepted=i == 0) for i in (10, 9, 0)]
     table = build_evidence(traces, SCHEDULE, [History()])
-    assert table.values[table.start[:-1]].tolist() == [[1, 1], [1, 0], [0, 0]]
+    assert table.attempt_ids == ("p/0", "p/10", "p/9")
+    assert table.values[table.start[:-1]].tolist() == [[0, 0], [1, 1], [1, 0]]
     other = build_evidence([*traces, Trace(id="p/last", prompt_id="p", text="", accepted=True)], SCHEDULE, [History()])
-    assert other.values[other.start[:-1]].tolist() == [[0, 0], [0, 1], [0, 2], [1, 2]]
+    assert other.attempt_ids == ("p/0", "p/10", "p/9", "p/last")  # else in this order: that of their characters
+    assert other.values[other.start[:-1]].tolist() == [[0, 0], [1, 0], [1, 1], [1, 2]]
 
 
 def test_a_table_gets_the_history_afterwards_as_if_it_had_been_built_with_it():

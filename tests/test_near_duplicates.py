@@ -247,16 +247,16 @@ def table_of(traces):
 
 
 def test_a_table_counts_near_duplicates_as_one_prompt(tmp_path):
-    traces = [attempt("p", "Why?"), attempt("q", "Who?"), attempt("r", "why"), attempt("q", "Who?", 1)]
+    traces = [attempt("r", "why"), attempt("q", "Who?"), attempt("p", "Why?"), attempt("q", "Who?", 1)]
     table = table_of(traces)
-    assert (table.prompt_ids, table.prompt.tolist(), table.merged) == (("p", "q"), [0, 1, 0, 1], 1)
-    assert table.attempt_ids == ("p/0", "q/0", "r/0", "q/1")
+    assert (table.prompt_ids, table.prompt.tolist(), table.merged) == (("p", "q"), [0, 1, 1, 0], 1)
+    assert table.attempt_ids == ("p/0", "q/0", "q/1", "r/0")
     seen = Fingerprint.of(table)
     assert (seen.n_prompts, seen.shares(table_of(traces)).tolist()) == (2, [True, True])
     assert seen.shares(table_of([traces[1], traces[3], attempt("s", "How?")])).tolist() == [True, False]
     table.write(tmp_path / "table.parquet")
     back = EvidenceTable.read(tmp_path / "table.parquet")
-    assert (back.prompt_ids, back.prompt.tolist(), back.merged) == (("p", "q"), [0, 1, 0, 1], 1)
+    assert (back.prompt_ids, back.prompt.tolist(), back.merged) == (("p", "q"), [0, 1, 1, 0], 1)
 
 
 def test_what_a_prompt_asks_of_its_validators_is_part_of_it():

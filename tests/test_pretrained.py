@@ -171,14 +171,15 @@ def test_no_outcome_leaks_through_cross_fitting(elsewhere, own):
 
 def test_live_evidence_and_beliefs_are_those_of_the_table(elsewhere):
     table, traces = family(40, 3)
-    fit = fitted(table, traces, elsewhere, own=True)
+    fit, by_id = fitted(table, traces, elsewhere, own=True), {trace.id: trace for trace in traces}
     validators = [make_validator(spec) for spec in fit.validators]
     assert column_names(validators) == fit.beliefs.columns
     assert fit.words.weights == fit.beliefs.weights  # one file beside the policy
     M, worth = fit.beliefs.worth(fit.table.k, fit.table.values)
     for i in range(0, table.n_attempts, 9):
-        watch = Watch(table.schedule, validators, traces[i].prompt)
-        live = [watch.begin(), *(checkpoint for letter in traces[i].text for checkpoint in watch.feed(letter))]
+        trace = by_id[table.attempt_ids[i]]
+        watch = Watch(table.schedule, validators, trace.prompt)
+        live = [watch.begin(), *(checkpoint for letter in trace.text for checkpoint in watch.feed(letter))]
         rows = np.arange(table.start[i], table.start[i + 1] - 1)
         values = np.asarray([checkpoint.row for checkpoint in live]).reshape(len(rows), -1)
         assert np.array_equal(values, fit.table.values[rows], equal_nan=True)

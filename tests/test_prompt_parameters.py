@@ -208,7 +208,9 @@ def test_one_policy_over_prompts_with_different_patterns_and_schemas_saves_and_l
 def live_is_replay(policy, traces, start):
     """Say whether runs made by `start(trace)` stop where the replay of the traces says, piece by piece."""
     table = build_evidence(traces, policy.schedule, policy.validators)
-    for trace, stop in zip(traces, policy.stops(table), strict=True):
+    stops = dict(zip(table.attempt_ids, policy.stops(table), strict=True))
+    for trace in traces:
+        stop = stops[trace.id]
         run, stopped = start(trace), -1
         for character in trace.text:
             decision = run.feed(character, 1)
@@ -248,9 +250,8 @@ def test_a_run_does_what_the_replay_of_its_own_output_says(tmp_path):
     tiny.run(tmp_path / "some.jsonl", policy, tasks=tasks)
     full = list(read_traces(tmp_path / "full.jsonl"))
     table = build_evidence(full, policy.schedule, policy.validators)
-    replayed = {
-        trace.id: int(table.k[stop]) for trace, stop in zip(full, policy.stops(table), strict=True) if stop >= 0
-    }
+    stops = zip(table.attempt_ids, policy.stops(table), strict=True)
+    replayed = {attempt_id: int(table.k[stop]) for attempt_id, stop in stops if stop >= 0}
     lines = [json.loads(line) for line in (tmp_path / "some.jsonl").read_text().splitlines()]
     assert {line["id"]: line["k"] for line in lines if line["status"] == "discarded"} == replayed
     assert 4 < len(replayed) < len(full)

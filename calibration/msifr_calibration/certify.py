@@ -92,8 +92,8 @@ class HeldBack:
 
 
 def key_of(tables: Sequence[EvidenceTable]) -> str:
-    """Return what all random choices about these data hang on: no seed can be shopped for."""
-    return hashlib.sha256("".join(table.fingerprint for table in tables).encode()).hexdigest()
+    """Return what all random choices about these data hang on: no seed and no order can be shopped for."""
+    return hashlib.sha256("".join(sorted(table.fingerprint for table in tables)).encode()).hexdigest()
 
 
 def certify_pools(
@@ -159,7 +159,7 @@ def certify(
         weights=way.weights,
         expected=expected,
     )
-    pool = [each.family.name for each in candidates] if len(candidates) > 1 else []
+    pool = sorted(each.family.name for each in candidates) if len(candidates) > 1 else []
     remedy = _remedy(tested, candidates, options)
     return [
         Fit(_policy_file(member, tested, pool, remedy, options, key), member.candidates, each.whole)

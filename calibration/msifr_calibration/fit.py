@@ -36,11 +36,12 @@ def fit_policy(
 
     `changes` are fields of `FitOptions`, such as max_false_reject=0.05. The method "learned" needs the `traces` behind
     the table, and torch. When nothing can be certified the file holds the policy that never discards, and its
-    certificate says why. The split hangs on the data alone, so no other seed gives another certificate.
+    certificate says why. The split hangs on which attempts these are, not on their order, so neither another seed nor
+    another order gives another certificate.
 
     Raises `InputError` for options that do not fit, or where no attempt costs anything.
     """
-    options = replace(options or FitOptions(), **changes)
+    options, table = replace(options or FitOptions(), **changes), table.in_order()
     key = key_of([table])
     if options.scope == "these prompts":
         options = replace(options, history=False)  # the attempts of a prompt have to be independent of each other
@@ -67,13 +68,21 @@ def fit_families(
     """Fit families of traces together and certify them pool by pool; see `certify_pools`.
 
     A prompt that several families share is on the same side in all of them; half of the prompts certify unless
-    `certify_share` says otherwise. `changes` and errors as for `fit_policy`.
+    `certify_share` says otherwise. Neither the order of families nor their names make a difference. `changes` and
+    errors as for `fit_policy`.
     """
     options = replace(options or FitOptions(), **changes)
     if options.scope == "these prompts":
         raise InputError(
             "several families are certified for new prompts only", where="scope", remedy="fit each family by itself"
         )
+    if len({family.name for family in families}) < len(families):
+        raise InputError("two families have one name", where="fit_families", remedy="name each of its own")
+    names = [family.name for family in families]
+    families = sorted(
+        (replace(family, table=family.table.in_order()) for family in families),
+        key=lambda family: (family.table.fingerprint, family.name),
+    )
     share = options.certify_share or 0.5
     key = key_of([family.table for family in families])
     several = [options.history and has_history(family.table) for family in families]
@@ -83,14 +92,13 @@ def fit_families(
         replace(family, table=with_history(family.table)) if add else family
         for family, add in zip(families, several, strict=True)
     ]
-    if len({family.name for family in families}) < len(families):
-        raise InputError("two families have one name", where="fit_families", remedy="name each of its own")
     fitting, certifying = [], []
     for family in families:
         held_out = uniform(family.table.prompt_ids, key, USE) < share
         certifying.append(HeldBack(family.table, np.flatnonzero(held_out[family.table.prompt])))
         fitting.append(replace(family, table=family.table.where(~held_out)))
-    return _fit(fitting, certifying, options, progress, key)
+    fits = {fit.candidates.family.name: fit for fit in _fit(fitting, certifying, options, progress, key)}
+    return [fits[name] for name in names]
 
 
 def _fit(

@@ -61,9 +61,13 @@ class _Rows(NamedTuple):
 
 
 class _ReplayedTrace(NamedTuple):
-    """What is kept of a trace: its rows, where their tokens are from, and what it says of itself, but its text."""
+    """What is kept of a trace: its rows, where their tokens are from, and what it says of itself; of its text a digest.
+
+    content: 32 bytes.
+    """
 
     rows: _Rows
+    content: bytes
     source: str
     prompt_id: str
     prompt_hash: int
@@ -74,8 +78,8 @@ class _ReplayedTrace(NamedTuple):
     judged_by: str | None
 
 
-def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None) -> _ReplayedTrace:
-    """Replay one trace through a fresh `watch`; `unit` is the schedule's."""
+def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None, asked: str) -> _ReplayedTrace:
+    """Replay one trace through a fresh `watch`; `unit` is the schedule's, `asked` what its prompt asks beside text."""
     ends: Sequence[int] | None = trace.token_ends
     source = "recorded" if ends is not None else "prorated" if trace.tokens is not None else "characters"
     if ends is None and tokenizer is not None:
@@ -98,6 +102,7 @@ def _replay(trace: Trace, watch: Watch, unit: Unit, tokenizer: TokenEnds | None)
     )
     return _ReplayedTrace(
         rows=rows,
+        content=bytes.fromhex(digest([trace.id, trace.prompt_id, trace.text, str(trace.accepted), asked])),
         source=source,
         prompt_id=trace.prompt_id,
         prompt_hash=prompt_hash(trace.prompt_id, trace.prompt),
@@ -130,34 +135,37 @@ def build_evidence(
     `unit` to insist on one. `provenance` adds to what the traces tell. `progress` is called with the number of attempts
     done. Memory: one row of numbers per checkpoint, and a sketch of each prompt; no text is kept.
 
+    Attempts stand in the table in the order of their ids, and so do prompts: the table, and what is fitted to it, is
+    the same whatever the order of `traces`, in whatever files they come.
+
     Prompts under different ids that are near-duplicates are one prompt, under the id and with the hash of the first of
-    them (`records.near_duplicates`); what a prompt asks of its validators is part of its text there.
+    them (`records.near_duplicates`); what a prompt asks of its validators is part of its text there. Where attempts at
+    one prompt differ in its text, that of the first one counts.
 
     Raises `InputError` for duplicate trace ids, an empty input, or a unit the traces cannot give.
     """
     columns = column_names(validators)
     schedule_unit: Unit = getattr(schedule, "unit", "characters")
     replayed: dict[str, _ReplayedTrace] = {}
-    sketches: dict[str, Sketch] = {}
+    sketches: dict[str, tuple[str, Sketch]] = {}  # with the id of the attempt whose prompt it is of
     failures: Counter[str] = Counter()
-    content = hashlib.sha256()
     for trace in traces:
         if trace.id in replayed:
             raise InputError(f"trace id {trace.id!r} occurs twice", remedy="give each attempt of all files its own id")
         parameters = parameters_of(trace)
         watch = Watch(schedule, validators, trace.prompt, parameters)
-        replayed[trace.id] = _replay(trace, watch, schedule_unit, tokenizer)
+        asked = json.dumps(parameters, sort_keys=True) if parameters else ""
+        replayed[trace.id] = _replay(trace, watch, schedule_unit, tokenizer, asked)
         failures += watch.failures
-        asked = (json.dumps(parameters, sort_keys=True),) if parameters else ()
-        if trace.prompt_id not in sketches:
-            sketches[trace.prompt_id] = sketch("\n".join((trace.prompt, *asked)) if trace.prompt.strip() else "")
-        for part in (trace.id, trace.prompt_id, trace.text, str(trace.accepted), *asked):
-            content.update(part.encode("utf-8", "surrogatepass") + b"\0")
+        if trace.prompt_id not in sketches or trace.id < sketches[trace.prompt_id][0]:
+            text = f"{trace.prompt}\n{asked}" if trace.prompt.strip() else ""
+            sketches[trace.prompt_id] = trace.id, sketch(text)
         if progress is not None:
             progress(len(replayed))
     if not replayed:
         raise InputError("there are no traces", remedy="name files that hold some")
-    every = list(replayed.values())
+    attempt_ids, known_ids = sorted(replayed), sorted(sketches)
+    every = [replayed[attempt_id] for attempt_id in attempt_ids]
     sources = Counter(one.source for one in every)
     unit = unit or ("characters" if sources["characters"] else "tokens")
     if unit == "tokens" and sources["characters"]:
@@ -167,9 +175,8 @@ def build_evidence(
         )
     rows = _Rows(*map(np.concatenate, zip(*(one.rows for one in every), strict=True)))
     hashes = {one.prompt_id: one.prompt_hash for one in reversed(every)}
-    first, place = np.unique(near_duplicates(list(sketches.values())), return_inverse=True)
-    prompts = dict(zip(sketches, place.tolist(), strict=True))
-    known_ids = list(sketches)
+    first, place = np.unique(near_duplicates([sketches[i][1] for i in known_ids]), return_inverse=True)
+    prompts = dict(zip(known_ids, place.tolist(), strict=True))
     prompt_ids = tuple(known_ids[i] for i in first)
     made = provenance or Provenance()
     filters = {one.judged_by or made.filter for one in every}
@@ -181,7 +188,7 @@ def build_evidence(
         spent=rows.tokens if unit == "tokens" else rows.position.astype(np.float64),
         position=rows.position,
         start=np.cumsum([0, *(len(one.rows.k) for one in every)], dtype=np.int64),
-        attempt_ids=tuple(replayed),
+        attempt_ids=tuple(attempt_ids),
         prompt_ids=prompt_ids,
         prompt_hash=np.asarray([hashes[prompt_id] for prompt_id in prompt_ids], dtype=np.uint64),
         prompt=np.asarray([prompts[one.prompt_id] for one in every], dtype=np.int64),
@@ -190,14 +197,14 @@ def build_evidence(
         schedule=schedule,
         validators=tuple(describe(v) for v in validators),
         costing=Costing(unit, "+".join(sorted(sources)) if unit == "tokens" else "characters"),
-        fingerprint=content.hexdigest(),
+        fingerprint=hashlib.sha256(b"".join(one.content for one in every)).hexdigest(),
         provenance=msgspec.structs.replace(
             made,
             filter=filters.pop() if len(filters) == 1 else "",
-            models=tuple(dict.fromkeys(one.model for one in every if one.model)),
-            datasets=tuple(dict.fromkeys(one.dataset for one in every if one.dataset)),
+            models=tuple(sorted({one.model for one in every if one.model})),
+            datasets=tuple(sorted({one.dataset for one in every if one.dataset})),
         ),
-        failures=dict(failures),
+        failures=dict(sorted(failures.items())),
         merged=len(sketches) - len(prompt_ids),
     )
     return filled(table)

@@ -1,10 +1,11 @@
 """The history of an attempt: how earlier attempts at its prompt ended; and policies that read it, replayed exactly.
 
 Attempts at one prompt follow each other: by the number that their ids end in, if all of the table do ("q1/7/0", …),
-else in the order of the table. An attempt knows how those before it ended (`validators.history`). Where a policy
-discards an earlier one, its outcome is never seen: it counts as rejected, unless it was discarded before its first
-token, which tells nothing. So what an attempt knows depends on the policy, and a policy is replayed one attempt after
-the other.
+else in the order of the table, which is that of their ids. In no case by the place of their records in a file: a run
+writes what ends first, first, and other files are sorted by outcome. An attempt knows how those before it ended
+(`validators.history`). Where a policy discards an earlier one, its outcome is never seen: it counts as rejected, unless
+it was discarded before its first token, which tells nothing. So what an attempt knows depends on the policy, and a
+policy is replayed one attempt after the other.
 """
 
 from collections.abc import Callable

@@ -164,7 +164,8 @@ class EvidenceTable:
     def take(self, attempts: NDArray[np.int64], *, evidence: bool = True) -> EvidenceTable:
         """Return the table of the given attempts (indices, in that order, repetition allowed).
 
-        Without `evidence` it has no columns and no validators: what costs and outcomes are left takes little memory.
+        Its fingerprint says which attempts they are, not in which order: all of them have that of this table. Without
+        `evidence` it has no columns and no validators: what costs and outcomes are left takes little memory.
         """
         if not evidence:
             nothing = {name: getattr(self, name)[:, :0] for name in ("values", "verdicts")}
@@ -174,6 +175,7 @@ class EvidenceTable:
         chosen = attempts.tolist()
         used, prompt = np.unique(self.prompt[attempts], return_inverse=True)
         ids = tuple(map(self.attempt_ids.__getitem__, chosen))
+        all_once = np.array_equal(np.sort(attempts), np.arange(self.n_attempts))
         return replace(
             self,
             **{name: getattr(self, name).take(rows, axis=0) for name in _BY_ROW},
@@ -184,7 +186,21 @@ class EvidenceTable:
             prompt=prompt.astype(np.int64),
             groups=tuple(map(self.groups.__getitem__, chosen)),
             accepted=self.accepted[attempts],
-            fingerprint=digest([self.fingerprint, *ids]),
+            fingerprint=self.fingerprint if all_once else digest([self.fingerprint, *sorted(ids)]),
+        )
+
+    def in_order(self) -> EvidenceTable:
+        """Return the table with attempts and prompts in the order of their ids, as it is built; itself if they are."""
+        order = _order(self.attempt_ids)
+        table = self if order is None else self.take(order)
+        order = _order(table.prompt_ids)
+        if order is None:
+            return table
+        return replace(
+            table,
+            prompt_ids=tuple(map(table.prompt_ids.__getitem__, order.tolist())),
+            prompt_hash=table.prompt_hash[order],
+            prompt=np.argsort(order)[table.prompt],
         )
 
     def where(self, prompts: NDArray[np.bool_]) -> EvidenceTable:
@@ -286,6 +302,12 @@ class _Header(msgspec.Struct):
     failures: dict[str, int]
     merged: int = 0
     format: Literal[2] = 2
+
+
+def _order(ids: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return which id comes first, second, … by their characters; None if they stand so."""
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return None if order == list(range(len(ids))) else np.asarray(order, dtype=np.int64)
 
 
 def digest(parts: Iterable[str]) -> str:

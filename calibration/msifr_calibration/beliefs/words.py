@@ -110,11 +110,13 @@ def with_words(table: EvidenceTable, traces: Sequence[Trace], words: Words) -> E
         columns = tuple(f"{words.name}.{column}" for column in words.columns)
         return table.with_scores(columns, np.zeros((0, len(columns))))
     by_id = {trace.id: trace for trace in traces}
-    scored = build_evidence([by_id[i] for i in table.attempt_ids], table.schedule, (words,), unit="characters")
+    distinct = [by_id[i] for i in dict.fromkeys(table.attempt_ids)]
+    scored = build_evidence(distinct, table.schedule, (words,), unit="characters")
     if scored.failures:
         # In flight a validator fails open; here it would only hide that nothing was learned.
         raise InputError(f"words could not be read: {scored.failures}", where="learned beliefs")
-    return table.join(scored)
+    place = {attempt_id: i for i, attempt_id in enumerate(scored.attempt_ids)}
+    return table.join(scored.take(np.asarray([place[i] for i in table.attempt_ids])))
 
 
 def fit_word_odds(

@@ -1,4 +1,4 @@
-"""From trace files to evidence tables, read once, with progress; what was skipped, failed or differs is said."""
+"""From trace files to evidence tables, with progress; what was skipped, failed or differs is said."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,6 @@ from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, rea
 from msifr_policy.validators import Validator
 
 _POLICY = re.compile(rb'\{\s*\n\s*"schema_version"')  # a trace would have it in one line
-_TYPICAL = 2000  # traces whose lengths the automatic schedule looks at
 
 
 class Loaded(NamedTuple):
@@ -46,22 +45,19 @@ def load_table(
     keep_texts: bool = False,
     as_json: bool = False,
 ) -> Loaded:
-    """Replay validators over traces; without a schedule it is the automatic one. `as_json`: speak on stderr."""
-    report = ReadReport()
+    """Replay validators over traces; without a schedule it is the automatic one. `as_json`: speak on stderr.
+
+    The automatic schedule looks at all lengths: files are read twice then, or kept where they can be read but once.
+    """
     files = find_trace_files(paths)
     for path in files:
         _check_no_policy(path)
-    traces: Iterable[Trace] = _some(
-        read_traces(files, on_error=reading.on_error, report=report, mapping=reading.mapping), report, files
-    )
-    if schedule is None:
-        first = list(islice(traces, _TYPICAL))
-        schedule = auto_schedule([len(trace.text) for trace in first])
-        traces = chain(first, traces)
+    traces, report = _read(files, reading)
     kept: list[Trace] = []
-    if keep_texts:
-        kept = list(traces)
-        traces = kept
+    if keep_texts or (schedule is None and not all(path.is_file() for path in files)):
+        traces = kept = list(traces)
+    if schedule is None:
+        schedule = auto_schedule([len(trace.text) for trace in kept or _read(files, reading)[0]])
     unit: Any = None if reading.unit == "auto" else reading.unit
     with tracking("scoring traces") as advance:
         table = build_evidence(
@@ -83,6 +79,13 @@ def load_table(
     for failure, count in table.failures.items():
         prose(f"validator failed on {count} attempts ({failure}); its evidence is unknown there", json=as_json)
     return Loaded(table, kept, report.skipped)
+
+
+def _read(files: Sequence[Path], reading: ReadingOptions) -> tuple[Iterable[Trace], ReadReport]:
+    """Return the traces of the files, to be read, and the report that is filled while they are."""
+    report = ReadReport()
+    traces = read_traces(files, on_error=reading.on_error, report=report, mapping=reading.mapping)
+    return _some(traces, report, files), report
 
 
 def _some(traces: Iterable[Trace], report: ReadReport, files: Sequence[Path]) -> Iterator[Trace]:
