@@ -134,8 +134,8 @@ def by_prompt(entries: Iterable[Entry], prompt_ids: Sequence[str]) -> ByPrompt:
     sums = np.zeros((4, len(row)))
     for entry in entries:
         if (place := row.get(entry.prompt_id)) is not None:
-            spent = (1, entry.outcome == "accepted", entry.tokens + entry.lost, entry.prompt_tokens)
-            sums[:, place] += spent
+            tokens, read = entry.tokens + entry.lost + entry.forced, entry.prompt_tokens + entry.forced_prompts
+            sums[:, place] += (1, entry.outcome == "accepted", tokens, read)
     return ByPrompt(*sums)
 
 

@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     too; those of prompts, told by `prompts_counted` attempts, and `tokens_ahead`, what discarded attempts were expected
     still to take, are those of attempts that are done (`Totals`). `tokens_beside` and `prompt_tokens_beside` are those
     of earlier sessions. `by_reason` counts discarded attempts. `goals` are those of the whole run, and `spent` what
-    counts for them.
+    counts for them. `steered`: where a run is that is steered, in a few words.
     """
 
     done: int
@@ -82,6 +82,7 @@ class Progress(NamedTuple):
     prompt_tokens_beside: int = 0
     goals: RunGoals = NO_GOALS
     spent: RunSpent = RunSpent()
+    steered: str = ""
 
 
 class RunCount:
@@ -89,6 +90,7 @@ class RunCount:
 
     before: the sums over earlier sessions. expected: attempts in all, at most. started: when the run began, by
     `time.perf_counter`, as if the sessions had followed each other. goals: those of the whole run.
+    steered: says where a run is that is steered.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class RunCount:
         expected: int,
         tell: Callable[[Progress], None] | None,
         goals: RunGoals = NO_GOALS,
+        steered: Callable[[], str] = str,
     ) -> None:
         self._outcomes = Counter({name: spent.attempts for name, spent in before.by_outcome.items()})
         # What the filter did not accept has reasons of its own, which are no validators' names.
@@ -106,6 +109,7 @@ class RunCount:
         self._prompts_beside = before.prompt_tokens_beside
         self._expected = expected
         self._goals = goals
+        self._steered = steered
         self._tell = tell
         self._told = 0.0
         self.tokens = before.tokens
@@ -117,6 +121,7 @@ class RunCount:
         self._skipped += entry.skipped
         self._prompt_tokens += entry.prompt_tokens
         self._prompts_counted += entry.prompt_tokens > 0
+        self._prompts_beside += entry.forced_prompts
         if entry.outcome == "discarded":
             self._reasons[entry.reason] += 1
             self._ahead = None if self._ahead is None or entry.ahead is None else self._ahead + entry.ahead
@@ -176,6 +181,7 @@ class RunCount:
                 prompt_tokens_beside=self._prompts_beside,
                 goals=self._goals,
                 spent=self.spent(in_flight()),
+                steered=self._steered(),
             )
         )
 
@@ -209,7 +215,8 @@ class Run:
     that streams are read on meanwhile. `before` is what earlier sessions came to; there are `expected` attempts in all,
     or fewer if turns spare some. `tokenizer` decodes events without text. `say` is given remarks while it runs. `audit`
     says how would-be discards are audited. `goals` end the run before. `forcing` says how answers are forced: in shadow
-    once an attempt is over, so that it runs as if nothing were asked, or where the policy exits.
+    once an attempt is over, so that it runs as if nothing were asked, or where the policy exits. `steered` says where a
+    run is that is steered.
     """
 
     engine: Engine
@@ -226,6 +233,7 @@ class Run:
     audit: Audit | None = None
     goals: RunGoals = NO_GOALS
     forcing: Forcing | None = None
+    steered: Callable[[], str] = str
 
     def __post_init__(self) -> None:
         slots, elsewhere = self.engine.slots, self.engine.asynchronous
@@ -243,7 +251,7 @@ class Run:
         self._forced: dict[str, tuple[str, Forced]] = {}  # those in the engine, by their own id, and whose they are
         self._leaving: deque[_Leaving] = deque()
         self._judge_thread: ThreadPoolExecutor | None = None
-        self._tally = RunCount(self.before, self.expected, self.progress, self.goals)
+        self._tally = RunCount(self.before, self.expected, self.progress, self.goals, self.steered)
         self._watcher = Watcher(self.accept, self.say, self.before)
         self._tally.started = time.perf_counter() - self.before.seconds
         self._cpu_started = time.process_time() - self.before.cpu_seconds
@@ -271,7 +279,8 @@ class Run:
                     self._write_down(wait_for=0)  # all that are over are judged by now, and were paid for
             lives = [*self._running.values(), *(leaving.live for leaving in self._leaving)]
             unfinished = sum(live.tokens for live in lives) + sum(self._lost.values())
-            unfinished += sum(answer.tokens for answers in self._asking.values() for answer in answers)
+            forced = [*self._asking.values(), *(leaving.answers for leaving in self._leaving)]
+            unfinished += sum(answer.tokens for answers in forced for answer in answers)
             prompts = round(self._tally.prompts(self._in_flight()) - self._tally.prompts())
             session = replace(self.engine.spent(), unfinished=unfinished, unfinished_prompts=prompts)
             # On the way out of an error there may be no room for it, and the error says more.
