@@ -31,7 +31,8 @@ class Outcomes:
     cost_full `[N]` N and cost_policy `[N]` T in `unit`; accepted `[N]` bool, the outcome A had it been finished;
     discarded `[N]` bool; prompt `[N]` int, the prompt's number; stop_k `[N]` the checkpoint of the discard (0 if none,
     or if the attempt was not begun); reached `[N]` checkpoints passed or stopped at; reason: a word per attempt, "" if
-    not discarded; prospect `[N]` M_0, the posterior before the first token, None where it is not known.
+    not discarded; prospect `[N]` M_0, the posterior before the first token, None where it is not known. Under a policy
+    that exits: exited `[N]` bool, and forced `[N]` bool, whether the forced answer of those was accepted; else None.
     """
 
     unit: Unit
@@ -44,6 +45,22 @@ class Outcomes:
     reached: NDArray[np.int64]
     reason: tuple[str, ...]
     prospect: NDArray[np.float64] | None = None
+    exited: NDArray[np.bool_] | None = None
+    forced: NDArray[np.bool_] | None = None
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """`[N]` good samples that are not kept: discarded, or exited with a forced answer that is not accepted."""
+        if self.exited is None or self.forced is None:
+            return self.accepted & self.discarded
+        return self.accepted & (self.discarded | (self.exited & ~self.forced))
+
+    @property
+    def gained(self) -> NDArray[np.bool_]:
+        """`[N]` attempts that are accepted by a forced answer, and would not have been at their end."""
+        if self.exited is None or self.forced is None:
+            return np.zeros(len(self.accepted), dtype=bool)
+        return self.exited & self.forced & ~self.accepted
 
 
 def draw_outcomes(
@@ -84,8 +101,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     cost_full and cost_policy are totals in `unit`; saving_rate s = 1 − cost_policy/cost_full; false_reject_rate f =
     discarded accepted / accepted; net_cost_factor = cost per accepted with the policy over without it [T2];
-    length_cap_factor the same under the policy file's plain length cap. Rates that are undefined (nothing accepted) are
-    null.
+    length_cap_factor the same under the policy file's plain length cap. Under a policy that exits, n_exited attempts
+    ended by a forced answer; good ones among them whose forced answer is not accepted are lost, and count in f;
+    n_gained are accepted by theirs alone, and lower the factor. Rates that are undefined (nothing accepted) are null.
 
     `weigh` says whom the totals and rates weigh equally: "prompts" (an attempt of a prompt with m weighs 1/m of the
     mean number of attempts per prompt) or "attempts"; it is the same where every prompt has equally many.
@@ -124,6 +142,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     discards_by_reason: dict[str, int]
     by_checkpoint: list[CheckpointCount]
     by_difficulty: list[DifficultyGroup]
+    n_exited: int | msgspec.UnsetType = msgspec.UNSET
+    n_gained: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def summarise(
@@ -153,17 +173,24 @@ def summarise(
     weight = attempt_weights(outcomes.prompt, weigh)
     cut_cost, cut = capped(outcomes.cost_full, length_cap)
     A = outcomes.accepted
-    # Per prompt and in all: cost in full, cost with the policy, accepted, lost, cost under the cap, lost by the cap.
-    columns = (outcomes.cost_full, outcomes.cost_policy, A, A & outcomes.discarded, cut_cost, A & cut)
+    # Per prompt and in all: cost in full, with the policy, accepted, lost, cost under the cap, lost by the cap, and
+    # lost less gained, by which the factor goes.
+    lost, gained = outcomes.lost, outcomes.gained
+    columns = (outcomes.cost_full, outcomes.cost_policy, A, lost, cut_cost, A & cut, lost * 1.0 - gained)
     per_prompt = np.column_stack([np.bincount(prompt, weight * column) for column in columns]).astype(np.float64)
     totals = per_prompt.sum(axis=0)
     s, f, factor = map(_finite, rates(totals[:4]))
-    savings = rates(_bootstrap(_units(per_prompt[:, :4], rng, max_units), rng, draws)).saving_rate
+    drawn = rates(_bootstrap(_units(per_prompt[:, [0, 1, 2, 6]], rng, max_units), rng, draws))
+    savings = drawn.saving_rate
     saving_ci = _interval(savings)
     loss = rate_interval(per_prompt[:, 3], per_prompt[:, 2], int(A.sum()), CI_LEVEL)
     factor_ci = None
     if s is not None and f is not None and factor is not None and saving_ci and loss:
         factor_ci = factor_interval((s, *saving_ci), (f, loss.low, loss.high))
+    exits: dict[str, int] = {}
+    if outcomes.exited is not None:  # what is gained has no interval of its own: that of the factor is by prompts alone
+        factor, factor_ci = _finite(rates(totals[[0, 1, 2, 6]]).net_cost_factor), _interval(drawn.net_cost_factor)
+        exits = {"n_exited": int(outcomes.exited.sum()), "n_gained": int(gained.sum())}
     accepted_cost = float(weight @ (outcomes.cost_full * A))
     return Summary(
         n_attempts=n,
@@ -187,7 +214,8 @@ def summarise(
         n_effective=loss.n_effective if loss else None,
         discards_by_reason=dict(Counter(compress(outcomes.reason, outcomes.discarded.tolist())).most_common()),
         by_checkpoint=_by_checkpoint(outcomes),
-        by_difficulty=by_difficulty(A, outcomes.discarded, prompt, weight, outcomes.prospect, CI_LEVEL),
+        by_difficulty=by_difficulty(A, lost, prompt, weight, outcomes.prospect, CI_LEVEL),
+        **exits,
     )
 
 

@@ -32,10 +32,11 @@ def read_attempts(path: str | os.PathLike[str]) -> dict[str, AttemptRecord]:
 class Paired:
     """A run with a policy beside the same run without.
 
-    ids, outcomes: of every attempt that failed in neither, with cost in tokens. survivors: attempts it did not
-    discard; changed: those of them whose text or tokens differ from the run without policy; not_prefix: discarded
-    attempts that are not a prefix of what the full run generated. Both are 0 where the coupling contract holds, but for
-    draws that lie within rounding of a boundary (see `engine.sampling`).
+    ids, outcomes: of every attempt that failed in neither, with cost in tokens. survivors: attempts that it let run to
+    their end; changed: those of them whose text or tokens differ from the run without policy; not_prefix: discarded
+    attempts that are not a prefix of what the full run generated, and exited ones that are not until their exit. Both
+    are 0 where the coupling contract holds, but for draws that lie within rounding of a boundary (see
+    `engine.sampling`).
     """
 
     ids: tuple[str, ...]
@@ -64,6 +65,7 @@ class _UnderPolicy(NamedTuple):
     reason: str
     length: int
     made: bytes
+    exited: bool
 
 
 def pair_runs(full: str | os.PathLike[str], with_policy: str | os.PathLike[str]) -> Paired:
@@ -86,7 +88,9 @@ def pair_runs(full: str | os.PathLike[str], with_policy: str | os.PathLike[str])
         if whole.correct is None:
             what = f"attempt {whole.id!r} was discarded"
             raise InputError(what, where=os.fspath(full), remedy="name the full run first")
-        if part.status == "discarded":
+        if part.exited:
+            not_prefix += _made(whole.text[: part.length], ()) != part.made
+        elif part.status == "discarded":
             not_prefix += _made(whole.text[: part.length], whole.token_ends[: part.tokens]) != part.made
         else:
             survivors += 1
@@ -114,9 +118,11 @@ def _passed(ids: Sequence[str], ledger: Path) -> Iterator[int]:
 
 
 def _partial(record: AttemptRecord) -> _UnderPolicy:
-    made = _made(record.text, record.token_ends)
+    exited, text, ends = record.finish == "exit", record.text, record.token_ends
+    if exited:  # the tokens of the answer that was forced are among those of the text
+        text, ends = text[: record.position], []
     stopped = record.k or 0, record.reason or ""
-    return _UnderPolicy(record.status, record.correct, record.tokens, *stopped, len(record.text), made)
+    return _UnderPolicy(record.status, record.correct, record.tokens, *stopped, len(text), _made(text, ends), exited)
 
 
 def _made(text: str, token_ends: Sequence[int]) -> bytes:
@@ -130,6 +136,8 @@ def _outcomes(pairs: Sequence[tuple[_Whole, _UnderPolicy]], passed: Sequence[int
     prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(a.prompt_id for a, _ in pairs))}
     stop_k = np.asarray([b.k for _, b in pairs], dtype=np.int64)
     discarded = np.asarray([b.status == "discarded" for _, b in pairs])
+    exited = np.asarray([b.exited for _, b in pairs])
+    with_exits = {"exited": exited, "forced": exited & np.asarray([bool(b.correct) for _, b in pairs])}
     return Outcomes(
         unit="tokens",
         cost_full=np.asarray([a.tokens for a, _ in pairs], dtype=np.float64),
@@ -140,4 +148,5 @@ def _outcomes(pairs: Sequence[tuple[_Whole, _UnderPolicy]], passed: Sequence[int
         stop_k=stop_k,
         reached=np.where(discarded, stop_k, np.asarray(passed, dtype=np.int64)),
         reason=tuple(b.reason for _, b in pairs),
+        **(with_exits if exited.any() else {}),
     )
