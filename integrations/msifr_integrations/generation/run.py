@@ -6,7 +6,7 @@ One discarded there is written down at once: the engine never hears of it, and c
 When a goal of the run is reached (`goals`), nothing else begins, and what is in flight is cancelled at once: its tokens
 are in the account of the session. The N-th accepted attempt is then the last in the files. No more tokens are sampled
 than are allowed, but for those of the step in which that is seen, at most one of each slot (a server's chunks may have
-several), and what a server makes until it sees that streams are closed; with prices likewise.
+several), and what is computed ahead, or by a server until it sees that streams are closed; with prices likewise.
 """
 
 import time
