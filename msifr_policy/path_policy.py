@@ -40,17 +40,16 @@ NonNegative = Annotated[float, Meta(ge=0)]
 class LevelEstimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a level does, as the attempts that the path was fitted on tell: estimates, of which nothing is certified.
 
-    false_reject_rate f, saving_rate s, and what accepted samples cost in its `net_cost_factor`. Z, its score of a
-    prompt [T13], has this `score_mean` and mean square `score_square`. mean_root: E[√M_τ] over what it discards, None
-    if that is nothing.
+    false_reject_rate f, saving_rate s, and what accepted samples cost in its `net_cost_factor`. growth: of the
+    log wealth per prompt when f ≤ α is tested, for each of the bets, in nats [T13]. mean_root: E[√M_τ] over what it
+    discards, None if that is nothing.
     """
 
     price: NonNegative
     false_reject_rate: Share
     saving_rate: float
     net_cost_factor: NonNegative
-    score_mean: float
-    score_square: NonNegative
+    growth: tuple[float, ...]
     mean_root: Share | None = None
 
 
