@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import msgspec
 
+from msifr_integrations.cli.autopilot import PILOT_HELP, PilotWords, pilot_lines
 from msifr_integrations.cli.console import emit, examples, explained, prose, stderr
 from msifr_integrations.cli.export import export_shown, exported_lines
 from msifr_integrations.cli.foretold import forecast_lines
@@ -81,6 +82,7 @@ class RunFiles:
 @click.command(
     epilog=examples(
         "msifr generate --model embedded --prompts prompts.jsonl --policy none -o traces.jsonl",
+        "msifr generate --model embedded --prompts prompts.jsonl --autopilot -o steered.jsonl",
         "msifr generate --server http://localhost:8000 --prompts prompts.jsonl --policy policy.json -o out.jsonl",
         "msifr generate --model embedded --prompts prompts.jsonl --policy none --price-out 0.6 -o priced.jsonl",
         "msifr generate --model embedded --prompts prompts.jsonl --policy none --preview 3 -o whole.jsonl",
@@ -98,7 +100,7 @@ class RunFiles:
         "type": click.Path(dir_okay=False),
         "help": "JSON lines: prompt_id, prompt or messages, gold, tests, schema, group, parameters; see below.",
     },
-    policy={"required": True, "help": "A policy file, or: none."},
+    policy={"help": "A policy file, or: none. Without one, see --autopilot."},
     out={
         "flag": ("-o", "--out"),
         "required": True,
@@ -232,6 +234,7 @@ class RunFiles:
     },
     exit_tokens={"type": click.IntRange(1), "help": "Most tokens of a forced answer, which is one line."},
 )
+@gathered(PilotWords, "pilot", **PILOT_HELP)
 @gathered(
     RayOptions,
     "cluster",
@@ -279,6 +282,7 @@ def generate(
     cluster: RayOptions,
     view: ViewOptions,
     prices: TokenPrices,
+    pilot: PilotWords,
     as_json: bool,
 ) -> None:
     """Generate attempts at prompts, discarding by POLICY in flight; accepted samples and every token are written.
@@ -302,7 +306,10 @@ def generate(
         raise InputError("needs --model or --server, and not both", where="msifr generate")
     if model is not None and model.startswith(("http://", "https://")):
         raise InputError("is the address of a server, not a model", where=f"--model {model}", remedy="use --server URL")
-    without = files.policy.lower() == "none"
+    if pilot.autopilot == bool(files.policy):
+        remedy = "name a policy file or none, or let the run find a policy with --autopilot"
+        raise InputError("needs --policy or --autopilot, and not both", where="msifr generate", remedy=remedy)
+    without = files.policy.lower() in ("", "none")
     exporting = ExportOptions(form=files.accepted_format, policy=None if without else files.policy)
     if files.accepted_out is not None:
         check_export(files.out, files.accepted_out, exporting)
@@ -311,6 +318,7 @@ def generate(
     accept = parse_filter(word, options.answer)
     options = msgspec.structs.replace(options, final_filter=accept, answer="", model_name=name, server=server)
     options = msgspec.structs.replace(options, prices=prices.prices, max_cost=prices.max_cost, record_exits=exits.plan)
+    options = msgspec.structs.replace(options, autopilot=pilot.options)
     fitted = None if without else load_policy(files.policy).policy()
     with watching(stderr, view, prices or None, quiet=as_json) as progress:
         result = run(
@@ -343,6 +351,8 @@ def generate(
             f"up before the first token of an attempt, {result.prompts_exhausted} out of attempts",
             json=as_json,
         )
+    if not isinstance(result.autopilot, msgspec.UnsetType):
+        prose(*pilot_lines(result.autopilot), json=as_json)
     if isinstance(result.forecast, Forecast):
         prose(*forecast_lines(result.forecast), json=as_json)
     if isinstance(result.compared, Summary):
@@ -364,6 +374,7 @@ def generate(
         exported = export_shown(files.out, files.accepted_out, exporting)
         prose(*exported_lines(exported, files.accepted_out), json=as_json)
     words = ["money"] if prices else []
+    words += ["goal"] * bool(options.goals) + ["forecast"] * (options.preview is not None)
     if isinstance(result.compared, Summary):
         words += ["s", "f", "factor", "survivors", "conversion efficiency"]
     prose(explained("accepted", "discarded", "estimated", *words), json=as_json)

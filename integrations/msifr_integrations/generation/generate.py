@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
+from msifr_integrations.generation.autopilot import Autopilot, AutopilotReport, autopilot_settings, in_drawn_order
 from msifr_integrations.generation.engines import model_settings, open_engine
 from msifr_integrations.generation.forcing import Forcing, refused_chat
 from msifr_integrations.generation.forecast import Forecast, SpeedSeen
@@ -79,6 +80,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     Only with goals of the whole run: `goals`, what was asked for and what was reached. Only in a preview: `forecast`,
     what the whole run will come to.
 
+    Only with an autopilot: `autopilot`, how far it came, and the policy that it leaves.
+
     Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
     `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
     `survivors` were not discarded, and `survivors_changed` of them have another text than in the run without a policy.
@@ -108,6 +111,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     prompts_exhausted: int | msgspec.UnsetType = msgspec.UNSET
     goals: GoalsReport | msgspec.UnsetType = msgspec.UNSET
     forecast: Forecast | msgspec.UnsetType = msgspec.UNSET
+    autopilot: AutopilotReport | msgspec.UnsetType = msgspec.UNSET
     conversion_efficiency: float | msgspec.UnsetType | None = msgspec.UNSET
     conversion_efficiency_cpu: float | msgspec.UnsetType | None = msgspec.UNSET
     survivors: int | msgspec.UnsetType = msgspec.UNSET
@@ -153,7 +157,17 @@ class Job:
     @property
     def pilot(self) -> Pilot | None:
         """What steers the run, None if nothing does: not in a preview, whose prompts are not the first of the run."""
+        if self.autopilot is not None:
+            return self.autopilot
         return None if self.options.preview is not None else monitor_of(self.policy, self.options, self.say)
+
+    @cached_property
+    def autopilot(self) -> Autopilot | None:
+        """The autopilot of the run, if it has one."""
+        if self.options.autopilot is None:
+            return None
+        fresh = self.journal.count == 0
+        return Autopilot(self.journal.path, self.options, len(self.prompts), fresh=fresh, say=self.say)
 
     def steered(self, pilot: Pilot | None) -> Blocks | None:
         """Return the blocks of the run, told of earlier sessions, if there is a pilot; `begin` comes first."""
@@ -244,14 +258,21 @@ def generate(
         raise InputError("a loaded model needs its tokenizer", where="generate", remedy="give tokenizer=")
     if loaded and options.engine == "vllm":
         raise InputError("vLLM loads models itself", where="generate", remedy="give a folder or a name")
+    if options.autopilot is not None and policy is not None:
+        raise InputError("an autopilot fits its own policy", where="autopilot", remedy="leave one of the two out")
+    if options.autopilot is not None and make is not None:
+        raise InputError("an autopilot steers one engine, not a cluster", where="autopilot", remedy="leave out ray")
     if (model is None) == (not options.server.url):
         raise InputError("needs a model or a server, and not both", where="generate")
     _check_exits(policy, options)
     options = _with_quota(policy, options, say)
     options = msgspec.structs.replace(options, model_name=options.model_name or _name(model, options))
-    settings = _settings(todo, options) | {"filter": accept.name, "policy": describe_policy(policy)}
+    named = describe_policy(policy) if options.autopilot is None else "autopilot"
+    settings = _settings(todo, options) | {"filter": accept.name, "policy": named}
     if loaded:
         settings |= model_settings(model)
+    if options.autopilot is not None:
+        todo = in_drawn_order(todo, options.seed)
     share, shards = options.shard
     todo = todo[share - 1 :: shards]
     shown = todo if options.preview is None else previewed(todo, options.preview, options.seed)
@@ -291,6 +312,10 @@ def generate(
             ended = options.preview is None and journal.count == job.expected
             told = options.goals.reached(spent) is not None
             more["goals"] = goals_report(options.goals, spent_before(totals), _silent if told else say, ended=ended)
+        if job.autopilot is not None and journal.settings is not None:
+            if begun is not None:  # it knows nothing yet
+                job.steered(job.autopilot)
+            more["autopilot"] = job.autopilot.leave()
         if options.preview is not None:
             more["forecast"] = foretell(journal, job.goal, todo, shown, options, seen, say)
     _remark(totals, settings["policy"], accept.name, say)
@@ -402,7 +427,8 @@ def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]
     else:
         chosen |= {"engine": options.engine, "dtype": options.dtype, "device": options.device.partition(":")[0]}
         chosen |= {"chat": _AUTO if options.chat is None else options.chat}
-    if options.audit:
+    chosen |= autopilot_settings(options)
+    if options.audit or options.autopilot is not None:
         chosen |= {"audit": options.audit, "audit_by": options.audit_by}
         chosen |= {"block": block_size(options.slots, options.attempts)}
     if options.record_exits is not None:
@@ -426,7 +452,6 @@ def _make_here(job: Job) -> None:
         encoded = [opened.encode(prompt) for prompt in job.prompts]  # each is, so that a bad one is known at once
         forcing = forcing_of(job.policy, options, encoded[0], opened.tokenizer)
         job.begin(opened.settings, opened.engine.logprobs)
-
         blocks = job.steered(job.pilot)
         more = partial(next, job.portions(), None) if blocks is None else blocks.more
 
@@ -449,6 +474,7 @@ def _make_here(job: Job) -> None:
             job.audit,
             options.goals,
             forcing,
+            str if blocks is None else lambda: blocks.said,
         ).drain()
 
 

@@ -13,6 +13,7 @@ from msifr_policy.audit import AuditBy
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.exits import ExitPlan
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
+from msifr_policy.validators import Validator
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -21,6 +22,24 @@ EngineName = Literal["auto", "slots", "static", "vllm"]
 
 PLACE = "{prompt}"
 """What a template holds in the place of the prompt's text."""
+
+
+class AutopilotOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an autopilot promises, and what it reads.
+
+    max_false_reject: α; confidence: 1 − δ, over the whole life of the run. validators: those that read partial texts,
+    none for the default ones. Raises `InputError` for numbers outside (0, 1).
+    """
+
+    max_false_reject: float = 0.05
+    confidence: float = 0.9
+    validators: tuple[Validator, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_false_reject", "confidence"):
+            if not 0 < getattr(self, name) < 1:
+                what = f"{name} = {getattr(self, name):g} must lie strictly between 0 and 1"
+                raise InputError(what, where="autopilot")
 
 
 class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +78,8 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         are part of the run, which goes on from there when started again without.
     record_exits: force an answer in shadow at the checkpoints of this plan, of every attempt once it is over, for
         policies that exit to be fitted to; only in a run without a policy.
+    autopilot: fit, certify and run a policy on the way, where none is given: from nothing to a certified one. Prompts
+        are taken in an order drawn by their ids; `audit` is 0.05 unless it is said.
     model_name: what the files call the model; "" is its path, or the name that a loaded model knows itself by.
 
     Raises `InputError` for a value that no run can have.
@@ -89,6 +110,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     shard: tuple[int, int] = (1, 1)
     audit: float = 0.0
     audit_by: AuditBy = "posterior"
+    autopilot: AutopilotOptions | None = None
     accepted: int | None = None
     max_tokens: int | None = None
     max_cost: float | None = None
@@ -128,6 +150,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise InputError("engine_args are those of vLLM", where="generate", remedy="use engine vllm")
         if not 0 <= self.audit <= 1:
             raise InputError(f"audit = {self.audit} must be from 0 to 1", where="generate", remedy="0.05 is usual")
+        self._check_autopilot()
         if "" in self.stop:
             raise InputError("a stop string is empty", where="stop", remedy="name the text that ends an attempt")
         if self.template and (PLACE not in self.template or self.chat):
@@ -143,6 +166,23 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         if not 1 <= self.shard[0] <= self.shard[1]:
             raise InputError(f"there is no shard {self.shard[0]} of {self.shard[1]}", where="shard", remedy="1/8 … 8/8")
         _ = self.sampling, self.goals
+
+    def _check_autopilot(self) -> None:
+        if self.autopilot is None:
+            return
+        others = {
+            "a quota (accepted_per_prompt)": self.accepted_per_prompt is not None,
+            "a comparison": self.compare is not None,
+            "a preview": self.preview is not None,
+            "shards": self.shard[1] > 1,
+        }
+        for name, given in others.items():
+            if given:
+                raise InputError(
+                    f"an autopilot goes without {name}",
+                    where="autopilot",
+                    remedy="make the run without, or fit a policy first (msifr fit) and audit it",
+                )
 
     @property
     def goals(self) -> RunGoals:

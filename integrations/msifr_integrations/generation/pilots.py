@@ -70,6 +70,14 @@ class _Watch:
             self._say("warning: more good samples may be lost than was certified; msifr audit says what is known")
         return Steer(block=block, phase=WATCHED)
 
+    @property
+    def said(self) -> str:
+        """Whether there was an alarm, and what is known of f."""
+        if self._monitor.alarm:
+            return "alarm: nothing is discarded any more"
+        rate = self._monitor.state.rate
+        return f"watched: f so far {rate.lower:.1%} to {rate.upper:.1%}"
+
     def under(self, steer: Steer) -> Under:
         """Return the policy, or the one that never discards."""
         if steer.phase == WATCHED:

@@ -48,6 +48,10 @@ class Pilot(Protocol):
     def under(self, steer: Steer) -> Under:
         """Return the policy that a decision means."""
 
+    @property
+    def said(self) -> str:
+        """Where the run is, in a few words; "" if there is nothing to say."""
+
 
 def block_size(slots: int, attempts: int) -> int:
     """Return how many prompts a block has: attempts for each slot four times, so that stragglers hold up little."""
@@ -85,9 +89,9 @@ class Blocks:
         self._portions: Iterator[Portion] = iter(())
 
     @property
-    def now(self) -> Steer:
-        """The last decision."""
-        return self._steers[-1]
+    def said(self) -> str:
+        """Where the run is, in the words of its pilot."""
+        return self._pilot.said
 
     def begin(self, accounts: Iterable[Entry | Session | Steer], portions: Iterator[Portion]) -> None:
         """Tell the pilot what earlier sessions came to, and be ready to give out what is not done.

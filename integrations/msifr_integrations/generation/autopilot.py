@@ -1,0 +1,221 @@
+"""The autopilot of a run: from nothing to a certified policy that works, in one run [T13].
+
+Its pilot (`msifr_calibration.autopilot`) is told of finished prompts and says what comes next. Here is what it takes
+from the run and leaves beside it: paths of policies are fitted to the texts in the output, and kept in
+`OUT.path-1.json`, …; the policy that is certified in the end is `OUT.policy.json`, a policy file like any other. A run
+that goes on reads the paths that it fitted before, so that it decides the same.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from msifr_calibration.autopilot.course import PilotOptions
+from msifr_calibration.autopilot.pilot import Pilot, PilotState
+from msifr_integrations.generation.journal import AttemptRecord
+from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.generation.provenance import recorded_provenance
+from msifr_integrations.generation.steering import Under, block_size
+from msifr_policy.evidence.build import build_evidence, prompt_hash
+from msifr_policy.evidence.schedule import auto_schedule
+from msifr_policy.filters import Prompt
+from msifr_policy.path_policy import PathFile
+from msifr_policy.policy_file import Fingerprint
+from msifr_policy.records.ledger import Entry, Steer
+from msifr_policy.records.traces import Trace
+from msifr_policy.validators import default_validators, describe
+
+_PERSON = b"msifr-order"
+_AUDIT = 0.05
+"""Share of would-be discards that are audited, unless the options say it."""
+
+
+def in_drawn_order(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
+    """Return the prompts in an order that is drawn by a hash of seed and id: whatever the order of a file is."""
+
+    def draw(prompt: Prompt) -> bytes:
+        return hashlib.blake2b(f"{seed}\n{prompt.prompt_id}".encode(), digest_size=16, person=_PERSON).digest()
+
+    return sorted(prompts, key=draw)
+
+
+def autopilot_settings(options: GenerateOptions) -> dict[str, object]:
+    """Return what the settings of a run say of its autopilot; nothing if it has none."""
+    autopilot = options.autopilot
+    if autopilot is None:
+        return {}
+    validators = autopilot.validators or default_validators()
+    told = {
+        "max_false_reject": autopilot.max_false_reject,
+        "confidence": autopilot.confidence,
+        "validators": msgspec.to_builtins([describe(validator) for validator in validators]),
+    }
+    return {"autopilot": told}
+
+
+class AutopilotReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an autopilot came, and the file of the policy that it leaves, None if nothing is certified."""
+
+    state: PilotState
+    policy: str | None = None
+
+
+class Autopilot:
+    """Steers one run by a pilot; see the module's docstring.
+
+    out: the run's output, written up to the prompts that the pilot is told of. fresh: whether the run begins now, so
+    that files of an earlier one of this name go. n_prompts: of the run.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        options: GenerateOptions,
+        n_prompts: int,
+        *,
+        fresh: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        if options.autopilot is None:
+            raise ValueError("the options have no autopilot")
+        self._out, self._say, self._asked = out, say, options.autopilot
+        self._stem = out.name.removesuffix(".jsonl")
+        if fresh:
+            for stale in [*out.parent.glob(f"{self._stem}.path-*"), self.policy_path]:
+                stale.unlink(missing_ok=True)
+        self.pilot = Pilot(
+            PilotOptions(
+                max_false_reject=self._asked.max_false_reject,
+                confidence=self._asked.confidence,
+                attempts=options.attempts,
+                prompts=n_prompts,
+                block=block_size(options.slots, options.attempts),
+                audit=options.audit or _AUDIT,
+                audit_by=options.audit_by,
+            ),
+            self._fit,
+            lambda number: self._path_file(number).name,
+        )
+
+    @property
+    def policy_path(self) -> Path:
+        """Where the certified policy is left."""
+        return self._out.with_name(f"{self._stem}.policy.json")
+
+    def _path_file(self, number: int) -> Path:
+        return self._out.with_name(f"{self._stem}.path-{number + 1}.json")
+
+    def begin(self) -> Steer:
+        """Return what the first blocks run under."""
+        return self.pilot.begin()
+
+    def add(self, prompt_id: str, entries: Sequence[Entry]) -> None:
+        """Tell the pilot of a finished prompt."""
+        self.pilot.add(prompt_id, entries)
+
+    def steer(self, block: int) -> Steer:
+        """Return what a block runs under, and say it where it is something new."""
+        return self.pilot.steer(block)
+
+    def under(self, steer: Steer) -> Under:
+        """Return the policy of a block."""
+        policy, audit = self.pilot.policy(steer.block)
+        if steer.note:
+            self._say(f"{steer.phase}: {steer.note}")
+        return Under(policy, audit, steer.level)
+
+    def _fit(self, prompt_ids: Sequence[str], number: int) -> PathFile:
+        """Return path `number`, fitted to the texts at these prompts, or read if that was done before."""
+        from msifr_calibration.autopilot.fit_levels import fit_levels
+        from msifr_calibration.options import FitOptions
+
+        file = self._path_file(number)
+        if file.exists():
+            return PathFile.load(file)
+        traces = finished_traces(self._out, set(prompt_ids))
+        self._say(f"fitting a path of policies to {len(traces)} attempts at {len(prompt_ids)} prompts")
+        table = build_evidence(
+            traces,
+            auto_schedule([len(trace.text) for trace in traces]),
+            self._asked.validators or default_validators(),
+            provenance=recorded_provenance([self._out]),
+        )
+        options = FitOptions(max_false_reject=self._asked.max_false_reject, confidence=self._asked.confidence)
+        path = fit_levels(table, options, traces=traces)
+        if path.n_levels:
+            path.save(file)
+        return path
+
+    @property
+    def said(self) -> str:
+        """Where the run is, in a few words."""
+        state = self.pilot.state
+        if state.phase == "shadow":
+            return f"shadow: nothing is discarded while {state.prompts} finished prompts tell what can be"
+        certified = f"{state.certified} of {state.levels} levels certified"
+        if state.level is None or state.monitor is None:
+            return f"certifying: {certified}, none of them worth it yet"
+        rate = state.monitor.rate
+        return f"discarding at level {state.level}, {certified}; f so far {rate.lower:.1%} to {rate.upper:.1%}"
+
+    def leave(self) -> AutopilotReport:
+        """Write the policy that is certified by now, if any is, and say how far the run came."""
+        self.pilot.end()
+        scored = set(self.pilot.scored)
+        file = self.pilot.certified_policy(_fingerprint(self._out, scored)) if scored else None
+        if file is None:
+            self.policy_path.unlink(missing_ok=True)
+            self._say("nothing is certified yet: more prompts, or more that are accepted, are needed")
+            return AutopilotReport(state=self.pilot.state)
+        file.save(self.policy_path)
+        self._say(f"{file.certificate.message}; the policy is in {self.policy_path}")
+        return AutopilotReport(state=self.pilot.state, policy=str(self.policy_path))
+
+
+def finished_traces(out: str | os.PathLike[str], prompt_ids: Collection[str]) -> list[Trace]:
+    """Return the finished attempts at these prompts in an output that is being written, in the order of their ids.
+
+    They stand for all attempts where nothing was discarded at these prompts.
+    """
+    decoder, traces = msgspec.json.Decoder(Trace), []
+    for line, attempt in _attempts(out, prompt_ids):
+        if attempt.status == "finished":
+            traces.append(decoder.decode(line))
+    return sorted(traces, key=lambda trace: trace.id)
+
+
+class _Attempt(msgspec.Struct):
+    prompt_id: str
+    status: str
+
+
+def _attempts(out: str | os.PathLike[str], prompt_ids: Collection[str]) -> Iterator[tuple[bytes, _Attempt]]:
+    """Yield the whole lines of attempts at these prompts."""
+    decoder = msgspec.json.Decoder(_Attempt)
+    with open(out, "rb") as lines:
+        for line in lines:
+            if line.endswith(b"\n") and (attempt := decoder.decode(line)).prompt_id in prompt_ids:
+                yield line, attempt
+
+
+def _fingerprint(out: str | os.PathLike[str], prompt_ids: Collection[str]) -> Fingerprint:
+    """Return which attempts at these prompts an output holds, those that were not discarded."""
+    digests, prompts, accepted = list[bytes](), set[int](), 0
+    decoder = msgspec.json.Decoder(AttemptRecord)
+    for line, attempt in _attempts(out, prompt_ids):
+        if attempt.status == "finished":
+            record = decoder.decode(line)
+            digests.append(hashlib.sha256(line).digest())
+            prompts.add(prompt_hash(record.prompt_id, record.prompt))
+            accepted += bool(record.correct)
+    return Fingerprint(
+        sha256=hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
+        n_attempts=len(digests),
+        n_prompts=len(prompts),
+        n_accepted=accepted,
+        prompts=np.asarray(sorted(prompts), dtype="<u8").tobytes(),
+    )
