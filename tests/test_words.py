@@ -29,8 +29,10 @@ PRINTED = (
     "accepted cost share, captured share, in hindsight, accepted, unaccepted, discarded, failed, skipped, wasted, "
     "survivors, coupling, conversion efficiency, prompt, attempt, sample, group, near-duplicates, scope, quota, "
     "history, difficulty, interval, independent samples, hazard, detection, false alarm, martingale, roulette, weight, "
-    "goal, forecast, audit, fail open, ledger, journal, resume, shard, final filter, gold, schedule, cost unit, log loss, "
-    "standard errors, bias, total variation, estimated saving, money, power, correlation, tokens"
+    "audit stream, audited, Kish's number, e-process, e-value, alarm, warning, confidence sequence, drift, autopilot, "
+    "phase, shadow, level, block, early exit, fail open, ledger, journal, resume, shard, final filter, gold, schedule, "
+    "cost unit, log loss, goal, forecast, standard errors, bias, total variation, estimated saving, money, power, "
+    "correlation, tokens"
 )
 """What commands and reports print, as a reader would ask for it."""
 
