@@ -59,7 +59,8 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     With probability at least `confidence` over the certification data, the false-reject rate f of the policy
     is at most `max_false_reject`; then the retained accepted samples differ from all accepted samples by at most
-    `bias_bound` in total variation. `certified` False means nothing could be: the policy never discards.
+    `bias_bound` in total variation (1, no bound, if the policy exits: forced answers are other texts). `certified`
+    False means nothing could be: the policy never discards.
     `scope` is what it is about: f of new prompts like these, or of further attempts at these prompts, those of the
     file's `certified_on`. `unit_of_independence` is what was taken as independent: prompts, or the attempts of given
     prompts; `weigh` what weighs equally in f, prompts or attempts.

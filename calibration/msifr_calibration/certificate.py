@@ -129,12 +129,14 @@ def certificate_of(
     key: str = "",
     pool: Sequence[str] = (),
     remedy: str = "add prompts",
+    exits: bool = False,
 ) -> Certificate:
     """Return the certificate of the policy `chosen`, (path, step) or None: never discard, for one family.
 
     It discards `discarded` `[N]` of `table`, the family's held-out attempts. `key`: of random choices; `pool` names the
     families that were tested together, empty if this one was tested alone; `remedy` says what to do where accepted
-    samples are too few. Raises `InputError` if the policy is not among the certified.
+    samples are too few. exits: whether it exits; `discarded` is then all that it loses, and no bias is bounded, since
+    what exits ends in other words than it would have [T6]. Raises `InputError` if the policy is none of the certified.
     """
     certified = chosen is not None
     losses, p_value = 0, 1.0
@@ -155,9 +157,11 @@ def certificate_of(
         false_rejects=losses,
         accepted_needed=tested.needed,
         p_value=p_value,
-        bias_bound=tested.max_false_reject if certified else 0.0,
+        bias_bound=(1.0 if exits else tested.max_false_reject) if certified else 0.0,
         tested=sum(len(each.p_values) for each in tested.paths),
-        message=_promise(tested, pool) if certified else f"{_failure(tested, remedy)}; the policy never discards",
+        message=_promise(tested, pool, exits=exits)
+        if certified
+        else f"{_failure(tested, remedy)}; the policy never discards",
         groups=_groups(table, discarded, tested, key) if certified else {},
         pool=list(pool),
         weigh=tested.held_out.weigh,
@@ -166,7 +170,7 @@ def certificate_of(
     )
 
 
-def _promise(tested: Tested, pool: Sequence[str]) -> str:
+def _promise(tested: Tested, pool: Sequence[str], *, exits: bool) -> str:
     alpha = tested.max_false_reject
     whole = f" of {len(pool)} families taken together ({', '.join(pool)}), not of each" if len(pool) > 1 else ""
     whole += " of every group" if tested.held_out.by_group else ""
@@ -176,10 +180,13 @@ def _promise(tested: Tested, pool: Sequence[str]) -> str:
         at = f"of further attempts at these {tested.n_prompts} prompts"
         equally = f" ({tested.held_out.weigh} weigh equally)"
         beyond = "; it says nothing about new prompts"
+    lost = "discarded, or exited with a forced answer that is not accepted" if exits else "discarded"
+    kept = f"the retained good samples differ from all good samples by at most {alpha:.3g} in total variation"
+    if exits:
+        kept = "what is exited ends otherwise than it would have, so that no bias is bounded"
     return (
-        f"with confidence {tested.confidence:g}, at most {alpha:.3g} of the good samples{whole} {at} are discarded"
-        f"{equally}; the retained good samples differ from all good samples by at most {alpha:.3g} in total variation"
-        f"{beyond}"
+        f"with confidence {tested.confidence:g}, at most {alpha:.3g} of the good samples{whole} {at} are {lost}"
+        f"{equally}; {kept}{beyond}"
     )
 
 

@@ -21,6 +21,7 @@ from msifr_calibration.beliefs.fitted import FittedBeliefs
 from msifr_calibration.betting import Expected
 from msifr_calibration.certificate import Tested, certificate_of, certify_in_order
 from msifr_calibration.choose import Way, choose_way
+from msifr_calibration.exit_path import ExitPath, Stopped, stopped
 from msifr_calibration.held_out import HeldOut
 from msifr_calibration.learn import Candidates
 from msifr_calibration.length_cap import best_length_cap
@@ -29,6 +30,7 @@ from msifr_calibration.options import FitOptions
 from msifr_calibration.path import PolicyPath, good_samples_lost
 from msifr_calibration.sample_size import critical_number
 from msifr_policy.beliefs import Beliefs
+from msifr_policy.evidence.exits import ExitColumns
 from msifr_policy.evidence.history import Follower, reads_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, FrontierPoint, PolicyFile
@@ -62,11 +64,13 @@ class Fit:
 class HeldBack:
     """Attempts of a table that certify, and which: their evidence is read where it is, and not copied.
 
-    table: with all columns of the beliefs. attempts: `[n]`, None: all.
+    table: with all columns of the beliefs. attempts: `[n]`, None: all. exits: the answers that were forced in these
+    attempts, beside the rows of their table; None if policies do not exit.
     """
 
     table: EvidenceTable
     attempts: NDArray[np.int64] | None = None
+    exits: ExitColumns | None = None
 
     @property
     def n_accepted(self) -> int:
@@ -170,7 +174,8 @@ def certify(
 class _Member(NamedTuple):
     """A family of a pool: its held-out attempts with `[R]` posterior and worth, and what each path does to them.
 
-    seen, known: per path, what its policies do to the held-out and to the fitting attempts.
+    seen, known: per path, what its policies do to the held-out and to the fitting attempts; exit_seen, exit_known: more
+    of the same for those that exit.
     """
 
     candidates: Candidates
@@ -179,14 +184,27 @@ class _Member(NamedTuple):
     worth: Array
     seen: list[Nested]
     known: list[Nested]
+    exit_seen: Stopped | None = None
+    exit_known: Stopped | None = None
 
     @classmethod
     def of(cls, candidates: Candidates, held_back: HeldBack) -> "_Member":
         fitted = candidates.fitted
         table, M, worth = held_back.judged(fitted.beliefs)
-        seen = [replayed(table, fitted.beliefs, (M, worth), path.thresholds, path.give_up) for path in candidates.paths]
-        known = [_on_fitting(fitted, path) for path in candidates.paths]
-        return cls(candidates, table, M, worth, seen, known)
+        discarding = [path for path in candidates.paths if isinstance(path, PolicyPath)]
+        seen = [replayed(table, fitted.beliefs, (M, worth), path.thresholds, path.give_up) for path in discarding]
+        known = [_on_fitting(fitted, path) for path in discarding]
+        if candidates.exits is None or candidates.exit_columns is None or held_back.exits is None:
+            return cls(candidates, table, M, worth, seen, known)
+        path, forced = candidates.exits, candidates.exits.forced
+        whole = held_back.whole()
+        r = fitted.beliefs.predict(whole.k, whole.values)[1]
+        predicted = forced.beliefs.predict(whole.k, whole.values)
+        exit_seen = stopped(table, held_back.exits, path, (M, r, worth), predicted)
+        believed = fitted.M, fitted.r, fitted.worth
+        exit_known = stopped(fitted.table, candidates.exit_columns, path, believed, (forced.e, forced.X))
+        seen, known = [*seen, exit_seen.nested], [*known, exit_known.nested]
+        return cls(candidates, table, M, worth, seen, known, exit_seen, exit_known)
 
     def n_steps(self, path: int) -> int:
         return len(self.candidates.paths[path].prices)
@@ -244,7 +262,7 @@ def _policy_file(
     fitting = member.candidates.family.table
     chosen = _cheapest(member, tested, options)
     thresholds, price, discarded = np.zeros(0), None, np.zeros(table.n_attempts, dtype=bool)
-    quota = options.quota
+    quota, rule = options.quota, None
     if chosen is not None:
         path = member.candidates.paths[chosen[0]]
         at = min(chosen[1], len(path.prices) - 1)
@@ -252,6 +270,8 @@ def _policy_file(
         discarded = member.seen[chosen[0]].discards(at)
         if quota is not None and path.give_up is not None:
             quota = msgspec.structs.replace(quota, give_up=path.give_up[at].tolist())
+        if isinstance(path, ExitPath) and member.candidates.exit_columns is not None:
+            rule = path.rule(at, member.candidates.exit_columns)
     provenance = [each.provenance for each in (fitting, table)]
     return PolicyFile(
         costing=fitting.costing,
@@ -260,7 +280,9 @@ def _policy_file(
         beliefs=fitted.beliefs,
         thresholds=thresholds.tolist(),
         price=price,
-        certificate=certificate_of(tested, table, chosen, discarded, key=key, pool=pool, remedy=remedy),
+        certificate=certificate_of(
+            tested, table, chosen, discarded, key=key, pool=pool, remedy=remedy, exits=rule is not None
+        ),
         length_cap=best_length_cap((fitting, table), tested.max_false_reject),
         frontier=_frontier(member),
         fitted_on=Fingerprint.of(fitting),
@@ -272,6 +294,7 @@ def _policy_file(
         ),
         seed=options.seed,
         quota=quota,
+        exit=rule,
         created_by=f"msifr-policy {version('msifr-policy')}",
     )
 
@@ -300,13 +323,7 @@ def _cheapest(member: _Member, tested: Tested, options: FitOptions) -> tuple[int
             best, chosen = float(factor.min()), (path, int(factor.argmin()))
     if chosen is None:
         return None
-    path_taken, step = member.candidates.paths[chosen[0]], chosen[1]
-    give_up = None if path_taken.give_up is None else path_taken.give_up[step]
-    parts = []
-    for table, known in ((fitted.table, (fitted.M, fitted.worth)), (member.table, (member.M, member.worth))):
-        followed = Follower(table, fitted.beliefs.worth, known).follow(path_taken.thresholds[step], give_up)
-        parts.append((table, followed.M, followed.stop))
-    totals = np.concatenate([_prompt_totals(*part) for part in parts])
+    totals = np.concatenate(_totals_of(member, member.candidates.paths[chosen[0]], chosen[1]))
     rng = np.random.default_rng(options.seed)
     if len(totals) > _MOST_UNITS:
         # So many prompts are resampled in groups of equal size, made at random.
@@ -314,6 +331,20 @@ def _cheapest(member: _Member, tested: Tested, options: FitOptions) -> tuple[int
     n = len(totals)
     draws = rng.multinomial(n, np.full(n, 1 / n), 400) @ totals
     return chosen if np.mean(rates(draws).net_cost_factor < 1) >= _CLEARLY else None
+
+
+def _totals_of(member: _Member, path: PolicyPath | ExitPath, step: int) -> list[Array]:
+    """Return `[P, 4]` of the fitting and of the held-out attempts, as `_prompt_totals`."""
+    fitted = member.candidates.fitted
+    if isinstance(path, ExitPath):
+        done = (fitted.table, member.exit_known), (member.table, member.exit_seen)
+        return [each.totals(table, step) for table, each in done if each is not None]
+    give_up = None if path.give_up is None else path.give_up[step]
+    parts = []
+    for table, known in ((fitted.table, (fitted.M, fitted.worth)), (member.table, (member.M, member.worth))):
+        followed = Follower(table, fitted.beliefs.worth, known).follow(path.thresholds[step], give_up)
+        parts.append(_prompt_totals(table, followed.M, followed.stop))
+    return parts
 
 
 def _prompt_totals(table: EvidenceTable, M: Array, stop: NDArray[np.int64]) -> Array:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from msifr_calibration.beliefs.fitted import FittedBeliefs
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
+from msifr_calibration.nested import NEVER, Nested
 from msifr_calibration.path import Array, Integers, path_prices
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.checkpoints import at_checkpoint, discards, first_rows
@@ -70,6 +71,7 @@ class ExitPath:
     losses: Array
     rho_full: float
     rho_best: float
+    give_up: None = None  # no prompt is given up: what attempts know of earlier ones would hang on forced answers
 
     def rule(self, step: int, exits: ExitColumns) -> ExitRule:
         """Return when policy `step` exits, as a policy file holds it."""
@@ -103,6 +105,19 @@ class Stopped:
         """`[J, N]` good samples that are not kept."""
         result: Flags = self.accepted & ~self.kept
         return result
+
+    @property
+    def nested(self) -> Nested:
+        """The same as of policies that only discard: lost is what is not kept, and what is gained is taken off it."""
+        D = self.lost
+        first = np.where(D.any(axis=0), D.argmax(axis=0), NEVER) if len(D) else np.full(len(self.accepted), NEVER)
+        net = self.accepted.sum() - self.kept.sum(axis=1).astype(np.float64)
+        return Nested(first, self.spent.sum(axis=1), net, net, D)
+
+    def totals(self, table: EvidenceTable, step: int) -> Array:
+        """Return `[P, 4]` per prompt: full cost, cost under policy `step`, accepted, lost less gained."""
+        columns = table.cost, self.spent[step], table.accepted, table.accepted * 1.0 - self.kept[step]
+        return np.column_stack([np.bincount(table.prompt, c, table.n_prompts) for c in columns])
 
     @property
     def cost_per_accepted(self) -> Array:

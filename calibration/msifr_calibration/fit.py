@@ -17,6 +17,7 @@ from msifr_calibration.options import FitChanges, FitOptions
 from msifr_calibration.split import uniform
 from msifr_calibration.to_certify import USE, attempts_to_certify
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.exits import exit_columns
 from msifr_policy.evidence.history import MOST_ATTEMPTS, has_history, in_quota, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
@@ -43,8 +44,9 @@ def fit_policy(
     """
     options, table = replace(options or FitOptions(), **changes), table.in_order()
     key = key_of([table])
-    if options.scope == "these prompts":
-        options = replace(options, history=False)  # the attempts of a prompt have to be independent of each other
+    if options.scope == "these prompts" or options.exits:
+        # The attempts of a prompt have to be independent of each other, or would know of each other's forced answers.
+        options = replace(options, history=False)
     if options.accepted_per_prompt is not None:
         table, options = _of_quota(table, options)
     if options.history and has_history(table):
@@ -118,8 +120,13 @@ def _fit(
     candidates = fit_candidates(fitting, options, progress=progress)
     held_back = []
     for each, part in zip(candidates, certifying, strict=True):
+        traces, exits = each.family.traces, None
+        if each.exit_columns is not None:
+            recorded = each.exit_columns
+            exits = exit_columns(part.whole(), traces, recorded.plan, prefill_price=recorded.prefill_price)
         read = each.fitted.words is None  # all columns are there
-        held_back.append(part if read else HeldBack(each.fitted.extend(part.whole(), each.family.traces)))
+        here = part if read else HeldBack(each.fitted.extend(part.whole(), traces))
+        held_back.append(replace(here, exits=exits))
     progress("certificates")
     return certify_pools(candidates, held_back, options, key=key)
 

@@ -1,7 +1,7 @@
 """Learning, the first half of learn-then-test: beliefs, and a path of policies to be tested on other prompts [T10]."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from msifr_calibration.beliefs.blend import fit_learned_beliefs
 from msifr_calibration.beliefs.fitted import FittedBeliefs
@@ -12,11 +12,13 @@ from msifr_calibration.beliefs.pretrained import (
     table_with_pretrained_words,
 )
 from msifr_calibration.beliefs.words import read_words
+from msifr_calibration.exit_path import ExitPath, fit_exit_path, fit_forced_beliefs
 from msifr_calibration.family import Family
 from msifr_calibration.options import FitOptions
 from msifr_calibration.path import PolicyPath, fit_length_path, fit_path
 from msifr_calibration.quota import fit_quota_path
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.exits import ExitColumns, exit_columns, plan_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Candidates:
     """What is tested: the policies of `path`, which act on `fitted` beliefs, the plain length caps of `length`, and
     where there is a quota, when to give prompts up.
 
-    Both were made on the family's fitting prompts. tried: the cross-fitted log loss of all beliefs that were fitted, in
+    All were made on the family's fitting prompts, and where answers were forced there (`exit_columns`), a path of
+    policies that discard and exit. tried: the cross-fitted log loss of all beliefs that were fitted, in
     nats per checkpoint.
     """
 
@@ -33,12 +36,15 @@ class Candidates:
     path: PolicyPath
     length: PolicyPath
     quota: PolicyPath | None = None
+    exits: ExitPath | None = None
+    exit_columns: ExitColumns | None = None
     tried: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def paths(self) -> tuple[PolicyPath, ...]:
+    def paths(self) -> tuple[PolicyPath | ExitPath, ...]:
         """The paths, in the order in which they are tested."""
-        return (self.path, self.length) if self.quota is None else (self.path, self.length, self.quota)
+        several = self.path, self.length, self.quota, self.exits
+        return tuple(path for path in several if path is not None)
 
 
 def fit_beliefs(family: Family, options: FitOptions) -> tuple[FittedBeliefs, dict[str, float]]:
@@ -85,5 +91,30 @@ def fit_candidates(
         length, quota = fit_length_path(fitted.table, fitted.M), None
         if options.quota is not None and options.skip_prompts:
             quota = fit_quota_path(fitted.table, fitted.beliefs, (fitted.M, fitted.worth), *options.wanted)
-        candidates.append(Candidates(family, fitted, path, length, quota, tried))
+        exits, columns = _fit_exits(family, fitted, options) if options.exits else (None, None)
+        candidates.append(Candidates(family, fitted, path, length, quota, exits, columns, tried))
+    if any(each.exits is None for each in candidates):  # those of a pool walk the same paths
+        return [replace(each, exits=None, exit_columns=None) for each in candidates]
     return candidates
+
+
+def _fit_exits(
+    family: Family, fitted: FittedBeliefs, options: FitOptions
+) -> tuple[ExitPath | None, ExitColumns | None]:
+    """Return the path of policies that discard and exit, and the forced answers it was fitted to; None if it has none.
+
+    Raises `InputError` where no answers were forced, or not in all attempts in one way.
+    """
+    plan = plan_of(family.traces)
+    if plan is None:
+        raise InputError(
+            "no answers were forced in these traces",
+            where=f"family {family.name}" if family.name else "exits",
+            remedy="record them: msifr generate --policy none --record-exits SCHEDULE",
+        )
+    columns = exit_columns(fitted.table, family.traces, plan, prefill_price=options.exit_prefill_price)
+    forced = fit_forced_beliefs(fitted.table, columns, seed=options.seed)
+    if forced is None or fitted.table.n_accepted in (0, fitted.table.n_attempts):
+        return None, None
+    path = fit_exit_path(fitted.table, columns, fitted, forced, skip_prompts=options.skip_prompts)
+    return path, columns

@@ -1,5 +1,6 @@
 """How a policy is fitted and certified: the one place of defaults for library and command line."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, get_args
 
@@ -27,7 +28,9 @@ class FitOptions:
     drawn from the data, which certify a little more often where accepted samples are few. history: whether earlier
     attempts at a prompt are evidence, where there are several. skip_prompts: whether an attempt may be discarded before
     its first token. accepted_per_prompt: fit to a run that stops at a prompt with so many accepted, after
-    attempts_per_prompt at most (None: as many as there are). Raises `InputError` for shares outside (0, 1), a negative
+    attempts_per_prompt at most (None: as many as there are). exits: also try policies that exit, by the forced answers
+    that the traces record; they read no history. exit_prefill_price: what a token that is read to force an answer
+    costs, in sampled tokens. Raises `InputError` for shares outside (0, 1), a negative
     seed, an unknown method or scope, and where torch is missing for a learned posterior.
     """
 
@@ -46,6 +49,8 @@ class FitOptions:
     skip_prompts: bool = True
     accepted_per_prompt: int | None = None
     attempts_per_prompt: int | None = None
+    exits: bool = False
+    exit_prefill_price: float = 0.0
     seed: int = 0
 
     @property
@@ -88,6 +93,14 @@ class FitOptions:
             raise InputError(what, where="accepted_per_prompt", remedy="ask for no more than there are attempts")
         if self.accepted_per_prompt is not None and not self.history:
             raise InputError("a quota needs the history", where="accepted_per_prompt", remedy="leave history on")
+        if self.exits and self.accepted_per_prompt is not None:
+            raise InputError(
+                "a quota reads the history of prompts, which policies that exit do not",
+                where="exits",
+                remedy="fit without a quota, or without exits",
+            )
+        if not 0 <= self.exit_prefill_price < math.inf:
+            raise InputError(f"exit_prefill_price = {self.exit_prefill_price} must be finite and not negative")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed} must not be negative")
 
@@ -110,6 +123,8 @@ class FitChanges(TypedDict, total=False):
     skip_prompts: bool
     accepted_per_prompt: int | None
     attempts_per_prompt: int | None
+    exits: bool
+    exit_prefill_price: float
     seed: int
 
 

@@ -5,7 +5,7 @@ import click
 from msifr_integrations.cli.console import emit, examples
 from msifr_integrations.cli.options import ReadingOptions, json_option, reading_options, traces_argument
 from msifr_integrations.cli.summary import say_summary
-from msifr_integrations.cli.tables import load_for_policy, load_policy
+from msifr_integrations.cli.tables import exits_for_policy, load_for_policy, load_policy
 from msifr_policy.records.traces import SCHEMA_HELP
 
 seed_option = click.option("--seed", default=0, type=click.IntRange(0), help="Seed of every random choice.")
@@ -23,7 +23,7 @@ def evaluate(policy: str, traces: tuple[str, ...], seed: int, reading: ReadingOp
 
     file = load_policy(policy)
     table = load_for_policy(file, traces, reading, as_json=as_json)
-    outcomes = replay_policy(file.policy(), table)
+    outcomes = replay_policy(file.policy(), table, exits_for_policy(file, traces, reading, table))
     summary = summarise(outcomes, weigh=file.certificate.weigh, length_cap=file.length_cap.cap, seed=seed)
     say_summary(summary, file, as_json=as_json)
     if as_json:

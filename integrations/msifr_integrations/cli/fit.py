@@ -21,6 +21,7 @@ from msifr_integrations.cli.summary import certificate_lines, summary_lines
 from msifr_integrations.cli.tables import Loaded, load_table
 from msifr_integrations.cli.words import EvidenceOptions, evidence_options
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.exits import exit_columns
 from msifr_policy.evidence.history import in_quota
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
@@ -94,6 +95,17 @@ if TYPE_CHECKING:
         "type": click.IntRange(min=1),
         "help": "The most attempts at a prompt in such a run; default: as many as the traces have.",
     },
+    exits={
+        "is_flag": True,
+        "help": "Also try policies that force the answer early where that pays, by the answers that generate "
+        "--record-exits forced; checkpoints are those of the recording. A good sample whose forced answer is not "
+        "accepted is lost.",
+    },
+    exit_prefill_price={
+        "type": click.FloatRange(0),
+        "metavar": "PRICE",
+        "help": "What a token that is read to force an answer costs, in sampled tokens.",
+    },
     seed="Seed of every random choice.",
 )
 @click.option(
@@ -130,7 +142,9 @@ def fit(
     aside = check_output(out, traces, folder=together, as_json=as_json) or as_json
     texts = options.method in ("auto", "pretrained", "learned")
     loaded = {
-        name: load_table(paths, reading, evidence.checkpoints, evidence.rules, keep_texts=texts, as_json=aside)
+        name: load_table(
+            paths, reading, evidence.checkpoints, evidence.rules, keep_texts=texts, exits=options.exits, as_json=aside
+        )
         for name, paths in files.items()
     }
     families, kept_out = [], []
@@ -203,7 +217,11 @@ def _say(fit: Any, path: str, kept_out: EvidenceTable, loaded: Loaded, as_json: 
                 f"(--holdout kept {kept_out.n_prompts} prompts out of this: numbers of prompts are without them)"
             )
     else:
-        outcomes = replay_policy(file.policy(), table)
+        exits = None
+        if file.exit is not None:
+            price = file.exit.prefill_price
+            exits = exit_columns(table, loaded.traces, file.exit.plan, prefill_price=price)
+        outcomes = replay_policy(file.policy(), table, exits)
         savings = summarise(outcomes, weigh=file.certificate.weigh, length_cap=file.length_cap.cap, seed=file.seed)
         told = {
             "holdout": "on prompts neither fitted nor certified on (--holdout):",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import UnsetType
+
 from msifr_integrations.cli.console import explained, prose
 from msifr_integrations.report.said import broken_promise, certified_on
 from msifr_policy.policy_file import PolicyFile
@@ -59,7 +61,17 @@ def summary_lines(summary: Summary, *, capped: bool = True) -> list[str]:
         "are not accepted never began; no policy without losses gets below",
         f"([in brackets]: {summary.ci_level:.0%} intervals, by resampling prompts{as_of})",
         f"discarded, by what spoke most against them: {reasons or 'none, the policy never fired'}",
+        *_exit_lines(summary),
         *_difficulty_lines(summary.by_difficulty),
+    ]
+
+
+def _exit_lines(summary: Summary) -> list[str]:
+    if isinstance(summary.n_exited, UnsetType):
+        return []
+    return [
+        f"exited with a forced answer: {summary.n_exited}; {summary.n_gained} of them are accepted by it and would not "
+        "have been at their end, and good ones whose forced answer is not accepted are lost and count in f"
     ]
 
 

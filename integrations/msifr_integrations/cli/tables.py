@@ -18,6 +18,7 @@ from msifr_integrations.formats.token_ends import load_token_ends
 from msifr_integrations.generation.provenance import recorded_provenance
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import build_evidence
+from msifr_policy.evidence.exits import ExitColumns, ExitPlan, exit_columns, plan_of
 from msifr_policy.evidence.history import in_quota
 from msifr_policy.evidence.schedule import Schedule, auto_schedule
 from msifr_policy.evidence.table import EvidenceTable
@@ -43,19 +44,23 @@ def load_table(
     validators: Sequence[Validator],
     *,
     keep_texts: bool = False,
+    exits: bool = False,
     as_json: bool = False,
 ) -> Loaded:
     """Replay validators over traces; without a schedule it is the automatic one. `as_json`: speak on stderr.
 
     The automatic schedule looks at all lengths: files are read twice then, or kept where they can be read but once.
+    With `exits` it is the one by which answers were forced; raises `InputError` if none were.
     """
     files = find_trace_files(paths)
     for path in files:
         _check_no_policy(path)
     traces, report = _read(files, reading)
     kept: list[Trace] = []
-    if keep_texts or (schedule is None and not all(path.is_file() for path in files)):
+    if keep_texts or exits or (schedule is None and not all(path.is_file() for path in files)):
         traces = kept = list(traces)
+    if exits and schedule is None:
+        schedule = _plan_of(kept).schedule
     if schedule is None:
         schedule = auto_schedule([len(trace.text) for trace in kept or _read(files, reading)[0]])
     unit: Any = None if reading.unit == "auto" else reading.unit
@@ -79,6 +84,38 @@ def load_table(
     for failure, count in table.failures.items():
         prose(f"validator failed on {count} attempts ({failure}); its evidence is unknown there", json=as_json)
     return Loaded(table, kept, report.skipped)
+
+
+def _plan_of(traces: Iterable[Trace]) -> ExitPlan:
+    plan = plan_of(traces)
+    if plan is None:
+        what = "no answers were forced in these traces"
+        remedy = "record them: msifr generate --policy none --record-exits SCHEDULE"
+        raise InputError(what, where="exits", remedy=remedy)
+    return plan
+
+
+def exits_for_policy(
+    file: PolicyFile, paths: Sequence[str], reading: ReadingOptions, table: EvidenceTable
+) -> ExitColumns | None:
+    """Return the answers that were forced in the attempts of `table`, made of these files; None for one without exits.
+
+    Raises `InputError` where they were not, or in another way than the policy forces them, and for files that cannot be
+    read again.
+    """
+    if file.exit is None:
+        return None
+    files = find_trace_files(paths)
+    if not all(path.is_file() for path in files):
+        what = "is read twice for a policy that exits, and cannot be"
+        raise InputError(what, where=", ".join(map(str, files)), remedy="put the traces into a file")
+    if _plan_of(_read(files, reading)[0]) != file.exit.plan:
+        raise InputError(
+            "answers were forced in another way than the policy forces them",
+            where=", ".join(map(str, files)),
+            remedy="record them as those were that it was fitted to (msifr generate --record-exits)",
+        )
+    return exit_columns(table, _read(files, reading)[0], file.exit.plan, prefill_price=file.exit.prefill_price)
 
 
 def _read(files: Sequence[Path], reading: ReadingOptions) -> tuple[Iterable[Trace], ReadReport]:
