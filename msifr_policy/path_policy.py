@@ -116,7 +116,7 @@ class PathFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """
         if level is not None and not 0 <= level < self.n_levels:
             raise InputError(f"level {level} is none of the {self.n_levels} of the path", where="path of policies")
-        thresholds = np.asarray(self.thresholds, dtype=np.float64).reshape(self.n_levels, -1)
+        thresholds = np.asarray(self.thresholds or np.zeros((0, 1)), dtype=np.float64)
         digest = blake2b(msgspec.json.encode(self), digest_size=8).hexdigest()
         acting = FittedPolicy(
             self.schedule,

@@ -49,9 +49,10 @@ def fit_levels(
     `options` as for `fit_policy`, without history and quota; of `traces`, the texts behind the table, "learned" beliefs
     have need. The same table gives the same path. Raises `InputError` for a quota, and a table with history.
     """
-    options = replace(options or FitOptions(), history=False)
+    options = options or FitOptions()
     if options.accepted_per_prompt is not None:
         raise InputError("policies that give prompts up are not nested", where="quota", remedy="leave it out")
+    options = replace(options, history=False)
     if reads_history(table):
         raise InputError(
             "policies that read the history of prompts are not nested", remedy="leave out the validator history"
