@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from benchmarks._records import Record
 from msifr_calibration.autopilot.course import Course, Outcomes, PilotOptions, Steering
 from msifr_calibration.autopilot.level_tests import growth
 from msifr_calibration.split import uniform
