@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -306,8 +307,9 @@ class _Header(msgspec.Struct):
 
 def _order(ids: Sequence[str]) -> NDArray[np.int64] | None:
     """Return which id comes first, second, … by their characters; None if they stand so."""
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    return None if order == list(range(len(ids))) else np.asarray(order, dtype=np.int64)
+    if all(before <= after for before, after in pairwise(ids)):
+        return None
+    return np.asarray(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
 
 
 def digest(parts: Iterable[str]) -> str:
