@@ -30,7 +30,7 @@ from msifr_integrations.generation.goals import PerMillion, RunGoals, RunSpent, 
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import read_attempts
-from msifr_integrations.generation.run import Progress
+from msifr_integrations.generation.progress import Progress
 from msifr_integrations.servers.options import ServerOptions
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt

@@ -22,7 +22,7 @@ from msifr_integrations.cli.live_view import Pace, ViewOptions, _View, one_line,
 from msifr_integrations.cli.money import TokenPrices, spent_by
 from msifr_integrations.embedded import embedded_samples_path
 from msifr_integrations.generation.journal import ledger_path
-from msifr_integrations.generation.run import Progress, RunCount
+from msifr_integrations.generation.progress import Progress, RunCount
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import NewlineSteps

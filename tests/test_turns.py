@@ -37,7 +37,7 @@ from msifr_integrations.generation.live import Live, Task
 from msifr_integrations.generation.merge import merge_runs
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import pair_runs, read_attempts
-from msifr_integrations.generation.run import Progress
+from msifr_integrations.generation.progress import Progress
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.beliefs.linear import CheckpointGroup, LinearModel

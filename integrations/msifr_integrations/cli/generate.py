@@ -278,10 +278,11 @@ def generate(
     files: RunFiles,
     options: GenerateOptions,
     server: ServerOptions,
-    exits: ExitOptions,
     cluster: RayOptions,
     view: ViewOptions,
     prices: TokenPrices,
+    *,
+    exits: ExitOptions,
     pilot: PilotWords,
     as_json: bool,
 ) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from msifr_integrations.cli.money import TokenPrices, spent_by
-from msifr_integrations.generation.run import Progress
+from msifr_integrations.generation.progress import Progress
 from msifr_policy.errors import InputError
 
 FIRST_LINE = 2.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from msifr_integrations.generation.goals import PerMillion, amount, prompts_of_all
-from msifr_integrations.generation.run import Progress
+from msifr_integrations.generation.progress import Progress
 from msifr_policy.errors import InputError
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from msifr_integrations.cluster.worker import EngineWorker, Finished, Hello, Wor
 from msifr_integrations.generation.generate import Job, Result, generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
-from msifr_integrations.generation.run import Progress, RunCount
+from msifr_integrations.generation.progress import Progress, RunCount
 from msifr_integrations.generation.turns import Portion
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.extras import install

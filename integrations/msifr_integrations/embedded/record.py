@@ -18,7 +18,7 @@ from msifr_integrations.embedded.word_problems import Problem, problems
 from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.options import GenerateOptions
-from msifr_integrations.generation.run import Progress
+from msifr_integrations.generation.progress import Progress
 from msifr_policy.errors import InputError
 from msifr_policy.records.traces import Trace, read_traces, write_traces
 

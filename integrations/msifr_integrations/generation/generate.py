@@ -29,8 +29,9 @@ from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
 from msifr_integrations.generation.pilots import audit_of, monitor_of
 from msifr_integrations.generation.preview import foretell, previewed, watching
+from msifr_integrations.generation.progress import Progress
 from msifr_integrations.generation.provenance import differences, quota_in_words
-from msifr_integrations.generation.run import Progress, Run
+from msifr_integrations.generation.run import Run
 from msifr_integrations.generation.steering import Blocks, Pilot, SteeredSink, Under, block_size
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy import filters

@@ -17,7 +17,7 @@ from msifr_integrations.generation.forecast import (
 from msifr_integrations.generation.goals import FEWEST_PROMPTS, spent_before
 from msifr_integrations.generation.journal import Journal
 from msifr_integrations.generation.options import GenerateOptions
-from msifr_integrations.generation.run import Progress
+from msifr_integrations.generation.progress import Progress
 from msifr_integrations.generation.turns import Goal
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
