@@ -128,4 +128,4 @@ def test_lines_of_files_are_what_their_schemas_say(folder):
 
 
 def test_a_schema_that_is_none_is_answered_with_those_that_are():
-    assert "known: completion, convert" in run("schema", "evalute", code=2).stderr
+    assert "known: audit, completion, convert" in run("schema", "evalute", code=2).stderr

@@ -19,8 +19,8 @@ TOPICS = {
 The exit status of every command:
 0    It did its work. That nothing could be certified is an answer too: msifr fit then writes a policy that never
      discards.
-1    It did its work, and the answer is no: msifr doctor found something that does not work. Also what Python ends with
-     after an error that is ours: please report it.
+1    It did its work, and the answer is no: msifr doctor found something that does not work, or msifr audit an alarm.
+     Also what Python ends with after an error that is ours: please report it.
 2    It could not do its work: what is wrong, where, and what to do stands on standard error, and under --json in a
      document {"error": {"what", "where", "remedy"}} on standard output, too. No file is left half-written.
 130  It was interrupted (Ctrl-C). A run goes on from there when the same command is given again.""",

@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import click
 
+from msifr_integrations.cli.audit import audit
 from msifr_integrations.cli.completion import completion
 from msifr_integrations.cli.console import Group, examples
 from msifr_integrations.cli.convert import convert
@@ -56,6 +57,7 @@ for command, what in (
     (evaluate, "Say what a policy would have saved and lost on traces."),
     (simulate, "Say what a policy saves in a model of the attempts."),
     (generate, "Make attempts, and stop those not worth finishing."),
+    (audit, "Say whether the certificate of a run still holds."),
     (merge, "Join the shards of a run."),
     (export, "Write accepted samples or preference pairs, for training."),
     (report, "Write a page about a run, a policy or traces."),

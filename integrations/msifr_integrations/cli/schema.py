@@ -86,12 +86,13 @@ def kinds() -> dict[str, tuple[Any, str]]:
     from msifr_integrations.formats.export import Exported
     from msifr_integrations.formats.importing.convert import Converted
     from msifr_integrations.formats.judged_file import JudgedFile
+    from msifr_integrations.generation.auditing import AuditReport
     from msifr_integrations.generation.journal import AttemptRecord
     from msifr_integrations.generation.merge import Merged
     from msifr_integrations.report.numbers import ReportNumbers
     from msifr_policy.filters import Prompt
     from msifr_policy.policy_file import PolicyFile
-    from msifr_policy.records.ledger import Entry, Header, Session
+    from msifr_policy.records.ledger import Entry, Header, Session, Steer
     from msifr_policy.records.traces import Trace
 
     return {
@@ -104,6 +105,7 @@ def kinds() -> dict[str, tuple[Any, str]]:
         "evaluate": (documents.EvaluateDocument, ""),
         "simulate": (documents.SimulateDocument, ""),
         "generate": (documents.GenerateDocument, ""),
+        "audit": (AuditReport, ""),
         "merge": (Merged, ""),
         "export": (Exported, ""),
         "report": (ReportNumbers, ""),
@@ -115,7 +117,7 @@ def kinds() -> dict[str, tuple[Any, str]]:
         "trace": (Trace, "A line of a file of traces: one finished attempt."),
         "prompt": (Prompt, "A line of a file of prompts."),
         "output": (AttemptRecord, "A line of the output of a run, OUT.jsonl: one attempt."),
-        "ledger": (Header | Entry | Session, "A line of the ledger of a run, OUT.ledger.jsonl."),
+        "ledger": (Header | Entry | Session | Steer, "A line of the ledger of a run, OUT.ledger.jsonl."),
         "policy": (PolicyFile, "A policy file."),
     }
 
