@@ -52,7 +52,7 @@ class ExitPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def asked(self, prompt: str, text: str) -> str:
         """Return what is put after `text` to force the answer: an open thinking tag is closed first, on a line each."""
         opened = ""
-        for mark in marks(prompt + text):
+        for mark in marks(f"{prompt}\n{text}"):
             opened = mark[0] if mark["open"] is not None else ""
         parts = [_closing(opened), self.prompt] if opened else [self.prompt]
         return ("" if not text or text.endswith("\n") else "\n") + "\n".join(parts)
