@@ -124,6 +124,15 @@ def test_false_levels_are_certified_no_more_often_than_promised() -> None:
     assert wrong <= most
 
 
+def test_levels_are_certified_in_their_order() -> None:
+    tests = level_tests(3, 0.1)
+    tests.best[:] = 0.0, 5.0, 5.0
+    assert tests.n_certified == 0
+    assert (tests.prompts_to_certify == np.inf).all()
+    tests.best[0] = tests.log_level
+    assert tests.n_certified == 3
+
+
 def test_shares_of_a_life_sum_to_delta() -> None:
     shares = [delta_of(i, 0.1) for i in range(60)]
     assert sum(shares) == pytest.approx(0.1)
@@ -155,6 +164,7 @@ class Seen(NamedTuple):
 
     course: Course
     past: list[Outcomes]
+    fits: list[tuple[int, int, int]]
 
 
 def live(rates: Sequence[float], blocks: int, *, seed: int = 0, worse_from: int = 10**9, worse: float = 8.0) -> Seen:
@@ -167,7 +177,13 @@ def live(rates: Sequence[float], blocks: int, *, seed: int = 0, worse_from: int 
         )
         for f in rates
     ]  # fmt: skip
-    course, past = Course(OPTIONS, lambda *_: levels), []
+    past, fits = list[Outcomes](), list[tuple[int, int, int]]()
+
+    def fit(begin: int, end: int, number: int) -> Sequence[LevelEstimate]:
+        fits.append((begin, end, number))
+        return levels
+
+    course = Course(OPTIONS, fit)
     for block in range(blocks):
         steering = course.steering(block)
         good, U = rng.random((8, 4)) < 0.5, rng.random((8, 4, 1))
@@ -175,11 +191,11 @@ def live(rates: Sequence[float], blocks: int, *, seed: int = 0, worse_from: int 
         first = np.where(good, (lost <= U).sum(axis=2), (np.linspace(0.4, 0.6, len(rates)) <= U).sum(axis=2))
         past.append(_lives.under(steering, _lives.Prompts(good, first), rng.random((8, 4))))
         course.close(past[-1])
-    return Seen(course, past)
+    return Seen(course, past, fits)
 
 
 def test_only_certified_levels_are_ever_at_work() -> None:
-    course, past = live([0.005, 0.01, 0.2], 60)
+    course, past, _ = live([0.005, 0.01, 0.2], 60)
     phases = [each.phase for each in course.steerings]
     assert phases[:5] == ["shadow"] * 4 + ["certifying"]
     assert phases[-1] == "discarding"
@@ -198,7 +214,7 @@ def test_only_certified_levels_are_ever_at_work() -> None:
 
 
 def test_what_a_block_runs_under_hangs_on_blocks_two_before_it() -> None:
-    course, past = live([0.005, 0.01], 60)
+    course, past, _ = live([0.005, 0.01], 60)
     for block in range(0, 56, 5):
         other = Course(OPTIONS, lambda *_: course.levels)
         for outcomes in past[: block + 1]:
@@ -209,8 +225,12 @@ def test_what_a_block_runs_under_hangs_on_blocks_two_before_it() -> None:
 
 
 def test_an_alarm_falls_back_and_a_new_path_is_tested_on_what_comes_after() -> None:
-    course, _ = live([0.004, 0.02], 60, worse_from=30, worse=60.0)
+    course, past, fits = live([0.004, 0.02], 60, worse_from=30, worse=60.0)
     assert len(course.alarms) == 1
+    (_, shadow, first), (begin, end, second) = fits
+    assert (first, second) == (0, 1)
+    assert shadow < course.alarms[0] < begin < end
+    assert not any(outcomes.gone.any() for outcomes in past[begin // 8 :])
     after = course.alarms[0] // 8 + 1
     notes = [each.note for each in course.steerings]
     assert any("alarm" in note for note in notes)
