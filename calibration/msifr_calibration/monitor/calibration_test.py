@@ -33,8 +33,10 @@ Integers = NDArray[np.int64]
 
 _SHIFTS = np.array([0.3, 0.6, 1.2])
 _SLOPES = np.array([0.5, 0.7, 1.4, 1.9])
-_BET_WEIGHT = np.array([*(2 * [0.165, 0.17, 0.03]), *(4 * [0.0675])])  # small shifts take longest to be seen
-_N_BETS = len(_BET_WEIGHT)
+# Shares of bets: small shifts take longest to be seen; a stretch is seen best by bets that are placed anew.
+_HELD = np.array([*(2 * [0.175, 0.18, 0.03]), *(4 * [0.0575])])
+_ANEW = np.array([*(6 * [0.02]), *(4 * [0.22])])
+_N_BETS = len(_HELD)
 _CHECKPOINTS = 12  # the last stands for all beyond it too
 _EDGES = np.array([0.2, 0.4, 0.6, 0.8])
 _RANGES = len(_EDGES) + 1
@@ -46,9 +48,10 @@ _MOST = 1e200  # wealth stops here
 # Places: all checkpoints anew, each checkpoint, each range, each range at each checkpoint, each group.
 _FAMILIES = np.array([1, _CHECKPOINTS, _RANGES, _CHECKPOINTS * _RANGES, _GROUPS])
 _OFFSETS = np.concatenate([[0], np.cumsum(_FAMILIES)[:-1]])
-_PRIOR = np.repeat(np.array([0.1, 0.2, 0.06, 0.08, 0.06]) / _FAMILIES, _FAMILIES)
-_PRIOR[[1, 2]] += 0.35, 0.15  # beliefs that are wrong from the beginning are seen soonest at checkpoints 0 and 1
-_N_PLACES = len(_PRIOR)
+_SHARES = np.repeat(np.array([0.22, 0.16, 0.05, 0.06, 0.05]) / _FAMILIES, _FAMILIES)
+_SHARES[[1, 2]] += 0.33, 0.13  # beliefs that are wrong from the beginning are seen soonest at checkpoints 0 and 1
+_PRIOR = _SHARES[:, None] * np.where(np.arange(len(_SHARES))[:, None] > 0, _HELD, _ANEW)
+_N_PLACES = len(_SHARES)
 
 
 class Miscalibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +77,7 @@ class CalibrationTest:
 
     def __init__(self, level: float = 0.05) -> None:
         self._threshold = 1 / level
-        self._wealth = _PRIOR[:, None] * _BET_WEIGHT
+        self._wealth = _PRIOR
         self._by_cell = np.zeros((_CHECKPOINTS, _RANGES, _GROUPS, _N_BETS))
         self._visited = np.zeros((_CHECKPOINTS, _RANGES, _GROUPS), dtype=np.int64)
         self._largest = 1.0
