@@ -255,3 +255,10 @@ def test_in_a_pipe_lines_are_few_and_the_document_has_the_money(slow, tmp_path):
     assert " of 48 attempts, " not in again.stderr
     plain = CliRunner().invoke(main, [*arguments(tmp_path, slow), "--json"])
     assert "money" not in json.loads(plain.stdout)
+
+
+def test_where_a_steered_run_is_stands_in_the_view_and_in_lines():
+    steered = RUNNING._replace(steered="discarding at level 3, 4 of 14 levels certified; f so far 0.4% to 6.1%")
+    assert dict(view_rows(steered, Pace(), None))["certificate"] == steered.steered
+    assert one_line(steered, Pace(), None).endswith(f"; {steered.steered}")
+    assert "certificate" not in dict(view_rows(RUNNING, Pace(), None))

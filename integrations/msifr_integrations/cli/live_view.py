@@ -178,6 +178,8 @@ def view_rows(progress: Progress, pace: Pace, prices: TokenPrices | None) -> lis
     rows = [("attempts", f"{p.done:,} of {most}{p.attempts:,}, {_left(pace)}"), ("ended", ", ".join(ended))]
     if p.goals:
         rows.append(("goal", p.goals.said(p.spent)))
+    if p.steered:
+        rows.append(("certificate", p.steered))
     if p.by_reason:
         named = [f"{name or 'no reason'} {n:,}" for name, n in list(p.by_reason.items())[:_REASONS]]
         others = sum(list(p.by_reason.values())[_REASONS:])
@@ -212,7 +214,7 @@ def one_line(progress: Progress, pace: Pace, prices: TokenPrices | None) -> str:
     ]
     told += [f"{_saved(p)} saved (estimated)"] if p.discarded else []
     told += [prices.line(spent_by(p))] if prices is not None else []
-    return ", ".join([*told, _left(pace)])
+    return "; ".join([", ".join([*told, _left(pace)]), *([p.steered] if p.steered else [])])
 
 
 def clock(seconds: float) -> str:
