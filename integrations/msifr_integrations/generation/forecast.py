@@ -14,7 +14,7 @@ expectation, which is the reason for 1/r. Where several things may end the run, 
 
 The intervals of 95 % covered in 600 simulated runs each of 400 prompts with 4 attempts, lengths spread by a factor of 2
 and acceptance equal, mixed, rare, or all or none by prompt: in 90 % or more by a preview of 10 or 30 prompts, in 89 %
-or more by one of 5.
+or more by one of 5 (`tests/test_forecast.py`).
 """
 
 import math
