@@ -28,6 +28,7 @@ from msifr_calibration.length_cap import best_length_cap
 from msifr_calibration.nested import Nested, nested, replayed
 from msifr_calibration.options import FitOptions
 from msifr_calibration.path import PolicyPath, good_samples_lost
+from msifr_calibration.reference import reference_of
 from msifr_calibration.sample_size import critical_number
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.evidence.exits import ExitColumns
@@ -166,7 +167,7 @@ def certify(
     pool = sorted(each.family.name for each in candidates) if len(candidates) > 1 else []
     remedy = _remedy(tested, candidates, options)
     return [
-        Fit(_policy_file(member, tested, pool, remedy, options, key), member.candidates, each.whole)
+        Fit(_policy_file(member, each, tested, pool, remedy, options, key), member.candidates, each.whole)
         for member, each in zip(members, held_back, strict=True)
     ]
 
@@ -256,7 +257,13 @@ def _saved(members: Sequence[_Member], path: int) -> Array:
 
 
 def _policy_file(
-    member: _Member, tested: Tested, pool: Sequence[str], remedy: str, options: FitOptions, key: str
+    member: _Member,
+    held_back: HeldBack,
+    tested: Tested,
+    pool: Sequence[str],
+    remedy: str,
+    options: FitOptions,
+    key: str,
 ) -> PolicyFile:
     fitted, table = member.candidates.fitted, member.table
     fitting = member.candidates.family.table
@@ -273,7 +280,7 @@ def _policy_file(
         if isinstance(path, ExitPath) and member.candidates.exit_columns is not None:
             rule = path.rule(at, member.candidates.exit_columns)
     provenance = [each.provenance for each in (fitting, table)]
-    return PolicyFile(
+    file = PolicyFile(
         costing=fitting.costing,
         schedule=fitting.schedule,
         validators=list(fitted.validators),
@@ -296,6 +303,29 @@ def _policy_file(
         quota=quota,
         exit=rule,
         created_by=f"msifr-policy {version('msifr-policy')}",
+    )
+    return _to_watch(file, member, held_back, key)
+
+
+def _to_watch(file: PolicyFile, member: _Member, held_back: HeldBack, key: str) -> PolicyFile:
+    """Return the file with what a run of it is held against: its reference, and E[√M_τ] over what it discards."""
+    fitted, table = member.candidates.fitted, member.table
+    if file.exit is not None and held_back.exits is not None:
+        stopping = file.policy().along(held_back.whole(), held_back.exits)
+        stop, told = stopping.stop, [stopping.M[stopping.stop[(stopping.stop >= 0) & ~stopping.exited]]]
+    else:
+        thresholds = np.asarray(file.thresholds)
+        give_up = None if file.quota is None else np.asarray(file.quota.give_up, dtype=bool)
+        told = []
+        for each, known in ((fitted.table, (fitted.M, fitted.worth)), (table, (member.M, member.worth))):
+            followed = Follower(each, fitted.beliefs.worth, known).follow(thresholds, give_up)
+            stop = followed.stop
+            told.append(followed.M[stop[stop >= 0]])
+    roots = np.sqrt(np.concatenate(told))
+    return msgspec.structs.replace(
+        file,
+        reference=reference_of(table, stop, key, evidence=held_back.table, attempts=held_back.attempts),
+        mean_root_posterior=float(roots.mean()) if len(roots) else None,
     )
 
 

@@ -22,60 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2_contingency, norm
 
-from msifr_calibration.held_out import one_each
-from msifr_policy.evidence.history import COLUMNS as HISTORY_COLUMNS
-from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.ledger import Entry, id_digest
-from msifr_policy.reference import MOST_BINS, NOT_KNOWN, Reference
+from msifr_policy.reference import NOT_KNOWN, Reference
 
 FIRST_LOOK = 200
 REACHED, ACCEPTANCE = "attempts that come so far", "acceptance"
 
-_LEAST = 50
-"""Prompts below which there is no reference, and attempts at the checkpoint."""
 _SPARSE = 10
 """Attempts in both samples together below which a bin is joined to the next."""
-
-
-def reference_of(table: EvidenceTable, stop: NDArray[np.int64], key: str) -> Reference | None:
-    """Return the reference of attempts that a policy discards at rows `stop` `[N]` (−1: never); `key` of the draws.
-
-    Its checkpoint is the last that half of the attempts come to, undiscarded, or the first; None where prompts are too
-    few. Columns of the history are not compared: they hang on how many attempts a prompt has.
-    """
-    drawn = one_each(table.prompt, table.attempt_ids, key)
-    if len(drawn) < _LEAST:
-        return None
-    first = table.start[drawn]
-    last = np.where(stop[drawn] >= 0, stop[drawn], table.end[drawn] - 1)  # before `first` where there is no checkpoint
-    come_to = np.where(last >= first, table.k[last], -1)
-    checkpoint = max(1, int(np.sort(come_to)[len(drawn) // 2]))
-    rows = (first + checkpoint - table.k[first])[come_to >= checkpoint]
-    if len(rows) < _LEAST:
-        return None
-    edges, counts = [], []
-    for column, values in zip(table.columns, table.values[rows].T, strict=True):
-        known = values[np.isfinite(values)]
-        edges.append([] if column in HISTORY_COLUMNS else _tenths(known))
-        bins = np.searchsorted(edges[-1], values[~np.isnan(values)], side="right")
-        counts.append([*np.bincount(bins, minlength=len(edges[-1]) + 1).tolist(), int(np.isnan(values).sum())])
-    return Reference(
-        checkpoint=checkpoint,
-        n_prompts=len(drawn),
-        reached=len(rows),
-        accepted=int(table.accepted[drawn].sum()),
-        edges=edges,
-        counts=counts,
-    )
-
-
-def _tenths(values: NDArray[np.float64]) -> list[float]:
-    """Return what lies between tenths of the values, without those that leave a bin empty."""
-    if not len(values):
-        return []
-    inner = np.quantile(values, np.arange(1, MOST_BINS) / MOST_BINS, method="inverted_cdf")
-    result: list[float] = np.unique(inner[inner > values.min()]).tolist()
-    return result
 
 
 class Drift(msgspec.Struct, frozen=True):
