@@ -25,6 +25,7 @@ from msifr_integrations.cli.live_view import Pace, one_line, share_done, view_ro
 from msifr_integrations.cluster.on_ray import generate_on_ray
 from msifr_integrations.embedded import problems
 from msifr_integrations.engine.base import Event, Notice, stream_key
+from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.goals import PerMillion, RunGoals, RunSpent, prompts_of_all
 from msifr_integrations.generation.journal import ledger_path
@@ -38,6 +39,7 @@ from msifr_policy.records.ledger import Ledger, read_ledger, total
 
 PROGRAM = """
 import sys
+from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.servers.options import ServerOptions
@@ -189,6 +191,17 @@ def test_engines_of_this_process_stop_at_once_and_go_on(tmp_path: Path, engine: 
     tiny.run(out, **chosen)
     assert outcomes(out).count("accepted") == all_accepted
     assert read_attempts(out) == read_attempts(whole)
+
+
+def test_what_is_computed_ahead_is_dropped_and_in_the_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: when the goal is seen a step is under way, a token of each slot, which nobody is given."""
+    begin = SlotEngine.__init__
+    monkeypatch.setattr(SlotEngine, "__init__", lambda *given, **more: begin(*given, **{**more, "ahead": True}))
+    result = tiny.run(tmp_path / "out.jsonl", tasks=tiny.prompts(6), slots=5, accepted=2)
+    assert (result.accepted, outcomes(tmp_path / "out.jsonl")[-1]) == (2, "accepted")
+    session = ledger_of(tmp_path / "out.jsonl").sessions[-1]
+    assert 0 < session.late <= 5
+    assert result.tokens_beside == session.unfinished + session.late
 
 
 def test_streams_of_a_server_are_closed(tmp_path: Path) -> None:
