@@ -219,6 +219,7 @@ def test_what_a_block_runs_under_hangs_on_blocks_two_before_it() -> None:
         other = Course(OPTIONS, lambda *_: course.levels)
         for outcomes in past[: block + 1]:
             other.close(outcomes)
+        assert other.steering(block + 2) == course.steering(block + 2)
         bad = past[block + 1]._replace(accepted=np.zeros((8, 4), dtype=bool))
         other.close(bad)
         assert other.steerings[: block + 3] == course.steerings[: block + 3]

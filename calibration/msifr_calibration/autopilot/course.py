@@ -37,6 +37,8 @@ Phase = Literal["shadow", "certifying", "discarding"]
 
 BLOCKS_AHEAD = 2
 """What the prompts of a block say is heard so many blocks later: those between are in flight."""
+_MOST_SHADOW = 1000
+"""Prompts of a shadow, unless a path could not be fitted: more make next to no better path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +222,7 @@ class Course:
         self._fitting += outcomes.accepted.size - n, n
         planned = self.left + self.n_prompts - self._shadow_from
         # After a fit in vain: when there is twice as much to fit to.
-        enough = max(options.shadow * planned, 2 * (self._fitted_at - self._shadow_from))
+        enough = max(min(options.shadow * planned, _MOST_SHADOW), 2 * (self._fitted_at - self._shadow_from))
         if self.n_prompts - self._shadow_from < enough or self._fitting.min() < options.least_fitted:
             return ""
         self.levels = self._fit(self._shadow_from, self.n_prompts, self._fits)
