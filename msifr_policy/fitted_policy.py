@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,12 @@ from msifr_policy.records.provenance import Provenance
 from msifr_policy.reference import Reference
 from msifr_policy.validators import History, Validator, Verdict, describe
 
-if TYPE_CHECKING:
-    from msifr_policy.policy_file import Certificate
+
+class Certified(NamedTuple):
+    """What is certified of a policy: f ≤ α, with which confidence."""
+
+    max_false_reject: float
+    confidence: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +42,7 @@ class FittedPolicy:
 
     thresholds: `[K + 1]`, empty for the policy that never discards. quota: what it was fitted for, and when prompts are
     given up. fingerprint: what the settings of a run call it. unit: what costs are counted in, None if not known.
-    certificate: what is certified of it, None if nothing is known; provenance: of the attempts that this was done on;
+    certified: what is certified of it, None if nothing is; provenance: of the attempts that this was done on;
     reference: what they looked like. mean_root_posterior: E[√M_τ] over what it discards there. Raises `InputError` if
     the columns of beliefs and validators are not the same, or if any of them cannot work: live, a validator that fails
     says nothing, and nothing is discarded; for an exit at other checkpoints, by other evidence, or beside the history;
@@ -56,7 +60,7 @@ class FittedPolicy:
     exit: ExitRule | None = None
     reference: Reference | None = None
     mean_root_posterior: float | None = None
-    certificate: Certificate | None = None
+    certified: Certified | None = None
 
     def __post_init__(self) -> None:
         columns = column_names(self.validators)

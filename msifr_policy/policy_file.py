@@ -23,7 +23,7 @@ from msifr_policy.evidence.history import PromptQuota
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import Costing, EvidenceTable
 from msifr_policy.exit_rule import ExitRule
-from msifr_policy.fitted_policy import FittedPolicy
+from msifr_policy.fitted_policy import Certified, FittedPolicy
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.reference import Reference
 from msifr_policy.saved import load_record, load_weights, save_record
@@ -208,6 +208,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
         Raises `InputError` if a validator is missing or of another version, or if weights are not known or do not fit.
         """
+        told = self.certificate
+        certified = Certified(told.max_false_reject, told.confidence) if told.certified else None
         return FittedPolicy(
             self.schedule,
             tuple(make_validator(spec) for spec in self.validators),
@@ -220,5 +222,5 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             self.exit,
             self.reference,
             self.mean_root_posterior,
-            self.certificate,
+            certified,
         )

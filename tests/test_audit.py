@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from msifr_integrations.generation.live import Live
 from msifr_policy.audit import Audit, Audited, audit_draw
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
+from msifr_policy.fitted_policy import Certified as Promise
 from msifr_policy.policy import Action, Decision
 from msifr_policy.records.ledger import NO_ATTEMPTS, AtPrompt, Entry, read_ledger, total
 
@@ -227,7 +227,7 @@ def test_a_discarded_attempt_is_not_audited() -> None:
 class Certified(tiny.TextPolicy):
     """Loses far more than its certificate says."""
 
-    certificate = SimpleNamespace(certified=True, max_false_reject=0.05, confidence=0.9)
+    certified = Promise(max_false_reject=0.05, confidence=0.9)
 
 
 LONG = {"tasks": tiny.prompts(90), "attempts": 1, "max_new_tokens": 24, "slots": 2, "audit": 0.3}

@@ -10,6 +10,7 @@ from msifr_calibration.monitor.monitor import Monitor
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.steering import Pilot, Under
 from msifr_policy.audit import Audit
+from msifr_policy.fitted_policy import Certified
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import Entry, Steer
 
@@ -30,13 +31,13 @@ def monitor_of(policy: Policy | None, options: GenerateOptions, say: Callable[[s
     audit = audit_of(policy, options)
     if policy is None or audit is None:
         return None
-    certificate = getattr(policy, "certificate", None)
-    if certificate is None or not certificate.certified:
+    certified: Certified | None = getattr(policy, "certified", None)
+    if certified is None:
         say("nothing is certified of the policy: its discards are audited, and no alarm can be given")
         return None
     monitor = Monitor(
-        max_false_reject=certificate.max_false_reject,
-        confidence=certificate.confidence,
+        max_false_reject=certified.max_false_reject,
+        confidence=certified.confidence,
         attempts=options.attempts,
         audit=audit,
     )
