@@ -19,7 +19,7 @@ import tiny
 from commands import last_json, run
 from makers import make_table
 from msifr_calibration import fit_policy
-from msifr_calibration.monitor.drift import REACHED, reference_of
+from msifr_calibration.monitor.drift import REACHED
 from msifr_calibration.monitor.monitor import Monitor
 from msifr_integrations.cli.schema import text_of
 from msifr_integrations.generation.auditing import audit_ledger
@@ -39,11 +39,10 @@ ALPHA = ("--max-false-reject", 0.05)
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy file that is certified."""
     path = tmp_path_factory.mktemp("policy") / "policy.json"
-    table = make_table(300)
-    file = fit_policy(table, max_false_reject=0.2, method="linear").file
+    file = fit_policy(make_table(300), max_false_reject=0.2, method="linear").file
     assert file.certificate.certified
-    reference = reference_of(table, np.full(table.n_attempts, -1), "k")
-    msgspec.structs.replace(file, reference=reference).save(path)
+    assert file.reference is not None
+    file.save(path)
     return path
 
 
@@ -350,3 +349,26 @@ def test_a_ledger_that_is_begun_anew_ends_its_follower(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(time, "sleep", anew)
     assert "was begun anew" in run("audit", path, "--follow", *ALPHA, code=2).stderr
+
+
+def test_a_report_of_an_audited_run_says_f_so_far(policy: Path, tmp_path: Path) -> None:
+    """With its policy; without it nobody can say what was certified, and the report says what it needs."""
+    file = PolicyFile.load(policy)
+    steers = [Steer(block=0, phase="watched"), Steer(block=20, phase="alarm", note="too much is lost")]
+    path = write(
+        tmp_path / "a.ledger.jsonl", [*steers, *entries_of([0.3] * 200)], policy=file.policy().fingerprint
+    )  # fmt: skip
+    audits = audit_ledger(path, file)
+    assert audits.monitor is not None
+    page = tmp_path / "r.html"
+    numbers = last_json(run("report", path, "--policy", policy, "-o", page, "--json"))
+    Draft202012Validator(json.loads(text_of("report"))).validate(numbers)
+    assert numbers["run"]["audits"] == json.loads(msgspec.json.encode(audits))
+    f = f"f = {audits.monitor.rate.estimate:.1%} ["
+    assert f"of the good samples it lost {f}" in numbers["statement"]
+    shown = page.read_text()
+    for words in ("What audits tell", "too much is lost", "would-be discards"):
+        assert words in shown
+    alone = last_json(run("report", path, "-o", page, "--json"))
+    assert alone["run"]["audits"] is None
+    assert "What audits tell" in [each["section"] for each in alone["left_out"]]

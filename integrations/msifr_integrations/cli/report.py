@@ -144,7 +144,7 @@ def _material(given: _Given, reading: ReadingOptions, most: int, seed: int, *, a
     ledger = paired = table = simulated = None
     if given.ledger is not None:
         with tracking("reading the ledger"):
-            ledger = read_run(given.ledger)
+            ledger = read_run(given.ledger, file)
     if given.run is not None and given.full is not None:
         with tracking("comparing the runs"):
             paired = pair_runs(given.full, given.run)

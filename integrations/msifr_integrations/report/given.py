@@ -11,12 +11,14 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 import numpy as np
 
+from msifr_integrations.generation.auditing import AuditReport, audit_ledger
 from msifr_integrations.generation.inputs import read_records
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.report.attempts import Kind
 from msifr_integrations.report.numbers import GroupNumbers, RunNumbers, Stage, funnel
 from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
+from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.ids import group_of
 from msifr_policy.records.ledger import Entry, Header, Session, Steer, scan_ledger, total
 
@@ -95,8 +97,11 @@ class RunRead(NamedTuple):
     groups: list[str]
 
 
-def read_run(ledger: str | os.PathLike[str]) -> RunRead:
-    """Read the ledger of a run, in one pass. Raises `InputError` as `scan_ledger`."""
+def read_run(ledger: str | os.PathLike[str], file: PolicyFile | None = None) -> RunRead:
+    """Read the ledger of a run under the policy of `file`, in one pass, and once more for its audits.
+
+    Raises `InputError` as `scan_ledger`.
+    """
     settings: dict[str, Any] = {}
     ids: list[str] = []
     kinds: list[Kind] = []
@@ -135,10 +140,21 @@ def read_run(ledger: str | os.PathLike[str]) -> RunRead:
             )
             for name, count in sorted(by_group.items())
         ],
+        audits=_audits(ledger, file, settings),
     )  # fmt: skip
     return RunRead(
         settings, run, funnel(reached, np.where(discarded, ended, 0), discarded, reasons, None), ids, kinds, groups
     )
+
+
+def _audits(ledger: str | os.PathLike[str], file: PolicyFile | None, settings: dict[str, Any]) -> AuditReport | None:
+    """Return what the audits of a run tell, None where there are none, or where its policy is not `file`."""
+    if not (settings.get("audit") or settings.get("autopilot")):
+        return None
+    ran = settings.get("policy")
+    with suppress(InputError):  # no budget is known, or shards are merged
+        return audit_ledger(ledger, file if file is not None and file.policy().fingerprint == ran else None)
+    return None
 
 
 def same_but_for_the_policy(run: str, full: str) -> bool:

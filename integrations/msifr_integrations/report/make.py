@@ -208,6 +208,8 @@ def _left_out(material: Material) -> Iterator[LeftOut]:
     if material.followed is None and (policy is not None or material.outcomes is not None):
         needs = "finished attempts and the policy: `--paired FULL.jsonl` or traces, and `--policy policy.json`"
         yield LeftOut("Reliability of the beliefs", needs)
+    if material.ledger is not None and material.ledger.settings.get("audit") and material.ledger.run.audits is None:
+        yield LeftOut("What audits tell", "the policy file of the run, and of merged shards the output of one")
     if material.ledger is None:
         yield LeftOut("Ledger of a run", "the output of msifr generate, whose ledger lies beside it")
     if material.outcomes is not None and material.simulated is None:

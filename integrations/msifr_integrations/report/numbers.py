@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from msifr_integrations.generation.auditing import AuditReport
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Certificate, FrontierPoint, LengthCap, PolicyFile, Weigh
 from msifr_policy.records.ledger import Totals
@@ -108,12 +109,16 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class RunNumbers(msgspec.Struct, frozen=True, kw_only=True):
-    """What a ledger tells of its run: settings as the run was given them, sums, and the attempts by group."""
+    """What a ledger tells of its run: settings as the run was given them, sums, and the attempts by group.
+
+    audits: what they tell of f, None without audits, or where it is not known which policy ran.
+    """
 
     settings: dict[str, str | int | float | bool | None]
     totals: Totals
     tokens_per_accepted: float | None
     groups: list[GroupNumbers]
+    audits: AuditReport | None = None
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

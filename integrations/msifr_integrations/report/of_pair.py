@@ -38,7 +38,7 @@ def material_of_pair(
         policy=fit.file,
         policy_name="policy.json",
         run=with_policy,
-        ledger=read_run(ledger),
+        ledger=read_run(ledger, fit.file),
         traces=[full],
         table=full_table,
         paired=paired,

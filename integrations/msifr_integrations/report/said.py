@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from msifr_integrations.report.numbers import GroupNumbers, Measured, PolicyNumbers, RunNumbers, rate
+from msifr_integrations.report.numbers import Estimate, GroupNumbers, Measured, PolicyNumbers, RunNumbers, rate
 from msifr_policy.policy_file import Certificate
 from msifr_sim import Summary
 
@@ -61,10 +61,18 @@ def _run(run: RunNumbers) -> str:
     )
     if not totals.discarded:
         return f"The run spent {spent}, and discarded none"
-    return (
-        f"The run discarded {many(totals.discarded, 'attempt')} and spent {spent}; what it saved and lost is not known "
-        "without the same run without a policy"
-    )
+    discarded = f"The run discarded {many(totals.discarded, 'attempt')} and spent {spent}"
+    if (f := rate_so_far(run)) is not None:
+        return f"{discarded}; of the good samples it lost f = {f}, as {many(totals.audited, 'audit')} tell"
+    return f"{discarded}; what it saved and lost is not known without the same run without a policy"
+
+
+def rate_so_far(run: RunNumbers) -> str | None:
+    """Return f as the audits of a run tell it, with the interval that holds at any time; None if they tell nothing."""
+    state = None if run.audits is None else run.audits.monitor
+    if state is None or state.rate.estimate is None:
+        return None
+    return Estimate(state.rate.estimate, state.rate.lower, state.rate.upper).said()
 
 
 def _on_certification(policy: PolicyNumbers) -> str:

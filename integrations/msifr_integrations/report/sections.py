@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from msifr_integrations.report.audits import audits_section
 from msifr_integrations.report.groups import groups_section
 from msifr_integrations.report.numbers import (
     Estimate,
@@ -23,6 +24,7 @@ def sections(numbers: ReportNumbers) -> list[Section]:
     made = (
         _frontier(numbers),
         _funnel(numbers),
+        audits_section(numbers.run),
         _ledger(numbers.run, numbers.measured),
         _reliability(numbers),
         groups_section(numbers),
