@@ -88,6 +88,14 @@ def test_which_text_and_which_id_stand_for_a_prompt_does_not_hang_on_the_order()
     assert 0 < expected.merged < 4
     for seed in range(20):
         assert_same_table(expected, table_of(shuffled(traces, seed), Length()))
+    # Of several texts under one id, that of the first attempt by its id counts: here it is another prompt's.
+    asked = ("What is 2 + 3?", "Name a prime below ten.", "What is 2 + 3?", "Who?")
+    names = (("p", "p/0"), ("p", "p/1"), ("q", "q/0"), ("r", "r/0"))
+    traces = [
+        msgspec.structs.replace(trace, prompt=text, prompt_id=prompt_id, id=name)
+        for trace, text, (prompt_id, name) in zip(traces, asked, names, strict=False)
+    ]
+    assert [table_of(order, Length()).merged for order in (traces, traces[::-1])] == [1, 1]
 
 
 def test_a_fingerprint_tells_other_traces_apart():
@@ -151,10 +159,12 @@ def test_families_may_come_in_any_order_and_under_any_names(method):
         parts.append([msgspec.structs.replace(trace, id=f"{seed}/{trace.id}") for trace in traces])
     families = [Family(f"f{i}", table_of(traces), traces, pool="all") for i, traces in enumerate(parts)]
     fits = fit_families(families, options)
-    turned = [Family(f"z{i}", table_of(shuffled(parts[i], i)), shuffled(parts[i], 9), pool="all") for i in (1, 0, 2)]
+    turned = [
+        Family(f"z{9 - i}", table_of(shuffled(parts[i], i)), shuffled(parts[i], 9), pool="all") for i in (1, 0, 2)
+    ]
     again = fit_families(turned, options)
     pools = {tuple(fit.file.certificate.pool) for fit in [*fits, *again]}
-    assert pools == {("f0", "f1", "f2"), ("z0", "z1", "z2")}
+    assert pools == {("f0", "f1", "f2"), ("z7", "z8", "z9")}
     assert fits[0].file.certificate.certified or method == "learned"
     assert [nameless(again[i]) for i in (1, 0, 2)] == [nameless(fit) for fit in fits]
     assert key_of([family.table for family in families]) == key_of([family.table for family in turned])
