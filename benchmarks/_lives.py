@@ -54,6 +54,8 @@ POSTERIOR = 0.1
 """M_τ of would-be discards: all alike."""
 DRIFT = 16.0
 SETTINGS = ("independent", "clustered", "heterogeneous", "drifting", "resumed", "adversarial order")
+AS_IN_FILE = "order of the file"
+"""As the last setting, but that prompts are taken in their order: what an autopilot never does, and why."""
 
 
 class Prompts(NamedTuple):
@@ -100,10 +102,10 @@ def draw(rng: np.random.Generator, n: int, setting: str, worse: float = 1.0) -> 
     return Prompts(np.broadcast_to(good, (n, ATTEMPTS)), np.broadcast_to(first, (n, ATTEMPTS)))
 
 
-def sorted_against(rng: np.random.Generator, life: int) -> Prompts:
+def sorted_against(rng: np.random.Generator, life: int, *, drawn: bool = True) -> Prompts:
     """Return prompts that come after the shadow and are given: the first level loses just α of their good samples.
 
-    In the file those without losses come first; the order is that of a hash of their ids.
+    In the file those without losses come first; the order is that of a hash of their ids, if it is `drawn`.
     """
     n = PROMPTS - TESTED_FROM
     good, first = draw(rng, n, "independent")
@@ -112,9 +114,10 @@ def sorted_against(rng: np.random.Generator, life: int) -> Prompts:
     first.flat[places] = len(BORDER)
     for level in reversed(range(len(BORDER))):
         first.flat[places[: int(np.ceil(BORDER[level] * len(places) - 1e-9))]] = level
-    in_file = np.argsort((good & (first == 0)).sum(axis=1), kind="stable")
-    drawn = in_file[np.argsort(uniform([f"prompt {i}" for i in range(n)], f"life {life}"))]
-    return Prompts(good[drawn], first[drawn])
+    order = np.argsort((good & (first == 0)).sum(axis=1), kind="stable")
+    if drawn:
+        order = order[np.argsort(uniform([f"prompt {i}" for i in range(n)], f"life {life}"))]
+    return Prompts(good[order], first[order])
 
 
 def estimates(setting: str, rng: np.random.Generator) -> list[LevelEstimate]:
@@ -152,7 +155,7 @@ def lives(setting: str, n: int, seed: int = 0) -> Tally:
     """Live n lives in a setting."""
     tally = Tally(n)
     for life in range(n):
-        _live(setting, np.random.default_rng([seed, SETTINGS.index(setting), life]), life, tally)
+        _live(setting, np.random.default_rng([seed, (*SETTINGS, AS_IN_FILE).index(setting), life]), life, tally)
     return tally
 
 
@@ -174,8 +177,8 @@ def _live(setting: str, rng: np.random.Generator, life: int, tally: Tally) -> No
         return levels
 
     now = draw(rng, PROMPTS, setting)
-    if setting == "adversarial order":
-        given = sorted_against(rng, life)
+    if setting in ("adversarial order", AS_IN_FILE):
+        given = sorted_against(rng, life, drawn=setting != AS_IN_FILE)
         now = Prompts(
             np.concatenate([now.accepted[:TESTED_FROM], given.accepted]),
             np.concatenate([now.first[:TESTED_FROM], given.first]),
@@ -238,4 +241,6 @@ def records(quick: bool = False) -> list[Record]:
                 Record(f"share of drifts with an alarm before the end, {setting}", tally.alarms / len(tally.at_work)),
                 Record(f"prompts from drift to alarm, {setting}", told),
             ]
+    kept = lives(AS_IN_FILE, n // 10)
+    found.append(Record("violated lives if the file's order were kept", kept.violated, unit=f"of {kept.lives}"))
     return found

@@ -147,6 +147,11 @@ def test_lives_are_seldom_violated(setting: str) -> None:
     assert _lives.lives(setting, 100, seed=7).violated <= _lives.allowed(100)
 
 
+def test_the_order_of_prompts_has_to_be_drawn() -> None:
+    """Where those without losses come first, all lives are violated."""
+    assert _lives.lives(_lives.AS_IN_FILE, 20).violated == 20
+
+
 def test_a_drift_is_told_and_a_life_told_again_is_the_same() -> None:
     """After a change to f = 16 % the alarm comes within some 380 prompts in nearly all lives."""
     tally = _lives.lives("resumed", 40, seed=1)

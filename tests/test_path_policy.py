@@ -64,6 +64,14 @@ def test_live_runs_tell_of_all_levels_what_tables_tell(path: PathFile) -> None:
             assert (stop is not None) == (level is not None and seen <= level)
 
 
+def test_a_level_discards_below_its_threshold_and_not_at_it() -> None:
+    acting: Any = SimpleNamespace(reads_history=False)
+    policy = PathPolicy(acting, np.array([[0.1, 0.3], [0.2, 0.3], [0.2, 0.5]]))
+    assert [policy.first(0, worth) for worth in (0.05, 0.1, 0.15, 0.2, 0.9)] == [0, 1, 1, 3, 3]
+    assert [policy.first(k, 0.3) for k in (1, 2, 9)] == [2, 2, 2]
+    assert policy.first(1, 0.29) == 0
+
+
 def test_all_checkpoints_are_looked_at_after_a_would_be_discard(path: PathFile) -> None:
     loop = next(t for t in make_traces(60, seed=3) if len(t.text) > 400)
     run = path.policy(path.n_levels - 1).start(loop.prompt)
