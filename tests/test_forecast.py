@@ -235,7 +235,9 @@ def test_a_preview_is_a_part_of_the_run(tmp_path: Path, quota: int | None) -> No
     for told in (first.forecast, more.forecast):
         assert told.tokens.low <= end.tokens <= told.tokens.high
         assert told.accepted.low <= end.accepted <= told.accepted.high
-    last = run(out, Letters(3, dies=0), prompts, None, preview=8, **options).forecast
+    said.clear()
+    last = run(out, Letters(3, dies=0), prompts, None, preview=8, tell=said.append, **options).forecast
+    assert "has its preview: nothing was generated" in said[0]
     assert last.tokens == Foretold(end.tokens, end.tokens, end.tokens)
     assert (last.accepted.low, last.accepted.high) == (end.accepted, end.accepted)
 
