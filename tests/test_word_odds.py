@@ -166,7 +166,11 @@ def test_a_set_is_not_changed_by_any_outcome_of_its_fold():
     elsewhere = [len(set(fold[question == q])) for q in set(question[fold == 2])]
     assert sum(n == 2 for n in elsewhere) > 10
     told = iter(np.isin(question, question[fold == 2]))
-    flipped = [[msgspec.structs.replace(t, accepted=t.accepted != next(told)) for t in traces] for traces in families]
+    changed = [{i for i in table.attempt_ids if next(told)} for table in tables]
+    flipped = [
+        [msgspec.structs.replace(t, accepted=t.accepted != (t.id in ids)) for t in traces]
+        for traces, ids in zip(families, changed, strict=True)
+    ]
     after = sets_of(flipped)[0]
     one, other = word_tensors(before), word_tensors(after)
     for name, array in one.items():
@@ -197,7 +201,8 @@ def test_no_set_remembers_how_attempts_at_its_prompts_ended():
     area = {}
     for name, weights in (("own", raw), ("other", rolled)):
         score = with_words(table, traces, Words(remember(weights))).values[table.end, -1]
-        fold = np.asarray([prompt_fold(trace.prompt, 5) for trace in traces])
+        asked_of = {trace.id: trace.prompt for trace in traces}
+        fold = np.asarray([prompt_fold(asked_of[i], 5) for i in table.attempt_ids])
         each = [roc_auc_score(table.accepted[fold == f], score[fold == f]) for f in range(5)]
         area[name] = np.mean(each)
     assert abs(area["own"] - 0.5) < 0.21
