@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from benchmarks._records import Record, print_records
 from msifr_calibration.autopilot.course import Course, Outcomes, PilotOptions, Steering
-from msifr_calibration.autopilot.fit_levels import fit_levels
+from msifr_calibration.autopilot.fit_levels import fit_best_levels
 from msifr_calibration.options import FitOptions
 from msifr_calibration.split import uniform
 from msifr_policy.evidence.build import build_evidence
-from msifr_policy.evidence.schedule import auto_schedule
+from msifr_policy.evidence.schedule import NewlineSteps, auto_schedule
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.path_policy import LevelEstimate, PathFile
 from msifr_policy.records.traces import read_traces
@@ -51,6 +51,7 @@ class Life(NamedTuple):
 class Levels(NamedTuple):
     """What the J levels of a path do to the N attempts of a table: M `[R]`, stops `[J, N]`, first `[N]`."""
 
+    table: EvidenceTable
     M: Array
     stops: Integers
     first: Integers
@@ -62,11 +63,12 @@ class Levels(NamedTuple):
         stops = np.full((J, table.n_attempts), -1)
         for j, thresholds in enumerate(path.thresholds):
             stops[j] = table.stops(worth, np.asarray(thresholds))
-        return cls(M, stops, J - (stops >= 0).sum(axis=0))
+        return cls(table, M, stops, J - (stops >= 0).sum(axis=0))
 
 
-def live(table: EvidenceTable, options: PilotOptions, key: str) -> Life:
-    """Live a run through all attempts of `table`, `options.attempts` at each prompt."""
+def live(tables: Sequence[EvidenceTable], options: PilotOptions, key: str) -> Life:
+    """Live a run through all attempts, `options.attempts` at each prompt; a path takes the schedule of one table."""
+    table = tables[0]
     order = np.argsort(uniform(table.prompt_ids, key))
     by_prompt = np.argsort(table.prompt, kind="stable").reshape(table.n_prompts, options.attempts)[order]
     U = uniform(table.attempt_ids, key, "audit")
@@ -74,10 +76,11 @@ def live(table: EvidenceTable, options: PilotOptions, key: str) -> Life:
 
     def fit(begin: int, end: int, number: int) -> Sequence[LevelEstimate]:
         del number
-        path = fit_levels(
-            table.take(np.sort(by_prompt[begin:end].ravel())), FitOptions(max_false_reject=options.max_false_reject)
+        fitting = np.sort(by_prompt[begin:end].ravel())
+        path = fit_best_levels(
+            [each.take(fitting) for each in tables], FitOptions(max_false_reject=options.max_false_reject)
         )
-        known.append(Levels.of(path, table))
+        known.append(Levels.of(path, next(each for each in tables if each.schedule == path.schedule)))
         return path.levels
 
     course = Course(options, fit)
@@ -112,15 +115,15 @@ def _seen(
             chance[gone] = [steering.audit.probability(M) for M in levels.M[stop[gone]].tolist()]
             audited = gone & (chance > U[attempts])
             weight = np.where(gone, np.where(audited, 1 / chance, 0.0), 1.0)
-            cost = np.where(weight > 0, cost, table.spent[np.maximum(stop, 0)])
+            cost = np.where(weight > 0, cost, levels.table.spent[np.maximum(stop, 0)])
     return Outcomes(accepted & (weight > 0), weight, first, gone), float(cost.sum())
 
 
-def in_hindsight(table: EvidenceTable, alpha: float) -> float:
+def in_hindsight(tables: Sequence[EvidenceTable], alpha: float) -> float:
     """Return the largest saving of a level that loses at most α, at work from the beginning; see the module."""
-    half = uniform(table.prompt_ids, "half") < 0.5
-    path = fit_levels(table.where(half), FitOptions(max_false_reject=alpha), most_levels=80)
-    other = table.where(~half)
+    half = uniform(tables[0].prompt_ids, "half") < 0.5
+    path = fit_best_levels([table.where(half) for table in tables], FitOptions(max_false_reject=alpha), most_levels=80)
+    other = next(table for table in tables if table.schedule == path.schedule).where(~half)
     best = 0.0
     for stop in Levels.of(path, other).stops:
         lost = other.accepted[stop >= 0].sum() / other.n_accepted
@@ -130,14 +133,14 @@ def in_hindsight(table: EvidenceTable, alpha: float) -> float:
     return float(best)
 
 
-def records(table: EvidenceTable, options: PilotOptions, orders: int = ORDERS) -> list[Record]:
+def records(tables: Sequence[EvidenceTable], options: PilotOptions, orders: int = ORDERS) -> list[Record]:
     """Return what an autopilot comes to on average over orders of the prompts, and what is possible in hindsight."""
-    lived = [live(table, options, f"order {i}") for i in range(orders)]
+    lived = [live(tables, options, f"order {i}") for i in range(orders)]
     savings = [life.saving for life in lived]
     rates = [life.f for life in lived if life.f is not None]
     alpha = options.max_false_reject
     return [
-        Record("saving of a level in hindsight, no shadow", in_hindsight(table, alpha)),
+        Record("saving of a level in hindsight, no shadow", in_hindsight(tables, alpha)),
         Record(f"saving of the whole run, mean of {orders} orders", float(np.mean(savings)), target=">= 0.2",
                ok=float(np.mean(savings)) >= 0.2),
         Record("the same, least and most", f"{min(savings):.3f} {max(savings):.3f}"),
@@ -158,10 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     given = parser.parse_args(arguments)
     traces = list(read_traces(given.traces))
-    table = build_evidence(traces, auto_schedule([len(trace.text) for trace in traces]), default_validators())
-    attempts = table.n_attempts // table.n_prompts
-    options = PilotOptions(attempts=attempts, prompts=table.n_prompts, block=BLOCK)
-    print_records(records(table, options, given.orders), given.json)
+    schedules = auto_schedule([len(trace.text) for trace in traces]), NewlineSteps()
+    tables = [build_evidence(traces, schedule, default_validators()) for schedule in schedules]
+    n = tables[0].n_prompts
+    options = PilotOptions(attempts=tables[0].n_attempts // n, prompts=n, block=BLOCK)
+    print_records(records(tables, options, given.orders), given.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from makers import make_table, make_traces
-from msifr_calibration.autopilot.fit_levels import fit_levels
+from msifr_calibration.autopilot.fit_levels import fit_best_levels, fit_levels, promised
 from msifr_calibration.nested import NEVER, nested
 from msifr_calibration.options import FitOptions
 from msifr_policy.errors import InputError
@@ -141,6 +141,18 @@ def test_what_is_no_nested_path_is_refused(path: PathFile) -> None:
     reading: Any = SimpleNamespace(reads_history=True)
     with pytest.raises(InputError, match="not nested"):
         PathPolicy(reading, np.zeros((1, 1)))
+
+
+def test_of_several_schedules_the_one_that_promises_most_is_taken(path: PathFile) -> None:
+    traces = make_traces(150, attempts=2, seed=1)
+    late = build_evidence(traces, EveryUnits(400, "characters"), default_validators())
+    by_late = fit_levels(late, OPTIONS)
+    assert promised(by_late, 0.1) < promised(path, 0.1)
+    table = make_table(150, attempts=2, seed=1)
+    assert fit_best_levels([late, table], OPTIONS) == path
+    assert fit_best_levels([late], OPTIONS) == by_late
+    with pytest.raises(InputError, match="no tables"):
+        fit_best_levels([], OPTIONS)
 
 
 def test_where_nothing_pays_there_are_no_levels() -> None:

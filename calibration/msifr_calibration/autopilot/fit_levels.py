@@ -78,6 +78,30 @@ def fit_levels(
     )
 
 
+def fit_best_levels(
+    tables: Sequence[EvidenceTable],
+    options: FitOptions | None = None,
+    *,
+    traces: Sequence[Trace] = (),
+    most_levels: int = 40,
+) -> PathFile:
+    """Return of the paths fitted to `tables`, the same attempts by several schedules, the one that promises most.
+
+    The rest as for `fit_levels`; the first where none is better. Raises `InputError` without tables.
+    """
+    if not tables:
+        raise InputError("there are no tables to fit to", where="path of policies")
+    options = options or FitOptions()
+    paths = [fit_levels(table, options, traces=traces, most_levels=most_levels) for table in tables]
+    return max(paths, key=lambda path: promised(path, options.max_false_reject))
+
+
+def promised(path: PathFile, max_false_reject: float) -> float:
+    """Return the largest saving per accepted sample that is estimated well within the budget, 0 if there is none."""
+    levels = [each for each in path.levels if each.false_reject_rate <= _HOPED_FOR * max_false_reject]
+    return max([0.0, *(1 - each.net_cost_factor for each in levels)])
+
+
 @dataclass(frozen=True, slots=True)
 class _Levels:
     """The J policies of a path on the attempts it was fitted on: which discards what, and their rates `[J]`."""
