@@ -59,7 +59,7 @@ def refused_chat() -> InputError:
     return InputError(
         "answers cannot be forced in chats: a server's chat cannot go on with what the assistant began to say",
         where="exits",
-        remedy="use an engine of this process, or a server's completions (--server-api completions)",
+        remedy="use an engine of this process, or a server's completions (--api completions)",
     )
 
 
