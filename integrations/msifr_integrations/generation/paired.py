@@ -32,11 +32,11 @@ def read_attempts(path: str | os.PathLike[str]) -> dict[str, AttemptRecord]:
 class Paired:
     """A run with a policy beside the same run without.
 
-    ids, outcomes: of every attempt that failed in neither, with cost in tokens. survivors: attempts that it let run to
-    their end; changed: those of them whose text or tokens differ from the run without policy; not_prefix: discarded
-    attempts that are not a prefix of what the full run generated, and exited ones that are not until their exit. Both
-    are 0 where the coupling contract holds, but for draws that lie within rounding of a boundary (see
-    `engine.sampling`).
+    ids, outcomes: of every attempt that failed in neither, ordered by id, with cost in tokens. survivors: attempts that
+    it let run to their end; changed: those of them whose text or tokens differ from the run without policy; not_prefix:
+    discarded attempts that are not a prefix of what the full run generated, and exited ones that are not
+    until their exit. Both are 0 where the coupling contract holds, but for draws that lie within rounding of a boundary
+    (see `engine.sampling`).
     """
 
     ids: tuple[str, ...]
@@ -104,6 +104,7 @@ def pair_runs(full: str | os.PathLike[str], with_policy: str | os.PathLike[str])
         )
     if not pairs:
         raise InputError("all attempts failed in one of the runs", where=os.fspath(full))
+    pairs.sort(key=lambda pair: pair[0].id)  # as in evidence tables
     outcomes = _outcomes(pairs, list(_passed([a.id for a, _ in pairs], ledger_path(with_policy))))
     return Paired(tuple(a.id for a, _ in pairs), outcomes, survivors, changed, not_prefix)
 
