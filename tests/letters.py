@@ -14,8 +14,9 @@ from zlib import crc32
 from msifr_integrations.engine.base import Again, Attempt, Event, Failed, Notice
 from msifr_integrations.generation import generate as generating
 from msifr_integrations.generation.engines import Opened
-from msifr_integrations.generation.generate import Result, generate
+from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.generation.result import Result
 from msifr_integrations.servers.async_engine import AsyncEngine
 from msifr_policy.filters import Prompt
 from msifr_policy.records.ledger import Session

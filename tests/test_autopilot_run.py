@@ -19,9 +19,10 @@ from msifr_integrations.engine.base import Attempt, Event
 from msifr_integrations.generation import generate as generating
 from msifr_integrations.generation.autopilot import in_drawn_order
 from msifr_integrations.generation.engines import Opened
-from msifr_integrations.generation.generate import Result, generate
+from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.options import AutopilotOptions, GenerateOptions
+from msifr_integrations.generation.result import Result
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
 from msifr_policy.policy_file import PolicyFile

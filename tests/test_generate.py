@@ -31,7 +31,6 @@ from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.generation.generate import (
     GenerateOptions,
     Progress,
-    conversion_efficiency,
     describe_policy,
     generate,
 )
@@ -39,6 +38,7 @@ from msifr_integrations.generation.inputs import load_model, read_prompts
 from msifr_integrations.generation.journal import AttemptRecord, Journal, ledger_path
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.paired import pair_runs
+from msifr_integrations.generation.result import conversion_efficiency
 from msifr_integrations.generation.run import Run
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.evidence.build import pieces

@@ -21,8 +21,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import beta, binom
 
 from msifr_policy.errors import InputError
 
@@ -46,15 +46,15 @@ def binomial_p_value(false_rejects: int, n_accepted: int, alpha: float, uniform:
     _check(alpha)
     if not n_accepted:
         return uniform
-    below = float(binom.cdf(false_rejects - 1, n_accepted, alpha)) if uniform < 1 else 0.0
-    return below + uniform * (float(binom.cdf(false_rejects, n_accepted, alpha)) - below)
+    below = float(scipy.stats.binom.cdf(false_rejects - 1, n_accepted, alpha)) if uniform < 1 else 0.0
+    return below + uniform * (float(scipy.stats.binom.cdf(false_rejects, n_accepted, alpha)) - below)
 
 
 def binomial_upper(false_rejects: int, n_accepted: int, confidence: float) -> float:
     """Return the one-sided Clopper-Pearson upper bound on f at `confidence` (1 when nothing was accepted)."""
     if false_rejects >= n_accepted:
         return 1.0
-    return float(beta.ppf(confidence, false_rejects + 1, n_accepted - false_rejects))
+    return float(scipy.stats.beta.ppf(confidence, false_rejects + 1, n_accepted - false_rejects))
 
 
 def given_prompts_p_value(false_rejects: int, n_accepted: int, alpha: float, uniform: float = 1.0) -> float:

@@ -28,10 +28,11 @@ from msifr_calibration.nested import replayed
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.cli.options import gathered
 from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path, problems
-from msifr_integrations.generation.generate import Result, generate
+from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.paired import pair_runs
+from msifr_integrations.generation.result import Result
 from msifr_integrations.report.make import make_report
 from msifr_integrations.report.of_pair import material_of_pair
 from msifr_integrations.report.page import write_page

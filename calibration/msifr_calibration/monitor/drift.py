@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import chi2_contingency, norm
 
 from msifr_policy.records.ledger import Entry, id_digest
 from msifr_policy.reference import NOT_KNOWN, Reference
@@ -114,7 +114,7 @@ class DriftTest:
         if not self._unseen or weighted.max(initial=0.0) > 1:
             then, now = of.accepted / max(of.n_prompts, 1), float(weighted.mean())
             error = np.sqrt(then * (1 - then) / max(of.n_prompts, 1) + weighted.var() / len(weighted))
-            p_value = float(2 * norm.sf(abs(now - then) / error)) if error else float(now == then)
+            p_value = float(2 * scipy.stats.norm.sf(abs(now - then) / error)) if error else float(now == then)
             tests.append(_Test(ACCEPTANCE, p_value, abs(now - then), f"{now:.0%} are accepted, not {then:.0%}"))
         return tests
 
@@ -138,4 +138,4 @@ def _compared(one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[float, 
         last = table.pop()
         table[-1] = table[-1] + last
     joined = np.stack(table, axis=1)
-    return (float(chi2_contingency(joined, correction=False).pvalue) if len(table) > 1 else 1.0), size
+    return (float(scipy.stats.chi2_contingency(joined, correction=False).pvalue) if len(table) > 1 else 1.0), size

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from msifr_integrations.cli.money import Money
-from msifr_integrations.generation.generate import Result
+from msifr_integrations.generation.result import Result
 from msifr_policy.evidence.schedule import Schedule, Unit
 from msifr_policy.evidence.table import Costing
 from msifr_policy.policy_file import Certificate, LengthCap

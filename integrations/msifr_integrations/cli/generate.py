@@ -32,7 +32,7 @@ from msifr_policy.filters.extract import PLACES
 from msifr_sim import Summary
 
 if TYPE_CHECKING:
-    from msifr_integrations.generation.generate import Result
+    from msifr_integrations.generation.result import Result
 
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 

@@ -145,6 +145,11 @@ def _lines(came: JudgedFile, out: str) -> list[str]:
         lines.append(f"not accepted, since the filter could not tell: {_reasons(came.not_accepted_because)}")
     if came.malformed:
         lines.append(f"skipped {came.malformed} records that are malformed, or have no text")
+    if came.without_exits:
+        lines.append(
+            f"{came.without_exits} outputs lost the answers that were forced in them (exits): another filter had judged "
+            "these; record them under the one that is wanted"
+        )
     if came.found:
         lines.append(f"answers were found {places(came.found)}")
     if (remark := missing(came.found, 0, came.filter)) is not None:

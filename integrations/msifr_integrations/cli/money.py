@@ -13,7 +13,7 @@ from msifr_integrations.generation.progress import Progress
 from msifr_policy.errors import InputError
 
 if TYPE_CHECKING:
-    from msifr_integrations.generation.generate import Result
+    from msifr_integrations.generation.result import Result
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):

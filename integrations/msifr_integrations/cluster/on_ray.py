@@ -22,10 +22,11 @@ import msgspec
 
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
 from msifr_integrations.cluster.worker import EngineWorker, Finished, Hello, WorkOrder
-from msifr_integrations.generation.generate import Job, Result, generate
+from msifr_integrations.generation.generate import Job, generate
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.progress import Progress, RunCount
+from msifr_integrations.generation.result import Result
 from msifr_integrations.generation.turns import Portion
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.extras import install

@@ -288,14 +288,12 @@ class _Auditor:
                 where=self._where,
                 remedy="name the policy of the run, or give a budget (--max-false-reject)",
             )
-        level = {"level": 1 - self._confidence} if self._autopilot else {}
         return Monitor(
             self._file,
             max_false_reject=self._alpha,
             confidence=self._confidence_of,
             attempts=self._attempts,
             audit=self._audit,
-            **level,
         )
 
     @property

@@ -188,14 +188,14 @@ def finished_traces(out: str | os.PathLike[str], prompt_ids: Collection[str]) ->
     return sorted(traces, key=lambda trace: trace.id)
 
 
-class _Attempt(msgspec.Struct):
+class _OfPrompt(msgspec.Struct):
     prompt_id: str
     status: str
 
 
-def _attempts(out: str | os.PathLike[str], prompt_ids: Collection[str]) -> Iterator[tuple[bytes, _Attempt]]:
+def _attempts(out: str | os.PathLike[str], prompt_ids: Collection[str]) -> Iterator[tuple[bytes, _OfPrompt]]:
     """Yield the whole lines of attempts at these prompts."""
-    decoder = msgspec.json.Decoder(_Attempt)
+    decoder = msgspec.json.Decoder(_OfPrompt)
     with open(out, "rb") as lines:
         for line in lines:
             if line.endswith(b"\n") and (attempt := decoder.decode(line)).prompt_id in prompt_ids:

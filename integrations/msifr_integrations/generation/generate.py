@@ -16,23 +16,23 @@ from typing import Any
 import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
-from msifr_integrations.generation.autopilot import Autopilot, AutopilotReport, autopilot_settings, in_drawn_order
+from msifr_integrations.generation.autopilot import Autopilot, autopilot_settings, in_drawn_order
 from msifr_integrations.generation.engines import model_settings, open_engine
 from msifr_integrations.generation.forcing import Forcing, refused_chat
-from msifr_integrations.generation.forecast import Forecast, SpeedSeen
-from msifr_integrations.generation.found import asked, missing, places
-from msifr_integrations.generation.goals import GoalsReport, goals_report, spent_before
+from msifr_integrations.generation.forecast import SpeedSeen
+from msifr_integrations.generation.found import asked
+from msifr_integrations.generation.goals import goals_report, spent_before
 from msifr_integrations.generation.inputs import check_prompts, fingerprint, read_prompts
-from msifr_integrations.generation.journal import FILTER_FAILURE, Journal, ledger_path, other_content
+from msifr_integrations.generation.journal import Journal
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
-from msifr_integrations.generation.paired import pair_runs
 from msifr_integrations.generation.pilots import audit_of, monitor_of
 from msifr_integrations.generation.preview import foretell, previewed, watching
 from msifr_integrations.generation.progress import Progress
 from msifr_integrations.generation.provenance import differences, quota_in_words
+from msifr_integrations.generation.result import Result, reference, remark, result_of
 from msifr_integrations.generation.run import Run
-from msifr_integrations.generation.steering import Blocks, Pilot, SteeredSink, Under, block_size
+from msifr_integrations.generation.steering import Blocks, SteeredSink, Steerer, Under, block_size
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy import filters
 from msifr_policy.audit import Audit
@@ -42,9 +42,8 @@ from msifr_policy.filters import FinalFilter, Prompt
 from msifr_policy.filters.decided import reader_of
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
-from msifr_policy.records.ledger import AtPrompt, Steer, Totals, read_ledger, total
+from msifr_policy.records.ledger import AtPrompt, Steer
 from msifr_policy.validators import Validator, check_parameters
-from msifr_sim import Summary, summarise
 
 _SETTINGS = (
     *("attempts", "accepted_per_prompt", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k"),
@@ -52,72 +51,8 @@ _SETTINGS = (
 )
 """Options that the ledger keeps as they are."""
 
-_OF_POLICY = "policy", "audit", "audit_by", "block"
-"""Settings in which runs that are compared may differ."""
-
 _AUTO = "auto"
 """A setting that is known only when the engine runs."""
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run came to, over all its sessions.
-
-    `skipped` of the discarded attempts were discarded at checkpoint 0, before the first token: they were never made.
-    `exited` of the others ended by a forced answer, and are accepted or not by that.
-    `tokens` are those of its attempts, of which `tokens_wasted_after_decision` came when they were over;
-    `tokens_beside` were spent besides: by probes, broken tries, attempts in flight at an interrupt, and a server that
-    goes on for a moment. `tokens_per_accepted` is None when nothing was accepted. `tokens_saved_estimate` are those
-    that discarded attempts were expected still to take, by the policy's cost to go; None if it does not say.
-    `prompt_tokens` are those of the prompts of `prompts_counted` attempts: some engines do not tell them.
-    `prompt_tokens_beside` are those of attempts in flight at an interrupt, or when a goal was reached. `seconds` is
-    wall time from the first step on, without loading the model; `cpu_seconds` is the processor time of this process in
-    it (that of a server, or of vLLM's own processes, is not). `audited` attempts were finished although the policy
-    would have discarded them; by their weights the accepted ones tell as much as `n_effective` of equal weight
-    (Kish's (ΣW)²/ΣW²).
-
-    Only with a quota: `prompts_filled` have it, `prompts_given_up` have not, and their last attempts were discarded at
-    checkpoint 0, and `prompts_exhausted` have not although all their attempts were made.
-
-    Only with goals of the whole run: `goals`, what was asked for and what was reached. Only in a preview: `forecast`,
-    what the whole run will come to.
-
-    Only with an autopilot: `autopilot`, how far it came, and the policy that it leaves.
-
-    Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
-    `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
-    `survivors` were not discarded, and `survivors_changed` of them have another text than in the run without a policy.
-    `compared` is what the policy saved and lost, measured beside that run, prompts weighing equally.
-    """
-
-    attempts: int
-    accepted: int
-    discarded: int
-    skipped: int
-    exited: int
-    failed: int
-    tokens: int
-    tokens_wasted_after_decision: int
-    tokens_beside: int
-    tokens_per_accepted: float | None
-    tokens_saved_estimate: int | None
-    prompt_tokens: int
-    prompt_tokens_beside: int
-    prompts_counted: int
-    seconds: float
-    cpu_seconds: float
-    audited: int
-    n_effective: float
-    prompts_filled: int | msgspec.UnsetType = msgspec.UNSET
-    prompts_given_up: int | msgspec.UnsetType = msgspec.UNSET
-    prompts_exhausted: int | msgspec.UnsetType = msgspec.UNSET
-    goals: GoalsReport | msgspec.UnsetType = msgspec.UNSET
-    forecast: Forecast | msgspec.UnsetType = msgspec.UNSET
-    autopilot: AutopilotReport | msgspec.UnsetType = msgspec.UNSET
-    conversion_efficiency: float | msgspec.UnsetType | None = msgspec.UNSET
-    conversion_efficiency_cpu: float | msgspec.UnsetType | None = msgspec.UNSET
-    survivors: int | msgspec.UnsetType = msgspec.UNSET
-    survivors_changed: int | msgspec.UnsetType = msgspec.UNSET
-    compared: Summary | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -156,7 +91,7 @@ class Job:
         return audit_of(self.policy, self.options)
 
     @property
-    def pilot(self) -> Pilot | None:
+    def pilot(self) -> Steerer | None:
         """What steers the run, None if nothing does: not in a preview, whose prompts are not the first of the run."""
         if self.autopilot is not None:
             return self.autopilot
@@ -170,7 +105,7 @@ class Job:
         fresh = self.journal.count == 0
         return Autopilot(self.journal.path, self.options, len(self.prompts), fresh=fresh, say=self.say)
 
-    def steered(self, pilot: Pilot | None) -> Blocks | None:
+    def steered(self, pilot: Steerer | None) -> Blocks | None:
         """Return the blocks of the run, told of earlier sessions, if there is a pilot; `begin` comes first."""
         if pilot is None:
             return None
@@ -199,7 +134,7 @@ class Job:
             self.say("the policy reads log-probabilities, and this engine tells none: that evidence is unknown")
         settings = self.settings | found
         _say_what_differs(self.policy, settings, self.prompts, self.say)
-        _reference(self.options.compare, settings, self.expected)
+        reference(self.options.compare, settings, self.expected)
         self.journal.begin(settings)
 
     def portions(self) -> Iterator[Portion]:
@@ -283,7 +218,7 @@ def generate(
         journal.check(known)
         watched = progress if options.preview is None else watching(seen, progress)
         job = Job(model, tokenizer, shown, policy or NEVER_DISCARD, accept, options, settings, journal, watched, say)
-        full = _reference(options.compare, known, job.expected)
+        full = reference(options.compare, known, job.expected)
         begun, spent = journal.settings, spent_before(journal.before)
         if begun is not None and journal.count == job.expected:
             what = "is already finished" if options.preview is None else "has its preview"
@@ -293,8 +228,8 @@ def generate(
             say(f"{os.fspath(out)} {what}: nothing was generated, and no model was loaded; ask for more to go on")
         elif todo:
             begun = None
-            if (remark := asked(accept, todo)) is not None:
-                say(remark)
+            if (told_where := asked(accept, todo)) is not None:
+                say(told_where)
             if options.finish_when_decided:
                 _say_where_attempts_end(accept, todo[0], say)
             try:
@@ -319,8 +254,8 @@ def generate(
             more["autopilot"] = job.autopilot.leave()
         if options.preview is not None:
             more["forecast"] = foretell(journal, job.goal, todo, shown, options, seen, say)
-    _remark(totals, settings["policy"], accept.name, say)
-    result = _result(totals, full, options.compare, out, settings["policy"] != "none")
+    remark(totals, settings["policy"], accept.name, say)
+    result = result_of(totals, full, options.compare, out, settings["policy"] != "none")
     return msgspec.structs.replace(result, **more)
 
 
@@ -351,47 +286,6 @@ def _say_where_attempts_end(accept: filters.FinalFilter, prompt: Prompt, say: Ca
         say(f"the final filter {accept.name} is not decided before the end: attempts run to theirs")
     elif not reader.exact:
         say("attempts end with their first complete answer, and that is what is judged")
-
-
-def _result(
-    totals: Totals,
-    full: Totals | None,
-    compare: str | os.PathLike[str] | None,
-    out: str | os.PathLike[str],
-    with_policy: bool,
-) -> Result:
-    result = Result(
-        attempts=totals.attempts,
-        accepted=totals.accepted,
-        discarded=totals.discarded,
-        skipped=totals.skipped,
-        exited=totals.exited,
-        failed=totals.failed,
-        tokens=totals.tokens,
-        tokens_wasted_after_decision=totals.tokens_wasted_after_decision,
-        tokens_beside=totals.tokens_beside,
-        tokens_per_accepted=totals.tokens / totals.accepted if totals.accepted else None,
-        tokens_saved_estimate=totals.tokens_ahead,
-        prompt_tokens=totals.prompt_tokens,
-        prompt_tokens_beside=totals.prompt_tokens_beside,
-        prompts_counted=totals.prompts_counted,
-        seconds=totals.seconds,
-        cpu_seconds=totals.cpu_seconds,
-        audited=totals.audited,
-        n_effective=totals.effective,
-    )
-    if full is None or compare is None:
-        return result
-    paired = pair_runs(*((compare, out) if with_policy else (out, compare)))
-    some, whole = (totals, full) if with_policy else (full, totals)
-    return msgspec.structs.replace(
-        result,
-        conversion_efficiency=conversion_efficiency(some, whole),
-        conversion_efficiency_cpu=conversion_efficiency(some, whole, cpu=True),
-        survivors=paired.survivors,
-        survivors_changed=paired.changed,
-        compared=summarise(paired.outcomes),
-    )
 
 
 def _quotas(goal: Goal, prompts: Sequence[AtPrompt]) -> dict[str, Any]:
@@ -541,63 +435,3 @@ def describe_policy(policy: Policy | None) -> str:
         return f"{type(policy).__qualname__} {fingerprint([msgspec.json.encode(policy)])}"
     except (TypeError, msgspec.ValidationError):
         return type(policy).__qualname__
-
-
-def conversion_efficiency(with_policy: Totals, full: Totals, *, cpu: bool = False) -> float | None:
-    """Return the share of the token saving that became a saving of wall time, or of processor time.
-
-    None if no token was saved or added, or no such time was recorded.
-    """
-    time, time_full = (each.cpu_seconds if cpu else each.seconds for each in (with_policy, full))
-    if with_policy.tokens == full.tokens or full.tokens == 0 or time_full == 0:
-        return None
-    return (1 - time / time_full) / (1 - with_policy.tokens / full.tokens)
-
-
-def _reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any], expected: int) -> Totals | None:
-    """Return the totals of the run to compare with, if any; raises `InputError` if the two are not comparable."""
-    if path is None:
-        return None
-
-    def refused(what: str, remedy: str) -> InputError:
-        return InputError(what, where=os.fspath(path), remedy=remedy)
-
-    ledger = read_ledger(ledger_path(path))
-    for name, value in settings.items():
-        other = ledger.settings.get(name)
-        if name not in (*_OF_POLICY, "filter", "logprobs", "record_exits") and other != value:
-            remedy = "compare runs that differ in their policy alone"
-            told = other_content(name, ledger.settings, settings)
-            raise refused(f"has {told or f'{name} = {other!r}, this run {value!r}'}", remedy)
-    policy, other = settings["policy"], ledger.settings.get("policy")
-    if [policy, other].count("none") != 1:
-        remedy = "one of the two must be the run without a policy, which shows the full cost"
-        raise refused("has no policy either" if policy == other == "none" else "was made under a policy, too", remedy)
-    if len(ledger.entries) != expected:
-        raise refused(f"is not finished: {len(ledger.entries)} of {expected} attempts", "resume it first")
-    return total([*ledger.entries, *ledger.sessions])
-
-
-def _remark(totals: Totals, policy: str, filter_name: str, say: Callable[[str], None]) -> None:
-    """Say aloud what a table of numbers would hide."""
-    if policy != "none" and totals.discarded == 0:
-        say(f"the policy never discarded any of {totals.attempts} attempts: this run saved nothing")
-    for of_filter, meaning in (
-        (False, "failures that counted as no evidence"),
-        (True, "attempts that the final filter could not judge, and that were therefore not accepted"),
-    ):
-        failed = {name: n for name, n in totals.failures.items() if name.startswith(FILTER_FAILURE) == of_filter}
-        if failed:
-            worst = ", ".join(f"{name.removeprefix(FILTER_FAILURE)} ({n}×)" for name, n in failed.items())
-            say(f"{meaning}: {worst}")
-    found = {place: spent.attempts for place, spent in totals.by_found.items()}
-    if found:
-        say(f"answers were found {places(found)}")
-    if (remark := missing(found, totals.cut_unanswered, filter_name)) is not None:
-        say(f"of {sum(found.values())} finished attempts {remark}")
-    if totals.tokens_wasted_after_decision:
-        say(f"{totals.tokens_wasted_after_decision} tokens arrived after their attempt was over")
-    if totals.failed:
-        say(f"{totals.failed} of {totals.attempts} attempts could not be made; the output says why (status: failed)")
-    if totals.accepted == 0:
-        say(f"none of {totals.attempts} attempts was accepted")

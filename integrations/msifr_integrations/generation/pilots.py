@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from msifr_calibration.monitor.monitor import Monitor
 from msifr_integrations.generation.options import GenerateOptions
-from msifr_integrations.generation.steering import Pilot, Under
+from msifr_integrations.generation.steering import Steerer, Under
 from msifr_policy.audit import Audit
 from msifr_policy.fitted_policy import Certified
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
@@ -26,7 +26,7 @@ def audit_of(policy: Policy | None, options: GenerateOptions) -> Audit | None:
     )
 
 
-def monitor_of(policy: Policy | None, options: GenerateOptions, say: Callable[[str], None]) -> Pilot | None:
+def monitor_of(policy: Policy | None, options: GenerateOptions, say: Callable[[str], None]) -> Steerer | None:
     """Return what watches a run under a policy, None if nothing can; why it cannot is said."""
     audit = audit_of(policy, options)
     if policy is None or audit is None:

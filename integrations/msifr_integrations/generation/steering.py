@@ -33,7 +33,7 @@ class Under(NamedTuple):
     level: int | None = None
 
 
-class Pilot(Protocol):
+class Steerer(Protocol):
     """Decides by finished prompts."""
 
     def begin(self) -> Steer:
@@ -67,7 +67,7 @@ class Blocks:
 
     def __init__(
         self,
-        pilot: Pilot,
+        pilot: Steerer,
         prompt_ids: Sequence[str],
         goal: Goal,
         size: int,
