@@ -3,7 +3,7 @@
 What a fenced block is, its first line says:
 
 * `sh`, `python`: run as pasted; a `text` block that follows is what was printed on the standard output, or of a command
-  that fails on the standard error;
+  that fails (2) on the standard error;
 * `title="name.ext"`: a file, which is written;
 * `sh title="on your server"` and the like (`ELSEWHERE`): not run here, but commands of ours must take their options;
 * `json`, `toml`: must be readable; `text` after anything else is for people.
@@ -156,7 +156,7 @@ class Reader:
         if plain:
             done = CliRunner().invoke(main, shlex.split(plain[1]), prog_name="msifr")
             code, everything = done.exit_code, f"{done.output}\n{done.exception!r}"
-            out = done.stderr if code else done.stdout
+            out = done.stderr if code > 1 else done.stdout
             if plain[2]:
                 Path(plain[2]).write_text(out)
                 out = ""
