@@ -202,6 +202,8 @@ def test_where_a_policy_exits_the_answer_is_the_one_recorded_there(tmp_path, kin
         assert record.token_ends[-1] == len(record.text)
     assert result.exited == n > 3
     assert result.discarded == 0
+    with pytest.raises(InputError, match="an attempt that exited"):  # what it would have come to is not known
+        list(read_traces(tmp_path / "exits.jsonl", on_error="skip"))
 
 
 @pytest.mark.parametrize("dies", [1, 7, 16, 23, 38])
@@ -313,6 +315,17 @@ def test_forced_answers_lie_beside_their_checkpoints():
     # Checkpoints 0, 1, 2 and the end; of the second attempt, which ends at checkpoint 1, nothing was forced.
     assert np.array_equal(columns.cost, [np.nan, 2, 2, np.nan, np.nan, np.nan, np.nan], equal_nan=True)
     assert columns.accepted.tolist() == [False, True] + [False] * 5
+
+
+def test_other_filters_do_not_keep_forced_answers(tmp_path):
+    write_traces(tmp_path / "a.jsonl", [recorded_trace(gold="5")])
+    judged = commands.run("judge", tmp_path / "a.jsonl", "--filter", "exact", "--again", "-o", tmp_path / "b.jsonl")
+    assert "1 outputs lost the answers that were forced in them" in judged.output
+    converted = commands.run("convert", tmp_path / "a.jsonl", "-o", tmp_path / "c.jsonl")
+    assert "without a place in traces: exits" in converted.output
+    for name in ("b.jsonl", "c.jsonl"):
+        (trace,) = read_traces(tmp_path / name)
+        assert trace.exits is None
 
 
 def test_what_was_not_recorded_alike_is_refused():

@@ -193,9 +193,9 @@ def read_traces(
     a surrogate pair, which no encoding can hold, as U+FFFD.
 
     A malformed record raises `InputError` with file, line, field and remedy; with `on_error="skip"` it is counted in
-    `report` instead. Duplicate ids within one file are malformed. An attempt that a run's policy discarded raises in
-    any case: it is not malformed, and to fit on the survivors alone would mislead. One that could not be made (`status`
-    "failed") is none, and is counted in `report.failed`.
+    `report` instead. Duplicate ids within one file are malformed. An attempt that a run's policy discarded or had exit
+    raises in any case: it is not malformed, and to fit on the others alone would mislead. One that could not be made
+    (`status` "failed") is none, and is counted in `report.failed`.
     """
     report = ReadReport() if report is None else report
     files = find_trace_files([paths] if isinstance(paths, str | os.PathLike) else paths)
@@ -254,6 +254,15 @@ def discarded_attempt(where: str) -> InputError:
     return _DiscardedError(what, where=where, remedy="use the output of a run with --policy none")
 
 
+def _exited_attempt(where: str) -> InputError:
+    what = "an attempt that exited: a run with a policy wrote this file, and what it would have come to is not known"
+    return _DiscardedError(what, where=where, remedy="use the output of a run with --policy none")
+
+
+_EXITED = b'"finish":"exit"'
+"""What a run writes of an attempt that exited; within a string of JSON the quotes would be escaped."""
+
+
 class _FailedError(InputError):
     """Where a trace should be there is an attempt that could not be made."""
 
@@ -270,6 +279,8 @@ _COUNTS = ("tokens", "prompt_tokens", "token_ends", "stages", "step_labels")
 
 
 def _decode(line: bytes, where: str) -> Trace:
+    if _EXITED in line:
+        raise _exited_attempt(where)
     try:
         if len(line) <= LONGEST_LINE:
             return _decoder.decode(line)

@@ -147,7 +147,7 @@ def _lines(came: JudgedFile, out: str) -> list[str]:
         lines.append(f"skipped {came.malformed} records that are malformed, or have no text")
     if came.without_exits:
         lines.append(
-            f"{came.without_exits} outputs lost the answers that were forced in them (exits): another filter had judged "
+            f"{came.without_exits} outputs lost the answers that were forced in them (exits): another filter judged "
             "these; record them under the one that is wanted"
         )
     if came.found:

@@ -99,7 +99,8 @@ class JudgedFile(msgspec.Struct, kw_only=True):
     was killed. `had_outcome` were left as they were, and so were `unfinished`: attempts that a run discarded, or could
     not make. `written` are in the output. `not_judged` have no outcome, by reason, and `not_accepted_because`
     counts those not accepted since the filter could not tell (no answer found, out of time). `found`: where the answers
-    stand, "" is nowhere. `malformed` were skipped. `agreement`: only if those with an outcome were judged again.
+    stand, "" is nowhere. `malformed` were skipped. `without_exits` had answers that were forced at their checkpoints,
+    and lost them: another filter had judged these. `agreement`: only if those with an outcome were judged again.
     """
 
     filter: str
@@ -111,6 +112,7 @@ class JudgedFile(msgspec.Struct, kw_only=True):
     unfinished: int = 0
     malformed: int = 0
     written: int = 0
+    without_exits: int = 0
     not_judged: dict[str, Reason] = msgspec.field(default_factory=dict)
     not_accepted_because: dict[str, Reason] = msgspec.field(default_factory=dict)
     found: dict[str, int] = msgspec.field(default_factory=dict)
@@ -278,6 +280,7 @@ def _outcomes(
                 record = None
         else:
             record = _judged_record(item, said, counts.filter)
+            counts.without_exits += item.record.get("exits") is not None
             counts.judged += 1
             counts.accepted += said.accepted
             if said.why:
@@ -320,7 +323,8 @@ def _as_it_was(item: _Entered) -> Record:
 def _judged_record(item: _Entered, said: Judged, judged_by: str) -> Record:
     scored = {} if said.score is None else {"score": said.score}
     before = {} if item.before is None else {"correct_before": item.before}
-    return item.record | {"correct": said.accepted, "judged_by": judged_by} | scored | before
+    record = {name: value for name, value in item.record.items() if name != "exits"}
+    return record | {"correct": said.accepted, "judged_by": judged_by} | scored | before
 
 
 def _count(reasons: dict[str, Reason], why: str, item: _Entered) -> None:

@@ -11,8 +11,9 @@ from msifr_policy.records.lines import as_objects, as_texts, with_values
 from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.traces import Trace, discarded_attempt
 
-FIELDS: Final = (*Trace.__struct_encode_fields__, "tests")
-"""What `--map` can tell of: the fields of a trace, and the program that a final filter runs as a test."""
+FIELDS: Final = (*(name for name in Trace.__struct_encode_fields__ if name != "exits"), "tests")
+"""What `--map` can tell of: the fields of a trace, and the program that a final filter runs as a test. Answers that
+were forced at checkpoints were judged by the filter of their run: they are left out, and counted among what is."""
 
 AS_THEY_ARE: Final = "msifr fit takes them as they are"
 NO_TEXT: Final = "no text where --map says"
