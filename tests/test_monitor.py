@@ -357,6 +357,18 @@ def test_bets_on_beliefs_have_mean_one_if_they_are_right():
         assert total == pytest.approx(1, abs=1e-9)
 
 
+def test_a_bet_that_is_held_is_the_likelihood_ratio_of_the_outcome():
+    odds = np.linspace(-4, 4, 9)
+    M = 1 / (1 + np.exp(-odds))
+    nu = calibration_test._bets(M)
+    shifts = [*-calibration_test._SHIFTS, *calibration_test._SHIFTS]
+    alternatives = [*(odds + shift for shift in shifts), *(odds * slope for slope in calibration_test._SLOPES)]
+    for each, other in zip(nu.T, alternatives, strict=True):
+        q = 1 / (1 + np.exp(-other))
+        assert 1 + each * (1 - M) == pytest.approx(q / M)
+        assert 1 - each * M == pytest.approx((1 - q) / (1 - M))
+
+
 @pytest.mark.parametrize(
     ("at", "shift", "expected"),
     [

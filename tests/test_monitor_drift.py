@@ -64,7 +64,7 @@ def drawn_reference(rng, n=400):
     )
 
 
-def entries(rng, n, *, shift=0, reached=0.6, accepted=0.5, unknown=1 / 3, audit=None, alike=2):
+def entries(rng, n, *, shift=0, reached=0.6, accepted=0.5, unknown=1 / 3, audit=None, lost=0.1, alike=2):
     """n prompts with two attempts each, that go alike; `shift` of the bins of the first column are one up."""
     prompts = []
     for p in range(n):
@@ -73,7 +73,7 @@ def entries(rng, n, *, shift=0, reached=0.6, accepted=0.5, unknown=1 / 3, audit=
         second = "n" if rng.random() < unknown else str(rng.integers(10))
         bins = f"{first}{second}" if rng.random() < reached else ""
         good = rng.random() < accepted
-        up = audit is not None and rng.random() < (0.1 if good else 0.5)
+        up = audit is not None and rng.random() < (lost if good else 0.5)
         audited = Audited(audit, 2, 0.1) if up and rng.random() < audit else None
         outcome = "discarded" if up and audited is None else "accepted" if good else "unaccepted"
         made = [
@@ -231,11 +231,24 @@ def test_what_has_drifted_is_named_and_nothing_else(change, column, words):
 
 
 def test_acceptance_is_read_by_weight_or_not_at_all():
-    """A fifth of good samples is given up: by weight the rate is as before; without audits nothing can be said."""
-    rng = np.random.default_rng(4)
-    assert not found(entries(rng, 1400, audit=0.3))
-    discarding = entries(rng, 1400, audit=1e-9)
+    """Half of the good samples are given up: by weight the rate is as before; without audits nothing can be said."""
+    rng = np.random.default_rng(7)
+    assert not found(entries(rng, 1400, audit=0.3, lost=0.5))
+    discarding = entries(rng, 1400, audit=1e-9, lost=0.5)
     assert not [each for each in found(discarding) if each.column == ACCEPTANCE]
+
+
+def test_which_attempt_counts_hangs_on_its_id_alone():
+    """A prompt's accepted attempts, told first or last: neither are all counted, nor none."""
+    rng = np.random.default_rng(6)
+    pairs = zip(entries(rng, 1400, accepted=1.0), entries(rng, 1400, accepted=0.0), strict=True)
+    mixed = [[good, replaced(bad, f"{bad.id}/other")] for (good, _), (bad, _) in pairs]
+    assert not found(mixed)
+    assert not found([prompt[::-1] for prompt in mixed])
+
+
+def replaced(entry, name):
+    return msgspec.structs.replace(entry, id=name)
 
 
 def test_a_policy_file_has_a_reference_that_its_monitor_uses(fitted, tmp_path):
