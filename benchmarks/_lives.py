@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks._records import Record
-from msifr_calibration.autopilot.course import Course, Outcomes, PilotOptions, Steering
+from msifr_calibration.autopilot.course import BlockOutcomes, Course, PilotOptions, Steering
 from msifr_calibration.autopilot.level_tests import growth
 from msifr_calibration.split import uniform
 from msifr_policy.path_policy import LevelEstimate
@@ -140,7 +140,7 @@ def estimates(setting: str, rng: np.random.Generator) -> list[LevelEstimate]:
     return levels
 
 
-def under(steering: Steering, prompts: Prompts, U: Array) -> Outcomes:
+def under(steering: Steering, prompts: Prompts, U: Array) -> BlockOutcomes:
     """Return what is seen of `prompts` where `steering` is in force; U `[n, m]` draws the audits."""
     accepted, first = prompts
     gone, weight = np.zeros(accepted.shape, dtype=bool), np.ones(accepted.shape)
@@ -148,7 +148,7 @@ def under(steering: Steering, prompts: Prompts, U: Array) -> Outcomes:
         gone = first <= steering.level
         probability = steering.audit.probability(POSTERIOR)
         weight = np.where(gone, np.where(probability > U, 1 / probability, 0.0), 1.0)
-    return Outcomes(accepted & (weight > 0), weight, first, gone)
+    return BlockOutcomes(accepted & (weight > 0), weight, first, gone)
 
 
 def lives(setting: str, n: int, seed: int = 0) -> Tally:
@@ -186,7 +186,7 @@ def _live(setting: str, rng: np.random.Generator, life: int, tally: Tally) -> No
     later = draw(rng, PROMPTS, setting, DRIFT) if setting in ("drifting", "resumed") else now
     U = rng.random((PROMPTS, ATTEMPTS))
     forget = rng.random(PROMPTS // BLOCK) < 0.1
-    past: list[Outcomes] = []
+    past: list[BlockOutcomes] = []
     course = Course(options, fit)
     changed: int | None = None
     certified: dict[int, int] = {}

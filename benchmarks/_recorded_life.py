@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._records import Record, print_records
-from msifr_calibration.autopilot.course import Course, Outcomes, PilotOptions, Steering
+from msifr_calibration.autopilot.course import BlockOutcomes, Course, PilotOptions, Steering
 from msifr_calibration.autopilot.fit_levels import fit_best_levels
 from msifr_calibration.options import FitOptions
 from msifr_calibration.split import uniform
@@ -100,7 +100,7 @@ def live(tables: Sequence[EvidenceTable], options: PilotOptions, key: str) -> Li
 
 def _seen(
     table: EvidenceTable, known: Sequence[Levels], steering: Steering, attempts: Integers, U: Array
-) -> tuple[Outcomes, float]:
+) -> tuple[BlockOutcomes, float]:
     """Return what is seen of `attempts` `[n, m]` under a steering, and what they cost."""
     accepted, weight = table.accepted[attempts], np.ones(attempts.shape)
     first, gone = np.zeros(attempts.shape, dtype=np.int64), np.zeros(attempts.shape, dtype=bool)
@@ -116,7 +116,7 @@ def _seen(
             audited = gone & (chance > U[attempts])
             weight = np.where(gone, np.where(audited, 1 / chance, 0.0), 1.0)
             cost = np.where(weight > 0, cost, levels.table.spent[np.maximum(stop, 0)])
-    return Outcomes(accepted & (weight > 0), weight, first, gone), float(cost.sum())
+    return BlockOutcomes(accepted & (weight > 0), weight, first, gone), float(cost.sum())
 
 
 def in_hindsight(tables: Sequence[EvidenceTable], alpha: float) -> float:

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from benchmarks import _lives
 from makers import make_traces
-from msifr_calibration.autopilot.course import Course, Outcomes, PilotOptions, Steering
+from msifr_calibration.autopilot.course import BlockOutcomes, Course, PilotOptions, Steering
 from msifr_calibration.autopilot.fit_levels import fit_levels
 from msifr_calibration.autopilot.level_tests import BETS, LevelTests, delta_of, growth, level_scores
 from msifr_calibration.autopilot.pilot import Pilot
@@ -168,7 +168,7 @@ class Seen(NamedTuple):
     """A course with what it was told."""
 
     course: Course
-    past: list[Outcomes]
+    past: list[BlockOutcomes]
     fits: list[tuple[int, int, int]]
 
 
@@ -182,7 +182,7 @@ def live(rates: Sequence[float], blocks: int, *, seed: int = 0, worse_from: int 
         )
         for f in rates
     ]  # fmt: skip
-    past, fits = list[Outcomes](), list[tuple[int, int, int]]()
+    past, fits = list[BlockOutcomes](), list[tuple[int, int, int]]()
 
     def fit(begin: int, end: int, number: int) -> Sequence[LevelEstimate]:
         fits.append((begin, end, number))
@@ -258,7 +258,7 @@ def test_a_fit_in_vain_is_tried_again_with_twice_as_much() -> None:
     rng = np.random.default_rng(0)
     for _ in range(30):
         ones = np.ones((8, 4))
-        course.close(Outcomes(rng.random((8, 4)) < 0.5, ones, ones.astype(np.int64), ones < 0))
+        course.close(BlockOutcomes(rng.random((8, 4)) < 0.5, ones, ones.astype(np.int64), ones < 0))
     assert asked == [(0, 24, 0), (0, 48, 1), (0, 96, 2), (0, 192, 3)]
     assert {each.phase for each in course.steerings} == {"shadow"}
 

@@ -92,7 +92,7 @@ class Steering(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     note: str = ""
 
 
-class Outcomes(NamedTuple):
+class BlockOutcomes(NamedTuple):
     """The n prompts of a block with m attempts each, `[n, m]` all.
 
     accepted: A, False if not known. weight: 0 if discarded, 1/ε if audited, else 1. first: the first level of the path
@@ -106,7 +106,7 @@ class Outcomes(NamedTuple):
     gone: NDArray[np.bool_]
 
 
-class Fit(Protocol):
+class PathFit(Protocol):
     """How a path is fitted."""
 
     def __call__(self, begin: int, end: int, number: int) -> Sequence[LevelEstimate]:
@@ -116,7 +116,7 @@ class Fit(Protocol):
 class Course:
     """A run's course so far, fed block by block (`close`); `steering(b)` is what is in force at block b."""
 
-    def __init__(self, options: PilotOptions, fit: Fit) -> None:
+    def __init__(self, options: PilotOptions, fit: PathFit) -> None:
         self.options = options
         self.n_prompts = 0
         self.path: int | None = None
@@ -167,7 +167,7 @@ class Course:
         planned = self.options.prompts
         return float(self.n_prompts if planned is None else max(planned - self.n_prompts, 0))
 
-    def close(self, outcomes: Outcomes) -> Steering:
+    def close(self, outcomes: BlockOutcomes) -> Steering:
         """Take the finished prompts of the next block; return what is in force at the one after the block to come."""
         in_force = self._steering[self.n_blocks]
         self.n_prompts += len(outcomes.accepted)
@@ -186,7 +186,7 @@ class Course:
         self._steering.append(after)
         return after
 
-    def _test(self, outcomes: Outcomes, in_force: Steering, tests: LevelTests) -> None:
+    def _test(self, outcomes: BlockOutcomes, in_force: Steering, tests: LevelTests) -> None:
         alpha = self.options.max_false_reject
         accepted, weight, first, _ = outcomes
         if not tests.n_prompts:
@@ -200,7 +200,7 @@ class Course:
             Z, (1 - alpha) / (1.0 if in_force.audit is None else in_force.audit.floor), whole=in_force.level is None
         )
 
-    def _alarmed(self, outcomes: Outcomes, alarm: Alarms) -> bool:
+    def _alarmed(self, outcomes: BlockOutcomes, alarm: Alarms) -> bool:
         alpha, m = self.options.max_false_reject, self.options.attempts
         Z = (np.where(outcomes.accepted, outcomes.weight, 0.0) * (outcomes.gone - alpha)).sum(axis=1) / m
         for score in Z.tolist():
@@ -216,7 +216,7 @@ class Course:
         self._shadow_from = self._fitted_at = self.n_prompts + (BLOCKS_AHEAD - 1) * self.options.block
         self._fitting[:] = 0
 
-    def _learned(self, outcomes: Outcomes) -> str:
+    def _learned(self, outcomes: BlockOutcomes) -> str:
         """Count a block at which nothing was discarded, and fit a path if it is time; return what is to be said.
 
         Again where that was in vain, or no level has prospects any more: when there is twice as much to fit to.

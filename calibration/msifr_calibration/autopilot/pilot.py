@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from msifr_calibration.autopilot.certified import certified_file
-from msifr_calibration.autopilot.course import Course, Outcomes, Phase, PilotOptions, Steering
+from msifr_calibration.autopilot.course import BlockOutcomes, Course, Phase, PilotOptions, Steering
 from msifr_calibration.monitor.monitor import Monitor, MonitorState
 from msifr_policy.audit import Audit
 from msifr_policy.errors import InputError
@@ -198,4 +198,4 @@ class Pilot:
                 weight[i, j] = entry.weight
                 first[i, j] = entry.first or 0
         self._block = []
-        self._course.close(Outcomes(accepted, weight, first, gone))
+        self._course.close(BlockOutcomes(accepted, weight, first, gone))
