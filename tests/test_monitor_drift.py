@@ -234,6 +234,8 @@ def test_acceptance_is_read_by_weight_or_not_at_all():
     """Half of the good samples are given up: by weight the rate is as before; without audits nothing can be said."""
     rng = np.random.default_rng(7)
     assert not found(entries(rng, 1400, audit=0.3, lost=0.5))
+    fewer = found(entries(rng, 1400, audit=0.3, lost=0.5, accepted=0.3))
+    assert [each.column for each in fewer] == [ACCEPTANCE]
     discarding = entries(rng, 1400, audit=1e-9, lost=0.5)
     assert not [each for each in found(discarding) if each.column == ACCEPTANCE]
 
@@ -245,6 +247,14 @@ def test_which_attempt_counts_hangs_on_its_id_alone():
     mixed = [[good, replaced(bad, f"{bad.id}/other")] for (good, _), (bad, _) in pairs]
     assert not found(mixed)
     assert not found([prompt[::-1] for prompt in mixed])
+
+
+def test_bins_that_are_empty_before_and_since_are_no_harm():
+    of = reference()
+    counts = [[0, *each[1:3], 0, *each[4:]] for each in of.counts]
+    prompts = entries(np.random.default_rng(8), 200)
+    kept = [[msgspec.structs.replace(e, bins="" if set(e.bins) & {"0", "3"} else e.bins) for e in p] for p in prompts]
+    assert REACHED in [each.column for each in found(kept, msgspec.structs.replace(of, counts=counts))]
 
 
 def replaced(entry, name):
