@@ -217,14 +217,26 @@ def test_a_killed_run_forces_the_same_answers(tmp_path, dies, shadow):
     assert attempts_of(tmp_path / "killed.jsonl") == attempts_of(tmp_path / "whole.jsonl")
 
 
-def test_an_answer_that_cannot_be_forced_fails_its_attempt(tmp_path):
-    letters_run(tmp_path / "whole.jsonl", letters.Letters(3), ExitsAt())
-    exited = [name for name, (_, entry) in attempts_of(tmp_path / "whole.jsonl").items() if entry.exited == 1]
-    engine = letters.Letters(3, failing=[f"{exited[0]} exit 1"])
-    result = letters_run(tmp_path / "failed.jsonl", engine, ExitsAt())
-    failed = {name: entry for name, (_, entry) in attempts_of(tmp_path / "failed.jsonl").items()}
-    assert [name for name, entry in failed.items() if entry.outcome == "failed"] == [exited[0]]
-    assert (result.failed, failed[exited[0]].reason) == (1, "HTTP 400")
+@pytest.mark.parametrize("kind", [letters.Letters, letters.Streams])
+@pytest.mark.parametrize("shadow", [True, False])
+@pytest.mark.parametrize("k", [1, 2])
+def test_an_answer_that_cannot_be_forced_fails_its_attempt(tmp_path, kind, shadow, k):
+    policy, options = (None, {"record_exits": EVERY_2}) if shadow else (ExitsAt(), {})
+    letters_run(tmp_path / "whole.jsonl", letters.Letters(3), policy, **options)
+    whole = attempts_of(tmp_path / "whole.jsonl")
+    # In shadow one of several answers fails, and those beside it are given up with their attempt.
+    failing = next(
+        name
+        for name, (record, entry) in whole.items()
+        if (len(record.exits.answers) > 2 if record.exits is not None else entry.exited == k)
+    )
+    result = letters_run(tmp_path / "failed.jsonl", kind(3, failing=[f"{failing} exit {k}"]), policy, **options)
+    made = attempts_of(tmp_path / "failed.jsonl")
+    assert [name for name, (_, entry) in made.items() if entry.outcome == "failed"] == [failing]
+    assert (result.failed, made[failing][1].reason) == (1, "HTTP 400")
+    assert {name: of for name, of in made.items() if name != failing} == {
+        name: of for name, of in whole.items() if name != failing
+    }
 
 
 def test_a_server_goes_on_behind_the_text_of_its_completion(tmp_path):

@@ -291,7 +291,9 @@ class Run:
     def _take_forced(self, notice: Notice) -> None:
         """Take what an engine says of an answer that is forced."""
         own, answer = self._forced[notice.id]
-        if isinstance(notice, Failed):
+        if own not in self._asking:  # its attempt was given up
+            self._lost[notice.id] += notice.tokens if isinstance(notice, Event) else 0
+        elif isinstance(notice, Failed):
             self._give_up(notice._replace(id=own))
         elif isinstance(notice, Again):
             assert self.forcing is not None  # noqa: S101
@@ -311,7 +313,7 @@ class Run:
     def _answered(self, name: str) -> None:
         """Take note that a forced answer is complete; its attempt leaves with the last of them."""
         own, _ = self._forced.pop(name)
-        if not any(answer.attempt.id in self._forced for answer in self._asking[own]):
+        if own in self._asking and not any(answer.attempt.id in self._forced for answer in self._asking[own]):
             self._leave(own)
 
     def _write_down(self, *, wait_for: int) -> None:
@@ -340,8 +342,9 @@ class Run:
         lost = self._lost.pop(notice.id, 0) + live.tokens
         for answer in self._asking.pop(notice.id, ()):
             lost += answer.tokens
-            if self._forced.pop(answer.attempt.id, None) is not None:
+            if answer.attempt.id in self._forced and answer.attempt.id not in self._stopped:
                 self.engine.cancel(answer.attempt.id)
+                self._stopped.append(answer.attempt.id)  # nobody waits for it, but its last token may be on its way
         self._write(
             task, None, None, entry_of(task, None, None, self._spent(), lost=lost, error=notice.why), notice.why
         )
