@@ -7,6 +7,7 @@ to date.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -128,6 +129,47 @@ def _demo_rows() -> list[tuple[str, str, str]]:
             "Embedded model: conversion efficiency in processor time",
             f"{with_policy['conversion_efficiency_cpu']:.2f}",
             f"slot engine, {demo['settings']['slots']} slots; processor time saved over tokens saved",
+        ),
+    ]
+
+
+def _live_rows() -> list[tuple[str, str, str]]:
+    if not (RESULTS / "live.json").exists():
+        return []
+    records, value = _records("live"), _values("live")
+    own = {metric.removeprefix("embedded autopilot: "): each for metric, each in value.items()}
+    exchanged = {metric.removeprefix("exchanged model: "): each for metric, each in value.items()}
+    lives = [metric for metric in value if re.match(r"violated lives of \d", metric)]
+    worst = max(lives, key=value.__getitem__)
+    n, setting = worst.removeprefix("violated lives of ").split(", ")
+    alarms = [f"{value[f'alarm at δ = 5%, f = {f}, by √posterior: audits']:.0f}" for f in ("8%", "15%")]
+    other = sum(value[metric] for metric in value if metric.endswith(": runs that differ in the end"))
+    return [
+        (
+            f"Embedded model, autopilot from nothing, {own['prompts']:,.0f} prompts: tokens per accepted sample",
+            f"{own['tokens per accepted']:.1f} ({own['tokens per accepted, change']:+.1%})",
+            f"{records['embedded autopilot: tokens per accepted']['peer']}; "
+            f"{own['in hindsight, best moment of a certified level']:+.1%} with all attempts seen for nothing",
+        ),
+        (
+            "The same: good samples lost, and f while a level was at work",
+            f"{own['good samples lost']:.1%}, {own['f of the levels at work']:.1%}",
+            "promised: at most 5%, confidence 90%",
+        ),
+        (
+            f"{len(lives)} settings of {n} simulated lives with an autopilot: promises broken",
+            f"{value[worst]:.0f} at most ({setting})",
+            "10% are allowed",
+        ),
+        (
+            "Audited attempts until the alarm where f is 8%, 15%; where the embedded model is exchanged in a run",
+            f"{', '.join(alarms)}; {exchanged['audits from the exchange to the alarm']:.0f}",
+            f"the exchanged model's f is {exchanged['f of the policy there']:.0%}",
+        ),
+        (
+            "Runs killed at random moments, and started again",
+            f"{value['killed: times in all']:.0f} kills, {other:.0f} runs that differ in the end",
+            "the same runs, never killed",
         ),
     ]
 
@@ -318,7 +360,7 @@ def results() -> str:
     """Return the table of results as Markdown."""
     from benchmarks.real_traces import FOUR
 
-    rows = [*_program_rows(), *_server_rows(), *_gpu_rows(), *_demo_rows(), *_filter_rows()]
+    rows = [*_program_rows(), *_server_rows(), *_gpu_rows(), *_demo_rows(), *_live_rows(), *_filter_rows()]
     rows += [*_certificate_rows(), *_plain_rows(), *_mean_rows(), *_trace_rows(FOUR)]
     lines = ["| what | measured | against |", "| --- | --- | --- |"]
     lines += [f"| {what} | {measured} | {against} |" for what, measured, against in rows]
