@@ -190,6 +190,7 @@ def _live(setting: str, rng: np.random.Generator, life: int, tally: Tally) -> No
     course = Course(options, fit)
     changed: int | None = None
     certified: dict[int, int] = {}
+    of_new_world: set[int] = set()
     for block in range(PROMPTS // BLOCK):
         here = slice(block * BLOCK, (block + 1) * BLOCK)
         if setting == "resumed" and forget[block]:
@@ -206,12 +207,14 @@ def _live(setting: str, rng: np.random.Generator, life: int, tally: Tally) -> No
         past.append(under(steering, Prompts(world.accepted[here], world.first[here]), U[here]))
         course.close(past[-1])
         if course.path is not None:
+            if changed is not None and course.path not in certified:
+                of_new_world.add(course.path)
             certified[course.path] = max(certified.get(course.path, 0), course.n_certified)
     tally.alarms += bool(course.alarms)
     if changed is not None and course.alarms:
         tally.told.append(course.alarms[0] - changed * BLOCK)
     tally.violated += any(
-        (rates_of(setting)[:n] * (DRIFT if changed is not None and path else 1.0) >= ALPHA).any()
+        (rates_of(setting)[:n] * (DRIFT if path in of_new_world and later is not now else 1.0) >= ALPHA).any()
         for path, n in certified.items()
     )
 
