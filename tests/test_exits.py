@@ -23,7 +23,7 @@ from msifr_calibration import FitOptions, fit_policy
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.exit_path import fit_exit_path, fit_forced_beliefs, stopped
 from msifr_integrations.embedded import EMBEDDED_MODEL, problems
-from msifr_integrations.engine.base import Attempt, Event, stream_key
+from msifr_integrations.engine.base import Attempt, Event, Failed, Notice, stream_key
 from msifr_integrations.generation import generate as generating
 from msifr_integrations.generation.engines import Opened
 from msifr_integrations.generation.forcing import Forced, exit_key
@@ -237,6 +237,30 @@ def test_an_answer_that_cannot_be_forced_fails_its_attempt(tmp_path, kind, shado
     assert {name: of for name, of in made.items() if name != failing} == {
         name: of for name, of in whole.items() if name != failing
     }
+
+
+class Lines(letters.Letters):
+    """Forced answers are lines of two letters; those of `failing` fail where the others end."""
+
+    def step(self, name: str) -> Notice:
+        if " exit " not in name:
+            return super().step(name)
+        done = self.rows[name][1]
+        if done == 2 and name in self.failing:
+            del self.rows[name]
+            return Failed(name, "HTTP 400: no")
+        self.rows[name] = "ab\nc", done + 1
+        return Event(name, -1, -1.0, -1.0, "", "ab\nc"[done])
+
+
+def test_an_answer_that_ends_as_another_one_fails_is_given_up_with_it(tmp_path):
+    name = "p3/0/0"
+    assert len(whole_text(name)) > 4
+    result = letters_run(tmp_path / "out.jsonl", Lines(9, failing=[f"{name} exit 2"]), record_exits=EVERY_2, attempts=1)
+    made = attempts_of(tmp_path / "out.jsonl")
+    assert (result.failed, made[name][1].outcome) == (1, "failed")
+    told = [a.text for record, _ in made.values() if record.exits for a in record.exits.answers]
+    assert told == ["ab"] * len(told) != []
 
 
 def test_a_server_goes_on_behind_the_text_of_its_completion(tmp_path):
