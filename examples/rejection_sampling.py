@@ -12,7 +12,7 @@ policy = PolicyFile.load(sys.argv[1]).policy()
 model, tokenizer = load_model(embedded_model_path())
 options = GenerateOptions(attempts=4, accepted_per_prompt=2, max_new_tokens=200, model_name=EMBEDDED_MODEL)
 for step in range(2):
-    prompts = [problem.as_prompt() for problem in problems(seed=step, n=3)]
+    prompts = [problem.as_prompt() for problem in problems(seed=step, n=8)]
     result = generate(model, prompts, policy, f"round-{step}.jsonl", options, tokenizer=tokenizer)
     write_accepted(f"round-{step}.jsonl", f"sft-{step}.jsonl")
     rows = [json.loads(line)["messages"] for line in Path(f"sft-{step}.jsonl").read_text().splitlines()]

@@ -291,9 +291,9 @@ def test_generate_with_and_without_a_policy_and_compare(tmp_path):
     common = ("--model", "embedded", "--prompts", tmp_path / "prompts.jsonl", "--attempts", 2, "--max-new-tokens", 200)
     full = last_json(run("generate", *common, "--policy", "none", "-o", tmp_path / "full.jsonl", "--json"))
     keys = {
-        "attempts", "accepted", "discarded", "skipped", "failed", "tokens", "tokens_wasted_after_decision",
-        "tokens_beside", "tokens_per_accepted", "tokens_saved_estimate", "prompt_tokens",
-        "prompts_counted", "seconds", "cpu_seconds",
+        "attempts", "accepted", "discarded", "skipped", "exited", "failed", "tokens", "tokens_wasted_after_decision",
+        "tokens_beside", "tokens_per_accepted", "tokens_saved_estimate", "prompt_tokens", "prompt_tokens_beside",
+        "prompts_counted", "seconds", "cpu_seconds", "audited", "n_effective",
     }  # fmt: skip
     assert full.keys() == keys
     assert (full["attempts"], full["discarded"]) == (24, 0)
