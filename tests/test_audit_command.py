@@ -29,6 +29,7 @@ from msifr_policy.errors import InputError
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.ledger import Ending, Entry, Header, Steer, encode_line, read_ledger
 from test_audit import LONG, Certified
+from test_autopilot_run import run as steered
 
 SHARE, ATTEMPTS, BLOCK = 0.25, 2, 8
 SETTINGS = {"policy": "p", "attempts": ATTEMPTS, "audit": SHARE, "audit_by": "constant", "block": BLOCK}
@@ -371,3 +372,23 @@ def test_a_report_of_an_audited_run_says_f_so_far(policy: Path, tmp_path: Path) 
     alone = last_json(run("report", path, "-o", page, "--json"))
     assert alone["run"]["audits"] is None
     assert "What audits tell" in [each["section"] for each in alone["left_out"]]
+
+
+def test_of_a_run_with_an_autopilot_it_says_what_its_pilot_says(tmp_path: Path) -> None:
+    """Phases and levels, f of a level, and the alarm: the pilot hears of it where a block ends."""
+    out = tmp_path / "out.jsonl"
+    result = steered(out, swap=300, audit=0.25)
+    pilot, ledger = result.autopilot.state, read_ledger(ledger_path(out))  # type: ignore[union-attr]
+    report = audit_ledger(out)
+    assert [(e.block, e.phase, e.level) for e in report.course] == [(s.block, s.phase, s.level) for s in ledger.steers]
+    assert sum(each.prompts for each in report.course) == report.prompts == report.prompts_planned
+    at_work = [each for each in report.course if each.level is not None]
+    assert report.monitor is not None
+    assert report.monitor.alarm_at is not None
+    size, alarm_at = ledger.settings["block"], at_work[0].place + report.monitor.alarm_at
+    assert pilot.alarms[0] == -(-alarm_at // size) * size
+    assert report.monitor.prompts == sum(each.prompts for each in at_work)
+    shown = run("audit", out, code=1).stdout
+    assert "the run fell back to discarding nothing" in shown
+    assert f"level {at_work[0].level} of out.path-1.json" in shown
+    assert "certified of each level, before it was put to work: at most 10% of the good samples" in shown

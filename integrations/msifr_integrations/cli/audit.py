@@ -112,6 +112,11 @@ def report_lines(report: AuditReport) -> list[str]:
         )
     if len(report.course) > 1 or any(each.note for each in report.course):
         lines += ["what was in force:", *(f"  {_stretch_line(each)}{_came_of(each)}" for each in report.course)]
+    if state is not None and any(each.level is not None for each in report.course):
+        lines.append(
+            f"certified of each level, before it was put to work: at most {100 * state.max_false_reject:.3g}% of the "
+            f"good samples are discarded, with confidence {state.confidence:g} over the whole run"
+        )
     return lines
 
 
