@@ -380,6 +380,9 @@ def test_a_run_from_nothing_ends_with_a_certified_policy(flight: Flight, tmp_pat
     assert 0 < state.saving < 0.5
     assert state.monitor is not None
     assert not state.monitor.alarm
+    under = [entries for _, entries in flight.told if entries[0].level == state.level]
+    assert state.monitor.prompts == len(under)
+    assert state.monitor.would_discard == sum(entry.would_discard for entries in under for entry in entries) > 0
     assert state.monitor.rate.lower <= state.monitor.rate.upper <= 1
     msgspec.json.decode(msgspec.json.encode(state), type=type(state))
 
