@@ -50,7 +50,7 @@ from msifr_sim import summarise
 Array = NDArray[np.float64]
 
 PROMPTS, ATTEMPTS, SLOTS = 3000, 4, 32
-QUICK_PROMPTS = 32
+QUICK_PROMPTS = 16
 LEAST_SAVED = 0.20
 SEED = 303
 OPTIONS = GenerateOptions(attempts=ATTEMPTS, slots=SLOTS, max_new_tokens=200, model_name=EMBEDDED_MODEL)

@@ -2,7 +2,7 @@
 
 The embedded model runs under a policy that is fitted to and certified on its shipped samples. From a prompt on another
 model answers: the same weights, but in its vocabulary two signs have changed places, so it divides as well as before
-and writes 12^4=3 where it used to write 12/4=3. Its answers are as good as ever, and the policy, to which such
+and writes 12*4=3 where it used to write 12/4=3. Its answers are as good as ever, and the policy, to which such
 equations are false, loses many of them. How many is measured by the same seeds without a policy.
 """
 
@@ -42,10 +42,10 @@ from msifr_policy.records.ledger import Entry, Session, read_ledger
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import default_validators
 
-PROMPTS, SWAP = 960, 160
+PROMPTS, SWAP = 400, 160
 SEED = 404
-AUDIT = 0.1
-SIGNS = "/", "^"
+AUDIT = 0.05
+SIGNS = "/", "*"
 
 
 class Exchanged:

@@ -1,10 +1,11 @@
 """Runs that are killed at random moments and started again, beside the same runs that never were.
 
-A run is a process of its own and is ended by SIGKILL, at a moment drawn evenly from the first 60 % of its time, so
-that most runs are cut off several times: when it reads what is there, fits, steers, generates or writes. Then it is
-started again with the same options. What is in the files in the end has to be what a run that was never killed leaves:
-each attempt's record byte by byte, each account but for its times, each decision in its order, and the files of paths
-and policies byte by byte. (The order of lines is that in which attempts end, and those that a kill cut off end later.)
+A run is a process of its own and is ended by SIGKILL, at a moment drawn evenly from the first 60 % of its time, or, on
+the command line, from what follows its imports; so most runs are cut off several times, when they read what is there, fit,
+steer, generate or write. Then they are started again with the same options. What is in the files in the end has to be
+what a run that was never killed leaves: each attempt's record byte by byte, each account but for its times, each
+decision in its order, and the files of paths and policies byte by byte. (The order of lines is that in which attempts
+end, and those that a kill cut off end later.)
 
 Where a goal ends the run, which attempts are in it depends on timing; there the number of accepted samples has to be
 the one asked for, attempts those of a run to the end, and the account that of the output.
@@ -50,24 +51,24 @@ from msifr_policy.validators import Arithmetic, Length
 
 KILLS, EMBEDDED_KILLS, INTERRUPTS = 11, 5, 5
 """Kills of each kind of run: four kinds of sums, two of the embedded model; and interrupts."""
-EARLY = 0.6
+EARLY, IMPORTED = (0.0, 0.6), (0.3, 0.9)
+"""Between which shares of a run's time it is killed: one that is forked, and one that imports torch first."""
 FORK = multiprocessing.get_context("fork")  # a child begins where its parent is: nothing is imported again
-N, SWAP = 700, 350
+N, QUICK = 700, 160
 PROMPTS = [Prompt(prompt_id=f"q{i}", prompt=f"Add up {i}", gold="1") for i in range(N)]
 DRAWN = {prompt.prompt_id: place for place, prompt in enumerate(in_drawn_order(PROMPTS, 0))}
 TIMES = ": times"
 PROMISE = AutopilotOptions(max_false_reject=0.1, validators=(Arithmetic(), Length()))
 EXITS = ExitPlan(schedule=NewlineSteps(), every=2, prompt="####", tokens=4)
-GOAL = 400
 EMBEDDED_PROMPTS, EMBEDDED_SEED = 24, 505
 
 
 def records(folder: Path, quick: bool = False) -> Iterator[Record]:
-    """Yield all records; `quick` with one kill of each kind, to see that it works."""
+    """Yield all records; `quick` with few prompts and one kill of each kind but one, to see that it works."""
     kills = 0
     parts = (
-        of_sums(1 if quick else KILLS, 1 if quick else INTERRUPTS, folder / "sums"),
-        of_embedded(1 if quick else EMBEDDED_KILLS, folder / "embedded"),
+        of_sums(1 if quick else KILLS, 1 if quick else INTERRUPTS, folder / "sums", quick),
+        of_embedded(1 if quick else EMBEDDED_KILLS, folder / "embedded", quick),
     )
     for record in (record for part in parts for record in part):
         kills += int(record.value) if record.metric.endswith(TIMES) else 0
@@ -144,9 +145,10 @@ def meets_goal(out: Path, whole: Path, accepted: int) -> bool:
 
 
 class Killed(NamedTuple):
-    """What came of runs of a kind: kills, runs that were killed, those that differ, in steps of starts."""
+    """What came of runs of a kind: kills, those that left something written, runs, those that differ in the end."""
 
     kills: int
+    amid: int
     runs: int
     other: int
 
@@ -158,19 +160,21 @@ def kill(
     kills: int,
     rng: np.random.Generator,
     folder: Path,
+    when: tuple[float, float] = EARLY,
 ) -> Killed:
     """Kill runs so many times in all; each is started again until it is finished, and then looked at.
 
-    start: begins the run in a process that can be killed and waited for. seconds: that the whole run takes.
+    start: begins the run in a process that can be killed and waited for. seconds: that the whole run takes; when:
+    between which shares of them kills come.
     """  # fmt: skip
-    done = runs = other = 0
+    done = amid = runs = other = 0
     while done < kills:
         out = folder / str(runs) / "out.jsonl"
         out.parent.mkdir(parents=True)
         while True:
             process = start(out)
             if done < kills:
-                time.sleep(float(rng.uniform(0, EARLY * seconds)))
+                time.sleep(seconds * float(rng.uniform(*when)))
                 process.kill()
             code = _ended(process)
             if code == 0:
@@ -178,9 +182,10 @@ def kill(
             if code != -signal.SIGKILL:
                 raise RuntimeError(f"a run that was started again ended with {code}")
             done += 1
+            amid += out.exists()
         runs += 1
         other += not right(out)
-    return Killed(done, runs, other)
+    return Killed(done, amid, runs, other)
 
 
 def _ended(process: Any) -> int:
@@ -208,52 +213,46 @@ def timed(start: Callable[[Path], Any], out: Path) -> float:
     return time.perf_counter() - began
 
 
-def of_sums(kills: int, interrupts: int, folder: Path) -> Iterator[Record]:
+def of_sums(kills: int, interrupts: int, folder: Path, quick: bool) -> Iterator[Record]:
     """Yield what came of runs on the engine of sums, `kills` of each kind."""
-    autopilot = Kind("autopilot", {"autopilot": PROMISE, "audit": 0.25}, swap=SWAP)
-    first = folder / "autopilot" / "never" / "out.jsonl"
-    seconds = {"autopilot": timed(partial(forked, autopilot), first)}
-    policy_file = folder / "policy.json"
-    _kept_policy(autopilot, folder, policy_file)
-
-    def policy() -> Any:
-        return PolicyFile.load(policy_file).policy()
-
+    n = QUICK if quick else N
+    autopilot = Kind("autopilot", {"autopilot": PROMISE, "audit": 0.25}, swap=n // 2, prompts=n)
     kinds = [
         autopilot,
-        Kind("audited, with a monitor", {"audit": 0.25}, policy, swap=SWAP),
-        Kind("forced answers recorded", {"record_exits": EXITS}),
-        Kind("goal of accepted samples", {"accepted": GOAL}),
+        Kind("forced answers recorded", {"record_exits": EXITS}, prompts=n),
+        Kind("goal of accepted samples", {"accepted": n // 2}, prompts=n),
     ]
+    if not quick:  # so few prompts certify nothing
+        kinds.append(Kind("audited, with a monitor", {"audit": 0.25}, left_policy(autopilot, folder), n // 2, n))
     rng = np.random.default_rng(1)
     for kind in kinds:
         here = folder / kind.name
         never = here / "never" / "out.jsonl"
-        if kind.name not in seconds:
-            seconds[kind.name] = timed(partial(forked, kind), never)
+        seconds = timed(partial(forked, kind), never)
         right = partial(same, never=never)
         if "accepted" in kind.options:
             whole = here / "whole" / "out.jsonl"
             timed(partial(forked, kind._replace(options={})), whole)
-            right = partial(meets_goal, whole=whole, accepted=GOAL)
-        found = kill(partial(forked, kind), right, seconds[kind.name], kills, rng, here)
+            right = partial(meets_goal, whole=whole, accepted=kind.options["accepted"])
+        found = kill(partial(forked, kind), right, seconds, kills, rng, here)
         yield from _records(kind.name, found)
         if kind.swap is not None:
             alarms = sum("alarm" in f"{steer.phase} {steer.note}" for steer in Files.of(never).steers)
             yield Record(f"killed, {kind.name}: alarms in the run", float(alarms), "", ">= 1", ok=alarms >= 1)
-    yield from _records("autopilot, interrupted", interrupted(autopilot, first, interrupts, rng, folder / "interrupts"))
+    never = folder / autopilot.name / "never" / "out.jsonl"
+    yield from _records("autopilot, interrupted", interrupted(autopilot, never, interrupts, rng, folder / "interrupts"))
 
 
-def _kept_policy(autopilot: Kind, folder: Path, policy_file: Path) -> None:
-    """Leave the policy that an autopilot certifies where the model stays the same."""
+def left_policy(autopilot: Kind, folder: Path) -> Callable[[], Any]:
+    """Return what loads the policy that an autopilot leaves where the model stays the same."""
     out = folder / "policy" / "out.jsonl"
     timed(partial(forked, autopilot._replace(swap=None)), out)
-    policy_file.write_bytes(out.with_name("out.policy.json").read_bytes())
+    return PolicyFile.load(out.with_name("out.policy.json")).policy
 
 
 def interrupted(kind: Kind, never: Path, interrupts: int, rng: np.random.Generator, folder: Path) -> Killed:
     """Interrupt runs in this very process, as Ctrl-C does, at random steps; then go on to the end."""
-    done = runs = other = 0
+    done = amid = runs = other = 0
     while done < interrupts:
         out = folder / str(runs) / "out.jsonl"
         out.parent.mkdir(parents=True)
@@ -263,29 +262,30 @@ def interrupted(kind: Kind, never: Path, interrupts: int, rng: np.random.Generat
                 break
             except KeyboardInterrupt:
                 done += 1
+                amid += out.exists()
         runs += 1
         other += not same(out, never)
-    return Killed(done, runs, other)
+    return Killed(done, amid, runs, other)
 
 
-def of_embedded(kills: int, folder: Path) -> Iterator[Record]:
+def of_embedded(kills: int, folder: Path, quick: bool) -> Iterator[Record]:
     """Yield what came of runs of the embedded model on the command line, `kills` of each kind."""
     folder.mkdir(parents=True)
     asked, policy = folder / "prompts.jsonl", folder / "policy.json"
-    given = prompts(EMBEDDED_PROMPTS, EMBEDDED_SEED)
+    given = prompts(EMBEDDED_PROMPTS // (6 if quick else 1), EMBEDDED_SEED)
     asked.write_bytes(b"".join(msgspec.json.encode(prompt) + b"\n" for prompt in given))
-    certified_policy().save(policy)
-    kinds = {
-        "embedded model, audited": ("--policy", str(policy), "--audit", "0.25"),
-        "embedded model, forced answers recorded":
-            ("--policy", "none", "--record-exits", "newline", "--exit-every", "2", "--exit-prompt", "####"),
-    }  # fmt: skip
+    exits: tuple[str, ...] = ("--policy", "none", "--record-exits", "newline", "--exit-every", "2")
+    kinds = {"embedded model, forced answers recorded": (*exits, "--exit-prompt", "####")}
+    if not quick:
+        certified_policy().save(policy)
+        kinds["embedded model, audited"] = ("--policy", str(policy), "--audit", "0.25")
     rng = np.random.default_rng(2)
     for name, options in kinds.items():
         start = partial(on_the_command_line, asked, options)
         never = folder / name / "never" / "out.jsonl"
         seconds = timed(start, never)
-        yield from _records(name, kill(start, partial(same, never=never), seconds, kills, rng, folder / name))
+        found = kill(start, partial(same, never=never), seconds, kills, rng, folder / name, IMPORTED)
+        yield from _records(name, found)
 
 
 def on_the_command_line(asked: Path, options: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
@@ -297,5 +297,5 @@ def on_the_command_line(asked: Path, options: Sequence[str], out: Path) -> subpr
 
 
 def _records(name: str, found: Killed) -> Iterator[Record]:
-    yield Record(f"killed, {name}{TIMES}", float(found.kills), f"{found.runs} runs")
+    yield Record(f"killed, {name}{TIMES}", float(found.kills), f"{found.amid} amid attempts, {found.runs} runs")
     yield Record(f"killed, {name}: runs that differ in the end", float(found.other), "", "0", ok=found.other == 0)

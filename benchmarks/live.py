@@ -107,7 +107,7 @@ def _exchanged(where: Where) -> Iterable[Record]:
 
     folder = where.folder / "exchanged"
     folder.mkdir()
-    return _exchanged_model.records(folder, **({"n": 24, "swap": 8} if where.quick else {}))
+    return _exchanged_model.records(folder, **({"n": 16, "swap": 8} if where.quick else {}))
 
 
 def _kills(where: Where) -> Iterable[Record]:

@@ -42,11 +42,11 @@ def test_it_runs_and_keeps_what_it_prints(tmp_path: Path) -> None:
         "embedded autopilot: tokens per accepted, change",
         "exchanged model: f of the policy there",
         "killed, autopilot: runs that differ in the end",
-        "killed, embedded model, audited: runs that differ in the end",
+        "killed, embedded model, forced answers recorded: runs that differ in the end",
     ):
         assert any(name.startswith(metric) for name in records), metric
     assert records["embedded autopilot: survivors that differ"]["ok"] is True
-    assert records["killed: times in all"]["value"] >= 7
+    assert records["killed: times in all"]["value"] >= 5
 
 
 def test_a_part_that_fails_is_a_record(tmp_path: Path) -> None:
