@@ -21,7 +21,7 @@ from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.provenance import recorded_provenance
 from msifr_integrations.generation.steering import Under, block_size
 from msifr_policy.evidence.build import build_evidence, prompt_hash
-from msifr_policy.evidence.schedule import auto_schedule
+from msifr_policy.evidence.schedule import NewlineSteps, auto_schedule
 from msifr_policy.filters import Prompt
 from msifr_policy.path_policy import PathFile
 from msifr_policy.policy_file import Fingerprint
@@ -130,7 +130,7 @@ class Autopilot:
 
     def _fit(self, prompt_ids: Sequence[str], number: int) -> PathFile:
         """Return path `number`, fitted to the texts at these prompts, or read if that was done before."""
-        from msifr_calibration.autopilot.fit_levels import fit_levels
+        from msifr_calibration.autopilot.fit_levels import fit_best_levels
         from msifr_calibration.options import FitOptions
 
         file = self._path_file(number)
@@ -138,14 +138,14 @@ class Autopilot:
             return PathFile.load(file)
         traces = finished_traces(self._out, set(prompt_ids))
         self._say(f"fitting a path of policies to {len(traces)} attempts at {len(prompt_ids)} prompts")
-        table = build_evidence(
-            traces,
-            auto_schedule([len(trace.text) for trace in traces]),
-            self._asked.validators or default_validators(),
-            provenance=recorded_provenance([self._out]),
-        )
+        validators = self._asked.validators or default_validators()
+        provenance = recorded_provenance([self._out])
+        tables = [
+            build_evidence(traces, schedule, validators, provenance=provenance)
+            for schedule in (auto_schedule([len(trace.text) for trace in traces]), NewlineSteps())
+        ]
         options = FitOptions(max_false_reject=self._asked.max_false_reject, confidence=self._asked.confidence)
-        path = fit_levels(table, options, traces=traces)
+        path = fit_best_levels(tables, options, traces=traces)
         if path.n_levels:
             path.save(file)
         return path
