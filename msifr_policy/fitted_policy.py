@@ -193,7 +193,7 @@ class FittedPolicy:
             raise InputError(
                 "the policy exits, and a table does not tell what its forced answers come to",
                 where="policy",
-                remedy="give the traces in which answers were forced (msifr generate --record-exits)",
+                remedy="msifr evaluate reads them from the traces in which answers were forced",
             )
         table = self._readable(table)
         return Follower(table, self.beliefs.worth, self._worth(table)).follow(self.thresholds, self._give_up)

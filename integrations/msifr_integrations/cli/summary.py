@@ -38,6 +38,7 @@ def rates_line(summary: Summary) -> str:
 
 def summary_lines(summary: Summary, *, capped: bool = True) -> list[str]:
     """Return the lines of a summary; not `capped`: no length cap is known to compare with."""
+    none = "none" if isinstance(summary.n_exited, int) else "none, the policy never fired"
     reasons = ", ".join(f"{name} {n}" for name, n in summary.discards_by_reason.items())
     cap = (
         f"plain length cap     = {_factor(summary.length_cap_factor)}: the same factor of stopping every attempt at "
@@ -60,7 +61,7 @@ def summary_lines(summary: Summary, *, capped: bool = True) -> list[str]:
         f"accepted cost share  = {_factor(summary.accepted_cost_share)}: the same factor if exactly the attempts that "
         "are not accepted never began; no policy without losses gets below",
         f"([in brackets]: {summary.ci_level:.0%} intervals, by resampling prompts{as_of})",
-        f"discarded, by what spoke most against them: {reasons or 'none, the policy never fired'}",
+        f"discarded, by what spoke most against them: {reasons or none}",
         *_exit_lines(summary),
         *_difficulty_lines(summary.by_difficulty),
     ]
