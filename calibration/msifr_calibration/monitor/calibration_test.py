@@ -23,8 +23,8 @@ from itertools import combinations_with_replacement
 
 import msgspec
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from msifr_policy.records.ledger import Entry
 
@@ -131,10 +131,10 @@ class CalibrationTest:
 
 def _bets(M: Array) -> Array:
     """Return `[n, B]` ν for beliefs M `[n]`, in (−1/(1 − M), 1/M)."""
-    odds = np.clip(logit(np.clip(M, 1e-12, 1 - 1e-12)), -_SURE, _SURE)[:, None]
+    odds = np.clip(scipy.special.logit(np.clip(M, 1e-12, 1 - 1e-12)), -_SURE, _SURE)[:, None]
     shifts = np.concatenate([-_SHIFTS, _SHIFTS])
-    q = expit(np.concatenate([odds + shifts, odds * _SLOPES], axis=1))
-    p = expit(odds)
+    q = scipy.special.expit(np.concatenate([odds + shifts, odds * _SLOPES], axis=1))
+    p = scipy.special.expit(odds)
     result: Array = (q - p) / (p * (1 - p))
     return result
 

@@ -17,7 +17,6 @@ from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, logsumexp
 
 from msifr_calibration.monitor.alarms import likelihood_bet
 from msifr_calibration.monitor.scores import Score
@@ -26,7 +25,7 @@ from msifr_policy.errors import InputError
 
 Array = NDArray[np.float64]
 
-_RATES: Array = expit(np.linspace(logit(5e-4), logit(0.9), 128))
+_RATES: Array = 1 / (1 + 1 / np.geomspace(5e-4 / (1 - 5e-4), 0.9 / (1 - 0.9), 128))
 """`[F]` the grid: neighbours are 5 to 8 % apart below f = 30 %."""
 _ABOVE = np.geomspace(1.15, 8.0, 10)
 _BELOW = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.02])
@@ -94,7 +93,8 @@ class ConfidenceSequence:
     def interval(self) -> tuple[float, float]:
         """The interval now; (0, 1) before anything is known."""
         above, below = (
-            logsumexp(wealth, axis=1) - np.log(wealth.shape[1]) >= self._log_level for wealth in self._settled()
+            np.logaddexp.reduce(wealth, axis=1) - np.log(wealth.shape[1]) >= self._log_level
+            for wealth in self._settled()
         )
         from_below = int(np.argmin(above)) if not above.all() else len(above)
         from_above = int(np.argmin(below[::-1])) if not below.all() else len(below)
