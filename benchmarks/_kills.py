@@ -1,9 +1,9 @@
 """Runs that are killed at random moments and started again, beside the same runs that never were.
 
 A run is a process of its own and is ended by SIGKILL, at a moment drawn evenly from the first 60 % of its time, or, on
-the command line, from what follows its imports; so most runs are cut off several times, when they read what is there, fit,
-steer, generate or write. Then they are started again with the same options. What is in the files in the end has to be
-what a run that was never killed leaves: each attempt's record byte by byte, each account but for its times, each
+the command line, from what follows its imports. So most runs are cut off several times, when they read what is there,
+fit, steer, generate or write. Then they are started again with the same options. What is in the files in the end has to
+be what a run that was never killed leaves: each attempt's record byte by byte, each account but for its times, each
 decision in its order, and the files of paths and policies byte by byte. (The order of lines is that in which attempts
 end, and those that a kill cut off end later.)
 
