@@ -173,6 +173,19 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_been(
         assert (out.parent / name).read_bytes() == (life[0].parent / name).read_bytes()
 
 
+def test_a_goal_within_a_block_leaves_nothing_that_a_run_that_goes_on_would_take_up(
+    life: tuple[Path, Result, list[str]], tmp_path: Path
+) -> None:
+    """The goal is reached in the block to whose end a path is fitted, when there is already enough to fit to."""
+    ledger, out = read_ledger(ledger_path(life[0])), tmp_path / "out.jsonl"
+    known = (ledger.steers[1].block - 1) * ledger.settings["block"]
+    run(out, accepted=sum(e.outcome == "accepted" for e in ledger.entries if (e.place or 0) < known) - 5)
+    assert not list(tmp_path.glob("*.path-*"))
+    run(out)
+    assert records(out) == records(life[0])
+    assert accounts(out) == accounts(life[0])
+
+
 def test_a_model_that_changes_raises_the_alarm_and_is_left_alone(tmp_path: Path) -> None:
     out, said = tmp_path / "out.jsonl", list[str]()
     result = run(out, swap=300, audit=0.25, tell=said.append)

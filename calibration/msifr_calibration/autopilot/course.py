@@ -167,8 +167,11 @@ class Course:
         planned = self.options.prompts
         return float(self.n_prompts if planned is None else max(planned - self.n_prompts, 0))
 
-    def close(self, outcomes: BlockOutcomes) -> Steering:
-        """Take the finished prompts of the next block; return what is in force at the one after the block to come."""
+    def close(self, outcomes: BlockOutcomes, *, learn: bool = True) -> Steering:
+        """Take the finished prompts of the next block; return what is in force at the one after the block to come.
+
+        learn: whether a path may be fitted now: not at the end of a run, which nothing follows.
+        """
         in_force = self._steering[self.n_blocks]
         self.n_prompts += len(outcomes.accepted)
         note = ""
@@ -177,7 +180,7 @@ class Course:
         if in_force.level is not None and self._alarm is not None and self._alarmed(outcomes, self._alarm):
             note = f"alarm after {self.n_prompts} prompts: more good samples are lost than promised"
             self._begin_again()
-        elif self.deployed is None and in_force.level is None and self.n_prompts > self._shadow_from:
+        elif learn and self.deployed is None and in_force.level is None and self.n_prompts > self._shadow_from:
             note = self._learned(outcomes)
         before = self._steering[-1]
         after = self._settled(note)

@@ -99,9 +99,12 @@ class Pilot:
             self._close()
 
     def end(self) -> None:
-        """Take what was told of the last block, though it is not full; no prompt may be added then."""
+        """Take what was told of the last block, though it is not full; no prompt may be added then.
+
+        No path is fitted to it: a run that goes on fits its paths at the end of full blocks.
+        """
         if self._block:
-            self._close()
+            self._close(learn=False)
 
     def steer(self, block: int) -> Steer:
         """Return what `block` runs under. Raises `InputError` if prompts are missing that settle it."""
@@ -187,7 +190,7 @@ class Pilot:
             self._monitor = steering, monitor
         self._monitor[1].add(entries)
 
-    def _close(self) -> None:
+    def _close(self, *, learn: bool = True) -> None:
         shape = len(self._block), self._options.attempts
         accepted, gone = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         weight, first = np.ones(shape), np.zeros(shape, dtype=np.int64)
@@ -198,4 +201,4 @@ class Pilot:
                 weight[i, j] = entry.weight
                 first[i, j] = entry.first or 0
         self._block = []
-        self._course.close(BlockOutcomes(accepted, weight, first, gone))
+        self._course.close(BlockOutcomes(accepted, weight, first, gone), learn=learn)
