@@ -17,7 +17,7 @@ real: $(VENV)/.llama-cpp $(VENV)/.gguf
 	$(BIN)/python -m benchmarks.real_model --out real
 
 test: setup
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests $(TESTFLAGS)
 
 # The client of servers, against a real llama.cpp server with a small real model.
 test-server: $(VENV)/.llama-cpp
