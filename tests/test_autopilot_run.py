@@ -24,6 +24,8 @@ from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.options import AutopilotOptions, GenerateOptions
 from msifr_integrations.generation.result import Result
 from msifr_policy.errors import InputError
+from msifr_policy.evidence.exits import ExitPlan
+from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.filters import Prompt
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.ledger import read_ledger
@@ -211,10 +213,19 @@ def test_a_finished_run_is_told_again_and_a_fresh_one_forgets_old_paths(
     assert any("already finished" in line for line in said)
     stale = tmp_path / "new.path-1.json"
     stale.write_text("{}")
-    (tmp_path / "new.policy.json").write_text("{}")
     run(tmp_path / "new.jsonl", prompts=PROMPTS[:20])
     assert not stale.exists()
-    assert not (tmp_path / "new.policy.json").exists()
+
+
+def test_a_policy_file_that_is_there_is_not_lost_to_a_run_that_begins_anew(tmp_path: Path) -> None:
+    kept = tmp_path / "new.policy.json"
+    kept.write_text("{}")
+    with pytest.raises(InputError, match="already there") as refused:
+        run(tmp_path / "new.jsonl", prompts=PROMPTS[:20])
+    assert refused.value.where == str(kept)
+    assert kept.read_text() == "{}"
+    kept.unlink()
+    run(tmp_path / "new.jsonl", prompts=PROMPTS[:20])
 
 
 @pytest.mark.parametrize(
@@ -223,6 +234,7 @@ def test_a_finished_run_is_told_again_and_a_fresh_one_forgets_old_paths(
         ({"accepted_per_prompt": 1}, "quota"),
         ({"preview": 10}, "preview"),
         ({"shard": (1, 2)}, "shards"),
+        ({"record_exits": ExitPlan(schedule=NewlineSteps())}, "forced answers"),
     ],
 )
 def test_what_an_autopilot_cannot_do_is_refused(tmp_path: Path, how: dict[str, Any], why: str) -> None:

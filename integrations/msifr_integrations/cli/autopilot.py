@@ -64,7 +64,9 @@ PILOT_HELP: dict[str, str | dict[str, Any]] = {
 def pilot_lines(report: "AutopilotReport") -> list[str]:
     """Return how far an autopilot came, in lines."""
     state = report.state
-    lines = [f"autopilot: {state.prompts} prompts in {state.blocks} blocks; {_now(report)}"]
+    blocks = "1 block" if state.blocks == 1 else f"{state.blocks} blocks"
+    prompts = "1 prompt" if state.prompts == 1 else f"{state.prompts} prompts"
+    lines = [f"autopilot: {prompts} in {blocks}; {_now(report)}"]
     if state.alarms:
         lines.append(f"alarms after {', '.join(map(str, state.alarms))} prompts: each began a new shadow")
     if state.monitor is not None:
@@ -80,5 +82,5 @@ def _now(report: "AutopilotReport") -> str:
     state = report.state
     if state.path is None:
         return "in shadow: nothing is discarded yet"
-    certified = f"{state.certified} of {state.levels} levels certified"
+    certified = f"{state.certified} of {state.levels} levels certified (counted from 0)"
     return f"{certified}, " + ("none in force" if state.level is None else f"level {state.level} in force")

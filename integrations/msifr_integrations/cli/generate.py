@@ -341,7 +341,7 @@ def generate(
         f"{exited}{failed}",
         f"{result.tokens} tokens{beside} in {result.seconds:.1f} s ({result.cpu_seconds:.1f} CPU seconds of this "
         f"process), {per_accepted} tokens per accepted sample",
-        *_saved(result),
+        *_saved(result, audited=bool(options.audit) or pilot.autopilot),
         *_audited(result),
         *([prices.line(spent_by(result))] if prices else []),
         json=as_json,
@@ -396,12 +396,13 @@ def _audited(result: "Result") -> list[str]:
     ]
 
 
-def _saved(result: "Result") -> list[str]:
-    """Return the line that says what was saved, as estimated; what was lost cannot be seen in a run alone."""
+def _saved(result: "Result", *, audited: bool) -> list[str]:
+    """Return the line that says what was saved, as estimated; of what was lost only audits know in a run alone."""
     if not result.discarded or result.tokens_saved_estimate is None:
         return []
     saved, whole = result.tokens_saved_estimate, result.tokens + result.tokens_saved_estimate
     share = f" ({saved / whole:.0%} of all)" if whole else ""
     line = f"estimated saving: {saved} tokens{share} that the policy expected discarded attempts still to take"
-    alone = not isinstance(result.compared, Summary)
-    return [line + "; to see what was lost, run the same with --policy none and --compare" * alone]
+    look = "msifr audit says" if audited else "to see"
+    how = "" if audited else ", run the same with --policy none and --compare"
+    return [line if isinstance(result.compared, Summary) else f"{line}; {look} what was lost{how}"]

@@ -23,7 +23,8 @@ The exit status of every command:
      Also what Python ends with after an error that is ours: please report it.
 2    It could not do its work: what is wrong, where, and what to do stands on standard error, and under --json in a
      document {"error": {"what", "where", "remedy"}} on standard output, too. No file is left half-written.
-130  It was interrupted (Ctrl-C). A run goes on from there when the same command is given again.""",
+130  It was interrupted (Ctrl-C). A run goes on from there when the same command is given again.
+Attempts that exit with a forced answer: msifr help "early exit".""",
     "json": """\
 Under --json a command prints one JSON document, the last on standard output; all that is for people goes to standard
 error. Documents are described by JSON Schemas (draft 2020-12) in the package: msifr schema lists them, msifr schema

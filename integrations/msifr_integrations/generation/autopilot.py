@@ -9,6 +9,7 @@ that goes on reads the paths that it fitted before, so that it decides the same.
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from glob import escape
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from msifr_integrations.generation.journal import AttemptRecord
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.provenance import recorded_provenance
 from msifr_integrations.generation.steering import Under, block_size
+from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import build_evidence, prompt_hash
 from msifr_policy.evidence.schedule import NewlineSteps, auto_schedule
 from msifr_policy.filters import Prompt
@@ -68,7 +70,8 @@ class Autopilot:
     """Steers one run by a pilot; see the module's docstring.
 
     out: the run's output, written up to the prompts that the pilot is told of. fresh: whether the run begins now, so
-    that files of an earlier one of this name go. n_prompts: of the run.
+    that paths of an earlier one of this name go. n_prompts: of the run. Raises `InputError` if a run that begins would
+    overwrite a policy file.
     """
 
     def __init__(
@@ -85,7 +88,13 @@ class Autopilot:
         self._out, self._say, self._asked = out, say, options.autopilot
         self._stem = out.name.removesuffix(".jsonl")
         if fresh:
-            for stale in [*out.parent.glob(f"{self._stem}.path-*"), self.policy_path]:
+            if self.policy_path.exists():
+                raise InputError(
+                    "a policy file is already there, and this run, which begins anew, would put its own in its place",
+                    where=str(self.policy_path),
+                    remedy="move it away, delete it, or name another output",
+                )
+            for stale in out.parent.glob(f"{escape(self._stem)}.path-*"):
                 stale.unlink(missing_ok=True)
         self.pilot = Pilot(
             PilotOptions(
@@ -155,8 +164,8 @@ class Autopilot:
         """Where the run is, in a few words."""
         state = self.pilot.state
         if state.phase == "shadow":
-            return f"shadow: nothing is discarded while {state.prompts} finished prompts tell what can be"
-        certified = f"{state.certified} of {state.levels} levels certified"
+            return f"shadow: nothing is discarded yet; {state.prompts} prompts to fit to are finished"
+        certified = f"{state.certified} of {state.levels} levels certified (counted from 0)"
         if state.level is None or state.monitor is None:
             return f"certifying: {certified}, none of them worth it yet"
         rate = state.monitor.rate
@@ -169,7 +178,9 @@ class Autopilot:
         file = self.pilot.certified_policy(_fingerprint(self._out, scored)) if scored else None
         if file is None:
             self.policy_path.unlink(missing_ok=True)
-            self._say("nothing is certified yet: more prompts, or more that are accepted, are needed")
+            self._say(
+                "nothing is certified yet: it takes more prompts, as a rule some hundreds, or more that are accepted"
+            )
             return AutopilotReport(state=self.pilot.state)
         file.save(self.policy_path)
         self._say(f"{file.certificate.message}; the policy is in {self.policy_path}")

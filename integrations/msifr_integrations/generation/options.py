@@ -175,6 +175,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
             "a comparison": self.compare is not None,
             "a preview": self.preview is not None,
             "shards": self.shard[1] > 1,
+            "forced answers (record_exits)": self.record_exits is not None,
         }
         for name, given in others.items():
             if given:

@@ -160,7 +160,7 @@ def reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any], 
 
 def remark(totals: Totals, policy: str, filter_name: str, say: Callable[[str], None]) -> None:
     """Say aloud what a table of numbers would hide."""
-    if policy != "none" and totals.discarded == 0:
+    if policy not in ("none", "autopilot") and totals.discarded == 0:  # an autopilot says itself why it has not
         say(f"the policy never discarded any of {totals.attempts} attempts: this run saved nothing")
     for of_filter, meaning in (
         (False, "failures that counted as no evidence"),
