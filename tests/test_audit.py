@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import tiny
 from msifr_integrations.engine.base import stream_key
+from msifr_integrations.generation.auditing import audit_ledger
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.live import Live
 from msifr_policy.audit import Audit, Audited, audit_draw
@@ -271,6 +272,37 @@ def test_a_killed_run_that_was_in_alarm_stays_in_it(alarmed: tuple[Path, list[st
         tiny.run(out, Certified(tiny.unwanted), **LONG)
         assert records(out) == whole
         assert read_ledger(ledger_path(out)).steers == read_ledger(ledger_path(alarmed[0])).steers
+
+
+def test_a_preview_of_a_run_has_its_places_and_obeys_its_alarm(alarmed: tuple[Path, list[str]], tmp_path: Path) -> None:
+    whole, out = read_ledger(ledger_path(alarmed[0])), tmp_path / "out.jsonl"
+    begins = whole.steers[1].block * whole.settings["block"]
+
+    def stop(progress: Any) -> None:
+        if progress.done >= begins + 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny.run(out, Certified(tiny.unwanted), progress=stop, **LONG)
+    before = read_ledger(ledger_path(out))
+    assert before.steers == whole.steers
+    tiny.run(out, Certified(tiny.unwanted), preview=85, **LONG)
+    previewed = read_ledger(ledger_path(out)).entries[len(before.entries) :]
+    assert any((entry.place or 0) >= begins for entry in previewed)
+    assert audit_ledger(out, max_false_reject=0.05).in_order
+    tiny.run(out, Certified(tiny.unwanted), **LONG)
+    assert records(out) == records(alarmed[0])
+    placed = {entry.id: entry.place for entry in whole.entries}
+    assert {entry.id: entry.place for entry in read_ledger(ledger_path(out)).entries} == placed
+    assert audit_ledger(out, max_false_reject=0.05).course == audit_ledger(alarmed[0], max_false_reject=0.05).course
+
+
+def test_a_preview_is_audited_in_its_turn(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    tiny.run(out, Certified(tiny.unwanted), preview=3, **LONG)
+    report = audit_ledger(out, max_false_reject=0.05)
+    assert (report.prompts, report.waiting, report.verdict) == (0, 3, "not known")
+    assert report.unknown == "the first prompt of the run is not finished yet"
 
 
 def test_what_is_not_certified_is_audited_and_gives_no_alarm(tmp_path: Path) -> None:

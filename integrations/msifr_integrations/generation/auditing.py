@@ -330,7 +330,8 @@ class _Auditor:
                 return "the run has no policy: nothing is discarded, and nothing lost"
             return "nothing that was discarded is finished, so nobody can know how much of it was good"
         if state is None:
-            return "no prompt is finished yet" if not self._prompts else "nothing was in force yet that discards"
+            first = "the first prompt of the run is not finished yet"
+            return "nothing was in force yet that discards" if self._prompts else first
         if self._file is not None and not self._file.certificate.certified:
             return "nothing is certified of the policy"
         return ""

@@ -26,7 +26,7 @@ from msifr_integrations.generation.inputs import check_prompts, fingerprint, rea
 from msifr_integrations.generation.journal import Journal
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
-from msifr_integrations.generation.pilots import audit_of, monitor_of
+from msifr_integrations.generation.pilots import audit_of, monitor_of, settled
 from msifr_integrations.generation.preview import foretell, previewed, watching
 from msifr_integrations.generation.progress import Progress
 from msifr_integrations.generation.provenance import differences, quota_in_words
@@ -61,6 +61,7 @@ class Job:
 
     prompts: those of its shard, or of its preview. policy, accept: what decides. settings: as far as they are known
     before an engine runs. journal: opened, and not begun in this session. progress, say: as `generate` is given them.
+    places: of its prompts among those of the run, None: they are all of these.
     """
 
     model: Any
@@ -73,6 +74,7 @@ class Job:
     journal: Journal
     progress: Callable[[Progress], None] | None
     say: Callable[[str], None]
+    places: Sequence[int] | None = None
 
     @property
     def goal(self) -> Goal:
@@ -119,6 +121,18 @@ class Job:
         )
         blocks.begin(self.journal.accounts(), self.portions())
         return blocks
+
+    def apart(self) -> Callable[[int], Under] | None:
+        """Return what says what attempts at a place of the run run under that nothing steers; None: as all of it.
+
+        Where discards are audited, the ledger is told the place. What was settled for it before stays in force.
+        """
+        audit = self.audit
+        if audit is None:
+            return None
+        steers = [account for account in self.journal.accounts() if isinstance(account, Steer)]
+        size = block_size(self.options.slots, self.options.attempts)
+        return lambda place: settled(steers, place // size, Under(self.policy, audit))
 
     @property
     def one_by_one(self) -> bool:
@@ -211,13 +225,15 @@ def generate(
         todo = in_drawn_order(todo, options.seed)
     share, shards = options.shard
     todo = todo[share - 1 :: shards]
-    shown = todo if options.preview is None else previewed(todo, options.preview, options.seed)
+    places = None if options.preview is None else previewed(todo, options.preview, options.seed)
+    shown = todo if places is None else [todo[place] for place in places]
     seen = SpeedSeen()
     with Journal(out) as journal:
         known = {name: value for name, value in settings.items() if value != _AUTO}
         journal.check(known)
         watched = progress if options.preview is None else watching(seen, progress)
-        job = Job(model, tokenizer, shown, policy or NEVER_DISCARD, accept, options, settings, journal, watched, say)
+        obeyed = policy or NEVER_DISCARD
+        job = Job(model, tokenizer, shown, obeyed, accept, options, settings, journal, watched, say, places)
         full = reference(options.compare, known, job.expected)
         begun, spent = journal.settings, spent_before(journal.before)
         if begun is not None and journal.count == job.expected:
@@ -228,6 +244,7 @@ def generate(
             say(f"{os.fspath(out)} {what}: nothing was generated, and no model was loaded; ask for more to go on")
         elif todo:
             begun = None
+            _ = job.autopilot  # before a model is loaded: it may be refused
             if (told_where := asked(accept, todo)) is not None:
                 say(told_where)
             if options.finish_when_decided:
@@ -349,10 +366,12 @@ def _make_here(job: Job) -> None:
         job.begin(opened.settings, opened.engine.logprobs)
         blocks = job.steered(job.pilot)
         more = partial(next, job.portions(), None) if blocks is None else blocks.more
+        under = job.apart() if blocks is None else blocks.under
 
-        def task(place: int, number: int, history: AtPrompt | None) -> Task:
-            under = None if blocks is None else blocks.under(place)
-            return task_of(job.prompts[place], encoded[place], options, number, history, under, place)
+        def task(which: int, number: int, history: AtPrompt | None) -> Task:
+            place = which if job.places is None else job.places[which]
+            within = None if under is None else under(place)
+            return task_of(job.prompts[which], encoded[which], options, number, history, within, place)
 
         Run(
             opened.engine,
@@ -389,7 +408,7 @@ def task_of(
 ) -> Task:
     """Return an attempt at a prompt, which is encoded as the engine takes it; `history` if the policy reads it.
 
-    under: the policy of a run that is steered, in which the prompt has this place.
+    under: the policy of a run that is steered or audited, in which the prompt has this place.
     """
     key = stream_key(options.seed, prompt.prompt_id, number)
     attempt = Attempt(attempt_id(prompt, options, number), encoded, key, options.max_new_tokens)

@@ -30,6 +30,8 @@ def monitor_of(policy: Policy | None, options: GenerateOptions, say: Callable[[s
     """Return what watches a run under a policy, None if nothing can; why it cannot is said."""
     audit = audit_of(policy, options)
     if policy is None or audit is None:
+        if options.audit:
+            say("without a policy nothing is discarded, so there is nothing to audit")
         return None
     certified: Certified | None = getattr(policy, "certified", None)
     if certified is None:
@@ -42,6 +44,12 @@ def monitor_of(policy: Policy | None, options: GenerateOptions, say: Callable[[s
         audit=audit,
     )
     return _Watch(policy, audit, monitor, say)
+
+
+def settled(steers: Sequence[Steer], block: int, otherwise: Under) -> Under:
+    """Return what attempts of a block run under by the `steers` of a watched run: `otherwise`, or never discarding."""
+    phase = next((steer.phase for steer in reversed(steers) if steer.block <= block), WATCHED)
+    return Under(NEVER_DISCARD) if phase == ALARM else otherwise
 
 
 class _Watch:

@@ -25,12 +25,12 @@ from msifr_policy.records.ledger import Entry
 from msifr_sim.outcomes import CI_LEVEL
 
 
-def previewed(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
-    """Return the prompts of a preview, in the order in which they are drawn. Raises `InputError` for too few."""
+def previewed(prompts: Sequence[Prompt], count: int, seed: int) -> list[int]:
+    """Return the places of the prompts of a preview, as they are drawn. Raises `InputError` for too few."""
     if len(prompts) < FEWEST_PROMPTS:
         remedy = "run without a preview"
         raise InputError(f"there is nothing to foretell of {len(prompts)} prompts", where="preview", remedy=remedy)
-    return [prompts[place] for place in drawn([prompt.prompt_id for prompt in prompts], count, seed)]
+    return drawn([prompt.prompt_id for prompt in prompts], count, seed)
 
 
 def watching(seen: SpeedSeen, then: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
