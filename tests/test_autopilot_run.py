@@ -204,6 +204,18 @@ def test_a_model_that_changes_raises_the_alarm_and_is_left_alone(tmp_path: Path)
     assert all(e.outcome != "discarded" for e in spared)
 
 
+def test_a_policy_that_a_goal_left_goes_with_the_alarm(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    result = run(out, swap=400, audit=0.25, accepted=300)
+    assert result.autopilot.policy  # type: ignore[union-attr]
+    policy = Path(result.autopilot.policy)  # type: ignore[union-attr]
+    assert policy.exists()
+    with pytest.raises(KeyboardInterrupt):
+        run(out, swap=400, audit=0.25, dies=250)
+    assert any("alarm" in steer.note for steer in read_ledger(ledger_path(out)).steers)
+    assert not policy.exists()
+
+
 def test_a_finished_run_is_told_again_and_a_fresh_one_forgets_old_paths(
     life: tuple[Path, Result, list[str]], tmp_path: Path
 ) -> None:

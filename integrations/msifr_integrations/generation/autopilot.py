@@ -127,8 +127,11 @@ class Autopilot:
         self.pilot.add(prompt_id, entries)
 
     def steer(self, block: int) -> Steer:
-        """Return what a block runs under, and say it where it is something new."""
-        return self.pilot.steer(block)
+        """Return what a block runs under; after an alarm the policy that an earlier session left is none any more."""
+        steer = self.pilot.steer(block)
+        if steer.phase == "shadow" and self.pilot.state.alarms:
+            self.policy_path.unlink(missing_ok=True)
+        return steer
 
     def under(self, steer: Steer) -> Under:
         """Return the policy of a block."""
