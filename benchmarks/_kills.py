@@ -51,7 +51,7 @@ from msifr_policy.validators import Arithmetic, Length
 
 KILLS, EMBEDDED_KILLS, INTERRUPTS = 11, 5, 5
 """Kills of each kind of run: four kinds of sums, two of the embedded model; and interrupts."""
-EARLY, IMPORTED = (0.0, 0.6), (0.3, 0.9)
+EARLY, IMPORTED = (0.0, 0.6), (0.4, 0.95)
 """Between which shares of a run's time it is killed: one that is forked, and one that imports torch first."""
 FORK = multiprocessing.get_context("fork")  # a child begins where its parent is: nothing is imported again
 N, QUICK = 700, 160
@@ -60,7 +60,7 @@ DRAWN = {prompt.prompt_id: place for place, prompt in enumerate(in_drawn_order(P
 TIMES = ": times"
 PROMISE = AutopilotOptions(max_false_reject=0.1, validators=(Arithmetic(), Length()))
 EXITS = ExitPlan(schedule=NewlineSteps(), every=2, prompt="####", tokens=4)
-EMBEDDED_PROMPTS, EMBEDDED_SEED = 24, 505
+EMBEDDED_PROMPTS, EMBEDDED_SEED = 16, 505
 
 
 def records(folder: Path, quick: bool = False) -> Iterator[Record]:
@@ -272,7 +272,7 @@ def of_embedded(kills: int, folder: Path, quick: bool) -> Iterator[Record]:
     """Yield what came of runs of the embedded model on the command line, `kills` of each kind."""
     folder.mkdir(parents=True)
     asked, policy = folder / "prompts.jsonl", folder / "policy.json"
-    given = prompts(EMBEDDED_PROMPTS // (6 if quick else 1), EMBEDDED_SEED)
+    given = prompts(EMBEDDED_PROMPTS // (4 if quick else 1), EMBEDDED_SEED)
     asked.write_bytes(b"".join(msgspec.json.encode(prompt) + b"\n" for prompt in given))
     exits: tuple[str, ...] = ("--policy", "none", "--record-exits", "newline", "--exit-every", "2")
     kinds = {"embedded model, forced answers recorded": (*exits, "--exit-prompt", "####")}
@@ -291,8 +291,8 @@ def of_embedded(kills: int, folder: Path, quick: bool) -> Iterator[Record]:
 def on_the_command_line(asked: Path, options: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
     """Begin `msifr generate` with the embedded model."""
     program = "from msifr_integrations.cli.entry import run; run()"
-    always = ("--model", "embedded", "--prompts", str(asked), "--max-new-tokens", "200", "--json", "-o", str(out))
-    command = [sys.executable, "-c", program, "generate", *always, *options]
+    always = ("--model", "embedded", "--prompts", str(asked), "--max-new-tokens", "200", "--slots", "4")
+    command = [sys.executable, "-c", program, "generate", *always, *options, "--json", "-o", str(out)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
 
 
