@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import product
+from math import prod
 
 import numpy as np
 import pytest
@@ -81,6 +82,42 @@ def test_a_score_counts_audited_attempts_by_weight_and_attempts_that_were_never_
     assert score == Score(lost=10 / 8, kept=1 / 8)
     assert score.at(0.2) == pytest.approx(10 / 8 * 0.8 - 1 / 8 * 0.2)
     assert score_of([], 8) == (0.0, 0.0)
+
+
+def test_under_a_quota_all_good_samples_that_are_made_weigh_alike() -> None:
+    """Exactly, over all that can come of two kinds of prompts with one accepted sample wanted of three attempts.
+
+    Its f is that of the attempts that are made, not the mean of the two prompts' rates by acceptance.
+    """
+    epsilon, m = Fraction(1, 4), 3
+    lost = kept = made_lost = made_good = Fraction(0)
+    for a, f in ((Fraction(9, 10), Fraction(1, 50)), (Fraction(1, 10), Fraction(3, 20))):
+        each = [  # chance, outcome, audited
+            (a * (1 - f), "accepted", False),
+            (a * f * epsilon, "accepted", True),
+            (a * f * (1 - epsilon), "discarded", False),
+            (1 - a, "unaccepted", False),
+        ]
+        for made in range(1, m + 1):
+            for events in product(each, repeat=made):
+                full = [outcome == "accepted" for _, outcome, _ in events]
+                if any(full[:-1]) or not (full[-1] or made == m):
+                    continue
+                chance = prod(c for c, *_ in events)
+                entries = [
+                    entry(outcome, float(epsilon) if audited else None, number=i)
+                    for i, (_, outcome, audited) in enumerate(events)
+                ]
+                score = score_of(entries, m)
+                lost += chance * Fraction(score.lost)
+                kept += chance * Fraction(score.kept)
+                made_good += chance * made * a
+                made_lost += chance * made * a * f
+    share = Fraction(1, m)
+    assert float(lost) == pytest.approx(float(made_lost * share), rel=1e-12)
+    assert float(lost + kept) == pytest.approx(float(made_good * share), rel=1e-12)
+    by_acceptance = Fraction(9, 10) / 50 + Fraction(1, 10) * 3 / 20  # the rates of acceptance sum to 1
+    assert lost / (lost + kept) > by_acceptance
 
 
 def test_entries_of_other_prompts_or_too_many_are_refused():

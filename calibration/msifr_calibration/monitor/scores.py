@@ -4,6 +4,11 @@ An attempt that is **audited** counts with the weight w = 1/ε, one that is disc
 **score** of a prompt for a budget α is the mean over its m attempts of w·A·(1{up for discard} − α). Whatever ε was, as
 long as it was settled before the draw, E[w·A·1{up for discard}] = E[A·1{up for discard}], so that E[score] ≤ 0 says
 f ≤ α, where prompts weigh equally. Attempts that were never made count as not accepted.
+
+Under a quota, attempts at a prompt are made until enough are accepted, and what stops them is known before each: so
+E[score] ≤ 0 then says that f ≤ α among the good samples of the attempts that are made, each weighing the same. Prompts
+that are hard have nearly as many of them as easy ones; in a certificate, where a prompt counts by the share of its
+attempts that is accepted, they weigh less. Where hard prompts lose more, f is larger here than there.
 """
 
 from collections.abc import Sequence

@@ -37,6 +37,11 @@ def monitor_of(policy: Policy | None, options: GenerateOptions, say: Callable[[s
     if certified is None:
         say("nothing is certified of the policy: its discards are audited, and no alarm can be given")
         return None
+    if options.accepted_per_prompt is not None:
+        say(
+            "under a quota all good samples weigh alike in the alarm, and hard prompts more than in the certificate: "
+            "where these lose more, f is larger than what was certified"
+        )
     monitor = Monitor(
         max_false_reject=certified.max_false_reject,
         confidence=certified.confidence,
