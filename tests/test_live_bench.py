@@ -15,6 +15,7 @@ if not (Path(__file__).parents[1] / "benchmarks").exists():
     pytest.skip("the benchmarks are in the source tree only", allow_module_level=True)
 
 from benchmarks import _kills, live
+from benchmarks._embedded_life import _Levels
 from benchmarks._exchanged_model import Exchanged
 from benchmarks._sums import Sums
 from msifr_integrations.engine.base import Attempt, Notice, stream_key
@@ -109,6 +110,18 @@ def test_a_goal_is_met_exactly(tmp_path: Path) -> None:
     assert _kills.meets_goal(out, whole, 5)
     assert not _kills.meets_goal(out, whole, 4)
     assert not _kills.meets_goal(whole, whole, 5)
+
+
+def test_what_a_level_would_have_saved_from_a_prompt_on() -> None:
+    """Two prompts of 10 tokens with two good samples each, behind a shadow of 20 tokens with 4: by hand."""
+    full, good = np.array([10.0, 10.0]), np.array([2.0, 2.0])
+    levels = _Levels(
+        np.array([[10.0, 4.0], [8.0, 2.0]]), np.array([[0.0, 0.0], [0.0, 1.0]]), full, good, np.zeros((2, 2))
+    )
+    assert levels.change(0, 0, (0.0, 0.0)) == pytest.approx(18 / 4 / (20 / 4) - 1)
+    assert levels.change(1, 0, (0.0, 0.0)) == pytest.approx(6 / 3 / (20 / 4) - 1)
+    assert levels.change(1, 1, (20.0, 4.0)) == pytest.approx((20 + 10 + 2) / 7 / (40 / 8) - 1)
+    assert levels.change(1, 2, (20.0, 4.0)) == 0
 
 
 def test_from_a_prompt_on_attempts_are_the_other_engines() -> None:
