@@ -31,6 +31,7 @@ FACES = {
     "msifr_policy.validators": ROOT / "msifr_policy/validators",
     "msifr_sim": ROOT / "sim/msifr_sim",
     "msifr_calibration": ROOT / "calibration/msifr_calibration",
+    "msifr_calibration.monitor": ROOT / "calibration/msifr_calibration/monitor",
     "msifr_integrations": ROOT / "integrations/msifr_integrations",
 }
 """Packages whose public names the reference shows: those of the stub beside their `__init__`."""

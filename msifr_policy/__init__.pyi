@@ -1,3 +1,4 @@
+from .audit import Audit as Audit
 from .errors import InputError as InputError
 from .errors import MsifrError as MsifrError
 from .evidence.build import build_evidence as build_evidence
@@ -32,6 +33,7 @@ from .filters import Judgement as Judgement
 from .filters import Prompt as Prompt
 from .filters import final_filter as final_filter
 from .fitted_policy import FittedPolicy as FittedPolicy
+from .path_policy import PathFile as PathFile
 from .policy import NEVER_DISCARD as NEVER_DISCARD
 from .policy import Action as Action
 from .policy import Decision as Decision

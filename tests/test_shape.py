@@ -47,6 +47,7 @@ def test_no_two_classes_have_one_name():
         "msifr_policy",
         "msifr_sim",
         "msifr_calibration",
+        "msifr_calibration.monitor",
         "msifr_policy.filters",
         "msifr_policy.validators",
         "msifr_integrations.embedded",
