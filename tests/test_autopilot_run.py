@@ -257,5 +257,5 @@ def test_what_an_autopilot_cannot_do_is_refused(tmp_path: Path, how: dict[str, A
 
 
 def test_another_promise_is_another_run(life: tuple[Path, Result, list[str]]) -> None:
-    with pytest.raises(InputError, match="autopilot"):
+    with pytest.raises(InputError, match=r"was begun with autopilot\.max_false_reject = 0\.1, not 0\.05"):
         run(life[0], autopilot=AutopilotOptions(max_false_reject=0.05, validators=PROMISE.validators))

@@ -29,6 +29,7 @@ from msifr_integrations.formats.export import ExportOptions, check_export, expor
 from msifr_integrations.formats.preference import PairCounts, PairOptions, make_pairs
 from msifr_integrations.formats.written import Written, read_written
 from msifr_integrations.generation.journal import AttemptRecord, ledger_path
+from msifr_policy.audit import Audited
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Message
 from msifr_policy.policy_file import PolicyFile
@@ -319,6 +320,24 @@ def test_a_data_set_with_its_card(out: Path, policy: PolicyFile) -> None:
     assert "may lose more than 0.1" in card
     assert "**This run differs from what was certified**" not in card
     assert "was made as the attempts that the certificate is about" in card
+
+
+def test_the_card_of_a_run_with_an_autopilot_has_its_promise_and_asks_for_no_policy(
+    out: Path, policy: PolicyFile
+) -> None:
+    audited = Audited(probability=0.5, k=1, posterior=0.1, reason="arithmetic")
+    attempts = [*ATTEMPTS[:-1], (ATTEMPTS[1][0], msgspec.structs.replace(ATTEMPTS[1][1], audited=audited))]
+    write_run(out, attempts, "autopilot", autopilot={"max_false_reject": 0.05, "confidence": 0.9}, audit=0.5)
+    exported = export_run(out, out.parent / "data", DATA)
+    assert exported.remarks == ()
+    card = " ".join((out.parent / "data" / "README.md").read_text().split())
+    assert "With confidence 0.9, over the whole run, none that was at work loses more than 0.05" in card
+    assert "weight 1: of the attempts that went on by chance (audits), 1, none was accepted" in card
+    assert "| policy | autopilot |" in card
+    assert pq.read_table(out.parent / "data" / "data" / "train-00000.parquet")["policy"][0].as_py() == "autopilot"
+    policy.save(out.parent / "policy.json")
+    with pytest.raises(InputError, match="had an autopilot, and no policy file"):
+        export_run(out, out.parent / "data", ExportOptions(policy=str(out.parent / "policy.json")))
 
 
 def card_of(out: Path, **options: Any) -> str:

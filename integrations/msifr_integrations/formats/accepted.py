@@ -68,7 +68,6 @@ def sample_of(attempt: Written, form: AcceptedForm, facts: RunFacts) -> Record:
 def _origin(attempt: Written, facts: RunFacts) -> dict[str, Any]:
     """Return where a sample is from, as far as it is known."""
     here = provenance_of(facts.settings)
-    under = "none" if facts.settings.get("policy") == "none" else facts.policy_name
     return {
         "gold": attempt.gold,
         "score": None if attempt.score is None or math.isnan(attempt.score) else attempt.score,
@@ -77,7 +76,7 @@ def _origin(attempt: Written, facts: RunFacts) -> dict[str, Any]:
         "sampling": here.sampling or None,
         "filter": here.filter or None,
         "seed": attempt.seed,
-        "policy": under or None,
+        "policy": facts.under or None,
     }
 
 

@@ -170,7 +170,7 @@ def _remarks(
     if samples is not None and samples.weighted:
         yield (
             f"the samples have weights, and tell as much as {samples.n_effective:.1f} of equal weight: "
-            "train with `weight`, or they are biased"
+            "train with `weight` (1 where a line has none), or they are biased"
         )
     if pairs is not None and not pairs.pairs:
         yield "no prompt has both an accepted attempt and one to reject"
@@ -178,7 +178,7 @@ def _remarks(
         yield f"{pairs.unjudged} attempts are on no side of a pair: the final filter could not judge them"
     if options.form == "datasets" and facts.totals is None:
         yield "there is no ledger beside the attempts: the data card cannot say what was dropped"
-    elif options.form == "datasets" and facts.policy is None and facts.settings.get("policy") != "none":
+    elif options.form == "datasets" and facts.policy is None and facts.under == "":
         yield "the run was under a policy: give its file (--policy), and the data card carries its certificate"
 
 

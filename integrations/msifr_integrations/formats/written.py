@@ -19,6 +19,9 @@ from msifr_policy.records.lines import as_texts, object_of, with_values
 from msifr_policy.records.others import known_as
 from msifr_policy.records.parquet import is_parquet, parquet_rows
 
+_NONE, _AUTOPILOT = "none", "autopilot"
+"""What the settings of a run call its policy where it was given none."""
+
 
 class Written(msgspec.Struct, frozen=True):
     """An attempt of a run as its output has it, or a trace: one that has an outcome is finished.
@@ -134,6 +137,12 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyFile | None = None
     policy_name: str = ""
 
+    @property
+    def under(self) -> str:
+        """What discarded: "none", "autopilot", or the name of the policy's file, "" if that is not known."""
+        ran = self.settings.get("policy")
+        return ran if ran in (_NONE, _AUTOPILOT) else self.policy_name
+
 
 def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | None = None) -> RunFacts:
     """Return what the ledger beside `out` tells, if there is one, and `policy`, the file of the policy it was under.
@@ -185,7 +194,10 @@ def _policy_of(settings: dict[str, Any], policy: str | os.PathLike[str], out: st
     file = PolicyFile.load(policy)
     under = settings.get("policy")
     if under != file.policy().fingerprint:
-        what = "the run had no policy" if under == "none" else "the run was under another policy"
-        remedy = "leave the policy out" if under == "none" else "give the policy file that msifr generate was given"
+        what = {_NONE: "the run had no policy", _AUTOPILOT: "the run had an autopilot, and no policy file"}.get(
+            under or "", "the run was under another policy"
+        )
+        own = under in (_NONE, _AUTOPILOT)
+        remedy = "leave the policy out" if own else "give the policy file that msifr generate was given"
         raise InputError(what, where=f"{os.fspath(out)}, {os.fspath(policy)}", remedy=remedy)
     return file

@@ -206,6 +206,14 @@ def other_content(name: str, other: Mapping[str, Any], own: Mapping[str, Any]) -
     return "other weights of the model" if name == "weights" else ""
 
 
+def _otherwise(name: str, before: Any, now: Any) -> str:
+    """Return in words how a setting differs, of several in one the first that does."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        inner = next(each for each in {**now, **before} if before.get(each) != now.get(each))
+        return _otherwise(f"{name}.{inner}", before.get(inner), now.get(inner))
+    return f"without {name}, not with {now!r}" if before is None else f"with {name} = {before!r}, not {now!r}"
+
+
 def ledger_path(out: str | os.PathLike[str]) -> Path:
     """Return the path of the ledger beside `out`: `a.jsonl` has `a.ledger.jsonl`."""
     out = Path(out)
@@ -260,7 +268,7 @@ class Journal(AbstractContextManager["Journal"]):
             if value != before.get(name):
                 other = other_content(name, before, now)
                 raise InputError(
-                    f"was begun with {other or f'{name} = {before.get(name)!r}, not {value!r}'}",
+                    f"was begun {f'with {other}' if other else _otherwise(name, before.get(name), value)}",
                     where=str(self.path),
                     remedy="resume with the same settings, or name another output file",
                 )

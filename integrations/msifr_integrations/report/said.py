@@ -23,6 +23,8 @@ def statement(policy: PolicyNumbers | None, measured: Measured | None, run: RunN
         said = _on_certification(policy)
     else:
         return "These attempts were made, or read, without a policy: nothing was discarded and nothing saved."
+    if run is not None and run.settings.get("policy") == "autopilot":
+        return f"{said}; {_promise_of_autopilot(run)}."
     return f"{said}; {_promise(policy)}."
 
 
@@ -86,6 +88,17 @@ def _on_certification(policy: PolicyNumbers) -> str:
         f"On the {policy.certificate.n_prompts:,} prompts it was certified on, the policy saved s = "
         f"{point.saving_rate:.1%} of the {policy.unit} and lost f = {point.false_reject_rate:.1%} of the good "
         f"samples{factor} (measured there, not promised)"
+    )
+
+
+def _promise_of_autopilot(run: RunNumbers) -> str:
+    if run.audits is None:
+        return "what its autopilot certified is not known"
+    if (state := run.audits.monitor) is None:
+        return "its autopilot put nothing to work, as nothing was certified"
+    return (
+        f"what its autopilot put to work was certified on the way: f at most {100 * state.max_false_reject:.3g}% at "
+        f"new prompts like these, with confidence {state.confidence:.0%} over the whole run"
     )
 
 
