@@ -326,7 +326,8 @@ def test_the_card_of_a_run_with_an_autopilot_has_its_promise_and_asks_for_no_pol
     out: Path, policy: PolicyFile
 ) -> None:
     audited = Audited(probability=0.5, k=1, posterior=0.1, reason="arithmetic")
-    attempts = [*ATTEMPTS[:-1], (ATTEMPTS[1][0], msgspec.structs.replace(ATTEMPTS[1][1], audited=audited))]
+    first, (record, entry), *others = ATTEMPTS
+    attempts = [first, (record, msgspec.structs.replace(entry, audited=audited)), *others]
     write_run(out, attempts, "autopilot", autopilot={"max_false_reject": 0.05, "confidence": 0.9}, audit=0.5)
     exported = export_run(out, out.parent / "data", DATA)
     assert exported.remarks == ()
@@ -337,7 +338,7 @@ def test_the_card_of_a_run_with_an_autopilot_has_its_promise_and_asks_for_no_pol
     assert pq.read_table(out.parent / "data" / "data" / "train-00000.parquet")["policy"][0].as_py() == "autopilot"
     policy.save(out.parent / "policy.json")
     with pytest.raises(InputError, match="had an autopilot, and no policy file"):
-        export_run(out, out.parent / "data", ExportOptions(policy=str(out.parent / "policy.json")))
+        export_run(out, out.parent / "good.jsonl", ExportOptions(policy=str(out.parent / "policy.json")))
 
 
 def card_of(out: Path, **options: Any) -> str:
