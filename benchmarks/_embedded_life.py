@@ -89,6 +89,8 @@ def records(out: Path, full: Path) -> Iterator[Record]:
     yield Record("embedded autopilot: accepted", float(some.accepted), peer=f"{all_of.accepted} never discarding")
     yield Record("embedded autopilot: effective number of accepted by weight", some.effective)
     yield Record("embedded autopilot: audited attempts", float(some.audited), f"of {some.audited + some.discarded}")
+    per_token = some.cpu_seconds / some.tokens / (all_of.cpu_seconds / all_of.tokens) - 1
+    yield Record("embedded autopilot: processor time per token, change", per_token, "with fits and beliefs")
     converted = conversion_efficiency(some, all_of, cpu=True)
     yield Record("embedded autopilot: processor seconds", some.cpu_seconds, "s", peer=f"{all_of.cpu_seconds:.0f} s")
     yield Record("embedded autopilot: conversion efficiency, processor time", converted or 0.0)
