@@ -27,7 +27,7 @@ from msifr_integrations.generation.journal import ledger_path
 from msifr_policy.audit import Audit, Audited
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import PolicyFile
-from msifr_policy.records.ledger import Ending, Entry, Header, Steer, encode_line, read_ledger
+from msifr_policy.records.ledger import Ending, Entry, Header, Session, Steer, encode_line, read_ledger
 from test_audit import LONG, Certified
 from test_autopilot_run import run as steered
 
@@ -324,6 +324,17 @@ def test_a_run_is_followed_to_its_end(tmp_path: Path) -> None:
     assert sum(line.startswith("alarm: ") for line in news) == 1
     assert sum("from prompt 241 on: nothing is discarded, after an alarm" in line for line in news) == 1
     assert 3 <= sum(" prompts: f so far = " in line for line in news) <= 12
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_ends_at_a_goal_ends_its_follower(tmp_path: Path) -> None:
+    ended = Session(unfinished=7)
+    path = write(tmp_path / "a.ledger.jsonl", [*entries_of([0.02] * 50), ended], prompt_count=60)
+    followed = run("audit", path, "--follow", "--json", *ALPHA)
+    assert last_json(followed)["ended"]
+    assert last_json(followed)["prompts"] == 50
+    write(path, [ended, *entries_of([0.02] * 50)], prompt_count=60)  # it goes on
+    assert not last_json(run("audit", path, "--json", *ALPHA))["ended"]
 
 
 def test_an_interrupt_ends_a_follower_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,8 +59,9 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     `unknown` gives the reason. prompts: finished ones that were looked at, of `prompts_planned`; waiting: finished ones
     behind such as are not finished yet, and these. in_order: whether the ledger says the order of the run; if not,
     prompts were taken as they first appear in it. audit: share of would-be discards that is finished, 0 for none.
-    attempts, discarded: all so far. monitor: what it says of the policy, or the path, that discarded last; None if it
-    was told nothing. course: what was in force.
+    ended: whether what wrote it last has ended and given attempts up, at a goal or interrupted; what was killed does
+    not say so. attempts, discarded: all so far. monitor: what it says of the policy, or the path, that discarded last;
+    None if it was told nothing. course: what was in force.
     """
 
     ledger: str
@@ -70,6 +71,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     prompts_planned: int | None
     waiting: int
     in_order: bool
+    ended: bool
     audit: float
     attempts: int
     discarded: int
@@ -78,8 +80,8 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def finished(self) -> bool:
-        """Whether all prompts of the run are."""
-        return self.prompts == self.prompts_planned
+        """Whether nothing is to come, unless the run goes on."""
+        return self.ended or self.prompts == self.prompts_planned
 
 
 def ledger_of(path: str | os.PathLike[str]) -> str:
@@ -237,9 +239,11 @@ class _Auditor:
         self._monitor: Monitor | None = None
         self._watched = ""  # the path whose policies the monitor was told of
         self._prompts = self._n_attempts = self._n_discarded = 0
+        self._ended = False
 
     def add(self, record: Entry | Session | Steer) -> None:
         """Take the next record."""
+        self._ended = isinstance(record, Session)
         if isinstance(record, Steer):
             self._steers.append(record)
         elif isinstance(record, Entry):
@@ -316,6 +320,7 @@ class _Auditor:
             prompts_planned=self._planned,
             waiting=self._order.waiting,
             in_order=self._order.by_place is not False,
+            ended=self._ended,
             audit=self._share,
             attempts=self._n_attempts,
             discarded=self._n_discarded,
