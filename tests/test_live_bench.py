@@ -130,7 +130,7 @@ def test_from_a_prompt_on_attempts_are_the_other_engines() -> None:
     whole: dict[str, str] = {attempt.id: "" for attempt in given}
     one, other = (Sums(2, places, swap, None) for swap in (None, 0))
     engine = Exchanged(one, other, lambda name: places[name.partition("/")[0]] >= 2)
-    waiting = given[1:]
+    waiting = [given[2], given[1], given[3]]  # to and fro
 
     def take(notices: Any) -> None:
         for notice in notices:
