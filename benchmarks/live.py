@@ -121,13 +121,13 @@ Part = Callable[[Where], Iterable[Record]]
 PARTS: dict[str, Part] = {
     "embedded, without": _without,
     "embedded, autopilot": _autopilot,
-    "lives": _lives,
     "alarms": _alarms,
-    "exchanged": _exchanged,
-    "kills": _kills,
     "exits": _exits,
+    "lives": _lives,
+    "kills": _kills,
+    "exchanged": _exchanged,
 }
-"""In the order in which they begin; a section is all parts whose names begin with it."""
+"""In the order in which they begin, the longest first; a section is all parts whose names begin with it."""
 PARTS_AFTER: dict[str, Part] = {"embedded, compared": _compared, "embedded, other orders": _orders}
 """Those that read what the others made."""
 ALL = PARTS | PARTS_AFTER
