@@ -182,7 +182,8 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             version=SCHEMA_VERSION,
             what="a policy file",
             remedy="make one with `msifr fit`",
-            again="fit again, or use the release that wrote the file",
+            again="fit again, or use the release that wrote the file; a path of an autopilot (OUT.path-1.json) is no "
+            "policy, what a run leaves is OUT.policy.json",
         )
         load_weights(path, file.beliefs.weights, both="a learned policy is two files: copy both")
         try:

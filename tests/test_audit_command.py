@@ -243,6 +243,9 @@ def test_what_cannot_be_audited_is_refused(policy: Path, tmp_path: Path) -> None
     refused = {
         "made with another policy": run("audit", path, policy, code=2),
         "without a policy": run("audit", write(tmp_path / "n.ledger.jsonl", [], policy="none"), policy, code=2),
+        "leave the policy out": run(
+            "audit", write(tmp_path / "p.ledger.jsonl", [], policy="autopilot"), policy, code=2
+        ),
         "does not say how many good samples may be lost": run("audit", path, code=2),
         "name the output of a run": run("audit", tmp_path / "missing.jsonl", "--follow", code=2),
         "several prompts are number 0": run(

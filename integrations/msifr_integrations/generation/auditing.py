@@ -346,5 +346,13 @@ def _check_policy(file: PolicyFile, ran: str, where: str) -> None:
     """Raise `InputError` if a policy is not the one that a run was made with."""
     if ran == file.policy().fingerprint:
         return
-    what = "was made without a policy" if ran == "none" else "was made with another policy than the one that is named"
-    raise InputError(what, where=where, remedy="name the policy file that the run was given, as it was then")
+    if ran == "none":
+        raise InputError("was made without a policy", where=where, remedy="leave the policy out")
+    if ran == "autopilot":
+        what = "was made with an autopilot, which had policies of its own on the way"
+        raise InputError(what, where=where, remedy="leave the policy out")
+    what, remedy = (
+        "was made with another policy than the one that is named",
+        "name the policy file that the run was given",
+    )
+    raise InputError(what, where=where, remedy=f"{remedy}, as it was then")
