@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -191,7 +192,7 @@ def test_a_goal_within_a_block_leaves_nothing_that_a_run_that_goes_on_would_take
 def test_a_model_that_changes_raises_the_alarm_and_is_left_alone(tmp_path: Path) -> None:
     out, said = tmp_path / "out.jsonl", list[str]()
     result = run(out, swap=300, audit=0.25, tell=said.append)
-    assert result.autopilot.state.alarms  # type: ignore[union-attr]
+    assert result.autopilot.state.alarms
     ledger = read_ledger(ledger_path(out))
     after = [s for s in ledger.steers if "alarm" in s.note]
     assert [s.phase for s in after] == ["shadow"]
@@ -207,8 +208,8 @@ def test_a_model_that_changes_raises_the_alarm_and_is_left_alone(tmp_path: Path)
 def test_a_policy_that_a_goal_left_goes_with_the_alarm(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     result = run(out, swap=400, audit=0.25, accepted=300)
-    assert result.autopilot.policy  # type: ignore[union-attr]
-    policy = Path(result.autopilot.policy)  # type: ignore[union-attr]
+    assert result.autopilot.policy
+    policy = Path(result.autopilot.policy)
     assert policy.exists()
     with pytest.raises(KeyboardInterrupt):
         run(out, swap=400, audit=0.25, dies=250)
@@ -227,6 +228,14 @@ def test_a_finished_run_is_told_again_and_a_fresh_one_forgets_old_paths(
     stale.write_text("{}")
     run(tmp_path / "new.jsonl", prompts=PROMPTS[:20])
     assert not stale.exists()
+
+
+def test_a_run_that_was_renamed_with_its_files_goes_on(life: tuple[Path, Result, list[str]], tmp_path: Path) -> None:
+    for file in life[0].parent.glob("*.*"):
+        if file.is_file():
+            shutil.copy(file, tmp_path / file.name.replace(life[0].stem, "renamed", 1))
+    assert (tmp_path / "renamed.path-1.json").exists()
+    assert run(tmp_path / "renamed.jsonl").autopilot.state == life[1].autopilot.state
 
 
 def test_a_policy_file_that_is_there_is_not_lost_to_a_run_that_begins_anew(tmp_path: Path) -> None:

@@ -142,10 +142,9 @@ class Blocks:
         self._under.append((block, self._pilot.under(steer)))
         if not self._known:
             self._write(steer)
-        elif (known := self._known.popleft()) != steer:
+        elif _decided(known := self._known.popleft()) != _decided(steer):
             raise InputError(
-                f"was steered otherwise: {known.phase} from block {known.block} on, and now {steer.phase} from "
-                f"block {steer.block} on",
+                f"was steered otherwise: {_in_words(known)}, and now {_in_words(steer)}",
                 where="ledger",
                 remedy="resume with the release and the files that the run was begun with",
             )
@@ -153,6 +152,16 @@ class Blocks:
 
 def _same(before: Steer, after: Steer) -> bool:
     return (before.phase, before.level, before.path) == (after.phase, after.level, after.path)
+
+
+def _decided(steer: Steer) -> tuple[int, str, int | None]:
+    """Return what is decided: why is told in other words by another release, and a path is named after the output."""
+    return steer.block, steer.phase, steer.level
+
+
+def _in_words(steer: Steer) -> str:
+    level = "" if steer.level is None else f" at level {steer.level}"
+    return f"{steer.phase}{level} from block {steer.block} on"
 
 
 def _number(entry: Entry) -> int:
