@@ -30,7 +30,7 @@ from msifr_policy.evidence.schedule import NewlineSteps
 from msifr_policy.filters import Prompt
 from msifr_policy.policy_file import PolicyFile
 from msifr_policy.records.ledger import read_ledger
-from msifr_policy.validators import Arithmetic, Length
+from msifr_policy.validators import Arithmetic, History, Length
 
 LINES = 8
 
@@ -192,7 +192,7 @@ def test_a_goal_within_a_block_leaves_nothing_that_a_run_that_goes_on_would_take
 def test_a_model_that_changes_raises_the_alarm_and_is_left_alone(tmp_path: Path) -> None:
     out, said = tmp_path / "out.jsonl", list[str]()
     result = run(out, swap=300, audit=0.25, tell=said.append)
-    assert result.autopilot.state.alarms
+    assert result.autopilot.state.alarms  # type: ignore[union-attr]
     ledger = read_ledger(ledger_path(out))
     after = [s for s in ledger.steers if "alarm" in s.note]
     assert [s.phase for s in after] == ["shadow"]
@@ -208,8 +208,8 @@ def test_a_model_that_changes_raises_the_alarm_and_is_left_alone(tmp_path: Path)
 def test_a_policy_that_a_goal_left_goes_with_the_alarm(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     result = run(out, swap=400, audit=0.25, accepted=300)
-    assert result.autopilot.policy
-    policy = Path(result.autopilot.policy)
+    assert result.autopilot.policy  # type: ignore[union-attr]
+    policy = Path(result.autopilot.policy)  # type: ignore[union-attr]
     assert policy.exists()
     with pytest.raises(KeyboardInterrupt):
         run(out, swap=400, audit=0.25, dies=250)
@@ -268,3 +268,8 @@ def test_what_an_autopilot_cannot_do_is_refused(tmp_path: Path, how: dict[str, A
 def test_another_promise_is_another_run(life: tuple[Path, Result, list[str]]) -> None:
     with pytest.raises(InputError, match=r"was begun with autopilot\.max_false_reject = 0\.1, not 0\.05"):
         run(life[0], autopilot=AutopilotOptions(max_false_reject=0.05, validators=PROMISE.validators))
+
+
+def test_an_autopilot_that_would_read_the_history_is_refused_before_anything_is_paid_for() -> None:
+    with pytest.raises(InputError, match="do not read the history"):
+        AutopilotOptions(validators=(Arithmetic(), History()))
