@@ -13,7 +13,7 @@ from msifr_policy.audit import AuditBy
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.exits import ExitPlan
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
-from msifr_policy.validators import Validator
+from msifr_policy.validators import History, Validator
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -28,7 +28,8 @@ class AutopilotOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What an autopilot promises, and what it reads.
 
     max_false_reject: α; confidence: 1 − δ, over the whole life of the run. validators: those that read partial texts,
-    none for the default ones. Raises `InputError` for numbers outside (0, 1).
+    none for the default ones. Raises `InputError` for numbers outside (0, 1), and for the validator history: levels of
+    a path would each make one of their own.
     """
 
     max_false_reject: float = 0.05
@@ -40,6 +41,9 @@ class AutopilotOptions(msgspec.Struct, frozen=True, kw_only=True):
             if not 0 < getattr(self, name) < 1:
                 what = f"{name} = {getattr(self, name):g} must lie strictly between 0 and 1"
                 raise InputError(what, where="autopilot")
+        if any(validator.name == History.name for validator in self.validators):
+            what = "the policies of an autopilot do not read the history of a prompt"
+            raise InputError(what, where="autopilot", remedy="leave out the validator history")
 
 
 class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
