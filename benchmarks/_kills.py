@@ -258,7 +258,8 @@ def interrupted(kind: Kind, never: Path, interrupts: int, rng: np.random.Generat
         out.parent.mkdir(parents=True)
         while True:
             try:
-                kind.run(out, int(rng.integers(0, 300)) if done < interrupts else None)
+                # A step is a line of each slot, so that a run has about as many steps as prompts.
+                kind.run(out, int(rng.integers(kind.prompts // 2)) if done < interrupts else None)
                 break
             except KeyboardInterrupt:
                 done += 1
