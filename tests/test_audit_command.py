@@ -259,6 +259,11 @@ def test_what_cannot_be_audited_is_refused(policy: Path, tmp_path: Path) -> None
         audit_ledger(write(path, [*entries[:2], *without_places(entries[2:])]), max_false_reject=0.05)
 
 
+def test_a_run_without_a_policy_loses_nothing_whatever_it_was_to_audit(tmp_path: Path) -> None:
+    said = run("audit", write(tmp_path / "n.ledger.jsonl", entries_of([0.0] * 4), policy="none", audit=0.1)).stdout
+    assert "not known: the run has no policy: nothing is discarded, and nothing lost" in said
+
+
 def _of_another_shard(entries: Sequence[Entry]) -> list[Entry]:
     return [msgspec.structs.replace(e, id=f"q{e.id}", prompt_id=f"q{e.prompt_id}") for e in entries]
 

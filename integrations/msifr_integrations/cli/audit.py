@@ -86,12 +86,12 @@ class _News:
             self._verdict = report.verdict
         if (found := state.calibration) is not None and found.words != self._calibration:
             self._calibration = found.words
-            yield f"after {report.prompts:,} prompts: {_beliefs_line(state)}"
+            yield f"after {_prompts(report.prompts)}: {_beliefs_line(state)}"
         for drift in (state.drift or [])[self._drifts :]:
             yield f"drift: {drift.words} (seen after {drift.prompt:,} prompts)"
         self._drifts = len(state.drift or [])
         if report.prompts >= self._due:
-            yield f"after {report.prompts:,} prompts: {_rate_line(state)}"
+            yield f"after {_prompts(report.prompts)}: {_rate_line(state)}"
             self._due = 2 * report.prompts
 
 
@@ -124,14 +124,14 @@ def _verdict_line(report: AuditReport) -> str:
     state = report.monitor
     if report.verdict == "not known" or state is None:
         return f"not known: {report.unknown}"
-    alpha, prompts = f"{100 * state.max_false_reject:.3g}%", f"{state.prompts:,} prompts"
+    alpha, prompts = f"{100 * state.max_false_reject:.3g}%", _prompts(state.prompts)
     if report.verdict == "alarm":
         ended = any(each.place >= (state.alarm_at or 0) and each.rate is None for each in report.course)
         then = "the run fell back to discarding nothing" if ended else (
             "the run discards on, or has not come to the block where it ends: if it does not say so itself, stop it"
         )  # fmt: skip
         return (
-            f"alarm: more than {alpha} of the good samples are lost, seen after {state.alarm_at:,} prompts (a "
+            f"alarm: more than {alpha} of the good samples are lost, seen after {_prompts(state.alarm_at or 0)} (a "
             f"run that loses no more comes to this with probability {100 * state.level:.3g}% at most); {then}"
         )
     if report.verdict == "warning":
@@ -167,7 +167,7 @@ def _monitor_lines(state: MonitorState) -> Iterator[str]:
     )
     yield _beliefs_line(state)
     if state.drift is None:
-        yield "drift: not known, no policy file says what attempts looked like that were certified on"
+        yield "drift: not known, for want of a policy file that says how attempts looked that were certified on"
     elif not state.drift:
         yield "drift: none is seen against the attempts that were certified on"
     else:
@@ -176,7 +176,13 @@ def _monitor_lines(state: MonitorState) -> Iterator[str]:
 
 
 def _rate_line(state: MonitorState) -> str:
+    if state.rate.estimate is None:
+        return f"f so far is {_rate(state.rate)}"
     return f"f so far = {_rate(state.rate)}, at {state.confidence:.0%} confidence whenever one looks"
+
+
+def _prompts(n: int) -> str:
+    return "1 prompt" if n == 1 else f"{n:,} prompts"
 
 
 def _rate(rate: RateSoFar) -> str:

@@ -227,6 +227,8 @@ class _Auditor:
         promise = settings.get("autopilot", {})
         self._autopilot = bool(promise)
         self._share = float(settings.get("audit") or (PilotOptions().audit if promise else 0.0))
+        if self._policy == "none":  # nothing is up for discard, whatever share of it was to be audited
+            self._share = 0.0
         self._by = settings.get("audit_by", "posterior")
         if file is not None:
             _check_policy(file, self._policy, where)
