@@ -275,9 +275,9 @@ def test_an_autopilot_is_told_of_by_its_levels(tmp_path: Path) -> None:
     at_work = entries_of([0.0] * 480 + [0.5] * 160)[2 * 160 :]
     steers = [
         Steer(block=0, phase="shadow", note="nothing is known yet"),
-        Steer(block=10, phase="certifying", path="out.path-1.json"),
-        Steer(block=20, phase="discarding", level=0, path="out.path-1.json", note="level 0 is put to work"),
-        Steer(block=60, phase="discarding", level=3, path="out.path-1.json", note="level 3 is put to work"),
+        Steer(block=10, phase="certifying", path="path-1"),
+        Steer(block=20, phase="discarding", level=0, path="path-1", note="level 0 is put to work"),
+        Steer(block=60, phase="discarding", level=3, path="path-1", note="level 3 is put to work"),
         Steer(block=80, phase="shadow", note="alarm after 470 prompts"),
     ]
     path = write(tmp_path / "a.ledger.jsonl", [*steers, *shadow, *at_work], policy="autopilot", autopilot=promise)
@@ -298,7 +298,7 @@ def test_an_autopilot_is_told_of_by_its_levels(tmp_path: Path) -> None:
     assert state.alarm_at is not None
     assert state.alarm_at > 320
     assert report.verdict == "alarm"
-    assert "from prompt 481 on: discarding, level 3 of out.path-1.json" in run("audit", path, code=1).stdout
+    assert "from prompt 481 on: discarding, level 3 of path-1" in run("audit", path, code=1).stdout
 
 
 @pytest.fixture
@@ -409,5 +409,5 @@ def test_of_a_run_with_an_autopilot_it_says_what_its_pilot_says(tmp_path: Path) 
     assert report.monitor.prompts == sum(each.prompts for each in at_work)
     shown = run("audit", out, code=1).stdout
     assert "the run fell back to discarding nothing" in shown
-    assert f"level {at_work[0].level} of out.path-1.json" in shown
+    assert f"level {at_work[0].level} of path-1" in shown
     assert "certified of each level, before it was put to work: at most 10% of the good samples" in shown

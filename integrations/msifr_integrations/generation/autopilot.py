@@ -8,6 +8,7 @@ that goes on reads the paths that it fitted before, so that it decides the same.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from glob import escape
 from pathlib import Path
@@ -32,8 +33,6 @@ from msifr_policy.records.traces import Trace
 from msifr_policy.validators import default_validators, describe
 
 _PERSON = b"msifr-order"
-_AUDIT = 0.05
-"""Share of would-be discards that are audited, unless the options say it."""
 
 
 def in_drawn_order(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
@@ -57,6 +56,16 @@ def autopilot_settings(options: GenerateOptions) -> dict[str, object]:
         "validators": msgspec.to_builtins([describe(validator) for validator in validators]),
     }
     return {"autopilot": told}
+
+
+def audit_share(options: GenerateOptions) -> float:
+    """Return the share of would-be discards that are audited: with an autopilot some are, unless the options say it."""
+    return options.audit or (0.0 if options.autopilot is None else PilotOptions().audit)
+
+
+def _named(number: int) -> str:
+    """Return what the ledger calls a path, whatever its run is called."""
+    return f"path-{number + 1}"
 
 
 class AutopilotReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +103,10 @@ class Autopilot:
                     where=str(self.policy_path),
                     remedy="move it away, delete it, or name another output",
                 )
+            ours = re.compile(re.escape(self._stem) + r"\.path-\d+(\.[0-9a-f]{12}\.safetensors|\.json)")
             for stale in out.parent.glob(f"{escape(self._stem)}.path-*"):
-                stale.unlink(missing_ok=True)
+                if ours.fullmatch(stale.name):
+                    stale.unlink(missing_ok=True)
         self.pilot = Pilot(
             PilotOptions(
                 max_false_reject=self._asked.max_false_reject,
@@ -103,11 +114,11 @@ class Autopilot:
                 attempts=options.attempts,
                 prompts=n_prompts,
                 block=block_size(options.slots, options.attempts),
-                audit=options.audit or _AUDIT,
+                audit=audit_share(options),
                 audit_by=options.audit_by,
             ),
             self._fit,
-            lambda number: self._path_file(number).name,
+            _named,
         )
 
     @property
@@ -116,7 +127,7 @@ class Autopilot:
         return self._out.with_name(f"{self._stem}.policy.json")
 
     def _path_file(self, number: int) -> Path:
-        return self._out.with_name(f"{self._stem}.path-{number + 1}.json")
+        return self._out.with_name(f"{self._stem}.{_named(number)}.json")
 
     def begin(self) -> Steer:
         """Return what the first blocks run under."""

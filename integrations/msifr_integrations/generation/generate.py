@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
-from msifr_integrations.generation.autopilot import Autopilot, autopilot_settings, in_drawn_order
+from msifr_integrations.generation.autopilot import Autopilot, audit_share, autopilot_settings, in_drawn_order
 from msifr_integrations.generation.engines import model_settings, open_engine
 from msifr_integrations.generation.forcing import Forcing, refused_chat
 from msifr_integrations.generation.forecast import SpeedSeen
@@ -341,7 +341,7 @@ def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]
         chosen |= {"chat": _AUTO if options.chat is None else options.chat}
     chosen |= autopilot_settings(options)
     if options.audit or options.autopilot is not None:
-        chosen |= {"audit": options.audit, "audit_by": options.audit_by}
+        chosen |= {"audit": audit_share(options), "audit_by": options.audit_by}
         chosen |= {"block": block_size(options.slots, options.attempts)}
     if options.record_exits is not None:
         chosen |= {"record_exits": options.record_exits}

@@ -154,9 +154,9 @@ def _same(before: Steer, after: Steer) -> bool:
     return (before.phase, before.level, before.path) == (after.phase, after.level, after.path)
 
 
-def _decided(steer: Steer) -> tuple[int, str, int | None]:
-    """Return what is decided: why is told in other words by another release, and a path is named after the output."""
-    return steer.block, steer.phase, steer.level
+def _decided(steer: Steer) -> tuple[int, str, int | None, str]:
+    """Return what is decided: why is told in other words by another release."""
+    return steer.block, steer.phase, steer.level, steer.path
 
 
 def _in_words(steer: Steer) -> str:
