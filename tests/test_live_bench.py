@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 SMALL = _kills.Kind("small", {}, prompts=12)
 
 
+@pytest.mark.timeout(900)
 def test_it_runs_and_keeps_what_it_prints(tmp_path: Path) -> None:
     kept = tmp_path / "live.json"
     done = subprocess.run(  # noqa: S603
