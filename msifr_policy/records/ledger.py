@@ -377,9 +377,7 @@ def read_ledger(path: str | os.PathLike[str]) -> Ledger:
     return Ledger(settings, entries, sessions, steers)
 
 
-def scan_ledger(
-    path: str | os.PathLike[str], wait: Callable[[], bool] = lambda: False
-) -> Iterator[tuple[Record, int]]:
+def scan_ledger(path: str | os.PathLike[str], wait: Callable[[], bool] = lambda: False) -> Iterator[tuple[Record, int]]:
     """Yield the records of a ledger, the header first, and where in the file the line of each ends, in bytes.
 
     wait: asked wherever the file ends for the moment; while it returns True the ledger is read on as it grows.
