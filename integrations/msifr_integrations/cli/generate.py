@@ -390,9 +390,11 @@ def _audited(result: "Result") -> list[str]:
     """Return the line on what was finished although the policy would have discarded it."""
     if not result.audited:
         return []
+    # Under a quota the accepted samples end prompts, and which these are hangs on what was audited.
+    without_bias = "are unbiased, and " * isinstance(result.prompts_filled, msgspec.UnsetType)
     return [
         f"audited: {result.audited} attempts were finished although the policy would have discarded them; by their "
-        f"weights the accepted samples are unbiased, and tell as much as {result.n_effective:.1f} of equal weight"
+        f"weights the accepted samples {without_bias}tell as much as {result.n_effective:.1f} of equal weight"
     ]
 
 
