@@ -86,6 +86,7 @@ def run(out: Path, *, prompts: Any = None, autopilot: AutopilotOptions | None = 
     """Run `generate` on the engine of sums."""
     slots = how.pop("at_once", 16)
     dies, swap, tell = how.pop("dies", None), how.pop("swap", None), how.pop("tell", lambda _: None)
+    progress = how.pop("progress", None)
 
     @contextmanager
     def opened(*_: Any) -> Iterator[Opened]:
@@ -95,7 +96,8 @@ def run(out: Path, *, prompts: Any = None, autopilot: AutopilotOptions | None = 
 
     options = GenerateOptions(**{"attempts": 2, "slots": 16, "autopilot": autopilot, "max_new_tokens": 50} | how)
     with patch.object(generating, "open_engine", opened):
-        return generate("sums", PROMPTS if prompts is None else prompts, None, out, options, tell=tell)
+        given = PROMPTS if prompts is None else prompts
+        return generate("sums", given, None, out, options, tell=tell, progress=progress)
 
 
 def records(out: Path) -> dict[str, dict[str, Any]]:
@@ -136,6 +138,15 @@ def test_from_nothing_to_a_certified_policy_that_works(life: tuple[Path, Result,
         if r["status"] == "discarded"
     )
     assert lost / (lost + result.accepted) < 0.1
+
+
+def test_progress_says_phase_certificate_and_forecast(tmp_path: Path) -> None:
+    said: list[str] = []
+    run(tmp_path / "out.jsonl", progress=lambda progress: said.append(progress.steered))
+    phases = [line.partition(":")[0].partition(" at ")[0] for line in said]
+    assert list(dict.fromkeys(phases)) == ["shadow", "certifying", "discarding"]
+    assert "f <= 0.1 certified, so far" in said[-1]
+    assert "the whole run is expected to save" in said[-1]
 
 
 def test_weights_make_up_for_what_is_discarded(life: tuple[Path, Result, list[str]]) -> None:

@@ -180,10 +180,12 @@ class Autopilot:
         if state.phase == "shadow":
             return f"shadow: nothing is discarded yet; {state.prompts} prompts to fit to are finished"
         certified = f"{state.certified} of {state.levels} levels certified (counted from 0)"
+        forecast = "" if state.saving is None else f"; the whole run is expected to save {max(state.saving, 0.0):.1%}"
         if state.level is None or state.monitor is None:
-            return f"certifying: {certified}, none of them worth it yet"
+            return f"certifying: {certified}, none of them worth it yet{forecast}"
         rate = state.monitor.rate
-        return f"discarding at level {state.level}, {certified}; f so far {rate.lower:.1%} to {rate.upper:.1%}"
+        seen = f"f <= {self._asked.max_false_reject:g} certified, so far {rate.lower:.1%} to {rate.upper:.1%}"
+        return f"discarding at level {state.level}, {certified}; {seen}{forecast}"
 
     def leave(self) -> AutopilotReport:
         """Write the policy that is certified by now, if any is, and say how far the run came."""
