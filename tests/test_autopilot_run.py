@@ -130,6 +130,8 @@ def test_from_nothing_to_a_certified_policy_that_works(life: tuple[Path, Result,
     file = PolicyFile.load(report.policy)
     assert file.certificate.certified
     assert file.certificate.max_false_reject == 0.1
+    assert file.reference is not None  # a run under it later is held against this
+    assert file.reference.n_prompts == file.fitted_on.n_prompts
     assert any("good samples" in line for line in said)
     # What is lost is known here: the texts of discarded attempts go on as their keys say.
     lost = sum(

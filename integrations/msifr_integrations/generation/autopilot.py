@@ -27,7 +27,7 @@ from msifr_policy.evidence.build import build_evidence, prompt_hash
 from msifr_policy.evidence.schedule import NewlineSteps, auto_schedule
 from msifr_policy.filters import Prompt
 from msifr_policy.path_policy import PathFile
-from msifr_policy.policy_file import Fingerprint
+from msifr_policy.policy_file import Fingerprint, PolicyFile
 from msifr_policy.records.ledger import Entry, Steer
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import default_validators, describe
@@ -107,6 +107,7 @@ class Autopilot:
             for stale in out.parent.glob(f"{escape(self._stem)}.path-*"):
                 if ours.fullmatch(stale.name):
                     stale.unlink(missing_ok=True)
+        self._fitted: frozenset[str] = frozenset()  # ids of the prompts that the last path was fitted to
         self.pilot = Pilot(
             PilotOptions(
                 max_false_reject=self._asked.max_false_reject,
@@ -156,6 +157,7 @@ class Autopilot:
         from msifr_calibration.autopilot.fit_levels import fit_best_levels
         from msifr_calibration.options import FitOptions
 
+        self._fitted = frozenset(prompt_ids)
         file = self._path_file(number)
         if file.exists():
             return PathFile.load(file)
@@ -172,6 +174,14 @@ class Autopilot:
         if path.n_levels:
             path.save(file)
         return path
+
+    def _with_reference(self, file: PolicyFile) -> PolicyFile:
+        """Return the policy with what attempts look like, by those that its path was fitted on: all were finished."""
+        from msifr_calibration.reference import reference_of
+
+        policy = file.policy()
+        table = build_evidence(finished_traces(self._out, self._fitted), policy.schedule, policy.validators)
+        return msgspec.structs.replace(file, reference=reference_of(table, policy.stops(table), table.fingerprint))
 
     @property
     def said(self) -> str:
@@ -198,6 +208,7 @@ class Autopilot:
                 "nothing is certified yet: it takes more prompts, as a rule some hundreds, or more that are accepted"
             )
             return AutopilotReport(state=self.pilot.state)
+        file = self._with_reference(file)
         file.save(self.policy_path)
         self._say(f"{file.certificate.message}; the policy is in {self.policy_path}")
         return AutopilotReport(state=self.pilot.state, policy=str(self.policy_path))
