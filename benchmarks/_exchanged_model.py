@@ -168,7 +168,7 @@ def _lost(entries: Sequence[Entry], full: Path, alpha: float) -> Iterator[Record
     here = [entry for entry in entries if entry.id in good]
     f = sum(entry.would_discard for entry in here) / len(here)
     yield Record(
-        "exchanged model: f of the policy there", f, f"of {len(good)}", f"> {alpha}", "the same seeds", f > alpha
+        "exchanged model: f of the policy there", f, f"of {len(good)}", f"> {alpha}", "the same seeds", bool(f > alpha)
     )
     lost = sum(entry.outcome == "discarded" for entry in here)
     accepted = sum(entry.outcome == "accepted" for entry in entries)

@@ -217,7 +217,8 @@ def test_streams_of_a_server_are_closed(tmp_path: Path) -> None:
         asked = [request for request in server.requests if not request.over or request.closed]
         assert sum(request.closed for request in server.requests) <= 4
         assert all(request.over for request in asked)
-        assert sampled(out) == server.made  # what it made beyond what arrived is in the account
+        # What it made beyond what arrived is in the account, but for what it makes after its counter was read.
+        assert 0 <= server.made - sampled(out) <= 2 * 4
         again = generate(None, tiny.prompts(20), None, out, msgspec.structs.replace(options, accepted=8),
                          tell=lambda _: None)  # fmt: skip
         assert again.accepted == 8
