@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -42,7 +43,7 @@ def environment(*packages: str) -> list[Record]:
 def print_records(records: Sequence[Record], json: bool) -> None:
     """Print the records as a table; with `json` as one line of JSON, to be printed last."""
     if json:
-        sys.stdout.write(msgspec.json.encode(records).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(records, enc_hook=_plain).decode() + "\n")
         return
     for record in records:
         value = record.value if isinstance(record.value, str) else f"{record.value:.4g}"
@@ -55,7 +56,12 @@ def print_records(records: Sequence[Record], json: bool) -> None:
 
 def write_records(records: Sequence[Record], path: Path) -> None:
     """Write the records to a file of JSON for people to read too."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(records), indent=1) + b"\n")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(records, enc_hook=_plain), indent=1) + b"\n")
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or truth value of numpy as Python's own."""
+    return value.item()
 
 
 def save_records(records: Sequence[Record], name: str) -> None:
