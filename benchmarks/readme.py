@@ -149,7 +149,8 @@ def _live_rows() -> list[tuple[str, str, str]]:
         (
             f"Embedded model, autopilot from nothing, {own['prompts']:,.0f} prompts: tokens per accepted sample",
             f"{own['tokens per accepted']:.1f} ({own['tokens per accepted, change']:+.1%})",
-            f"{records['embedded autopilot: tokens per accepted']['peer']}; in hindsight, at work from the first prompt, "
+            f"{records['embedded autopilot: tokens per accepted']['peer']}; "
+            "in hindsight, at work from the first prompt, "
             f"{own['in hindsight, best level']:+.1%}, and {-hindsight:+.1%} on average over other orders",
         ),
         (
