@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from msifr_calibration.beliefs.fitted import FittedBeliefs
 from msifr_calibration.beliefs.linear import fit_linear_beliefs
 from msifr_calibration.nested import NEVER, Nested
-from msifr_calibration.path import Array, Integers, path_prices
+from msifr_calibration.path import Array, Integers, path_prices, rows_together
 from msifr_policy.beliefs import Beliefs
 from msifr_policy.checkpoints import at_checkpoint, discards, first_rows
 from msifr_policy.evidence.exits import ExitColumns
@@ -36,7 +36,6 @@ from msifr_policy.exit_rule import ExitRule, chosen
 Flags = NDArray[np.bool_]
 
 _MIN_ROWS = 30
-_MOST_BLOCKS = 40
 _AT_ONCE = 2**18  # rows times prices
 
 
@@ -268,28 +267,12 @@ def _induct(known: _Known, prices: Array, *, discard: bool) -> tuple[Array, Arra
     """Return thresholds and margins `[J, K + 1]` at each of `prices` `[J]`, some prices at a time."""
     K = known.table.n_checkpoints
     thresholds, margins = np.zeros((len(prices), K + 1)), np.full((len(prices), K + 1), np.inf)
-    blocks = _blocks(known.table)
+    blocks = rows_together(known.table)
     some = max(1, _AT_ONCE // max(len(known.table.k), 1))
     for start in range(0, len(prices), some):
         here = slice(start, start + some)
         _induct_some(known, blocks, prices[here, None], thresholds[here], margins[here], discard=discard)
     return thresholds, margins
-
-
-def _blocks(table: EvidenceTable) -> list[Integers]:
-    """Return the rows of consecutive checkpoints that share a threshold: enough of them for a regression."""
-    rows = np.flatnonzero(table.is_checkpoint)
-    counts = np.bincount(table.k[rows])
-    enough = max(_MIN_ROWS, len(rows) // _MOST_BLOCKS)
-    block_of = np.zeros(len(counts), dtype=np.int64)
-    block = size = 0
-    left = len(rows)
-    for k, count in enumerate(counts):
-        block_of[k] = block
-        size, left = size + count, left - count
-        if size >= enough and left >= enough:
-            block, size = block + 1, 0
-    return [rows[block_of[table.k[rows]] == number] for number in range(block + 1)]
 
 
 def _induct_some(

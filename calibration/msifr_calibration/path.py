@@ -98,10 +98,9 @@ class _Block:
     edges: Array
 
 
-def _blocks(table: EvidenceTable, worth: Array) -> list[_Block]:
+def rows_together(table: EvidenceTable) -> list[Integers]:
+    """Return the rows of consecutive checkpoints that share a threshold: enough of them for a regression."""
     rows = np.flatnonzero(table.is_checkpoint)
-    if len(rows) < _MIN_ROWS:
-        return []
     counts = np.bincount(table.k[rows])
     enough = max(_MIN_ROWS, len(rows) // _MOST_BLOCKS)
     block_of = np.zeros(len(counts), dtype=np.int64)
@@ -112,10 +111,15 @@ def _blocks(table: EvidenceTable, worth: Array) -> list[_Block]:
         size, left = size + count, left - count
         if size >= enough and left >= enough:
             block, size = block + 1, 0
+    return [rows[block_of[table.k[rows]] == number] for number in range(block + 1)]
+
+
+def _blocks(table: EvidenceTable, worth: Array) -> list[_Block]:
+    if table.is_checkpoint.sum() < _MIN_ROWS:
+        return []
     blocks = []
     attempt = table.attempt
-    for number in range(block + 1):
-        here = rows[block_of[table.k[rows]] == number]
+    for here in rows_together(table):
         owner, first = np.unique(attempt[here], return_index=True)
         order = np.argsort(worth[here], kind="stable")
         sorted_worth = worth[here[order]]
