@@ -32,12 +32,12 @@ from msifr_integrations.generation.forecast import (
     Sums,
     ToCome,
     by_prompt,
-    drawn,
     forecast,
     in_flight,
     until,
 )
 from msifr_integrations.generation.goals import PerMillion, RunGoals
+from msifr_integrations.generation.inputs import drawn
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.paired import read_attempts
 from msifr_policy.errors import InputError
@@ -49,13 +49,13 @@ from msifr_policy.records.ledger import Entry, read_ledger
 def test_prompts_are_drawn_by_chance_and_more_contain_fewer() -> None:
     ids = [f"p{i}" for i in range(40)]
     for seed in range(5):
-        order = drawn(ids, 40, seed)
+        order = drawn(ids, 40, seed, "preview")
         assert sorted(order) == list(range(40))
-        assert all(drawn(ids, count, seed) == order[:count] for count in (0, 1, 7, 39, 99))
+        assert all(drawn(ids, count, seed, "preview") == order[:count] for count in (0, 1, 7, 39, 99))
         # The order of the file says nothing.
-        back = drawn(ids[::-1], 7, seed)
+        back = drawn(ids[::-1], 7, seed, "preview")
         assert [ids[::-1][place] for place in back] == [ids[place] for place in order[:7]]
-    counts = Counter(place for seed in range(4000) for place in drawn(ids, 10, seed))
+    counts = Counter(place for seed in range(4000) for place in drawn(ids, 10, seed, "preview"))
     # Each of 40 is in 1,000 of 4,000 draws; of a fair draw some is off by 4.5 standard deviations (123) in 3 of 10,000.
     assert max(abs(counts[place] - 1000) for place in range(40)) < 4.5 * math.sqrt(4000 * 0.25 * 0.75)
 
@@ -219,7 +219,7 @@ def test_a_preview_is_a_part_of_the_run(tmp_path: Path, quota: int | None) -> No
     options: dict[str, Any] = {"attempts": 4, "accepted_per_prompt": quota}
     run(whole, Letters(3), prompts, None, **options)
     first = run(out, Letters(3), prompts, None, preview=8, **options)
-    chosen = {prompts[place].prompt_id for place in drawn([prompt.prompt_id for prompt in prompts], 8, 0)}
+    chosen = {prompts[place].prompt_id for place in drawn([prompt.prompt_id for prompt in prompts], 8, 0, "preview")}
     assert {record.prompt_id for record in read_attempts(out).values()} == chosen
     assert first.forecast.prompts_drawn == len(chosen) == 8
     assert first.forecast.prompts == Foretold(40, 40, 40)

@@ -48,7 +48,7 @@ class CountingPilot:
 def entry(prompt: int, number: int, accepted: bool) -> Entry:
     return Entry(
         id=f"p{prompt:03}/0/{number}", prompt_id=f"p{prompt:03}", outcome="accepted" if accepted else "unaccepted",
-        tokens=1, prompt_tokens=1, seconds=0.0, stages=(1,),
+        tokens=1, prompt_tokens=1, seconds=0.0, stages=(1,), place=prompt,
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def live(
     accepted = [[bool(fates.random() < 0.5) for _ in range(attempts)] for _ in range(prompts)]
     steers: list[Steer] = []
     ids = [f"p{i:03}" for i in range(prompts)]
-    blocks = Blocks(CountingPilot(), ids, Goal(attempts), size, write=steers.append, known=known)
+    blocks = Blocks(CountingPilot(), prompts, Goal(attempts), size, write=steers.append, known=known)
     done = {each.id for each in before}
 
     def portions() -> Iterator[Portion]:

@@ -187,7 +187,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 class Steer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="steer", tag_field="kind"):
     """What steers a run from one block of prompts on: whether and how its policy discards there.
 
-    block: the first, from 0. phase: in a word. level: of the path, None: nothing is discarded. path: file of the path.
+    block: the first, from 0. phase: in a word. level: of the path, None: nothing is discarded. path: its name.
     note: why.
     """
 

@@ -8,7 +8,7 @@ Memory: the entries of prompts that wait, and 16 bytes for each attempt.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -17,13 +17,14 @@ from msifr_calibration.autopilot.course import PilotOptions
 from msifr_calibration.monitor.confidence import ConfidenceSequence
 from msifr_calibration.monitor.monitor import Monitor, MonitorState, RateSoFar
 from msifr_calibration.monitor.scores import score_of
+from msifr_integrations.generation.in_order import InOrder
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.pilots import ALARM
 from msifr_integrations.generation.turns import Goal
 from msifr_policy.audit import Audit
 from msifr_policy.errors import InputError
 from msifr_policy.policy_file import PolicyFile
-from msifr_policy.records.ledger import NO_ATTEMPTS, AtPrompt, Entry, Header, Session, Steer, scan_ledger
+from msifr_policy.records.ledger import Entry, Header, Session, Steer, scan_ledger
 
 Verdict = Literal["no alarm", "warning", "alarm", "not known"]
 
@@ -121,52 +122,6 @@ def audit_ledger(
     return auditor.report
 
 
-class _InOrder:
-    """Gives back finished prompts in the order of the run, by the places of entries or by first appearance."""
-
-    def __init__(self, goal: Goal, where: str) -> None:
-        self.by_place: bool | None = None
-        """Whether entries have places; None before any."""
-        self._goal = goal
-        self._where = where
-        self._open: dict[int, tuple[str, AtPrompt, list[Entry]]] = {}
-        self._numbers: dict[str, int] = {}  # of prompts that are open, where entries have no places
-        self._next = self._seen = 0
-
-    def add(self, entry: Entry) -> Iterator[tuple[int, list[Entry]]]:
-        """Take an entry; yield the place and the entries of each prompt whose turn has come."""
-        if self.by_place is None:
-            self.by_place = entry.place is not None
-        place = entry.place if self.by_place else self._numbered(entry.prompt_id)
-        if place is None:
-            raise InputError(f"attempt {entry.id!r} has no place in the run", where=self._where)
-        prompt_id, at, entries = self._open.get(place, (entry.prompt_id, NO_ATTEMPTS, []))
-        if prompt_id != entry.prompt_id or place < self._next:
-            raise InputError(
-                f"several prompts are number {place} of the run, {entry.prompt_id!r} is one of them",
-                where=self._where,
-                remedy="merged shards were watched each for itself: name the output or ledger of one shard",
-            )
-        self._open[place] = prompt_id, at.after(entry), [*entries, entry]
-        while (ready := self._open.get(self._next)) is not None and self._goal.met(ready[1]):
-            del self._open[self._next]
-            self._numbers.pop(ready[0], None)
-            # As a run tells its own monitor: in the order of the attempts' numbers, which ids end in.
-            yield self._next, sorted(ready[2], key=lambda each: (len(each.id), each.id))
-            self._next += 1
-
-    def _numbered(self, prompt_id: str) -> int:
-        if prompt_id not in self._numbers:
-            self._numbers[prompt_id] = self._seen
-            self._seen += 1
-        return self._numbers[prompt_id]
-
-    @property
-    def waiting(self) -> int:
-        """Prompts that are begun, and whose turn has not come."""
-        return len(self._open)
-
-
 class _InForce:
     """What was in force from a block on, and what came of it."""
 
@@ -235,7 +190,7 @@ class _Auditor:
             alpha = file.certificate.max_false_reject if alpha is None else alpha
         self._alpha = promise.get("max_false_reject") if alpha is None else alpha
         self._confidence = float(promise.get("confidence", _CONFIDENCE))
-        self._order = _InOrder(Goal(self._attempts, settings.get("accepted_per_prompt")), where)
+        self._order = InOrder(Goal(self._attempts, settings.get("accepted_per_prompt")), where)
         self._steers: list[Steer] = []  # that are not in force yet at the prompts so far
         self._course: list[_InForce] = []
         self._monitor: Monitor | None = None

@@ -18,6 +18,7 @@ import numpy as np
 
 from msifr_calibration.autopilot.course import PilotOptions
 from msifr_calibration.autopilot.pilot import Pilot, PilotState
+from msifr_integrations.generation.inputs import drawn
 from msifr_integrations.generation.journal import AttemptRecord
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.provenance import recorded_provenance
@@ -32,16 +33,11 @@ from msifr_policy.records.ledger import Entry, Steer
 from msifr_policy.records.traces import Trace
 from msifr_policy.validators import default_validators, describe
 
-_PERSON = b"msifr-order"
-
 
 def in_drawn_order(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
-    """Return the prompts in an order that is drawn by a hash of seed and id: whatever the order of a file is."""
-
-    def draw(prompt: Prompt) -> bytes:
-        return hashlib.blake2b(f"{seed}\n{prompt.prompt_id}".encode(), digest_size=16, person=_PERSON).digest()
-
-    return sorted(prompts, key=draw)
+    """Return the prompts in an order that is drawn by their ids: whatever the order of a file is."""
+    places = drawn([prompt.prompt_id for prompt in prompts], len(prompts), seed, "order")
+    return [prompts[place] for place in places]
 
 
 def autopilot_settings(options: GenerateOptions) -> dict[str, object]:

@@ -19,7 +19,6 @@ or more by one of 5 (`tests/test_forecast.py`).
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -114,18 +113,6 @@ class Speed(NamedTuple):
     tokens_per_second: float | None
     at_work: int = 0
     slots: int = 0
-
-
-def drawn(prompt_ids: Sequence[str], count: int, seed: int) -> list[int]:
-    """Return the places of `count` prompts drawn by chance, in the order in which they were drawn.
-
-    All of them if there are no more; that each subset is as likely is the hash's doing.
-    """
-
-    def key(place: int) -> bytes:
-        return blake2b(f"{seed}\n{prompt_ids[place]}".encode(), digest_size=16, person=b"msifr-preview").digest()
-
-    return sorted(range(len(prompt_ids)), key=key)[:count]
 
 
 def by_prompt(entries: Iterable[Entry], prompt_ids: Sequence[str]) -> ByPrompt:

@@ -113,14 +113,18 @@ class Job:
             return None
         blocks = Blocks(
             pilot,
-            [prompt.prompt_id for prompt in self.prompts],
+            len(self.prompts),
             self.goal,
             block_size(self.options.slots, self.options.attempts),
             write=self.journal.steer,
-            known=[account for account in self.journal.accounts() if isinstance(account, Steer)],
+            known=self._steers(),
         )
         blocks.begin(self.journal.accounts(), self.portions())
         return blocks
+
+    def _steers(self) -> list[Steer]:
+        """Return what steered the run by now, by its ledger."""
+        return [account for account in self.journal.accounts() if isinstance(account, Steer)]
 
     def apart(self) -> Callable[[int], Under] | None:
         """Return what says what attempts at a place of the run run under that nothing steers; None: as all of it.
@@ -130,7 +134,7 @@ class Job:
         audit = self.audit
         if audit is None:
             return None
-        steers = [account for account in self.journal.accounts() if isinstance(account, Steer)]
+        steers = self._steers()
         size = block_size(self.options.slots, self.options.attempts)
         return lambda place: settled(steers, place // size, Under(self.policy, audit))
 
@@ -379,7 +383,7 @@ def _make_here(job: Job) -> None:
             job.policy,
             job.accept,
             opened.tokenizer,
-            job.journal if blocks is None else SteeredSink(job.journal.write, job.journal.end_session, blocks),
+            job.journal if blocks is None else SteeredSink(job.journal, blocks),
             options,
             job.journal.before,
             job.expected,

@@ -1,10 +1,10 @@
 """What a run is given: prompts from a file, a model from a folder, and fingerprints of both."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -178,3 +178,17 @@ def weights_fingerprint(model: Any) -> str:
         f"{name} {tuple(weight.shape)} {weight.detach().flatten()[:8].float().tolist()}".encode()
         for name, weight in model.named_parameters()
     )
+
+
+def drawn(prompt_ids: Sequence[str], count: int, seed: int, use: Literal["preview", "order"]) -> list[int]:
+    """Return the places of `count` prompts drawn by chance, in the order in which they were drawn.
+
+    All of them if there are no more. Drawn by a hash of seed and id, so that the order of a file is without effect;
+    that each subset is as likely is the hash's doing. Draws of another use have nothing to do with these.
+    """
+
+    def key(place: int) -> bytes:
+        name = f"{seed}\n{prompt_ids[place]}".encode()
+        return blake2b(name, digest_size=16, person=f"msifr-{use}".encode()).digest()
+
+    return sorted(range(len(prompt_ids)), key=key)[:count]

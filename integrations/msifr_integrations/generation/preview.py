@@ -10,11 +10,11 @@ from msifr_integrations.generation.forecast import (
     Sums,
     ToCome,
     by_prompt,
-    drawn,
     forecast,
     in_flight,
 )
 from msifr_integrations.generation.goals import FEWEST_PROMPTS, spent_before
+from msifr_integrations.generation.inputs import drawn
 from msifr_integrations.generation.journal import Journal
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.progress import Progress
@@ -30,7 +30,7 @@ def previewed(prompts: Sequence[Prompt], count: int, seed: int) -> list[int]:
     if len(prompts) < FEWEST_PROMPTS:
         remedy = "run without a preview"
         raise InputError(f"there is nothing to foretell of {len(prompts)} prompts", where="preview", remedy=remedy)
-    return drawn([prompt.prompt_id for prompt in prompts], count, seed)
+    return drawn([prompt.prompt_id for prompt in prompts], count, seed, "preview")
 
 
 def watching(seen: SpeedSeen, then: Callable[[Progress], None] | None) -> Callable[[Progress], None]:

@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from msifr_integrations.generation.in_order import InOrder
 from msifr_integrations.generation.journal import AttemptRecord
+from msifr_integrations.generation.run import Sink
 from msifr_integrations.generation.turns import Goal, Portion
 from msifr_policy.audit import Audit
-from msifr_policy.errors import InputError, MsifrError
+from msifr_policy.errors import InputError
 from msifr_policy.policy import Policy
-from msifr_policy.records.ledger import NO_ATTEMPTS, AtPrompt, Entry, Session, Steer
+from msifr_policy.records.ledger import Entry, Session, Steer
 
 _LAG = 2
 """A block is decided by the blocks this many before it: the one between keeps the engine busy."""
@@ -61,14 +63,14 @@ def block_size(slots: int, attempts: int) -> int:
 class Blocks:
     """Gives out the portions of a run block by block, and what their attempts run under.
 
-    prompt_ids: in the order of the run. write: keeps a decision that changes something. known: decisions that earlier
-    sessions wrote, in order.
+    n_prompts: of the run. goal: what is made at each. write: keeps a decision that changes something. known: decisions
+    that earlier sessions wrote, in order.
     """
 
     def __init__(
         self,
         pilot: Steerer,
-        prompt_ids: Sequence[str],
+        n_prompts: int,
         goal: Goal,
         size: int,
         *,
@@ -76,13 +78,11 @@ class Blocks:
         known: Iterable[Steer] = (),
     ) -> None:
         self._pilot = pilot
-        self._ids = prompt_ids
-        self._goal = goal
+        self._n_prompts = n_prompts
+        self._order = InOrder(goal)
         self._size = size
         self._write = write
         self._known = deque(known)
-        self._open: dict[str, tuple[AtPrompt, list[Entry]]] = {}  # begun, and not yet told
-        self._told = 0  # prompts
         self._steers: list[Steer] = []  # of each block that may begin
         self._under: list[tuple[int, Under]] = []  # from which block on
         self._waiting: Portion | None = None
@@ -119,17 +119,9 @@ class Blocks:
 
     def end(self, entry: Entry) -> None:
         """Take note of an attempt that was written down; whole prompts are told to the pilot in their order."""
-        at, entries = self._open.get(entry.prompt_id, (NO_ATTEMPTS, []))
-        self._open[entry.prompt_id] = at.after(entry), [*entries, entry]
-        while self._told < len(self._ids):
-            prompt_id = self._ids[self._told]
-            at, entries = self._open.get(prompt_id, (NO_ATTEMPTS, []))
-            if not self._goal.met(at):
-                return
-            del self._open[prompt_id]
-            self._pilot.add(prompt_id, sorted(entries, key=_number))
-            self._told += 1
-            if self._told % self._size == 0 and len(self._steers) * self._size < len(self._ids):
+        for place, entries in self._order.add(entry):
+            self._pilot.add(entries[0].prompt_id, entries)
+            if (place + 1) % self._size == 0 and len(self._steers) * self._size < self._n_prompts:
                 self._decide(self._pilot.steer(len(self._steers)))
 
     def _decide(self, steer: Steer) -> None:
@@ -164,25 +156,17 @@ def _in_words(steer: Steer) -> str:
     return f"{steer.phase}{level} from block {steer.block} on"
 
 
-def _number(entry: Entry) -> int:
-    """Return the number of an attempt, which its id ends in."""
-    try:
-        return int(entry.id.rpartition("/")[2])
-    except ValueError:
-        raise MsifrError(f"attempt {entry.id!r} has no number") from None
-
-
 class SteeredSink:
-    """Writes attempts down, and tells `blocks` of them."""
+    """Has attempts kept by `sink`, and tells `blocks` of them."""
 
-    def __init__(self, write: Callable[[AttemptRecord, Entry], None], end: Callable[[Session], None], blocks: Blocks):
-        self._write, self._end, self._blocks = write, end, blocks
+    def __init__(self, sink: Sink, blocks: Blocks) -> None:
+        self._sink, self._blocks = sink, blocks
 
     def write(self, record: AttemptRecord, entry: Entry) -> None:
         """Keep an attempt."""
-        self._write(record, entry)
+        self._sink.write(record, entry)
         self._blocks.end(entry)
 
     def end_session(self, session: Session) -> None:
         """Keep what was spent beside attempts."""
-        self._end(session)
+        self._sink.end_session(session)
