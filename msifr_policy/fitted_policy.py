@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msifr_policy.beliefs import Beliefs
+from msifr_policy.beliefs.one_row import OneRow
 from msifr_policy.checkpoints import at_checkpoint, discards, first_rows
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.exits import ExitColumns, ExitPlan
@@ -91,23 +92,30 @@ class FittedPolicy:
         """
         return FittedRun(self, prompt, parameters)
 
+    @cached_property
+    def _live_beliefs(self) -> OneRow:
+        return OneRow(self.beliefs)
+
+    @cached_property
+    def _live_thresholds(self) -> list[float]:
+        return self.thresholds.tolist() or [0.0]
+
     def decide(self, checkpoint: Checkpoint) -> Decision:
         """Return the decision at one checkpoint."""
-        k = np.asarray([checkpoint.k], dtype=np.int64)
-        values = np.asarray([checkpoint.row], dtype=np.float64)
-        M, worth = (float(x[0]) for x in self.beliefs.worth(k, values))
-        threshold = float(at_checkpoint(self.thresholds, k)[0]) if len(self.thresholds) else 0.0
+        k, position, tokens, row, verdicts = checkpoint
+        M, r, worth = self._live_beliefs.at(k, row)
+        threshold = self._live_thresholds[min(k, len(self._live_thresholds) - 1)]
         action, reason, ahead = Action.CONTINUE, "", math.nan
-        out = bool(discards(worth, threshold) or self._gives_up(k, values)[0])
-        if self.exit is not None and self._exits(self.exit, k, values, np.asarray([out]))[0]:
-            action = Action.EXIT
-        elif out:
-            verdicts = np.asarray([checkpoint.verdicts], dtype=np.int8)
-            action, reason = Action.DISCARD, self.reasons(k, values, verdicts)[0]
-            ahead = self._tokens_ahead(checkpoint, k, values)
-        return Decision(
-            action, checkpoint.k, checkpoint.position, checkpoint.tokens, M, threshold, reason, worth, ahead
-        )
+        out = bool(discards(worth, threshold))
+        if out or self.exit is not None or (k == 0 and self._give_up is not None):
+            ks, values = np.asarray([k], dtype=np.int64), np.asarray([row], dtype=np.float64)
+            out = out or bool(self._gives_up(ks, values)[0])
+            if self.exit is not None and self._exits(self.exit, ks, values, np.asarray([out]))[0]:
+                action = Action.EXIT
+            elif out:
+                action, reason = Action.DISCARD, self.reasons(ks, values, np.asarray([verdicts], dtype=np.int8))[0]
+                ahead = self._tokens_ahead(checkpoint, r)
+        return Decision(action, k, position, tokens, M, threshold, reason, worth, ahead)
 
     @property
     def exit_plan(self) -> ExitPlan | None:
@@ -120,9 +128,8 @@ class FittedPolicy:
         """Return `[R]` where the policy exits that would else discard where `out` `[R]`."""
         return rule.exits(k, values, self.beliefs.predict(k, values), out)
 
-    def _tokens_ahead(self, checkpoint: Checkpoint, k: NDArray[np.int64], values: NDArray[np.float64]) -> float:
+    def _tokens_ahead(self, checkpoint: Checkpoint, r: float) -> float:
         """Return the cost to go r_k in tokens, by the attempt's own tokens per character if costs are characters."""
-        r = float(self.beliefs.predict(k, values)[1][0])
         if self.unit == "characters" and checkpoint.position:
             return r * checkpoint.tokens / checkpoint.position
         return r if self.unit == "tokens" else math.nan

@@ -9,6 +9,7 @@ nothing is in force, or where it is audited.
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,15 +155,16 @@ class PathPolicy:
         return self.acting.fingerprint
 
     @cached_property
-    def columns(self) -> NDArray[np.float64]:
-        """`[K + 1, J]` thresholds, those of one checkpoint side by side."""
-        return np.ascontiguousarray(self.thresholds.T)
+    def columns(self) -> list[list[float]]:
+        """`[K + 1][J]` thresholds, those of one checkpoint side by side."""
+        columns: list[list[float]] = self.thresholds.T.tolist()
+        return columns
 
     def first(self, k: int, worth: float) -> int:
         """Return the first level that discards at checkpoint `k` at this worth ω_k, J if none does."""
         if not len(self.thresholds):
             return 0
-        return int(np.searchsorted(self.columns[min(k, len(self.columns) - 1)], worth, side="right"))
+        return bisect_right(self.columns[min(k, len(self.columns) - 1)], worth)
 
     def start(self, prompt: str, parameters: Parameters = NO_PARAMETERS) -> PathRun:
         """Return the run of a fresh attempt at `prompt`; its `parameters` take the place of those of validators."""

@@ -11,6 +11,7 @@ from msifr_calibration.beliefs.checkpoint_groups import standardise
 from msifr_calibration.beliefs.linear import _eta, _isotonic, _logistics, _newton, _ridge, fit_linear_beliefs
 from msifr_calibration.path import _Block, _zero_crossings
 from msifr_policy.beliefs.blend import calibrated, cost_of, worth_of
+from msifr_policy.beliefs.one_row import OneRow
 
 
 def evidence(seed, n=400):
@@ -108,5 +109,9 @@ def test_beliefs_are_to_the_last_bit_what_their_formula_says_however_many_rows_a
     group = beliefs.posterior_model.group(table.k)
     assert M.tolist() == calibrated(group, eta_of(beliefs.posterior_model), beliefs.calibration).tolist()
     assert r.tolist() == cost_of(eta_of(beliefs.cost_model)).tolist()
-    assert beliefs.worth(table.k, values)[1].tolist() == worth_of(M, r, beliefs.cost_per_accepted).tolist()
+    worth = beliefs.worth(table.k, values)[1]
+    assert worth.tolist() == worth_of(M, r, beliefs.cost_per_accepted).tolist()
+    one_row = OneRow(beliefs)
+    live = [one_row.at(int(k), tuple(row)) for k, row in zip(table.k, values.tolist(), strict=True)]
+    assert live == list(zip(M.tolist(), r.tolist(), worth.tolist(), strict=True))
     assert [x.shape for x in beliefs.predict(table.k[:0], values[:0])] == [(0,), (0,)]

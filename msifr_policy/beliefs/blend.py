@@ -15,7 +15,7 @@ where a, b ≥ 0 and d are fitted to cross-fitted estimates (stacking: Wolpert 1
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -28,9 +28,10 @@ from msifr_policy.beliefs.network import Network
 from msifr_policy.errors import InputError
 
 Share = Annotated[float, Meta(ge=0, le=10)]
+Real = TypeVar("Real", float, Array)
 
-_MOST_LOG_ODDS = float(np.log(1e9))
-_LARGEST_COST = 1e9
+MOST_LOG_ODDS = float(np.log(1e9))
+LARGEST_LOG_COST = float(np.log(1e9))
 # Rows at a time: what is made of them stays in the processor's cache, and a table takes little memory beside itself.
 _BLOCK = 2**13
 
@@ -43,7 +44,7 @@ def blended(eta_network: Array, eta_linear: Array, a: float, b: float) -> Array:
 
 def bounded(eta: Array) -> Array:
     """Return log-odds kept within those of 10⁻⁹ and 1 − 10⁻⁹, elementwise."""
-    return np.clip(eta, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
+    return np.clip(eta, -MOST_LOG_ODDS, MOST_LOG_ODDS)
 
 
 def calibrated(group: NDArray[np.int64], eta: Array, knots: Sequence[Knots]) -> Array:
@@ -56,14 +57,13 @@ def calibrated(group: NDArray[np.int64], eta: Array, knots: Sequence[Knots]) -> 
 
 def cost_of(log_cost: Array) -> Array:
     """Return r in units of cost from its logarithm, elementwise, kept between 1 and 10⁹."""
-    result: Array = np.exp(np.clip(log_cost, 0.0, np.log(_LARGEST_COST)))
+    result: Array = np.exp(np.clip(log_cost, 0.0, LARGEST_LOG_COST))
     return result
 
 
-def worth_of(M: Array, cost_to_go: Array, cost_per_accepted: float) -> Array:
+def worth_of(M: Real, cost_to_go: Real, cost_per_accepted: float) -> Real:
     """Return ω = M / (M + r/ρ), elementwise; r = `cost_to_go` > 0 and ρ = `cost_per_accepted` in one unit."""
-    result: Array = M / (M + cost_to_go / cost_per_accepted)
-    return result
+    return M / (M + cost_to_go / cost_per_accepted)
 
 
 class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
