@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, Protocol
 
+from msifr_policy.dead_prefixes import DeadPrefixes
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Message
 from msifr_policy.records.ledger import Session
@@ -30,12 +31,15 @@ class Attempt:
     prompt: what this engine takes; token ids are at least one, and attempts of one prompt in a row share its prefill.
     key: 16 bytes that seed the attempt's own random stream (`stream_key`).
     max_new_tokens: the attempt ends after so many sampled tokens, or at the model's longest context.
+    memory: the prefixes at its prompt that are not to be drawn, which do not change while it runs; only engines of
+        transformers models know what to do with it.
     """
 
     id: str
     prompt: PromptInput
     key: bytes
     max_new_tokens: int
+    memory: DeadPrefixes | None = None
 
 
 def stream_key(seed: int, prompt_id: str, attempt: int) -> bytes:

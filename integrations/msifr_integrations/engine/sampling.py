@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling
+from msifr_integrations.engine.memory import Weights
 from msifr_policy.errors import MsifrError
 
 Numbers = NDArray[np.float64]
@@ -53,9 +54,12 @@ class Stream:
 
 
 class Row:
-    """An attempt while it runs: what its next step feeds (token `last` at position `length`), and how far it is."""
+    """An attempt while it runs: what its next step feeds (token `last` at position `length`), and how far it is.
 
-    __slots__ = ("attempt", "last", "length", "limit", "sampled", "stream")
+    node: where it is among the dead prefixes of its prompt, None if nothing is known of what begins as it does.
+    """
+
+    __slots__ = ("attempt", "last", "length", "limit", "node", "sampled", "stream")
 
     def __init__(self, attempt: Attempt, context: int, depth: int) -> None:
         self.attempt = attempt
@@ -63,6 +67,7 @@ class Row:
         self.length = len(attempt.prompt) - 1
         self.last = attempt.prompt[-1]
         self.sampled = 0
+        self.node = None if attempt.memory is None else attempt.memory.root
         # The last sampled token is never fed, so a context of n positions yields n - len(prompt) + 1 tokens.
         self.limit = min(attempt.max_new_tokens, context - self.length)
 
@@ -85,6 +90,7 @@ class Row:
         self.last = token
         self.length += 1
         self.sampled += 1
+        self.node = None if self.node is None else self.node.step(token)
         finish: Finish = "end" if token in end else "length" if self.sampled >= self.limit else ""
         return Event(self.attempt.id, token, logprob, sampled_logprob, finish)
 
@@ -106,9 +112,10 @@ def read_rows(drawn: Tensor) -> list[tuple[float, float, float]]:
     return list(zip(*drawn.tolist(), strict=True))
 
 
-def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
+def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling, remembered: Weights | None = None) -> Drawn:
     """Draw a token a row from logits (rows, vocabulary) by uniforms (rows, levels) in [0, 1), float64.
 
+    remembered: weights of tokens, for what the sampling makes of the logits (see `memory`); no matter to a greedy one.
     Tokens of probability 0 are never drawn. The log-probability is NaN if the logits are no numbers.
     """
     logits = logits.float()
@@ -117,6 +124,7 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
         return Drawn(token, _at(logits, token).double() - logits.logsumexp(-1), uniforms.new_zeros(len(token)))
     plain = sampling == Sampling()
     scaled = logits.double() if plain else _truncated(logits.double() / sampling.temperature, sampling)
+    scaled = scaled if remembered is None else remembered.added_to(scaled)
     scaled = scaled - scaled.amax(-1, keepdim=True)
     tree = [scaled.exp()]  # weights of tokens, of pairs, of pairs of pairs, …, of all
     while tree[-1].shape[-1] > 1:
@@ -132,7 +140,8 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Drawn:
         both = weights.gather(1, node)
     token = node[:, 0]
     sampled = _at(scaled, token) - whole[:, 0].log()
-    return Drawn(token, sampled if plain else _at(logits, token).double() - logits.logsumexp(-1), sampled)
+    own = plain and remembered is None
+    return Drawn(token, sampled if own else _at(logits, token).double() - logits.logsumexp(-1), sampled)
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:

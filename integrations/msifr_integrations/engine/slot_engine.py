@@ -26,6 +26,7 @@ from torch import Tensor
 
 from msifr_integrations.engine import attention
 from msifr_integrations.engine.base import Event, ModelEngine, Sampling
+from msifr_integrations.engine.memory import Remembered
 from msifr_integrations.engine.places import Prompt, places
 from msifr_integrations.engine.prefill import passes, prefill
 from msifr_integrations.engine.sampling import Row, draw, read_rows
@@ -72,6 +73,7 @@ class SlotEngine(ModelEngine):
         # What a step feeds: last token, length and numbers of each slot. Ids and lengths are exact in float64.
         self._inputs = torch.zeros(slots, 2 + self._levels, dtype=torch.float64, pin_memory=on_gpu)
         self._on_device = self._inputs.to(model.device)
+        self._remembered = Remembered(slots, model.device)
         self._ahead = ahead
         self.prefilled = self.dropped = self._delivered = 0
         self._start_anew()
@@ -174,15 +176,17 @@ class SlotEngine(ModelEngine):
         cache.show(longest)
         state = self._on_device[: self._computed]
         state.copy_(inputs, non_blocking=True)
+        rows = self._rows[: self._computed]
+        remembered = self._remembered.show([None if row is None else row.node for row in rows])
 
         def forward() -> Tensor:
             ids = state[:, :2].long()
             return cache.forward(self._model, ids[:, 0], ids[:, 1])
 
         def drawn(logits: Tensor) -> Tensor:
-            return draw(logits, state[:, 2:], self._sampling).stacked()
+            return draw(logits, state[:, 2:], self._sampling, remembered).stacked()
 
-        return self._graphs.step((self._computed, cache.shown), forward, drawn)
+        return self._graphs.step((self._computed, cache.shown, self._remembered.width), forward, drawn)
 
     def _refill(self, running: int) -> None:
         """Fill free slots from the queue; a prompt that a slot holds is not computed again."""

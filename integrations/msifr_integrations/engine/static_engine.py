@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from msifr_integrations.engine.base import Attempt, Event, ModelEngine, Sampling
+from msifr_integrations.engine.memory import Remembered
 from msifr_integrations.engine.sampling import Row, draw, read_rows
 
 
@@ -57,13 +58,14 @@ class StaticEngine(ModelEngine):
         ids = torch.tensor([[padding] * (width - len(a.prompt)) + list(a.prompt) for a in batch])
         mask = torch.tensor([[0] * (width - len(a.prompt)) + [1] * len(a.prompt) for a in batch])
         rows = [Row(attempt, self._context, self._levels) for attempt in batch]
+        remembered = Remembered(len(rows), self._model.device)
         done = [False] * len(batch)
         drawn: list[tuple[float, float, float]] = []
 
         def draw_tokens(_: Tensor, scores: Tensor) -> Tensor:
             """Draw one token a row and forbid every other."""
             uniforms = torch.from_numpy(np.stack([row.uniforms() for row in rows])).to(scores.device)
-            tokens = draw(scores, uniforms, self._sampling)
+            tokens = draw(scores, uniforms, self._sampling, remembered.show([row.node for row in rows]))
             drawn[:] = read_rows(tokens.stacked())
             return torch.full_like(scores, -torch.inf).scatter(-1, tokens.token[:, None], 0.0)
 
