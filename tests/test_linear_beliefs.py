@@ -89,11 +89,12 @@ def test_beliefs_are_to_the_last_bit_what_their_formula_says_however_many_rows_a
     beliefs = fit_linear_beliefs(table, method=method).beliefs
     values = table.values.copy()
     rng = np.random.default_rng(0)
-    for odd in (np.nan, -0.0, 1e308):
+    for odd in (np.nan, -0.0, -3.0, 1e308):
         values[rng.random(values.shape) < 0.02] = odd
+    k = np.where(rng.random(len(table.k)) < 0.1, table.k + 50, table.k)  # some beyond those that were fitted
 
     def eta_of(model):
-        group = model.group(table.k)
+        group = model.group(k)
         eta = np.asarray([g.intercept for g in model.groups])[group]
         for d in range(model.n_columns):
             centre, scale, slope = (
@@ -105,13 +106,13 @@ def test_beliefs_are_to_the_last_bit_what_their_formula_says_however_many_rows_a
         return eta
 
     monkeypatch.setattr("msifr_policy.beliefs.blend._BLOCK", block)
-    M, r = beliefs.predict(table.k, values)
-    group = beliefs.posterior_model.group(table.k)
+    M, r = beliefs.predict(k, values)
+    group = beliefs.posterior_model.group(k)
     assert M.tolist() == calibrated(group, eta_of(beliefs.posterior_model), beliefs.calibration).tolist()
     assert r.tolist() == cost_of(eta_of(beliefs.cost_model)).tolist()
-    worth = beliefs.worth(table.k, values)[1]
+    worth = beliefs.worth(k, values)[1]
     assert worth.tolist() == worth_of(M, r, beliefs.cost_per_accepted).tolist()
     one_row = OneRow(beliefs)
-    live = [one_row.at(int(k), tuple(row)) for k, row in zip(table.k, values.tolist(), strict=True)]
+    live = [one_row.at(at_k, tuple(row)) for at_k, row in zip(k.tolist(), values.tolist(), strict=True)]
     assert live == list(zip(M.tolist(), r.tolist(), worth.tolist(), strict=True))
-    assert [x.shape for x in beliefs.predict(table.k[:0], values[:0])] == [(0,), (0,)]
+    assert [x.shape for x in beliefs.predict(k[:0], values[:0])] == [(0,), (0,)]

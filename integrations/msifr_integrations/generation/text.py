@@ -10,6 +10,8 @@ complete before the break stay as they were given out. The joined pieces are the
 from collections.abc import Sequence
 from typing import Any
 
+from msifr_integrations.generation.token_texts import decoded, remembered
+
 
 class Pieces:
     """The text of one attempt, piece by piece.
@@ -17,44 +19,48 @@ class Pieces:
     The tokens since the last piece are decoded together with those of the piece before, since what a token looks like
     may depend on its left neighbour. A character takes a few tokens; where many complete none, as in an endless run of
     broken bytes or special tokens, they are looked at ever more rarely, so that time stays linear.
+
+    Where it does not (`token_texts`), what a token looked like once is remembered, for all attempts, and looked up when
+    it comes again after complete text.
     """
 
-    __slots__ = ("_before", "_held", "_look_at", "_pieces", "_recent", "_tokenizer", "length")
+    __slots__ = ("_before", "_held", "_known", "_look_at", "_recent", "_tokenizer")
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._known = remembered(tokenizer)
         self._recent: list[int] = []  # tokens of the last piece
-        self._before = ""  # their text
+        self._before: str | None = ""  # their text, None if nobody has asked
         self._held: list[int] = []  # tokens since
         self._look_at = 0  # as soon as so many are held
-        self._pieces: list[str] = []
-        self.length = 0
-        """Characters given out so far."""
-
-    @property
-    def text(self) -> str:
-        """Everything given out so far."""
-        return "".join(self._pieces)
 
     def push(self, token: int, *, last: bool = False) -> str:
         """Take a token; return the text it completes. The `last` token releases whatever is held back."""
+        if self._known is None or self._held or not self._recent:  # a first token may look otherwise
+            return self._look(token, last=last)
+        piece = self._known.get(token, "")
+        if piece:
+            self._recent, self._before = [token], None
+            return piece
+        piece = self._look(token, last=last)
+        if piece and "\ufffd" not in piece:
+            self._known[token] = piece
+        return piece
+
+    def _look(self, token: int, *, last: bool) -> str:
         self._held.append(token)
         held = len(self._held)
         if held < self._look_at and not last:
             return ""
-        seen = self._decode(self._recent + self._held)
+        if self._before is None:
+            self._before = decoded(self._tokenizer, self._recent)
+        seen = decoded(self._tokenizer, self._recent + self._held)
         piece = "" if seen.endswith("\ufffd") and not last else seen[len(self._before) :]
         if piece:  # a special token shows nothing, and waits for the next
             self._recent, self._held = self._held, []
-            self._before = self._decode(self._recent)
-            self._pieces.append(piece)
-            self.length += len(piece)
+            self._before = None
         self._look_at = 0 if piece or held < 16 else held + held // 4
         return piece
-
-    def _decode(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
 
 
 class Stops:
