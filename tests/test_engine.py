@@ -14,7 +14,6 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
-from tokenizers import Tokenizer, decoders, models
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -22,7 +21,6 @@ from transformers import (
     GPT2LMHeadModel,
     MistralConfig,
     MistralForCausalLM,
-    PreTrainedTokenizerFast,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -571,77 +569,6 @@ def test_bad_sampling_is_refused(wrong: dict[str, Any]) -> None:
         Sampling(**wrong)
 
 
-# Text.
-
-
-def push_all(tokenizer: Any, tokens: Sequence[int]) -> tuple[list[str], Pieces]:
-    pieces = Pieces(tokenizer)
-    return [pieces.push(token, last=i == len(tokens) - 1) for i, token in enumerate(tokens)], pieces
-
-
-@given(st.lists(st.integers(0, 256), max_size=40))
-def test_pieces_join_to_the_decoding_of_any_tokens(tokens: list[int]) -> None:
-    tokenizer = tiny.tokenizer()
-    pieces, state = push_all(tokenizer, tokens)
-    whole = tokenizer.decode(tokens, skip_special_tokens=True)
-    assert "".join(pieces) == state.text == whole
-    assert state.length == len(whole)
-
-
-@given(st.text(max_size=30))
-def test_no_piece_ends_inside_a_character(text: str) -> None:
-    tokenizer = tiny.tokenizer()
-    tokens = tokenizer.encode(text, add_special_tokens=False)
-    pieces, _ = push_all(tokenizer, [*tokens, tiny.END])
-    assert "".join(pieces) == text
-    sofar = ""
-    for count, piece in enumerate(pieces[:-1], 1):
-        sofar += piece
-        complete = bytes(text, "utf-8")[:count].decode("utf-8", "ignore")
-        assert sofar == complete or "\ufffd" in text  # each character comes with its last byte
-
-
-@given(st.text(alphabet=st.sampled_from("ab c😀é"), max_size=20))
-def test_pieces_of_a_tokenizer_that_falls_back_to_bytes(text: str) -> None:
-    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {
-        "▁": 256,
-        "a": 257,
-        "b": 258,
-        "c": 259,
-        "▁a": 260,
-    }
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[("▁", "a")], byte_fallback=True))
-    made.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made)
-    tokens = tokenizer.encode("▁" + text.replace(" ", "▁"), add_special_tokens=False)
-    pieces, _ = push_all(tokenizer, tokens)
-    assert "".join(pieces) == tokenizer.decode(tokens) == text
-
-
-@pytest.mark.parametrize("kind", ["text", "broken bytes", "special tokens"])
-def test_a_long_attempt_does_not_get_slower(kind: str) -> None:
-    tokenizer = tiny.tokenizer()
-    decoded = 0
-
-    class Counting:
-        def decode(self, tokens: list[int], **options: Any) -> str:
-            nonlocal decoded
-            decoded += len(tokens)
-            return str(tokenizer.decode(tokens, **options))
-
-    continuation = tokenizer.encode("é")[-1]
-    tokens = {
-        "text": tokenizer.encode("naïve " * 2000),
-        "broken bytes": [continuation] * 4000 + tokenizer.encode("and on"),
-        "special tokens": [tiny.END] * 4000 + tokenizer.encode("and on"),
-    }[kind]
-    pieces, _ = push_all(Counting(), tokens)
-    assert decoded < (6 if kind == "text" else 8) * len(tokens)
-    assert "".join(pieces) == tokenizer.decode(tokens, skip_special_tokens=True)
-
-
 # The policy at the side of an attempt.
 
 
@@ -770,5 +697,6 @@ def test_the_embedded_model_in_slots() -> None:
     together = Taken(slots(model, 16, SAMPLED, end), queued)
     assert together.tokens == Taken(slots(model, 1, SAMPLED, end), queued).tokens
     for tokens in together.tokens.values():
-        pieces, _ = push_all(tokenizer, tokens)
-        assert "".join(pieces) == tokenizer.decode(tokens, skip_special_tokens=True)
+        pieces = Pieces(tokenizer)
+        text = "".join(pieces.push(token, last=i == len(tokens) - 1) for i, token in enumerate(tokens))
+        assert text == tokenizer.decode(tokens, skip_special_tokens=True)
