@@ -96,6 +96,9 @@ def test_the_kernel_is_checked_and_given_up_aloud(monkeypatch: pytest.MonkeyPatc
         assert not attention.kernel_serves(model)
     assert attention.kernel_serves(model)
     assert not attention.kernel_serves(tiny.llama(2))  # on a CPU
+    with monkeypatch.context() as windows:  # the kernel knows of none
+        windows.setattr(model.config, "sliding_window", 5, raising=False)
+        assert not attention.kernel_serves(model)
     kernel.attend = lambda *given: 1.01 * by_definition(*given)  # type: ignore[attr-defined]
     with pytest.warns(RuntimeWarning, match=r"plain way, not by the kernel: its numbers are off by 1\.0e-02"):
         assert not attention.kernel_serves(model)
@@ -112,10 +115,12 @@ def test_what_the_kernel_does_not_know_is_left_to_others(
     width: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kernel: types.ModuleType
 ) -> None:
     kernel.attend = lambda *_: pytest.fail("the kernel was asked")  # type: ignore[attr-defined]
-    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: (torch.zeros(1), None))
-    query, key, value = torch.zeros(2, 4, 1, 8), torch.zeros(2, 4, 3, 8), torch.zeros(2, 4, 3, width)
+    left = []
+    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: left.append(1) or (torch.zeros(1), None))
+    query, key, value = torch.zeros(2, 4, 1, 8), torch.zeros(2, 2, 3, 8), torch.zeros(2, 2, 3, width)
     with attention.by_kernel(torch.tensor([0, 2])):
         attention.grouped_attention(None, query, key, value, torch.zeros(2, 1, 1, 3), **options)
+    assert bool(left) == bool(options)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")

@@ -19,11 +19,10 @@ from transformers import (
     BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
-    MistralConfig,
-    MistralForCausalLM,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+import architectures
 import tiny
 from msifr_integrations.embedded import problems
 from msifr_integrations.engine import attention, probe
@@ -325,10 +324,7 @@ def test_steps_are_computed_ahead_where_the_device_would_wait_for_decisions(
 
 def test_models_that_do_not_fit_slots_are_recognised() -> None:
     torch.manual_seed(0)
-    small = {"vocab_size": 257, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    sliding = MistralForCausalLM(
-        MistralConfig(**small, intermediate_size=64, num_key_value_heads=2, sliding_window=16)
-    ).eval()
+    recurrent = architectures.model("jamba recurrent-layers-experts")
     alibi = BloomForCausalLM(
         BloomConfig(
             vocab_size=257,
@@ -340,23 +336,21 @@ def test_models_that_do_not_fit_slots_are_recognised() -> None:
             pad_token_id=0,
         )
     ).eval()
-    assert "DynamicSlidingWindowLayer" in why_no_slots(sliding)
+    assert "LinearAttentionLayer" in why_no_slots(recurrent)
     assert "decoding in slots" in why_no_slots(alibi)
-    for model in (sliding, alibi):
-        with pytest.raises(InputError, match="cannot run in slots"):
-            make_engine(model, kind="slots", slots=4, sampling=SAMPLED, end=ENDS)
-        queued = attempts(4, each=3, cap=30)
-        engine, why = make_engine(model, slots=4, sampling=SAMPLED, end=ENDS)
-        assert engine.name == "static"
-        assert why
-        assert (
-            Taken(engine, queued).tokens
-            == Taken(make_engine(model, slots=1, sampling=SAMPLED, end=ENDS)[0], queued).tokens
-        )
+    with pytest.raises(InputError, match="cannot run in slots"):
+        make_engine(alibi, kind="slots", slots=4, sampling=SAMPLED, end=ENDS)
+    queued = attempts(4, each=3, cap=30)
+    engine, why = make_engine(alibi, slots=4, sampling=SAMPLED, end=ENDS)
+    assert engine.name == "static"
+    assert why
+    assert (
+        Taken(engine, queued).tokens == Taken(make_engine(alibi, slots=1, sampling=SAMPLED, end=ENDS)[0], queued).tokens
+    )
     with pytest.raises(InputError, match="unknown engine"):
         make_engine(tiny.llama(), kind="fast", slots=4, sampling=SAMPLED, end=ENDS)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="training mode"):
-        make_engine(sliding.train(), slots=4, sampling=SAMPLED, end=ENDS)
+        make_engine(alibi.train(), slots=4, sampling=SAMPLED, end=ENDS)
 
 
 def test_the_probe_notices_a_wrong_position(monkeypatch: pytest.MonkeyPatch) -> None:

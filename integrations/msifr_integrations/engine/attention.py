@@ -25,13 +25,15 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from msifr_integrations.engine.masks import layer_kinds
+
 NAME = "msifr_grouped"
 
 KERNEL = True
 """Whether the kernel of our own is used on CUDA, where Triton is installed and its numbers are right."""
 
 _OTHERS = ("softcap", "s_aux", "position_bias")
-"""What some models add to attention, and the kernel does not know."""
+"""What some models add to attention, and is left to transformers."""
 
 _LENGTHS: ContextVar[Tensor | None] = ContextVar("lengths", default=None)
 
@@ -52,13 +54,13 @@ def grouped_attention(
     """
     rows, heads, queries, width = query.shape
     kv_heads = key.shape[1]
-    plain = value.shape[-1] == width and all(options.get(name) is None for name in _OTHERS)
-    if queries == 1 and plain and (lengths := _LENGTHS.get()) is not None:
+    plain = queries == 1 and all(options.get(name) is None for name in _OTHERS)
+    if plain and value.shape[-1] == width and (lengths := _LENGTHS.get()) is not None:
         from msifr_integrations.engine.decode_kernel import attend  # Triton is on GPU machines only
 
         scale = width**-0.5 if scaling is None else scaling
         return attend(query, key, value, lengths, scale).reshape(rows, 1, heads, value.shape[-1]), None
-    if queries != 1 or heads == kv_heads or attention_mask is None or attention_mask.shape[1] != 1:
+    if not plain or heads == kv_heads or attention_mask is None or attention_mask.shape[1] != 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     if knows_groups(query, key, value, attention_mask):
         with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
@@ -104,6 +106,8 @@ def kernel_serves(model: Any) -> bool:
     if not (KERNEL and model.device.type == "cuda" and model.config._attn_implementation == NAME):
         return False
     config = model.config.get_text_config()
+    if any(layer_kinds(config).values()):  # the kernel shows every layer all keys
+        return False
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     try:

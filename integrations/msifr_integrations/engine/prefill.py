@@ -69,6 +69,6 @@ def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
     """
     width = max(map(len, prompts))
     ids = on(model.device, [[*prompt, *[0] * (width - len(prompt))] for prompt in prompts])
-    cache: Any = DynamicCache(config=model.config)
+    cache: Any = DynamicCache()  # of plain layers: a window hides keys, it does not drop them
     model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers))

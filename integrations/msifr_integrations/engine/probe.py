@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from msifr_integrations.engine.base import Engine, EngineKind, Sampling
+from msifr_integrations.engine.masks import shortest_windows
 from msifr_integrations.engine.prefill import prefill
 from msifr_integrations.engine.slot_cache import SlotCache
 from msifr_integrations.engine.slot_engine import SlotEngine
@@ -17,25 +18,27 @@ from msifr_policy.errors import InputError
 def why_no_slots(model: Any) -> str:
     """Return why `model` cannot run in slots, or "" if it can.
 
-    The cache must consist of full-attention layers. Then three rows of different lengths are decoded in slots, and must
-    give the logits of the plain forward pass: positions, masks and caches of any other design fail this.
+    The cache must consist of keys and values by position. Then three rows of different lengths are decoded in slots,
+    and must give the logits of the plain forward pass, with windows shorter than the rows where the model has any:
+    positions, masks and caches of any other design fail this.
     """
     if getattr(model.config, "is_encoder_decoder", False):
         return "it is an encoder-decoder model"
     try:
         kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
-        if kinds - {DynamicLayer}:
-            return f"its cache has layers of {', '.join(sorted(kind.__name__ for kind in kinds))}"
+        if others := sorted(kind.__name__ for kind in kinds - {DynamicLayer, DynamicSlidingWindowLayer}):
+            return f"what it keeps of a sequence is more than keys and values by position: {', '.join(others)}"
         size = int(model.config.get_text_config().vocab_size)
         prompts = [[(7 * row + 3 * place + 1) % size for place in range(row + 2)] for row in range(3)]
-        prefix = prefill(model, [prompt[:-1] for prompt in prompts])
-        cache = SlotCache(prefix, 3, 8)
-        cache.fill([2, 0, 1], prefix, [2, 0, 1])
-        last, lengths = torch.tensor([(prompt[-1], len(prompt) - 1) for prompt in prompts], device=model.device).T
-        cache.show(3)
-        in_slots = cache.forward(model, last, lengths).float()
-        inputs = [torch.tensor([prompt], device=model.device) for prompt in prompts]
-        plain = torch.stack([model(ids, use_cache=False).logits[0, -1] for ids in inputs]).float()
+        with shortest_windows(model.config.get_text_config()):
+            prefix = prefill(model, [prompt[:-1] for prompt in prompts])
+            cache = SlotCache(prefix, 3, 8)
+            cache.fill([2, 0, 1], prefix, [2, 0, 1])
+            last, lengths = torch.tensor([(prompt[-1], len(prompt) - 1) for prompt in prompts], device=model.device).T
+            cache.show(3)
+            in_slots = cache.forward(model, last, lengths).float()
+            inputs = [torch.tensor([prompt], device=model.device) for prompt in prompts]
+            plain = torch.stack([model(ids, use_cache=False).logits[0, -1] for ids in inputs]).float()
     except Exception as error:  # whatever a model of another design trips over
         return f"decoding in slots fails: {type(error).__name__}: {error}".partition("\n")[0]
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)

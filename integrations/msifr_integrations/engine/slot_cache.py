@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from msifr_integrations.engine.attention import by_kernel
+from msifr_integrations.engine.masks import step_masks
 from msifr_integrations.engine.prefill import Prefix, on
 
 BUCKET = 32
@@ -148,14 +149,12 @@ class SlotCache:
         tokens, lengths: (rows,), on the model's device; nothing is longer than what is shown.
         """
         self.positions = lengths
-        dtype = self.layers[0].keys.dtype
-        hidden = self._columns[: self.shown] > lengths[:, None]
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
-        mask.masked_fill_(hidden, torch.finfo(dtype).min)
+        dtype, config = self.layers[0].keys.dtype, model.config.get_text_config()
+        masks = step_masks(config, self._columns[: self.shown], lengths, dtype)
         with by_kernel(lengths) if self._kernel else nullcontext():
             out = model(
                 input_ids=tokens[:, None],
-                attention_mask=mask[:, None, None],
+                attention_mask=masks,
                 position_ids=lengths[:, None],
                 past_key_values=self._cache,
                 use_cache=True,

@@ -54,7 +54,7 @@ class _UnderWay(NamedTuple):
 
 
 class SlotEngine(ModelEngine):
-    """A decode loop over a slot cache, for decoder-only models with full attention.
+    """A decode loop over a slot cache, for decoder-only models whose layers attend, to all positions or to some.
 
     `cache` is there from the first step on. `prefilled` counts the prompt tokens computed.
 

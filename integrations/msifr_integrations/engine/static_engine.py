@@ -2,7 +2,7 @@
 
 **It saves tokens, not time.** A batch runs until its last attempt ends, and a stopped row is computed along until then:
 padding is all that is written for it. It stands in for `SlotEngine` only where a model's cache cannot be cut into slots
-(sliding windows, recurrent or hybrid layers), and as the base line of benchmarks.
+(recurrent layers, biases by distance), and as the base line of benchmarks.
 
 Tokens are drawn by the same counter-based sampling as everywhere: a logits processor draws, and leaves `generate()` one
 token to choose from. Batches hold prompts of one length, so that nothing is padded; with `left_padding` they hold any,

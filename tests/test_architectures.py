@@ -1,0 +1,69 @@
+"""Models of many architectures: greedy tokens are those of `generate()`, one prompt at a time, in either engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from architectures import ARCHITECTURES, Architecture, model
+from msifr_integrations.engine.base import Attempt, Event, Sampling, stream_key
+from msifr_integrations.engine.probe import make_engine, why_no_slots
+
+ENDS = frozenset({0, 1})
+GREEDY = Sampling(temperature=0)
+
+
+def queued() -> list[Attempt]:
+    """More attempts than slots, two at each prompt, of lengths around those of the windows and beyond."""
+    draws = np.random.default_rng(5)
+    prompts = [tuple(map(int, draws.integers(2, 97, length))) for length in (1, 4, 9, 9)]
+    return [
+        Attempt(f"{i}/{a}", prompt, stream_key(0, str(i), a), (6, 10)[a])
+        for i, prompt in enumerate(prompts)
+        for a in range(2)
+    ]
+
+
+@cache
+def one_by_one(name: str) -> dict[str, list[int]]:
+    """What `generate()` gives for each prompt alone."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for attempt in queued():
+        if attempt.prompt not in found:
+            ids = torch.tensor([attempt.prompt])
+            whole = model(name).generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10, eos_token_id=sorted(ENDS)
+            )
+            found[attempt.prompt] = whole[0, ids.shape[1] :].tolist()
+    return {attempt.id: found[attempt.prompt][: attempt.max_new_tokens] for attempt in queued()}
+
+
+@pytest.mark.parametrize("kind", ["slots", "static"])
+@pytest.mark.parametrize("one", ARCHITECTURES, ids=lambda one: one.name)
+def test_greedy_tokens_are_those_of_generate(one: Architecture, kind: Any) -> None:
+    """With refills, with attempts discarded on the way, and with a batch that shrinks at the end."""
+    reason = why_no_slots(model(one.name))
+    assert one.why_static in reason
+    assert bool(reason) == bool(one.why_static), reason
+    if reason and kind == "slots":
+        return
+    engine, _ = make_engine(model(one.name), kind=kind, slots=3, sampling=GREEDY, end=ENDS)
+    discarded = {attempt.id: 2 + i for i, attempt in enumerate(queued()) if i % 3 == 1}
+    tokens: dict[str, list[int]] = {attempt.id: [] for attempt in queued()}
+    for attempt in queued():
+        engine.submit(attempt)
+
+    def take(events: Sequence[Event]) -> None:
+        for event in events:
+            tokens[event.id].append(event.token)
+            if len(tokens[event.id]) == discarded.get(event.id):
+                engine.cancel(event.id)
+
+    engine.drain(take)
+    engine.close()
+    assert tokens == {name: whole[: discarded.get(name)] for name, whole in one_by_one(one.name).items()}
