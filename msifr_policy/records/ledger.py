@@ -23,6 +23,7 @@ import msgspec
 
 from msifr_policy.audit import Audited
 from msifr_policy.errors import InputError
+from msifr_policy.records.compact import IdSet
 
 Ending = Literal["accepted", "unaccepted", "discarded", "failed"]
 """Finished and accepted by the final filter, finished and not accepted, discarded by the policy, or never made: a
@@ -274,79 +275,104 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         return self.weight**2 / self.weight_squared if self.weight_squared else 0.0
 
 
-def total(records: Iterable[Entry | Session | Steer]) -> Totals:
-    """Sum up the accounts of attempts and sessions, in one pass."""
-    failures: Counter[str] = Counter()
-    by_outcome, by_reason, by_finish, by_found, by_stage, discards = (defaultdict[Any, Spent](Spent) for _ in range(6))
-    ahead: int | None = 0
-    exited = skipped = prompt_tokens = prompts_counted = wasted = beside = prompts_beside = cut_unanswered = 0
-    seconds = cpu_seconds = weight = weight_squared = 0.0
-    audited = 0
-    for entry in records:
-        if isinstance(entry, Steer):
-            continue
-        if isinstance(entry, Session):
-            beside += entry.probe + entry.unfinished + entry.late
-            prompts_beside += entry.unfinished_prompts
-            continue
+class RunningTotals:
+    """The sums over a ledger that grows, record by record."""
+
+    def __init__(self) -> None:
+        self._failures: Counter[str] = Counter()
+        self._by_outcome, self._by_reason, self._by_finish, self._by_found, self._by_stage, self._discards = (
+            defaultdict[Any, Spent](Spent) for _ in range(6)
+        )
+        self._ahead: int | None = 0
+        self._exited = self._skipped = self._audited = self._cut_unanswered = 0
+        self._prompt_tokens = self._prompts_counted = self._wasted = self._beside = self._prompts_beside = 0
+        self._seconds = self._cpu_seconds = self._weight = self._weight_squared = 0.0
+
+    def add(self, record: Entry | Session | Steer) -> None:
+        """Take the next record."""
+        if isinstance(record, Entry):
+            self._add_entry(record)
+        elif isinstance(record, Session):
+            self._beside += record.probe + record.unfinished + record.late
+            self._prompts_beside += record.unfinished_prompts
+
+    def _add_entry(self, entry: Entry) -> None:
         if entry.outcome == "accepted":
-            weight, weight_squared = weight + entry.weight, weight_squared + entry.weight**2
-        audited += entry.audited is not None
+            self._weight += entry.weight
+            self._weight_squared += entry.weight**2
+        self._audited += entry.audited is not None
         spent = Spent(1, entry.tokens)
-        by_outcome[entry.outcome] += spent
+        self._by_outcome[entry.outcome] += spent
         if entry.outcome != "accepted":
-            by_reason[entry.reason] += spent
+            self._by_reason[entry.reason] += spent
         if entry.finish:
-            by_finish[entry.finish] += spent
+            self._by_finish[entry.finish] += spent
         if entry.found is not None:
-            by_found[entry.found] += spent
-            cut_unanswered += entry.found == "" and entry.finish == "length"
+            self._by_found[entry.found] += spent
+            self._cut_unanswered += entry.found == "" and entry.finish == "length"
         for k, tokens in enumerate(entry.stages, 1):
             if tokens:
-                by_stage[k] += Spent(1, tokens)
+                self._by_stage[k] += Spent(1, tokens)
         if entry.outcome == "discarded":
-            discards[entry.reason] += spent
-            ahead = None if ahead is None or entry.ahead is None else ahead + entry.ahead
-        failures.update(entry.failures)
-        skipped += entry.skipped
-        prompt_tokens += entry.prompt_tokens
-        prompts_counted += entry.prompt_tokens > 0
-        wasted += entry.wasted
-        beside += entry.lost + entry.forced
-        prompts_beside += entry.forced_prompts
-        exited += entry.exited is not None
-        seconds, cpu_seconds = max(seconds, entry.seconds), max(cpu_seconds, entry.cpu_seconds)
-    all_of_them = sum(by_outcome.values(), Spent())
-    accepted, unaccepted, discarded, failed = (by_outcome[ending].attempts for ending in get_args(Ending))
-    return Totals(
-        attempts=all_of_them.attempts,
-        accepted=accepted,
-        unaccepted=unaccepted,
-        discarded=discarded,
-        skipped=skipped,
-        exited=exited,
-        failed=failed,
-        tokens=all_of_them.tokens,
-        prompt_tokens=prompt_tokens,
-        prompts_counted=prompts_counted,
-        tokens_wasted_after_decision=wasted,
-        tokens_beside=beside,
-        prompt_tokens_beside=prompts_beside,
-        seconds=seconds,
-        cpu_seconds=cpu_seconds,
-        by_stage=dict(sorted(by_stage.items())),
-        by_outcome={ending: spent for ending, spent in sorted(by_outcome.items()) if spent.attempts},
-        by_reason=dict(sorted(by_reason.items())),
-        by_finish=dict(sorted(by_finish.items())),
-        by_found=dict(sorted(by_found.items())),
-        cut_unanswered=cut_unanswered,
-        failures=dict(sorted(failures.items())),
-        tokens_ahead=ahead,
-        discards=dict(sorted(discards.items())),
-        audited=audited,
-        weight=weight,
-        weight_squared=weight_squared,
-    )
+            self._discards[entry.reason] += spent
+            self._ahead = None if self._ahead is None or entry.ahead is None else self._ahead + entry.ahead
+        if entry.failures:
+            self._failures.update(entry.failures)
+        self._skipped += entry.skipped
+        self._prompt_tokens += entry.prompt_tokens
+        self._prompts_counted += entry.prompt_tokens > 0
+        self._wasted += entry.wasted
+        self._beside += entry.lost + entry.forced
+        self._prompts_beside += entry.forced_prompts
+        self._exited += entry.exited is not None
+        self._seconds = max(self._seconds, entry.seconds)
+        self._cpu_seconds = max(self._cpu_seconds, entry.cpu_seconds)
+
+    @property
+    def totals(self) -> Totals:
+        """The sums until now."""
+        by_outcome = self._by_outcome
+        all_of_them = sum(by_outcome.values(), Spent())
+        accepted, unaccepted, discarded, failed = (
+            by_outcome[ending].attempts if ending in by_outcome else 0 for ending in get_args(Ending)
+        )
+        return Totals(
+            attempts=all_of_them.attempts,
+            accepted=accepted,
+            unaccepted=unaccepted,
+            discarded=discarded,
+            skipped=self._skipped,
+            exited=self._exited,
+            failed=failed,
+            tokens=all_of_them.tokens,
+            prompt_tokens=self._prompt_tokens,
+            prompts_counted=self._prompts_counted,
+            tokens_wasted_after_decision=self._wasted,
+            tokens_beside=self._beside,
+            prompt_tokens_beside=self._prompts_beside,
+            seconds=self._seconds,
+            cpu_seconds=self._cpu_seconds,
+            by_stage=dict(sorted(self._by_stage.items())),
+            by_outcome=dict(sorted(by_outcome.items())),
+            by_reason=dict(sorted(self._by_reason.items())),
+            by_finish=dict(sorted(self._by_finish.items())),
+            by_found=dict(sorted(self._by_found.items())),
+            cut_unanswered=self._cut_unanswered,
+            failures=dict(sorted(self._failures.items())),
+            tokens_ahead=self._ahead,
+            discards=dict(sorted(self._discards.items())),
+            audited=self._audited,
+            weight=self._weight,
+            weight_squared=self._weight_squared,
+        )
+
+
+def total(records: Iterable[Entry | Session | Steer]) -> Totals:
+    """Sum up the accounts of attempts and sessions, in one pass."""
+    running = RunningTotals()
+    for record in records:
+        running.add(record)
+    return running.totals
 
 
 def encode_line(record: msgspec.Struct) -> bytes:
@@ -380,12 +406,13 @@ def read_ledger(path: str | os.PathLike[str]) -> Ledger:
 def scan_ledger(path: str | os.PathLike[str], wait: Callable[[], bool] = lambda: False) -> Iterator[tuple[Record, int]]:
     """Yield the records of a ledger, the header first, and where in the file the line of each ends, in bytes.
 
-    wait: asked wherever the file ends for the moment; while it returns True the ledger is read on as it grows.
+    wait: asked wherever the file ends for the moment; while it returns True the ledger is read on as it grows. Memory:
+    a record, and some 13 bytes of each attempt (`records.compact`).
 
     Raises `InputError`, with file and line, if the file cannot be read, does not begin with a header of this
     version, holds a whole line that is no ledger line, or the same attempt twice, or is begun anew while it is read.
     """
-    seen: set[bytes] = set()
+    seen = IdSet()
     number = end = 0
     try:
         with open(path, "rb") as lines:
@@ -402,11 +429,8 @@ def scan_ledger(path: str | os.PathLike[str], wait: Callable[[], bool] = lambda:
                 end += len(line)
                 where = f"{os.fspath(path)}, line {number}"
                 record = _record(line, where, first=number == 1)
-                if isinstance(record, Entry):
-                    name = id_digest(record.id)
-                    if name in seen:
-                        raise InputError(f"attempt {record.id!r} is in the ledger twice", where=where)
-                    seen.add(name)
+                if isinstance(record, Entry) and not seen.add(record.id):
+                    raise InputError(f"attempt {record.id!r} is in the ledger twice", where=where)
                 yield record, end
     except OSError as error:
         remedy = "name the output of a run: msifr generate writes its ledger beside it" if error.errno == ENOENT else ""

@@ -32,6 +32,7 @@ from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.extras import install
 from msifr_policy.filters import Prompt
 from msifr_policy.policy import Policy
+from msifr_policy.records.compact import IdSet
 from msifr_policy.records.ledger import Entry, Header, Session, scan_ledger
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
@@ -116,7 +117,7 @@ def _order(job: Job) -> WorkOrder:
     return WorkOrder(
         model=model,
         urls=urls,
-        prompts=job.prompts,
+        prompts=list(job.prompts),
         policy=job.policy,
         accept=job.accept,
         # The filter goes by itself.
@@ -269,7 +270,7 @@ class _Collector:
         self._hellos: dict[bytes, Hello] = {}
         self._cpu: dict[str, float] = {}  # seconds of each worker until now
         self._sessions: dict[str, Session] = {}  # of each worker until now
-        self._seen: set[str] = set()
+        self._seen = IdSet()
         self._tally = RunCount(job.journal.before, job.expected, job.progress)
         self._cpu_started = 0.0
 
@@ -283,9 +284,8 @@ class _Collector:
         record = msgspec.json.decode(finished.record, type=AttemptRecord)
         entry = msgspec.json.decode(finished.entry, type=Entry)
         # Ray makes again what was lost with a machine, though it may have come already.
-        if entry.id in self._seen or job.goal.met(before := job.journal.at(entry.prompt_id)):
+        if job.goal.met(before := job.journal.at(entry.prompt_id)) or not self._seen.add(entry.id):
             return
-        self._seen.add(entry.id)
         self._note(hello, finished.session)
         now, cpu = time.perf_counter(), time.process_time()
         if not self._tally.started:

@@ -21,6 +21,7 @@ from msifr_calibration.autopilot.pilot import Pilot, PilotState
 from msifr_integrations.generation.inputs import drawn
 from msifr_integrations.generation.journal import AttemptRecord
 from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.generation.prompts import Prompts
 from msifr_integrations.generation.provenance import recorded_provenance
 from msifr_integrations.generation.steering import Under, block_size
 from msifr_policy.errors import InputError
@@ -34,10 +35,10 @@ from msifr_policy.records.traces import Trace
 from msifr_policy.validators import default_validators, describe
 
 
-def in_drawn_order(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
+def in_drawn_order(prompts: Sequence[Prompt], seed: int) -> Prompts:
     """Return the prompts in an order that is drawn by their ids: whatever the order of a file is."""
-    places = drawn([prompt.prompt_id for prompt in prompts], len(prompts), seed, "order")
-    return [prompts[place] for place in places]
+    places = drawn((prompt.prompt_id for prompt in prompts), len(prompts), seed, "order")
+    return Prompts(prompts.__getitem__, places)
 
 
 def autopilot_settings(options: GenerateOptions) -> dict[str, object]:

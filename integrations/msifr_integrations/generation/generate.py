@@ -8,9 +8,10 @@ out the same, since each has its own random stream.
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -22,13 +23,14 @@ from msifr_integrations.generation.forcing import Forcing, refused_chat
 from msifr_integrations.generation.forecast import SpeedSeen
 from msifr_integrations.generation.found import asked
 from msifr_integrations.generation.goals import goals_report, spent_before
-from msifr_integrations.generation.inputs import check_prompts, fingerprint, read_prompts
+from msifr_integrations.generation.inputs import fingerprint
 from msifr_integrations.generation.journal import Journal
 from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
 from msifr_integrations.generation.pilots import audit_of, monitor_of, settled
 from msifr_integrations.generation.preview import foretell, previewed, watching
 from msifr_integrations.generation.progress import Progress
+from msifr_integrations.generation.prompts import Prompts, check_prompts
 from msifr_integrations.generation.provenance import differences, quota_in_words
 from msifr_integrations.generation.result import Result, reference, remark, result_of
 from msifr_integrations.generation.run import Run
@@ -42,8 +44,8 @@ from msifr_policy.filters import FinalFilter, Prompt
 from msifr_policy.filters.decided import reader_of
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
-from msifr_policy.records.ledger import AtPrompt, Steer
-from msifr_policy.validators import Validator, check_parameters
+from msifr_policy.records.ledger import AtPrompt
+from msifr_policy.validators import Validator
 
 _SETTINGS = (
     *("attempts", "accepted_per_prompt", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k"),
@@ -66,7 +68,7 @@ class Job:
 
     model: Any
     tokenizer: Any
-    prompts: list[Prompt]
+    prompts: Sequence[Prompt]
     policy: Policy
     accept: FinalFilter
     options: GenerateOptions
@@ -84,8 +86,15 @@ class Job:
     @property
     def expected(self) -> int:
         """The attempts that the journal has in the end, at most, as is known by now: one that has them is complete."""
-        at = [self.journal.at(prompt.prompt_id) for prompt in self.prompts]
-        return self.journal.count + sum(self.goal.most(each) - each.attempts for each in at)
+        at = self.at_all
+        return self.journal.count + sum(n * (self.goal.most(each) - each.attempts) for each, n in at.items())
+
+    @property
+    def at_all(self) -> Mapping[AtPrompt, int]:
+        """At how many of its prompts attempts ended in each way until now."""
+        if self.places is None:
+            return self.journal.at_all(len(self.prompts))
+        return Counter(self.journal.at(prompt.prompt_id) for prompt in self.prompts)
 
     @property
     def audit(self) -> Audit | None:
@@ -117,14 +126,10 @@ class Job:
             self.goal,
             block_size(self.options.slots, self.options.attempts),
             write=self.journal.steer,
-            known=self._steers(),
+            known=tuple(self.journal.steers),
         )
         blocks.begin(self.journal.accounts(), self.portions())
         return blocks
-
-    def _steers(self) -> list[Steer]:
-        """Return what steered the run by now, by its ledger."""
-        return [account for account in self.journal.accounts() if isinstance(account, Steer)]
 
     def apart(self) -> Callable[[int], Under] | None:
         """Return what says what attempts at a place of the run run under that nothing steers; None: as all of it.
@@ -134,7 +139,7 @@ class Job:
         audit = self.audit
         if audit is None:
             return None
-        steers = self._steers()
+        steers = tuple(self.journal.steers)
         size = block_size(self.options.slots, self.options.attempts)
         return lambda place: settled(steers, place // size, Under(self.policy, audit))
 
@@ -159,11 +164,12 @@ class Job:
         """Yield for each prompt that is not done the attempts that are not."""
         for place, prompt in enumerate(self.prompts):
             at = self.journal.at(prompt.prompt_id)
+            if self.goal.met(at):
+                continue
             numbers: Sequence[int] = range(self.options.attempts)
             if at.attempts:
                 numbers = [n for n in numbers if attempt_id(prompt, self.options, n) not in self.journal.done]
-            if not self.goal.met(at):
-                yield Portion(place, numbers, at.accepted, at.rejected, at.audited_accepted)
+            yield Portion(place, numbers, at.accepted, at.rejected, at.audited_accepted)
 
 
 def generate(
@@ -202,9 +208,7 @@ def generate(
     """
     say = tell or (lambda remark: print(remark, file=sys.stderr))
     accept = filters.final_filter(options.final_filter, options.answer)
-    todo = check_prompts(read_prompts(prompts) if isinstance(prompts, str | os.PathLike) else prompts, accept)
-    for prompt in todo:
-        check_parameters(_validators(policy), prompt)
+    todo, told_apart = check_prompts(prompts, accept, _validators(policy))
     if not os.fspath(out).endswith(".jsonl"):
         raise InputError("the output's name must end in .jsonl", where=os.fspath(out))
     loaded = model is not None and not isinstance(model, str | os.PathLike)
@@ -222,7 +226,7 @@ def generate(
     options = _with_quota(policy, options, say)
     options = msgspec.structs.replace(options, model_name=options.model_name or _name(model, options))
     named = describe_policy(policy) if options.autopilot is None else "autopilot"
-    settings = _settings(todo, options) | {"filter": accept.name, "policy": named}
+    settings = _settings(told_apart, len(todo), options) | {"filter": accept.name, "policy": named}
     if loaded:
         settings |= model_settings(model)
     if options.autopilot is not None:
@@ -230,7 +234,7 @@ def generate(
     share, shards = options.shard
     todo = todo[share - 1 :: shards]
     places = None if options.preview is None else previewed(todo, options.preview, options.seed)
-    shown = todo if places is None else [todo[place] for place in places]
+    shown = todo if places is None else Prompts(todo.__getitem__, places)
     seen = SpeedSeen()
     with Journal(out) as journal:
         known = {name: value for name, value in settings.items() if value != _AUTO}
@@ -264,7 +268,7 @@ def generate(
             settings = begun
             _say_what_differs(policy, settings, todo, say)
         totals = journal.before if journal.settings is None else journal.totals()
-        more: dict[str, Any] = _quotas(job.goal, [journal.at(prompt.prompt_id) for prompt in todo])
+        more: dict[str, Any] = _quotas(job.goal, journal.at_all(len(todo)))
         if options.goals:
             ended = options.preview is None and journal.count == job.expected
             told = options.goals.reached(spent) is not None
@@ -274,7 +278,7 @@ def generate(
                 job.steered(job.autopilot)
             more["autopilot"] = job.autopilot.leave()
         if options.preview is not None:
-            more["forecast"] = foretell(journal, job.goal, todo, shown, options, seen, say)
+            more["forecast"] = foretell(journal, job.goal, len(todo), shown, options, seen, say)
     remark(totals, settings["policy"], accept.name, say)
     result = result_of(totals, full, options.compare, out, settings["policy"] != "none")
     return msgspec.structs.replace(result, **more)
@@ -309,15 +313,15 @@ def _say_where_attempts_end(accept: filters.FinalFilter, prompt: Prompt, say: Ca
         say("attempts end with their first complete answer, and that is what is judged")
 
 
-def _quotas(goal: Goal, prompts: Sequence[AtPrompt]) -> dict[str, Any]:
+def _quotas(goal: Goal, at_all: Mapping[AtPrompt, int]) -> dict[str, Any]:
     """Return how many prompts have their quota, and why the others have not; nothing if there is none."""
     if goal.accepted is None:
         return {}
-    short = [at for at in prompts if goal.met(at) and not goal.filled(at)]
+    filled = sum(n for at, n in at_all.items() if goal.filled(at))
+    short = {at: n for at, n in at_all.items() if goal.met(at) and not goal.filled(at)}
     # Whoever is skipped once is skipped ever after: from then on nothing new is known of the prompt.
-    given_up = sum(at.skipped > 0 for at in short)
-    filled = sum(map(goal.filled, prompts))
-    return {"prompts_filled": filled, "prompts_given_up": given_up, "prompts_exhausted": len(short) - given_up}
+    given_up = sum(n for at, n in short.items() if at.skipped)
+    return {"prompts_filled": filled, "prompts_given_up": given_up, "prompts_exhausted": sum(short.values()) - given_up}
 
 
 def _validators(policy: Policy | None) -> Sequence[Validator]:
@@ -334,7 +338,7 @@ def _name(model: Any, options: GenerateOptions) -> str:
     return getattr(model.config, "name_or_path", "") or type(model).__name__
 
 
-def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]:
+def _settings(prompts: str, count: int, options: GenerateOptions) -> dict[str, Any]:
     """Return the settings that a run shares with its resumes, as far as they are known before the model is loaded."""
     chosen: dict[str, Any] = {name: getattr(options, name) for name in _SETTINGS}
     chosen["stop"] = list(options.stop)  # as the file will have it
@@ -353,11 +357,7 @@ def _settings(prompts: list[Prompt], options: GenerateOptions) -> dict[str, Any]
         chosen |= {"engine_args": options.engine_args}
     if options.shard[1] > 1:
         chosen |= {"shard": "{}/{}".format(*options.shard)}
-    return chosen | {
-        "prompts": fingerprint(map(msgspec.json.encode, prompts)),
-        "prompt_count": len(prompts),
-        "model": options.model_name,
-    }
+    return chosen | {"prompts": prompts, "prompt_count": count, "model": options.model_name}
 
 
 def _make_here(job: Job) -> None:
@@ -365,8 +365,15 @@ def _make_here(job: Job) -> None:
     with open_engine(job.model, job.tokenizer, job.prompts[0], job.options, job.say) as opened:
         settings = job.settings | opened.settings
         options = msgspec.structs.replace(job.options, model_name=settings["model"])
-        encoded = [opened.encode(prompt) for prompt in job.prompts]  # each is, so that a bad one is known at once
-        forcing = forcing_of(job.policy, options, encoded[0], opened.tokenizer)
+
+        @lru_cache(options.slots + 1)  # prompts may be under way at once
+        def put(which: int) -> tuple[Prompt, PromptInput]:
+            prompt = job.prompts[which]
+            return prompt, opened.encode(prompt)
+
+        for which in range(len(job.prompts)):  # each is encoded, so that a bad one is known at once
+            put(which)
+        forcing = forcing_of(job.policy, options, put(0)[1], opened.tokenizer)
         job.begin(opened.settings, opened.engine.logprobs)
         blocks = job.steered(job.pilot)
         more = partial(next, job.portions(), None) if blocks is None else blocks.more
@@ -375,7 +382,7 @@ def _make_here(job: Job) -> None:
         def task(which: int, number: int, history: AtPrompt | None) -> Task:
             place = which if job.places is None else job.places[which]
             within = None if under is None else under(place)
-            return task_of(job.prompts[which], encoded[which], options, number, history, within, place)
+            return task_of(*put(which), options, number, history, within, place)
 
         Run(
             opened.engine,

@@ -1,18 +1,21 @@
 """What a run is given: prompts from a file, a model from a folder, and fingerprints of both."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, Literal, TypeVar
 
 import msgspec
+import numpy as np
 
 from msifr_integrations.generation.options import DTYPES, PLACE
 from msifr_policy.errors import InputError
 from msifr_policy.extras import install
 from msifr_policy.files import read_lines
-from msifr_policy.filters import FinalFilter, Message, Prompt
+from msifr_policy.filters import Message, Prompt
+from msifr_policy.records.compact import IdSet
 from msifr_policy.records.lines import as_objects, as_texts, object_of, with_values
 from msifr_policy.records.others import known_as
 
@@ -58,18 +61,22 @@ def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
     Numbers are read as ids and answers, null and NaN as a field without a value. Raises `InputError` with file, line,
     field and the remedy for a line that is no prompt, or has the `prompt_id` of another.
     """
-    seen: set[str] = set()
-    for where, line in read_lines(path):
-        prompt = _prompt(object_of(line, where, _REMEDY), where)
-        if prompt.prompt_id in seen:
+    yield from distinct((where, prompt_of(line, where)) for where, line in read_lines(path))
+
+
+def distinct(prompts: Iterable[tuple[str, Prompt]]) -> Iterator[Prompt]:
+    """Yield prompts, each given with where it stands; raises `InputError` for one with the `prompt_id` of another."""
+    seen = IdSet()
+    for where, prompt in prompts:
+        if not seen.add(prompt.prompt_id):
             what = f"prompt_id {prompt.prompt_id!r} occurs twice"
             raise InputError(what, where=where, remedy="give every prompt its own id")
-        seen.add(prompt.prompt_id)
         yield prompt
 
 
-def _prompt(given: dict[str, Any], where: str) -> Prompt:
-    """Return the prompt that a record usually means; raises `InputError`."""
+def prompt_of(line: bytes, where: str) -> Prompt:
+    """Return the prompt that a line of a file usually means; raises `InputError` as `read_prompts`."""
+    given = object_of(line, where, _REMEDY)
     record = as_texts(with_values(given, Prompt.__struct_encode_fields__), ("prompt_id", "gold", "group"))
     record = as_objects(record, ("schema",))  # what is no JSON is no object either, and is refused below
     try:
@@ -79,19 +86,6 @@ def _prompt(given: dict[str, Any], where: str) -> Prompt:
         if "prompt_id" not in record and other is not None:
             what += f": this is {other.what}"
         raise InputError(what, where=where, remedy=_REMEDY) from None
-
-
-def check_prompts(prompts: Iterable[Prompt], accept: FinalFilter) -> list[Prompt]:
-    """Return the prompts; raises `InputError` for none, one id twice, or one the filter cannot judge."""
-    checked: dict[str, Prompt] = {}
-    for prompt in prompts:
-        if prompt.prompt_id in checked:
-            raise InputError(f"prompt_id {prompt.prompt_id!r} occurs twice", remedy="give every prompt its own id")
-        accept.check(prompt)
-        checked[prompt.prompt_id] = prompt
-    if not checked:
-        raise InputError("there are no prompts", remedy="give at least one")
-    return list(checked.values())
 
 
 def messages_of(prompt: Prompt) -> tuple[Message, ...]:
@@ -180,15 +174,15 @@ def weights_fingerprint(model: Any) -> str:
     )
 
 
-def drawn(prompt_ids: Sequence[str], count: int, seed: int, use: Literal["preview", "order"]) -> list[int]:
+def drawn(prompt_ids: Iterable[str], count: int, seed: int, use: Literal["preview", "order"]) -> "array[int]":
     """Return the places of `count` prompts drawn by chance, in the order in which they were drawn.
 
     All of them if there are no more. Drawn by a hash of seed and id, so that the order of a file is without effect;
     that each subset is as likely is the hash's doing. Draws of another use have nothing to do with these.
     """
 
-    def key(place: int) -> bytes:
-        name = f"{seed}\n{prompt_ids[place]}".encode()
-        return blake2b(name, digest_size=16, person=f"msifr-{use}".encode()).digest()
+    def key(prompt_id: str) -> bytes:
+        return blake2b(f"{seed}\n{prompt_id}".encode(), digest_size=16, person=f"msifr-{use}".encode()).digest()
 
-    return sorted(range(len(prompt_ids)), key=key)[:count]
+    order = np.argsort(np.fromiter(map(key, prompt_ids), dtype="S16"), kind="stable")[:count]
+    return array("q", order.astype("=i8").tobytes())

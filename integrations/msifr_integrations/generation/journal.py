@@ -8,8 +8,10 @@ either, and a record without an account.
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -17,10 +19,12 @@ import msgspec
 
 from msifr_integrations.generation.live import Live, Task
 from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.generation.turns import Goal
 from msifr_policy.audit import Audited
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
 from msifr_policy.filters import Judgement, Message
+from msifr_policy.records.compact import IdMap
 from msifr_policy.records.exits import Exits
 from msifr_policy.records.ledger import (
     NO_ATTEMPTS,
@@ -28,12 +32,12 @@ from msifr_policy.records.ledger import (
     Ending,
     Entry,
     Header,
+    RunningTotals,
     Session,
     Steer,
     Totals,
     encode_line,
     scan_ledger,
-    total,
 )
 
 FILTER_FAILURE = "final filter: "
@@ -223,9 +227,10 @@ def ledger_path(out: str | os.PathLike[str]) -> Path:
 class Journal(AbstractContextManager["Journal"]):
     """Output and ledger of a run, opened to append.
 
-    `settings` are those the run was begun with, None before an attempt is done; `done` are the ids of the attempts that
-    earlier sessions completed, `before` the sums over them; `count` attempts are complete by now.
-    Memory: an id for each attempt of earlier sessions, and a few counts for each prompt.
+    `settings` are those the run was begun with, None before an attempt is done; `before` are the sums over the attempts
+    that earlier sessions completed, `done` the ids of those of them at prompts to which more are to come; `count`
+    attempts are complete by now; `steers` is what steered the run until now. Both files are read once, side by side.
+    Memory: some 17 bytes for each prompt, and while the files are read 13 for each attempt (`records.compact`).
     """
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
@@ -239,9 +244,10 @@ class Journal(AbstractContextManager["Journal"]):
                 raise InputError("is no regular file, which a run needs to go on with", where=str(path))
         self.settings: dict[str, Any] | None = None
         self.done: frozenset[str] = frozenset()
-        self.before = total(())
         self.count = 0
-        self._at: dict[str, AtPrompt] = {}
+        self.steers: list[Steer] = []
+        self._running = RunningTotals()
+        self._at = IdMap(NO_ATTEMPTS)  # by prompt
         self._spent_in_vain: list[Session] = []  # of sessions that finished no attempt
         self._out: IO[bytes]
         with ExitStack() as files:
@@ -249,15 +255,22 @@ class Journal(AbstractContextManager["Journal"]):
             lock(self._ledger, self._ledger_path)
             files.callback(self._drop_if_empty)
             self._read()
+            self.before = self.totals()
             self._files = files.pop_all()
 
     def totals(self) -> Totals:
         """Return the sums over all sessions, as the ledger has them now."""
-        return total(self.accounts())
+        return self._running.totals
 
     def at(self, prompt_id: str) -> AtPrompt:
         """Return how the attempts at a prompt ended that are complete by now."""
-        return self._at.get(prompt_id, NO_ATTEMPTS)
+        return self._at[prompt_id]
+
+    def at_all(self, prompts: int) -> dict[AtPrompt, int]:
+        """Return at how many of the run's `prompts` attempts ended in each way until now."""
+        counts = self._at.counts()
+        untouched = prompts - sum(counts.values())
+        return counts | {NO_ATTEMPTS: untouched} if untouched else counts
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise `InputError` with the first of these settings that the run was begun with otherwise."""
@@ -281,6 +294,7 @@ class Journal(AbstractContextManager["Journal"]):
         self.check(dict.fromkeys(self.settings or ()) | dict(settings))
         if self.settings is None:
             self._ledger.truncate(0)
+            self.steers.clear()
             self._append(self._ledger, Header(settings=dict(settings)))
             for session in self._spent_in_vain:
                 self._append(self._ledger, session)
@@ -294,17 +308,18 @@ class Journal(AbstractContextManager["Journal"]):
         """
         self._append(self._out, record)
         self._append(self._ledger, entry)
-        self.count += 1
         self._note(entry)
 
     def steer(self, record: Steer) -> None:
         """Append what steers the run from now on. Raises `InputError` as `write`."""
         self._append(self._ledger, record)
+        self._note(record)
 
     def end_session(self, session: Session) -> None:
         """Append what a session spent beside attempts, if anything. Raises `InputError` as `write`."""
         if session != Session(made=session.made) or session.made:
             self._append(self._ledger, session)
+            self._note(session)
 
     def _append(self, stream: IO[bytes], record: msgspec.Struct) -> None:
         line = encode_line(record)
@@ -323,15 +338,14 @@ class Journal(AbstractContextManager["Journal"]):
         if self._ledger_path.stat().st_size:
             yield from (record for record, _ in scan_ledger(self._ledger_path) if not isinstance(record, Header))
 
-    def _noted(self, accounts: Iterable[Entry | Session | Steer]) -> Iterator[Entry | Session | Steer]:
-        """Pass them on, and count attempts by prompt."""
-        for account in accounts:
-            if isinstance(account, Entry):
-                self._note(account)
-            yield account
-
-    def _note(self, entry: Entry) -> None:
-        self._at[entry.prompt_id] = self.at(entry.prompt_id).after(entry)
+    def _note(self, account: Entry | Session | Steer) -> None:
+        """Count what the ledger has one more of."""
+        self._running.add(account)
+        if isinstance(account, Entry):
+            self.count += 1
+            self._at[account.prompt_id] = self.at(account.prompt_id).after(account)
+        elif isinstance(account, Steer):
+            self.steers.append(account)
 
     def close(self) -> None:
         """Close both files; a run that was not begun leaves none."""
@@ -346,51 +360,66 @@ class Journal(AbstractContextManager["Journal"]):
 
     def _read(self) -> None:
         """Take up what is done; cut whichever file is ahead of the other back to what they have in common."""
-        ids: list[str] = []
-        ends = [0]  # in the ledger: of the header, then of the line of each attempt
-        whole = 0
         settings: dict[str, Any] | None = None
+        written = end = without = whole = 0
+        done: dict[str, list[str]] = {}  # ids of attempts, by the prompts to which more are to come
+        lines = whole_lines(self.path)
         if any(True for _ in whole_lines(self._ledger_path)):
-            for record, whole in scan_ledger(self._ledger_path):
+            goal = _goal({})
+            for record, until in scan_ledger(self._ledger_path):
                 if isinstance(record, Header):
-                    settings, ends = record.settings, [whole]
+                    settings, goal = record.settings, _goal(record.settings)
                 elif isinstance(record, Entry):
-                    ids.append(record.id)
-                    ends.append(whole)
-                elif isinstance(record, Session):
+                    line = next(lines, b"")
+                    without += not line
+                    if line:
+                        written += 1
+                        end += len(line)
+                        self._check_pair(line, written, record.id)
+                        done.setdefault(record.prompt_id, []).append(record.id)
+                if without:  # nothing is taken up from here on
+                    continue
+                whole = until
+                if not isinstance(record, Header):
+                    self._note(record)
+                if isinstance(record, Session):
                     self._spent_in_vain.append(record)
+                if isinstance(record, Entry) and goal.met(self.at(record.prompt_id)):
+                    del done[record.prompt_id]
         elif self.path.exists() and self.path.stat().st_size and not self._ledger_path.stat().st_size:
             raise self._no_pair(f"exists, but its ledger {self._ledger_path.name} does not")
-        written = end = 0
-        for line in whole_lines(self.path):
-            written += 1
-            self._check_pair(line, written, ids)
-            end += len(line) if written <= len(ids) else 0
-        if abs(written - len(ids)) > 1:
-            raise self._no_pair(f"has {written} attempts, its ledger {len(ids)}")
+        beyond = 0
+        for beyond, line in enumerate(lines, 1):
+            self._check_pair(line, written + beyond)
+        if max(without, beyond) > 1:
+            raise self._no_pair(f"has {written + beyond} attempts, its ledger {written + without}")
         if self.path.exists():
             os.truncate(self.path, end)
         if settings is not None:
-            os.truncate(self._ledger_path, whole if written >= len(ids) else ends[written])
-        self.count = min(written, len(ids))
-        self.done = frozenset(ids[: self.count])
-        if settings is not None:
-            self.before = total(self._noted(self.accounts()))
+            os.truncate(self._ledger_path, whole)
+        self.done = frozenset(chain.from_iterable(done.values()))
         if self.count:
             self.settings = settings
 
-    def _check_pair(self, line: bytes, number: int, ids: Sequence[str]) -> None:
+    def _check_pair(self, line: bytes, number: int, own: str | None = None) -> None:
+        """Raise `InputError` for a line of the output that is no attempt, or not the ledger's `own`."""
         where = f", line {number}"
         try:
             found = msgspec.json.decode(line, type=AttemptId).id
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._no_pair(f"not an attempt: {error}", where) from None
-        if number <= len(ids) and found != ids[number - 1]:
-            raise self._no_pair(f"attempt {found!r} where the ledger has {ids[number - 1]!r}", where)
+        if own is not None and found != own:
+            raise self._no_pair(f"attempt {found!r} where the ledger has {own!r}", where)
 
     def _no_pair(self, what: str, line: str = "") -> InputError:
         remedy = "output and ledger are no pair: name another output file"
         return InputError(what, where=f"{self.path}{line}", remedy=remedy)
+
+
+def _goal(settings: Mapping[str, Any]) -> Goal:
+    """Return what is to be made at each prompt of a run with these settings; without end, if they do not say it."""
+    attempts, accepted = settings.get("attempts"), settings.get("accepted_per_prompt")
+    return Goal(attempts if isinstance(attempts, int) else sys.maxsize, accepted if isinstance(accepted, int) else None)
 
 
 class AttemptId(msgspec.Struct):

@@ -25,12 +25,12 @@ from msifr_policy.records.ledger import Entry
 from msifr_sim.outcomes import CI_LEVEL
 
 
-def previewed(prompts: Sequence[Prompt], count: int, seed: int) -> list[int]:
+def previewed(prompts: Sequence[Prompt], count: int, seed: int) -> Sequence[int]:
     """Return the places of the prompts of a preview, as they are drawn. Raises `InputError` for too few."""
     if len(prompts) < FEWEST_PROMPTS:
         remedy = "run without a preview"
         raise InputError(f"there is nothing to foretell of {len(prompts)} prompts", where="preview", remedy=remedy)
-    return drawn([prompt.prompt_id for prompt in prompts], count, seed, "preview")
+    return drawn((prompt.prompt_id for prompt in prompts), count, seed, "preview")
 
 
 def watching(seen: SpeedSeen, then: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
@@ -47,7 +47,7 @@ def watching(seen: SpeedSeen, then: Callable[[Progress], None] | None) -> Callab
 def foretell(
     journal: Journal,
     goal: Goal,
-    prompts: Sequence[Prompt],
+    prompts: int,
     shown: Sequence[Prompt],
     options: GenerateOptions,
     seen: SpeedSeen,
@@ -55,7 +55,8 @@ def foretell(
 ) -> Forecast | msgspec.UnsetType:
     """Return what the run will come to, by the complete prompts among those `shown`; says why if that is not known.
 
-    prompts: all of the run. seen: how fast this session was; where it made nothing, the speed is that of the whole run.
+    prompts: how many the run has. seen: how fast this session was; where it made nothing, the speed is that of all
+    sessions.
     """
     complete = [prompt.prompt_id for prompt in shown if goal.met(journal.at(prompt.prompt_id))]
     if len(complete) < FEWEST_PROMPTS:
@@ -63,11 +64,11 @@ def foretell(
         return msgspec.UNSET
     ids = frozenset(complete)
     entries = [each for each in journal.accounts() if isinstance(each, Entry) and each.prompt_id in ids]
-    totals, at = journal.totals(), [journal.at(prompt.prompt_id) for prompt in prompts]
+    totals = journal.totals()
     spent = spent_before(totals)
-    open_ones = [each for each in at if not goal.met(each)]
+    open_ones = {at: n for at, n in journal.at_all(prompts).items() if not goal.met(at)}
     so_far = Sums(
-        prompts=len(at) - len(open_ones),
+        prompts=prompts - sum(open_ones.values()),
         attempts=totals.attempts,
         accepted=spent.accepted,
         tokens=spent.tokens,
@@ -81,8 +82,8 @@ def foretell(
         [entry.tokens for entry in begun], sum(told) / len(told) if told else 0.0, speed.slots or options.slots
     )
     to_come = ToCome(
-        prompts=sum(1 - each.attempts / goal.attempts for each in open_ones),
-        attempts=sum(goal.most(each) - each.attempts for each in open_ones),
+        prompts=sum(n * (1 - at.attempts / goal.attempts) for at, n in open_ones.items()),
+        attempts=sum(n * (goal.most(at) - at.attempts) for at, n in open_ones.items()),
         in_flight=under_way,
     )
     sample = by_prompt(entries, complete)

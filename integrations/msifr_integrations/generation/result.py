@@ -13,7 +13,7 @@ from msifr_integrations.generation.goals import GoalsReport
 from msifr_integrations.generation.journal import FILTER_FAILURE, ledger_path, other_content
 from msifr_integrations.generation.paired import pair_runs
 from msifr_policy.errors import InputError
-from msifr_policy.records.ledger import Totals, read_ledger, total
+from msifr_policy.records.ledger import Header, RunningTotals, Totals, scan_ledger
 from msifr_sim import Summary, summarise
 
 _OF_POLICY = "policy", "audit", "audit_by", "block"
@@ -142,20 +142,26 @@ def reference(path: str | os.PathLike[str] | None, settings: Mapping[str, Any], 
     def refused(what: str, remedy: str) -> InputError:
         return InputError(what, where=os.fspath(path), remedy=remedy)
 
-    ledger = read_ledger(ledger_path(path))
+    header, running = dict[str, Any](), RunningTotals()
+    for record, _ in scan_ledger(ledger_path(path)):
+        if isinstance(record, Header):
+            header = record.settings
+        else:
+            running.add(record)
+    totals = running.totals
     for name, value in settings.items():
-        other = ledger.settings.get(name)
+        other = header.get(name)
         if name not in (*_OF_POLICY, "filter", "logprobs", "record_exits") and other != value:
             remedy = "compare runs that differ in their policy alone"
-            told = other_content(name, ledger.settings, settings)
+            told = other_content(name, header, settings)
             raise refused(f"has {told or f'{name} = {other!r}, this run {value!r}'}", remedy)
-    policy, other = settings["policy"], ledger.settings.get("policy")
+    policy, other = settings["policy"], header.get("policy")
     if [policy, other].count("none") != 1:
         remedy = "one of the two must be the run without a policy, which shows the full cost"
         raise refused("has no policy either" if policy == other == "none" else "was made under a policy, too", remedy)
-    if len(ledger.entries) != expected:
-        raise refused(f"is not finished: {len(ledger.entries)} of {expected} attempts", "resume it first")
-    return total([*ledger.entries, *ledger.sessions])
+    if totals.attempts != expected:
+        raise refused(f"is not finished: {totals.attempts} of {expected} attempts", "resume it first")
+    return totals
 
 
 def remark(totals: Totals, policy: str, filter_name: str, say: Callable[[str], None]) -> None:

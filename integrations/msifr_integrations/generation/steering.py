@@ -83,7 +83,8 @@ class Blocks:
         self._size = size
         self._write = write
         self._known = deque(known)
-        self._steers: list[Steer] = []  # of each block that may begin
+        self._decided = 0  # blocks that may begin
+        self._last: Steer | None = None  # what the last of them runs under
         self._under: list[tuple[int, Under]] = []  # from which block on
         self._waiting: Portion | None = None
         self._portions: Iterator[Portion] = iter(())
@@ -108,7 +109,7 @@ class Blocks:
     def more(self) -> Portion | None:
         """Return the next portion, None if there is none, or not before others are finished."""
         portion, self._waiting = self._waiting or next(self._portions, None), None
-        if portion is not None and portion.place // self._size >= len(self._steers):
+        if portion is not None and portion.place // self._size >= self._decided:
             self._waiting, portion = portion, None
         return portion
 
@@ -121,20 +122,19 @@ class Blocks:
         """Take note of an attempt that was written down; whole prompts are told to the pilot in their order."""
         for place, entries in self._order.add(entry):
             self._pilot.add(entries[0].prompt_id, entries)
-            if (place + 1) % self._size == 0 and len(self._steers) * self._size < self._n_prompts:
-                self._decide(self._pilot.steer(len(self._steers)))
+            if (place + 1) % self._size == 0 and self._decided * self._size < self._n_prompts:
+                self._decide(self._pilot.steer(self._decided))
 
     def _decide(self, steer: Steer) -> None:
         """Keep what the next block runs under."""
-        block = len(self._steers)
-        before = self._steers[-1] if self._steers else None
-        self._steers.append(steer)
+        block, before = self._decided, self._last
+        self._decided, self._last = block + 1, steer
         if before is not None and _same(before, steer):
             return
         self._under.append((block, self._pilot.under(steer)))
         if not self._known:
             self._write(steer)
-        elif _decided(known := self._known.popleft()) != _decided(steer):
+        elif _what(known := self._known.popleft()) != _what(steer):
             raise InputError(
                 f"was steered otherwise: {_in_words(known)}, and now {_in_words(steer)}",
                 where="ledger",
@@ -146,7 +146,7 @@ def _same(before: Steer, after: Steer) -> bool:
     return (before.phase, before.level, before.path) == (after.phase, after.level, after.path)
 
 
-def _decided(steer: Steer) -> tuple[int, str, int | None, str]:
+def _what(steer: Steer) -> tuple[int, str, int | None, str]:
     """Return what is decided: why is told in other words by another release."""
     return steer.block, steer.phase, steer.level, steer.path
 
