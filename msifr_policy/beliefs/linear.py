@@ -5,8 +5,9 @@ Checkpoint k uses group `group_of[k]`, and checkpoints beyond the list the last 
 runs without the libraries it was fitted with.
 """
 
+from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -52,7 +53,16 @@ class Knots(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError("knots must be two increasing lists of one length", where="beliefs")
 
 
-class LinearModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Arrays(NamedTuple):
+    """A linear model of G groups as arrays: group_of `[K + 1]`, intercept `[G]`, centre and slope `[D, G]`."""
+
+    group_of: NDArray[np.int64]
+    intercept: Array
+    centre: Array
+    slope: Array
+
+
+class LinearModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """η per checkpoint; every group of checkpoints has a coefficient per evidence column."""
 
     group_of: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=4096)]
@@ -72,19 +82,27 @@ class LinearModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def group(self, k: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return `[R]` the group of checkpoints `k` `[R]`."""
-        return at_checkpoint(np.asarray(self.group_of, dtype=np.int64), k)
+        return at_checkpoint(self._arrays.group_of, k)
+
+    @cached_property
+    def _arrays(self) -> "_Arrays":
+        groups = self.groups
+        return _Arrays(
+            np.asarray(self.group_of, dtype=np.int64),
+            np.asarray([s.intercept for s in groups]),
+            np.asarray([s.centre for s in groups]).T,
+            np.asarray([np.divide(s.coefficients, s.scale) for s in groups]).T,
+        )
 
     def terms(self, k: NDArray[np.int64], x: Array) -> Array:
         """Return `[D, R]` what each column adds to η at checkpoints `k` `[R]`; x `[D, R]` as from `by_column`."""
         group = self.group(k)
-        centre = np.asarray([s.centre for s in self.groups]).T.take(group, axis=1)
-        slope = np.asarray([np.divide(s.coefficients, s.scale) for s in self.groups]).T.take(group, axis=1)
-        terms = (x - centre) * slope
+        terms = (x - self._arrays.centre.take(group, axis=1)) * self._arrays.slope.take(group, axis=1)
         return np.where(np.isfinite(terms), terms, 0.0)
 
     def predict(self, k: NDArray[np.int64], x: Array) -> Array:
         """Return `[R]` η at checkpoints `k` `[R]`; x `[D, R]` as from `by_column`."""
-        eta: Array = np.asarray([s.intercept for s in self.groups])[self.group(k)]
+        eta: Array = self._arrays.intercept[self.group(k)]
         # Column by column: one row gives to the last bit what it gives among a million.
         for term in self.terms(k, x):
             eta = eta + term

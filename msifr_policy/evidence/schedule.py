@@ -115,15 +115,15 @@ class _CountClock:
         self._boundaries = boundaries
         self._unit = unit
         self._count = 0
-        self._next = next(boundaries, None)
+        self._next: float = next(boundaries, math.inf)
 
     def feed(self, text: str, tokens: int) -> list[Tick]:
         before = self._count
         self._count += len(text) if self._unit == "characters" else tokens
         ticks: list[Tick] = []
-        while self._next is not None and self._next <= self._count:
+        while self._next <= self._count:
             if self._unit == "characters":
-                ticks.append(Tick(self._next - before))
+                ticks.append(Tick(int(self._next) - before))
             elif self._next == self._count:
                 ticks.append(Tick(len(text)))
             else:
@@ -133,7 +133,7 @@ class _CountClock:
                     where="schedule in tokens",
                     remedy="feed token by token, or record token_ends in the trace",
                 )
-            self._next = next(self._boundaries, None)
+            self._next = next(self._boundaries, math.inf)
         return ticks
 
 
@@ -148,6 +148,9 @@ class _NewlineClock:
     def feed(self, text: str, tokens: int) -> list[Tick]:
         del tokens
         ticks: list[Tick] = []
+        if "\n" not in text:
+            self._since += len(text)
+            return ticks
         start = 0  # offset of the current step's first character in this piece
         search = 0
         while self._left > 0 and (newline := text.find("\n", search)) >= 0:

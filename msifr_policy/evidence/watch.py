@@ -125,7 +125,8 @@ class Watch:
                 verdict, scores = state.feed(text, seen)
                 if len(scores) != width:
                     raise ValueError(f"{len(scores)} scores for {width} columns")
-                return Evidence(Verdict(verdict), tuple(map(float, scores)))
+                known = verdict if type(verdict) is Verdict else Verdict(verdict)
+                return Evidence(known, tuple(map(float, scores)))
             except Exception as error:  # fail open, see the module docstring
                 self._fail(validator, error)
                 self._states[i] = None

@@ -120,7 +120,7 @@ class Live:
         self._length = 0
         self._checkpoints: list[tuple[int, int]] = []  # k and the tokens sampled until then
         self._pieces = Pieces(tokenizer)
-        self._ends = ends or Ends()
+        self._ends = ends
         self._failures: Counter[str] = Counter()
         self._run: PolicyRun | None = None
         self._asked = True
@@ -211,11 +211,13 @@ class Live:
             return False
         piece = self._pieces.push(event.token, last=bool(event.finish)) if event.text is None else event.text
         self.finish = event.finish
-        piece = self._up_to_its_end(piece)
+        if self._ends is not None:
+            piece = self._up_to_its_end(piece, self._ends)
         self._text.append(piece)
         self._length += len(piece)
         self._count(event)
-        self._note_points(piece, event)
+        if self._clock is not None:
+            self._note_points(piece, event)
         decision = self._ask(piece, event)
         if decision is not None:
             self._checkpoints.append((decision.k, self.tokens))
@@ -266,18 +268,18 @@ class Live:
         self.audited = Audited(probability, decision.k, decision.posterior, decision.reason)
         return True
 
-    def _up_to_its_end(self, piece: str) -> str:
+    def _up_to_its_end(self, piece: str, ends: Ends) -> str:
         """Return what of a piece belongs to the attempt, and note whether that ends it."""
-        if self._ends.stops is not None:
-            piece, stopped = self._ends.stops.push(piece, last=bool(self.finish))
+        if ends.stops is not None:
+            piece, stopped = ends.stops.push(piece, last=bool(self.finish))
             self.finish = "stop" if stopped else self.finish
-        if self._ends.judged is None or not piece:
+        if ends.judged is None or not piece:
             return piece
         try:
-            end = self._ends.judged(piece)
+            end = ends.judged(piece)
         except Exception as error:  # fail open: the attempt goes on to its own end
             self._failures[f"reader of the final filter: {type(error).__name__}"] += 1
-            self._ends = self._ends._replace(judged=None)
+            self._ends = ends._replace(judged=None)
             return piece
         if end is None:
             return piece

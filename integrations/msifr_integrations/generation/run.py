@@ -229,7 +229,8 @@ class Run:
     def _begin(self, task: Task) -> Live:
         reader = reader_of(self.accept, task.prompt) if self.options.finish_when_decided else None
         stops = Stops(self.options.stop) if self.options.stop else None
-        ends = Ends(stops, None if reader is None else reader.feed)
+        neither = stops is None and reader is None
+        ends = None if neither else Ends(stops, None if reader is None else reader.feed)
         policy, audit = (self.policy, self.audit) if task.policy is None else (task.policy, task.audit)
         forcing = self.forcing
         return Live(
