@@ -23,11 +23,11 @@ import os
 import signal
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from itertools import cycle, islice
@@ -46,14 +46,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
-from transformers.models.llama import modeling_llama
 
 from benchmarks._records import Record, environment, print_records, write_records
 from benchmarks.engine import PEER, Scripted, device_name, limits_of, synchronise
 from msifr_integrations.embedded import embedded_model_path, embedded_samples_path, problems
-from msifr_integrations.engine import attention, slot_engine, static_engine, step_graphs
+from msifr_integrations.engine import attention, fused, sampling, slot_engine, static_engine, step_graphs
 from msifr_integrations.engine.base import Attempt, Event, Sampling, end_tokens, levels, stream_key
-from msifr_integrations.engine.prefill import prefill
+from msifr_integrations.engine.fused import Fused
+from msifr_integrations.engine.packs import Packs
+from msifr_integrations.engine.prefill import passes, prefill
 from msifr_integrations.engine.probe import why_no_slots
 from msifr_integrations.engine.sampling import Drawn, Row, draw
 from msifr_integrations.engine.slot_cache import SlotCache
@@ -180,6 +181,10 @@ class Span:
 
         return spanned
 
+    def clear(self) -> None:
+        """Begin anew."""
+        self._spans.clear()
+
     def _now(self) -> Any:
         if DEVICE.type != "cuda":
             return time.perf_counter()
@@ -280,6 +285,21 @@ def plain_attention() -> AbstractContextManager[object]:
     return patch.object(attention, "KERNEL", new=False)
 
 
+def plain_parts() -> AbstractContextManager[object]:
+    """Have engines made in the block leave the parts of the model as they are."""
+    return patch.object(fused, "replaceable", lambda _: False)
+
+
+@contextmanager
+def fused_parts(model: Any) -> Iterator[dict[str, int]]:
+    """Have the model run in the block by the fewer kernels that an engine gives it; yield how many parts it has."""
+    replaced = Fused(model)
+    try:
+        yield dict(replaced.parts)
+    finally:
+        replaced.undo()
+
+
 def eager_step(model: Any, slots: int, keys: int, *, kernel: bool = False) -> tuple[Callable[[], Tensor], Tensor]:
     """Return a decode step, done eagerly, of rows of many lengths below `keys`; and the lengths, (slots,)."""
     cache = SlotCache(prefill(model, [(1,)]), slots, keys, kernel=kernel)
@@ -325,6 +345,25 @@ class Ran:
         return sum(map(len, self.tokens.values()))
 
 
+def warm_up(engine: SlotEngine, attempts: Sequence[Attempt]) -> None:
+    """Have the engine run attempts like these for a few tokens each, so that every shape comes up.
+
+    They might be as long, so that the cache is made large enough at once; their prompts are others.
+    """
+    tokens: Counter[str] = Counter()
+
+    def take(events: Sequence[Event]) -> None:
+        for event in events:
+            tokens[event.id] += 1
+            if tokens[event.id] > len(event.id) % 3 + int(event.id.split()[1]) % 7:
+                engine.cancel(event.id)
+
+    for attempt in attempts:
+        engine.submit(replace(attempt, id=f"warm {attempt.id}", prompt=(attempt.prompt[0] ^ 1, *attempt.prompt[1:])))
+    engine.drain(take)
+    engine.prefilled = engine.dropped = engine.row_steps = 0
+
+
 def run(
     make: Callable[[], SlotEngine | StaticEngine],
     work: Work,
@@ -332,14 +371,18 @@ def run(
     *,
     forced: bool,
     on: Sequence[Attempt] | None = None,
+    warm: bool = False,
 ) -> Ran:
-    """Run the attempts of `work` (or `on`), each under its policy, none if it has none; forced, as recorded."""
+    """Run the attempts of `work` (or `on`), each under its policy, none if it has none; forced, as recorded.
+
+    warm: begin when the engine has run them for some tokens each, so that all graphs are there.
+    """
 
     class Forced(Row):
         __slots__ = ()
 
         def take(self, drawn: tuple[float, float, float], end: frozenset[int]) -> Event:
-            token = work.tokens[self.attempt.id][self.sampled]
+            token = work.tokens[self.attempt.id.removeprefix("warm ")][self.sampled]
             return super().take((token, *drawn[1:]), end)
 
     ran, parts, span = Ran(), Parts(), Span()
@@ -365,6 +408,7 @@ def run(
             (SlotEngine, "_launch", "inputs"),
             (SlotEngine, "_refill", "refill"),
             (SlotEngine, "_compact", "compaction"),
+            (Packs, "fill", "prefill"),
             (StepGraphs, "step", "launching the step"),
             (StepGraphs, "_capture", "capturing"),
             (slot_engine, "read_rows", "waiting for the device"),
@@ -377,15 +421,19 @@ def run(
             patches.enter_context(patch.object(owner, name, parts.timed(getattr(owner, name), part)))
         for module in (slot_engine, static_engine):
             patches.enter_context(patch.object(module, "Row", row))
-        patches.enter_context(patch.object(slot_engine, "prefill", span.around(slot_engine.prefill)))
+        for owner, name in ((slot_engine, "prefill"), (Packs, "fill")):
+            patches.enter_context(patch.object(owner, name, span.around(getattr(owner, name))))
         engine = make()
         for attempt in attempts:
             prompt = Prompt(prompt_id=attempt.id, prompt=work.prompts[attempt.id])
             lives[attempt.id] = Live(prompt, policies.get(attempt.id, NEVER_DISCARD), work.tokenizer)
             ran.tokens[attempt.id] = []
+        if warm and isinstance(engine, SlotEngine):
+            warm_up(engine, attempts)
         synchronise()
         parts.switch("other")
         parts.seconds.clear()
+        span.clear()
         started = time.perf_counter()
         for attempt in attempts:
             engine.submit(attempt)
@@ -441,12 +489,12 @@ class Bench:
 
     @torch.inference_mode()
     def _padding(self, shape: str, model: Any) -> Iterator[Record]:
-        """Rows of very different lengths in one padded prefill, against each one's plain forward pass."""
+        """Rows of very different lengths in one padded prefill, parts replaced, against plain forward passes."""
         rows, size = 8, model.config.vocab_size
         lengths = [2 + i * (self.plan.keys - 2) // rows for i in range(rows)]
         torch.manual_seed(3)
         prompts = [torch.randint(size, (length,)).tolist() for length in lengths]
-        with attention_of_slots(model):
+        with attention_of_slots(model), fused_parts(model):
             prefix = prefill(model, [prompt[:-1] for prompt in prompts])
             cache = SlotCache(prefix, rows, self.plan.keys)
             cache.reserve(max(lengths))
@@ -504,9 +552,10 @@ class Bench:
             serves = attention.kernel_serves(model)
             if serves:
                 own, _ = eager_step(model, slots, keys, kernel=True)
-                own()  # compiled here, for it cannot be inside a capture
-                graph, _ = milliseconds(capture(own)[0], self.plan.calls)
-                yield Record(f"{at} step by the kernel, CUDA graph", graph, "ms")
+                with fused_parts(model):
+                    own()  # compiled here, for it cannot be inside a capture
+                    graph, _ = milliseconds(capture(own)[0], self.plan.calls)
+                yield Record(f"{at} step by the kernels, CUDA graph", graph, "ms")
                 yield Record(f"{at} floor over it", floor / graph, "ratio", ">= 0.9", ok=floor / graph >= 0.9)
         copying, _ = milliseconds(step, self.plan.calls)
         yield Record(f"{at} step, eager, transformers' attention", copying, "ms")
@@ -581,12 +630,10 @@ class Bench:
 
     def _convert(self, make: Callable[[], SlotEngine], at: str, slots: int) -> Iterator[Record]:
         work = self._work(slots)
-        # To warm up; a GPU makes up its mind anew about each length of prompts.
-        run(make, work, {}, forced=True, on=[_short(a) for a in work.attempts])
-        full = run(make, work, {}, forced=True)
+        full = run(make, work, {}, forced=True, warm=True)
         lengths = {name: len(tokens) for name, tokens in full.tokens.items()}
         limits = limits_of(lengths)
-        some = run(make, work, {name: Watched(limits.get(name)) for name in lengths}, forced=True)
+        some = run(make, work, {name: Watched(limits.get(name)) for name in lengths}, forced=True, warm=True)
         exact = all(some.tokens[name] == work.tokens[name][: limits.get(name)] for name in lengths)
         saved, time_saved = 1 - some.count / full.count, 1 - some.seconds / full.seconds
         rows_saved = 1 - some.row_steps / full.row_steps
@@ -714,8 +761,11 @@ class Bench:
         if self.kernel:
             with plain_attention():
                 plain = run(make, work, {}, forced=False)
-            alike = sum(plain.tokens[name] == tokens for name, tokens in full.tokens.items()) / len(attempts)
-            yield Record(f"{at} attempts with the same tokens without the kernel", alike, "share")
+            with plain_parts(), patch.object(sampling, "KERNEL", new=False):
+                whole = run(make, work, {}, forced=False)
+            for other, what in ((plain, "the attention kernel"), (whole, "parts replaced")):
+                alike = sum(other.tokens[name] == tokens for name, tokens in full.tokens.items()) / len(attempts)
+                yield Record(f"{at} attempts with the same tokens without {what}", alike, "share")
 
     def fallback(self) -> Iterator[Record]:
         """A model whose steps ask the device cannot be captured: it must run as before."""
@@ -753,22 +803,53 @@ class Bench:
         """A captured step with norms, rotations and activations compiled: what is left of small kernels."""
         slots, keys = self.plan.slots[1], self.plan.keys
         model, at = self.models[shape], f"{shape} B={slots}"
-        step, lengths = eager_step(model, slots, keys)
-        with attention_of_slots(model), ExitStack() as patches:
+        step, _ = eager_step(model, slots, keys, kernel=True)
+        with torch.inference_mode(), attention_of_slots(model):
             expected = step().float()
             plain, _ = milliseconds(capture(step)[0], self.plan.calls)
-            for owner, name in (
-                (modeling_llama.LlamaRMSNorm, "forward"),
-                (modeling_llama.LlamaMLP, "forward"),
-                (modeling_llama, "apply_rotary_pos_emb"),
-            ):
-                patches.enter_context(patch.object(owner, name, torch.compile(getattr(owner, name), dynamic=False)))
-            off = float((step().float() - expected).norm() / expected.norm())
-            taken, _ = milliseconds(capture(step)[0], self.plan.calls)
-        yield Record(f"{at} step, CUDA graph, beside it", plain, "ms")
-        yield Record(f"{at} step, CUDA graph, small kernels compiled", taken, "ms", "", f"off by {off:.1e}")
-        floor = self.floor(model, lengths + 1)
-        yield Record(f"{at} floor over it", floor / taken, "ratio", ">= 0.9", ok=floor / taken >= 0.9)
+            drawing = eager_draw(step())
+            drawing()
+            drawn, _ = milliseconds(capture(drawing)[0], self.plan.calls)
+            with patch.object(sampling, "KERNEL", new=False):
+                drawing()
+                by_tree, _ = milliseconds(capture(drawing)[0], self.plan.calls)
+            with fused_parts(model) as parts:
+                off = float((step().float() - expected).norm() / expected.norm())
+                taken, _ = milliseconds(capture(step)[0], self.plan.calls)
+        for kind, count in parts.items():
+            yield Record(f"{at} {kind} replaced", count)
+        yield Record(f"{at} step by the attention kernel, parts as they are", plain, "ms")
+        yield Record(f"{at} step by the attention kernel, parts replaced", taken, "ms")
+        yield Record(f"{at} logits of it, off the others", off, "share")
+        yield Record(f"{at} sampling by the tree", by_tree, "ms")
+        yield Record(f"{at} sampling by the kernel", drawn, "ms")
+
+    @torch.inference_mode()
+    def packs(self, shape: str) -> Iterator[Record]:
+        """Prompts in packs, as graphs, against padded passes: keys and values, and tokens per second."""
+        slots, model, at = self.plan.slots[1], self.models[shape], f"{shape} prompts"
+        prompts = [list(attempt.prompt) for attempt in self._work(slots).attempts[:slots]]
+        tokens = sum(map(len, prompts))
+        with attention_of_slots(model), fused_parts(model):
+            like = prefill(model, [(0,)])
+            cache = SlotCache(like, slots + 1, self.plan.keys, kernel=True)
+            cache.reserve(self.plan.keys)
+            packs = Packs(model, cache, StepGraphs(model))
+            rows = {row: tuple(prompt) for row, prompt in enumerate(prompts)}
+            for _ in range(2):
+                packs.fill(rows)
+            off = 0.0
+            for row, prompt in islice(rows.items(), 4):
+                for layer, pair in zip(cache.layers, prefill(model, [prompt]).layers, strict=True):
+                    for cached, new in zip((layer.keys, layer.values), pair, strict=True):
+                        off = max(off, float((cached[row, :, : len(prompt)] - new[0]).norm() / new.norm()))
+            taken, returned = milliseconds(lambda: packs.fill(rows), 3)
+            padded, waited = milliseconds(lambda: [prefill(model, group) for group in passes(rows.values())], 3)
+        yield Record(f"{at}, keys and values of packs, off one by one", off, "share", "<= 0.1", ok=off <= 0.1)
+        yield Record(f"{at}, packed", 1e3 * tokens / taken, "tokens/s")
+        yield Record(f"{at}, packed: until all is launched", returned, "ms")
+        yield Record(f"{at}, in padded passes", 1e3 * tokens / padded, "tokens/s")
+        yield Record(f"{at}, in padded passes: until all is launched", waited, "ms")
 
     def profile(self, shape: str) -> Iterator[Record]:
         """Device time of a decode step, model and sampling, by kernel."""
@@ -778,11 +859,11 @@ class Bench:
         if DEVICE.type == "cuda":
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         with torch.inference_mode(), attention_of_slots(model):
-            step, _ = eager_step(model, slots, self.plan.keys)
+            step, _ = eager_step(model, slots, self.plan.keys, kernel=self.kernel)
             drawing = eager_draw(step())
             drawing()
             synchronise()
-            with torch.profiler.profile(activities=activities) as profile:
+            with fused_parts(model), torch.profiler.profile(activities=activities) as profile:
                 for _ in range(2):
                     step()
                     drawing()
@@ -821,6 +902,7 @@ class Bench:
             yield f"8B attention, {keys} keys", 20, lambda keys=keys: self.attend("8B", middle, keys)
         if DEVICE.type == "cuda":
             yield "8B fused", 45, lambda: self.fused("8B")
+            yield "8B packs", 45, lambda: self.packs("8B")
         for shape in self.plan.shapes:
             for slots in self.plan.slots:
                 yield f"{shape} step, B={slots}", 15, lambda shape=shape, slots=slots: self.step(shape, slots)

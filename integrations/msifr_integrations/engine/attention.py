@@ -81,7 +81,7 @@ def knows_groups(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> boo
 @contextmanager
 def by_kernel(lengths: Tensor) -> Iterator[None]:
     """Have decode steps in the block done by the kernel: row r sees its first `lengths[r]` + 1 keys."""
-    token = _LENGTHS.set(lengths.contiguous())
+    token = _LENGTHS.set(lengths)
     try:
         yield
     finally:

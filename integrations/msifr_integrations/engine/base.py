@@ -1,12 +1,12 @@
 """What engines have in common: the attempt that goes in, the events that come out, and how to run them."""
 
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, Protocol
 
+from msifr_integrations.engine.prompt_queue import PromptQueue
 from msifr_policy.dead_prefixes import DeadPrefixes
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Message
@@ -50,11 +50,16 @@ def stream_key(seed: int, prompt_id: str, attempt: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What to draw from: temperature (0 is greedy), then the `top_k` likeliest (0: all), then `top_p`."""
+    """What to draw from: temperature (0 is greedy), then the `top_k` likeliest (0: all), then `top_p`.
+
+    more: what else the model's generation settings ask for, by its names there (`processors.generation_settings`); only
+    engines of transformers models know what to do with it.
+    """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -71,7 +76,8 @@ class Event(NamedTuple):
     token: its id, −1 where the engine does not know it. text: what it completes, None where token ids are given and
     the reader decodes them. `logprob` is the model's natural log-probability of the token (temperature 1, whole
     vocabulary); `sampled_logprob` that of the distribution it was drawn from (0.0 when greedy); NaN is not known.
-    prompt_tokens: of the attempt's prompt, as a server counts them; 0 where it does not tell.
+    prompt_tokens: of the attempt's prompt, as a server counts them; 0 where it does not tell. state: a probe's numbers of
+    the state it was drawn from, where one reads the model's states.
     """
 
     id: str
@@ -82,6 +88,7 @@ class Event(NamedTuple):
     text: str | None = None
     tokens: int = 1
     prompt_tokens: int = 0
+    state: tuple[float, ...] = ()
 
 
 class Again(NamedTuple):
@@ -193,7 +200,7 @@ class ModelEngine:
         self._end = end
         self._context = longest_sequence(model)
         self._levels = levels(int(config.vocab_size))
-        self._queue: deque[Attempt] = deque()
+        self._queue = PromptQueue()
         self.row_steps = 0
 
     def spent(self) -> Session:

@@ -12,6 +12,8 @@ moves by no more than the logits do, so a token changes with probability of abou
 """
 
 import math
+import warnings
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling
+from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling, levels
 from msifr_integrations.engine.memory import Weights
+from msifr_integrations.engine.processors import Shaped
 from msifr_policy.errors import MsifrError
 
 Numbers = NDArray[np.float64]
@@ -57,9 +60,10 @@ class Row:
     """An attempt while it runs: what its next step feeds (token `last` at position `length`), and how far it is.
 
     node: where it is among the dead prefixes of its prompt, None if nothing is known of what begins as it does.
+    tokens: what it has drawn.
     """
 
-    __slots__ = ("attempt", "last", "length", "limit", "node", "sampled", "stream")
+    __slots__ = ("attempt", "last", "length", "limit", "node", "sampled", "stream", "tokens")
 
     def __init__(self, attempt: Attempt, context: int, depth: int) -> None:
         self.attempt = attempt
@@ -67,6 +71,7 @@ class Row:
         self.length = len(attempt.prompt) - 1
         self.last = attempt.prompt[-1]
         self.sampled = 0
+        self.tokens: list[int] = []
         self.node = None if attempt.memory is None else attempt.memory.root
         # The last sampled token is never fed, so a context of n positions yields n - len(prompt) + 1 tokens.
         self.limit = min(attempt.max_new_tokens, context - self.length)
@@ -79,20 +84,21 @@ class Row:
         """Have the numbers of the token after the next one ready: to be done while a device computes the next."""
         self.stream.uniforms(self.sampled + 1)
 
-    def take(self, drawn: tuple[float, float, float], end: frozenset[int]) -> Event:
-        """Go on by a token drawn. Raises `MsifrError` if the model gave no numbers."""
-        token, logprob, sampled_logprob = int(drawn[0]), *drawn[1:]
+    def take(self, drawn: tuple[float, ...], end: frozenset[int]) -> Event:
+        """Go on by a token drawn, behind whose log-probabilities its state may stand. Raises `MsifrError` if the model gave no numbers."""
+        token, logprob, sampled_logprob = int(drawn[0]), *drawn[1:3]
         if math.isnan(logprob):
             raise MsifrError(
                 f"the model gave no numbers for attempt {self.attempt.id!r} at token {self.sampled + 1}"
                 " (an overflow in half precision? try dtype bfloat16 or float32)"
             )
         self.last = token
+        self.tokens.append(token)
         self.length += 1
         self.sampled += 1
         self.node = None if self.node is None else self.node.step(token)
         finish: Finish = "end" if token in end else "length" if self.sampled >= self.limit else ""
-        return Event(self.attempt.id, token, logprob, sampled_logprob, finish)
+        return Event(self.attempt.id, token, logprob, sampled_logprob, finish, state=drawn[3:])
 
 
 class Drawn(NamedTuple):
@@ -107,23 +113,46 @@ class Drawn(NamedTuple):
         return torch.stack([self.token.double(), self.logprob, self.sampled_logprob])
 
 
-def read_rows(drawn: Tensor) -> list[tuple[float, float, float]]:
-    """Return token, logprob and sampled_logprob of each row of a stacked `Drawn`, read back in one copy."""
+def read_rows(drawn: Tensor) -> list[tuple[float, ...]]:
+    """Return token, logprob and sampled_logprob of each row of a stacked `Drawn`, and what is under it, in one copy."""
     return list(zip(*drawn.tolist(), strict=True))
 
 
-def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling, remembered: Weights | None = None) -> Drawn:
+def draw(
+    logits: Tensor,
+    uniforms: Tensor,
+    sampling: Sampling,
+    remembered: Weights | None = None,
+    shaped: Shaped | None = None,
+) -> Drawn:
     """Draw a token a row from logits (rows, vocabulary) by uniforms (rows, levels) in [0, 1), float64.
 
     remembered: weights of tokens, for what the sampling makes of the logits (see `memory`); no matter to a greedy one.
+    shaped: what the model's generation settings do to them, after which log-probabilities are the model's nonetheless.
     Tokens of probability 0 are never drawn. The log-probability is NaN if the logits are no numbers.
     """
-    logits = logits.float()
+    whole = sampling.temperature and not sampling.top_k and sampling.top_p == 1
+    if whole and remembered is None and shaped is None and kernel_serves(logits):
+        from msifr_integrations.engine import draw_kernel  # Triton is on GPU machines only
+
+        return Drawn(*draw_kernel.draw(logits, uniforms, sampling.temperature))
+    return _by_tree(logits.float(), uniforms, sampling, remembered, shaped)
+
+
+def _by_tree(
+    raw: Tensor,
+    uniforms: Tensor,
+    sampling: Sampling,
+    remembered: Weights | None = None,
+    shaped: Shaped | None = None,
+) -> Drawn:
+    logits = raw if shaped is None else shaped.before(raw)
     if sampling.temperature == 0:
         token = logits.argmax(-1)
-        return Drawn(token, _at(logits, token).double() - logits.logsumexp(-1), uniforms.new_zeros(len(token)))
-    plain = sampling == Sampling()
+        return Drawn(token, _at(raw, token).double() - raw.logsumexp(-1), uniforms.new_zeros(len(token)))
+    plain = (sampling.temperature, sampling.top_k, sampling.top_p) == (1, 0, 1)
     scaled = logits.double() if plain else _truncated(logits.double() / sampling.temperature, sampling)
+    scaled = scaled if shaped is None else shaped.after(scaled)
     scaled = scaled if remembered is None else remembered.added_to(scaled)
     scaled = scaled - scaled.amax(-1, keepdim=True)
     tree = [scaled.exp()]  # weights of tokens, of pairs, of pairs of pairs, …, of all
@@ -140,8 +169,37 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: Sampling, remembered: Weigh
         both = weights.gather(1, node)
     token = node[:, 0]
     sampled = _at(scaled, token) - whole[:, 0].log()
-    own = plain and remembered is None
-    return Drawn(token, sampled if own else _at(logits, token).double() - logits.logsumexp(-1), sampled)
+    own = plain and remembered is None and shaped is None
+    return Drawn(token, sampled if own else _at(raw, token).double() - raw.logsumexp(-1), sampled)
+
+
+KERNEL = True
+"""Whether the kernel of our own draws on CUDA, where Triton is installed and it draws the same tokens."""
+
+
+def kernel_serves(logits: Tensor) -> bool:
+    """Return whether the kernel may draw from `logits`: there are several blocks of tokens, and it has been tried."""
+    return KERNEL and logits.is_cuda and logits.shape[-1] >= 4096 and _tried(logits.device)
+
+
+@cache
+def _tried(device: torch.device) -> bool:
+    try:
+        from msifr_integrations.engine import draw_kernel
+
+        draws = torch.Generator().manual_seed(0)
+        logits = (4 * torch.randn(16, 5000, generator=draws)).to(device)
+        uniforms = torch.rand(16, levels(5000), generator=draws, dtype=torch.float64).to(device)
+        token, _, logprob = draw_kernel.draw(logits, uniforms, 0.7)
+        plain = _by_tree(logits, uniforms, Sampling(temperature=0.7))
+        why = "" if torch.equal(token, plain.token) else "it draws other tokens"
+        if float((logprob - plain.sampled_logprob).abs().max()) > 1e-9:
+            why = "its log-probabilities are off"
+    except Exception as error:  # Triton is not there, or has no compiler, or does not know the card
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+    if why:
+        warnings.warn(f"tokens are drawn the plain way, not by the kernel: {why}", RuntimeWarning, stacklevel=2)
+    return not why
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:

@@ -63,8 +63,14 @@ class _SlotLayer(DynamicLayer):
         """Write (rows, kv_heads, 1, width) at each row's length and return what the step may attend to."""
         del args, kwargs
         at, rows, shown = self._slots, len(key_states), self._slots.shown
-        self.keys[at.index[:rows], :, at.positions] = key_states[:, :, 0]
-        self.values[at.index[:rows], :, at.positions] = value_states[:, :, 0]
+        if at.kernel:
+            from msifr_integrations.engine.fused_kernels import store  # Triton is on GPU machines only
+
+            new = key_states[:, :, 0], value_states[:, :, 0]
+            store(*new, self.keys, self.values, at.index[:rows], at.positions)
+        else:
+            self.keys[at.index[:rows], :, at.positions] = key_states[:, :, 0]
+            self.values[at.index[:rows], :, at.positions] = value_states[:, :, 0]
         return self.keys[:rows, :, :shown], self.values[:rows, :, :shown]
 
     def get_seq_length(self, *args: Any) -> int:
@@ -95,7 +101,7 @@ class SlotCache:
         self.capacity = min(max_length, max(4 * BUCKET, rounded(expected)))
         self.shown = 0
         self.used = 0  # positions that any row may have written since it was cleared
-        self._coarse, self._kernel = coarse, kernel
+        self._coarse, self.kernel = coarse, kernel
         device = like.layers[0][0].device
         self.index = torch.arange(slots, device=device)
         self.positions = torch.zeros(slots, dtype=torch.long, device=device)
@@ -140,7 +146,7 @@ class SlotCache:
 
     def show(self, longest: int) -> None:
         """Let steps attend to as many positions as a row of length `longest` needs that writes one more."""
-        self.shown = self.capacity if self._kernel else min(self.capacity, rounded(longest + 1, coarse=self._coarse))
+        self.shown = self.capacity if self.kernel else min(self.capacity, rounded(longest + 1, coarse=self._coarse))
         self.used = max(self.used, longest + 1)
 
     def forward(self, model: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -148,10 +154,10 @@ class SlotCache:
 
         tokens, lengths: (rows,), on the model's device; nothing is longer than what is shown.
         """
-        self.positions = lengths
+        self.positions = lengths = lengths.contiguous()
         dtype, config = self.layers[0].keys.dtype, model.config.get_text_config()
         masks = step_masks(config, self._columns[: self.shown], lengths, dtype)
-        with by_kernel(lengths) if self._kernel else nullcontext():
+        with by_kernel(lengths) if self.kernel else nullcontext():
             out = model(
                 input_ids=tokens[:, None],
                 attention_mask=masks,

@@ -17,8 +17,8 @@ quarters there, keys are shown in coarser measures, and the cache begins with ro
 free memory suffices; on a CPU it follows the attempts closely.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate, islice, takewhile
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -26,9 +26,12 @@ from torch import Tensor
 
 from msifr_integrations.engine import attention
 from msifr_integrations.engine.base import Event, ModelEngine, Sampling
+from msifr_integrations.engine.fused import Fused
 from msifr_integrations.engine.memory import Remembered
+from msifr_integrations.engine.packs import SIZES, Packs
 from msifr_integrations.engine.places import Prompt, places
 from msifr_integrations.engine.prefill import passes, prefill
+from msifr_integrations.engine.processors import Shaping
 from msifr_integrations.engine.sampling import Row, draw, read_rows
 from msifr_integrations.engine.slot_cache import SlotCache, affordable
 from msifr_integrations.engine.step_graphs import StepGraphs
@@ -67,8 +70,10 @@ class SlotEngine(ModelEngine):
 
     def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int], ahead: bool = False) -> None:
         super().__init__(model, slots=slots, sampling=sampling, end=end)
+        self._shaping = Shaping(model, sampling.more, end)
         self._attention_before = attention.register(model)
         self._kernel = attention.kernel_serves(model)
+        self._fused = Fused(model)
         on_gpu = model.device.type == "cuda"
         # What a step feeds: last token, length and numbers of each slot. Ids and lengths are exact in float64.
         self._inputs = torch.zeros(slots, 2 + self._levels, dtype=torch.float64, pin_memory=on_gpu)
@@ -85,6 +90,7 @@ class SlotEngine(ModelEngine):
         self._free = list(range(self.slots))  # the longest free first
         self._graphs = StepGraphs(self._model)
         self._under_way: _UnderWay | None = None
+        self._packs: Packs | None = None
         self.cache: SlotCache | None = None
 
     @property
@@ -114,7 +120,7 @@ class SlotEngine(ModelEngine):
                 self.dropped += self._under_way is not None
                 self._leave(slot)
                 return
-        self._queue = deque(attempt for attempt in self._queue if attempt.id != attempt_id)
+        self._queue.remove(attempt_id)
 
     def drain(self, take: Callable[[Sequence[Event]], None]) -> None:
         """Step until nothing is queued or running; `take` gets the events of each step."""
@@ -147,9 +153,8 @@ class SlotEngine(ModelEngine):
     def _begin(self) -> _UnderWay | None:
         """Begin a step, if there is anything to run: fill slots or shrink first, where it is time."""
         running = self.slots - len(self._free)
-        # A prefill holds up everyone else: wait until a quarter of the slots can share it.
-        if self._queue and (running == 0 or 4 * len(self._free) >= self.slots):
-            self._refill(running)
+        if self._queue and (entering := self._may_enter(running)):
+            self._refill(running, entering)
         elif not self._queue and running and 2 * self._batch(running) <= self._computed:
             self._compact(running)
         if self.cache is None or len(self._free) == self.slots:
@@ -178,27 +183,51 @@ class SlotEngine(ModelEngine):
         state.copy_(inputs, non_blocking=True)
         rows = self._rows[: self._computed]
         remembered = self._remembered.show([None if row is None else row.node for row in rows])
+        shaped = self._shaping.of([((), ()) if row is None else (row.attempt.prompt, row.tokens) for row in rows])
 
         def forward() -> Tensor:
             ids = state[:, :2].long()
             return cache.forward(self._model, ids[:, 0], ids[:, 1])
 
         def drawn(logits: Tensor) -> Tensor:
-            return draw(logits, state[:, 2:], self._sampling, remembered).stacked()
+            return draw(logits, state[:, 2:], self._sampling, remembered, shaped).stacked()
 
-        return self._graphs.step((self._computed, cache.shown, self._remembered.width), forward, drawn)
+        shape = self._computed, cache.shown, self._remembered.width
+        if shaped is None:
+            return self._graphs.step(shape, forward, drawn)
+        # What the host makes of tokens is not to be replayed: only the model's part of the step is.
+        return drawn(self._graphs.step(shape, forward, lambda logits: logits))
 
-    def _refill(self, running: int) -> None:
-        """Fill free slots from the queue; a prompt that a slot holds is not computed again."""
+    def _may_enter(self, running: int) -> int:
+        """Return how many attempts to begin: a prefill holds up all others, so many are to share it, or fill a pack."""
+        most = min(len(self._free), len(self._queue))
+        if running == 0 or 4 * len(self._free) >= self.slots:
+            return most
+        if self._packs is None:
+            return 0
+        filled = accumulate(len(attempt.prompt) for attempt in islice(self._queue, most))
+        fit = list(takewhile(lambda tokens: tokens <= SIZES[-1], filled))
+        return len(fit) if len(fit) < most else 0
+
+    def _refill(self, running: int, count: int) -> None:
+        """Fill free slots by the first of the queue; a prompt that a slot holds is not computed again."""
         cache = self.cache = self.cache or self._new_cache()
-        entering = [self._queue.popleft() for _ in range(min(len(self._free), len(self._queue)))]
+        entering = [self._queue.popleft() for _ in range(count)]
         self._computed = max(self._computed, self._batch(running + len(entering)))
         free = [slot for slot in self._free if slot < self._computed]
         prompts = [cast(Prompt, attempt.prompt)[:-1] for attempt in entering]  # submit() refuses texts
         chosen = places(prompts, free, self._held)
         if chosen.shared:
             cache.share(*zip(*chosen.shared, strict=True))
-        for group in passes(list(chosen.fresh)):
+        packed = {p: to for p, to in chosen.fresh.items() if self._packs is not None and len(p) <= SIZES[-1]}
+        if self._packs is not None and packed:
+            self._reserve(cache, max(map(len, packed)))
+            self._packs.fill({to[0]: prompt for prompt, to in packed.items()})
+            more = [(slot, to[0], len(prompt)) for prompt, to in packed.items() for slot in to[1:]]
+            if more:
+                cache.share(*zip(*more, strict=True))
+            self.prefilled += sum(map(len, packed))
+        for group in passes([prompt for prompt in chosen.fresh if prompt not in packed]):
             to = [(slot, source) for source, prompt in enumerate(group) for slot in chosen.fresh[prompt]]
             self._reserve(cache, len(group[0]))
             cache.fill([slot for slot, _ in to], prefill(self._model, group), [source for _, source in to])
@@ -213,7 +242,10 @@ class SlotEngine(ModelEngine):
         expected = max(len(attempt.prompt) + attempt.max_new_tokens for attempt in self._queue)
         few = self._graphs.usable
         expected = min(expected, affordable(like, self.slots)) if few else 0
-        return SlotCache(like, self.slots, self._context, expected=expected, coarse=few, kernel=self._kernel)
+        packing = few and self._kernel
+        cache = SlotCache(like, self.slots + packing, self._context, expected=expected, coarse=few, kernel=self._kernel)
+        self._packs = Packs(self._model, cache, self._graphs) if packing else None
+        return cache
 
     def _reserve(self, cache: SlotCache, length: int) -> None:
         if cache.reserve(length):
@@ -243,5 +275,6 @@ class SlotEngine(ModelEngine):
         """Drop queue, rows and cache, and give the model its own attention back."""
         self._queue.clear()
         self._start_anew()
+        self._fused.undo()
         if self._model.config._attn_implementation != self._attention_before:
             self._model.set_attn_implementation(self._attention_before)

@@ -9,7 +9,6 @@ token to choose from. Batches hold prompts of one length, so that nothing is pad
 as is usual with `generate()`: a trap for models whose padded rows see nothing.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from msifr_integrations.engine.base import Attempt, Event, ModelEngine, Sampling
 from msifr_integrations.engine.memory import Remembered
+from msifr_integrations.engine.processors import Shaping
 from msifr_integrations.engine.sampling import Row, draw, read_rows
 
 
@@ -33,12 +33,13 @@ class StaticEngine(ModelEngine):
     ) -> None:
         super().__init__(model, slots=slots, sampling=sampling, end=end)
         self._left_padding = left_padding
+        self._shaping = Shaping(model, sampling.more, end)
         self._stopped: set[str] = set()
 
     def cancel(self, attempt_id: str) -> None:
         """Sample no further token of the attempt: its row computes padding until its batch ends, if it has begun."""
         self._stopped.add(attempt_id)
-        self._queue = deque(attempt for attempt in self._queue if attempt.id != attempt_id)
+        self._queue.remove(attempt_id)
 
     def drain(self, take: Callable[[Sequence[Event]], None]) -> None:
         """Run batch after batch; `take` gets the events of each step."""
@@ -46,8 +47,8 @@ class StaticEngine(ModelEngine):
             first, *others = self._queue
             alike = [a for a in others if self._left_padding or len(a.prompt) == len(first.prompt)]
             batch = [first, *alike[: self.slots - 1]]
-            chosen = {attempt.id for attempt in batch}
-            self._queue = deque(attempt for attempt in self._queue if attempt.id not in chosen)
+            for attempt in batch:
+                self._queue.remove(attempt.id)
             self._stopped.clear()
             self._run(batch, take)
 
@@ -60,13 +61,15 @@ class StaticEngine(ModelEngine):
         rows = [Row(attempt, self._context, self._levels) for attempt in batch]
         remembered = Remembered(len(rows), self._model.device)
         done = [False] * len(batch)
-        drawn: list[tuple[float, float, float]] = []
+        drawn: list[tuple[float, ...]] = []
 
         def draw_tokens(_: Tensor, scores: Tensor) -> Tensor:
             """Draw one token a row and forbid every other."""
             uniforms = torch.from_numpy(np.stack([row.uniforms() for row in rows])).to(scores.device)
-            tokens = draw(scores, uniforms, self._sampling, remembered.show([row.node for row in rows]))
-            drawn[:] = read_rows(tokens.stacked())
+            shaped = self._shaping.of([(row.attempt.prompt, row.tokens) for row in rows])
+            tokens = draw(scores, uniforms, self._sampling, remembered.show([row.node for row in rows]), shaped)
+            stacked = tokens.stacked()
+            drawn[:] = read_rows(stacked if self.states is None else self.states.beside(stacked))
             return torch.full_like(scores, -torch.inf).scatter(-1, tokens.token[:, None], 0.0)
 
         def after_step(ids: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -97,5 +100,6 @@ class StaticEngine(ModelEngine):
             self._model.generation_config = before
 
     def close(self) -> None:
-        """Forget the queue."""
+        """Forget the queue, and read no states any more."""
         self._queue.clear()
+        self.read_states(None)
