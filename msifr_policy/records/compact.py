@@ -1,7 +1,7 @@
 """Sets and maps of ids in a few bytes an id, however long ids are: a run has millions of them.
 
 Of an id a digest of 96 bits is kept. Two of n different ids have the same one with a probability of n²/2⁹⁷: of a
-million it is 6·10⁻¹⁸, of a thousand million 6·10⁻¹². Digests lie sorted in 1,024 buckets, each an array of numbers,
+million it is 6·10⁻¹⁸, of a thousand million 6·10⁻¹². Digests lie sorted in 256 buckets, each an array of numbers,
 so that what it costs to find or add one hardly grows: some 2 µs among a million.
 """
 
@@ -10,7 +10,7 @@ from bisect import bisect_left
 from hashlib import blake2b
 from typing import Final, Generic, TypeVar
 
-_BUCKETS: Final = 1024
+_BUCKETS: Final = 256
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +35,10 @@ class Opened:
     encode: Callable[[Prompt], PromptInput]
     settings: dict[str, Any]
     tokenizer: Any = None
+
+
+Opening = Callable[[Any, Any, Prompt, GenerateOptions, Callable[[str], None]], AbstractContextManager[Opened]]
+"""Gives an engine, as `open_engine` does."""
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.autopilot import Autopilot, audit_share, autopilot_settings, in_drawn_order
-from msifr_integrations.generation.engines import model_settings, open_engine
+from msifr_integrations.generation.engines import Opening, model_settings, open_engine
 from msifr_integrations.generation.forcing import Forcing, refused_chat
 from msifr_integrations.generation.forecast import SpeedSeen
 from msifr_integrations.generation.found import asked
@@ -258,7 +258,7 @@ def generate(
             if options.finish_when_decided:
                 _say_where_attempts_end(accept, todo[0], say)
             try:
-                (make or _make_here)(job)
+                (make or make_here)(job)
             except KeyboardInterrupt:
                 most = "at most " * (options.accepted_per_prompt is not None)
                 done = f"{journal.count} of {most}{job.expected} attempts are done"
@@ -360,9 +360,10 @@ def _settings(prompts: str, count: int, options: GenerateOptions) -> dict[str, A
     return chosen | {"prompts": prompts, "prompt_count": count, "model": options.model_name}
 
 
-def _make_here(job: Job) -> None:
-    """Make the attempts of a run in this process."""
-    with open_engine(job.model, job.tokenizer, job.prompts[0], job.options, job.say) as opened:
+def make_here(job: Job, opening: Opening | None = None) -> None:
+    """Make the attempts of a run in this process; `opening` gives the engine, by default the one of the options."""
+    opening = opening or open_engine
+    with opening(job.model, job.tokenizer, job.prompts[0], job.options, job.say) as opened:
         settings = job.settings | opened.settings
         options = msgspec.structs.replace(job.options, model_name=settings["model"])
 
