@@ -266,13 +266,19 @@ class FittedRun:
         """Return the decision at checkpoint 0."""
         return self._decide(self._watch.begin())
 
-    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
+    def feed(
+        self,
+        text: str,
+        tokens: int = 0,
+        logprobs: Sequence[float] = (),
+        states: Sequence[tuple[float, ...]] = (),
+    ) -> Decision | None:
         """Take new text; return the first decision to stop it leads to, else the last CONTINUE, else None.
 
         Every checkpoint of the text is looked at, since whoever audits a discard feeds on.
         """
         decision = None
-        for checkpoint in self._watch.feed(text, tokens, logprobs):
+        for checkpoint in self._watch.feed(text, tokens, logprobs, states):
             here = self._decide(checkpoint)
             if decision is None or decision.action is Action.CONTINUE:
                 decision = here

@@ -193,9 +193,15 @@ class PathRun:
         """Return the decision at checkpoint 0."""
         return self._decide([self._watch.begin()])
 
-    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> Decision | None:
+    def feed(
+        self,
+        text: str,
+        tokens: int = 0,
+        logprobs: Sequence[float] = (),
+        states: Sequence[tuple[float, ...]] = (),
+    ) -> Decision | None:
         """Take new text; return the first DISCARD it leads to, else the last CONTINUE, else None."""
-        return self._decide(self._watch.feed(text, tokens, logprobs))
+        return self._decide(self._watch.feed(text, tokens, logprobs, states))
 
     def _decide(self, checkpoints: Sequence[Checkpoint]) -> Decision | None:
         decision: Decision | None = None

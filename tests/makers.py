@@ -11,7 +11,7 @@ from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.schedule import EveryUnits, Schedule
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
-from msifr_policy.validators import Words, default_validators
+from msifr_policy.validators import Hidden, Words, default_validators
 from msifr_policy.validators.words import BUCKETS
 from msifr_policy.weights import remember, to_bytes
 
@@ -70,6 +70,13 @@ def some_words(seed: int = 0) -> Words:
     return Words(
         remember(to_bytes({"words.text": weights[0], "words.prompt": weights[1], "words.scale": np.asarray(1e-3)}))
     )
+
+
+def some_probe(width: int = 4, seed: int = 0, layer: int = 0, model: str = "") -> Hidden:
+    """The validator of hidden states with weights drawn by `seed`."""
+    weights = np.random.default_rng(seed).normal(size=(width, 3)).astype(np.float32)
+    tensors = {"hidden.weights": weights, "hidden.bias": np.asarray([0.5, 0, 0], dtype=np.float32)}
+    return Hidden(remember(to_bytes(tensors)), layer, model)
 
 
 def held_out(prompt, accepted, key="k", weigh="prompts", group=None):

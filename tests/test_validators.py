@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from makers import some_words
+from makers import some_probe, some_words
 from msifr_policy.errors import InputError
 from msifr_policy.records.traces import read_traces
 from msifr_policy.testing import check_validator
@@ -68,6 +68,7 @@ RULES: list[Validator] = [
     Grammar('start: (item | LINE)*\nitem: "(" item* ")"\nLINE: /[^()]+/'),
     Program("add"),
     some_words(),
+    some_probe(),
     History(2, 3),
 ]
 """One of each kind, as it is used."""

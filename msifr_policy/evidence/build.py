@@ -24,8 +24,12 @@ TokenEnds = Callable[[str], Sequence[int]]
 """A tokenizer as far as costs go: the end offset in characters of each token of a text."""
 
 
-def pieces(trace: Trace, unit: Unit, token_ends: Sequence[int] | None) -> Iterator[tuple[str, int, Sequence[float]]]:
-    """Yield the pieces (text, tokens, logprobs) a trace was made of, as an engine would feed them.
+Piece = tuple[str, int, Sequence[float], Sequence[tuple[float, ...]]]
+"""What an engine feeds: text, tokens, their log-probabilities, and what a probe made of their states."""
+
+
+def pieces(trace: Trace, unit: Unit, token_ends: Sequence[int] | None) -> Iterator[Piece]:
+    """Yield the pieces a trace was made of, as an engine would feed them.
 
     Token by token when the token ends are known, else the whole text at once (possible only for schedules
     in characters or newlines).
@@ -37,17 +41,17 @@ def pieces(trace: Trace, unit: Unit, token_ends: Sequence[int] | None) -> Iterat
                 where=f"trace {trace.id!r}",
                 remedy="record token_ends, name a tokenizer, or use a schedule in characters",
             )
-        yield trace.text, 0, ()
+        yield trace.text, 0, (), ()
         return
     before = 0
-    logprobs = trace.logprobs
+    logprobs, states = trace.logprobs or (), trace.states or ()
     for i, end in enumerate(token_ends):
         # The end-of-sequence token adds no text and is not fed: in flight, the attempt ends with it.
         if end > before or i + 1 < len(token_ends):
-            yield trace.text[before:end], 1, () if logprobs is None else logprobs[i : i + 1]
+            yield trace.text[before:end], 1, logprobs[i : i + 1], states[i : i + 1]
         before = end
     if before < len(trace.text):
-        yield trace.text[before:], 0, ()
+        yield trace.text[before:], 0, (), ()
 
 
 class _Rows(NamedTuple):

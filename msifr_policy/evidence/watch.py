@@ -71,16 +71,25 @@ class Watch:
                 self._states.append(None)
         self._k = 0
         self._position = 0
+        self._stage = 0  # where the text of the pending pieces begins
         self._tokens = 0
         self._pending: list[str] = []
         self._pending_tokens = 0
         self._pending_logprobs: list[float] = []
+        self._pending_states: list[tuple[float, ...]] = []
+        self._pending_spans: list[tuple[int, int]] = []
 
     def begin(self) -> Checkpoint:
         """Return checkpoint 0, before the first token; asked once and before any text, or not at all."""
         return self._checkpoint()
 
-    def feed(self, text: str, tokens: int = 0, logprobs: Sequence[float] = ()) -> list[Checkpoint]:
+    def feed(
+        self,
+        text: str,
+        tokens: int = 0,
+        logprobs: Sequence[float] = (),
+        states: Sequence[tuple[float, ...]] = (),
+    ) -> list[Checkpoint]:
         """Take new text, completed by `tokens` new tokens; return the checkpoints it reaches, in order.
 
         A checkpoint inside the piece counts all tokens of the piece: they have been paid for.
@@ -90,7 +99,13 @@ class Watch:
         self._pending_logprobs += logprobs
         self._pending_tokens += tokens
         start = 0
-        for tick in self._clock.feed(text, tokens):
+        ticks = self._clock.feed(text, tokens)
+        if states:
+            begins = self._position - self._stage
+            ends = begins + (ticks[0].offset if ticks else len(text))
+            self._pending_states += states
+            self._pending_spans += [(begins, ends)] * len(states)
+        for tick in ticks:
             self._pending.append(text[start : tick.offset])
             self._position += tick.offset - start
             start = tick.offset
@@ -107,8 +122,14 @@ class Watch:
 
     def _checkpoint(self) -> Checkpoint:
         text = "".join(self._pending)
-        seen = Tokens(self._pending_tokens, tuple(self._pending_logprobs))
+        seen = Tokens(
+            self._pending_tokens,
+            tuple(self._pending_logprobs),
+            tuple(self._pending_states),
+            tuple(self._pending_spans),
+        )
         self._pending, self._pending_tokens, self._pending_logprobs = [], 0, []
+        self._pending_states, self._pending_spans, self._stage = [], [], self._position
         row: list[float] = []
         verdicts: list[Verdict] = []
         for i, validator in enumerate(self._validators):

@@ -51,7 +51,8 @@ optional: prompt, group, dataset, model, gold, and judged_by (texts; the
 last names the filter that gave the outcome); tokens (sampled, the
 end of the sequence included) and prompt_tokens (counts); logprobs (natural,
 one per token); token_ends (characters of the text complete after each
-token); stages (end offsets of its steps, in characters); step_labels (one
+token); states (one per token: what a probe made of the model's states, by
+msifr generate with a policy that reads them); stages (end offsets of its steps, in characters); step_labels (one
 per stage: 1 before the first error, -1 at it, 0 after it); parameters (of
 validators, as the prompt had them: by validator, then by parameter), schema
 (the prompt's JSON schema) and exits (answers that were forced at checkpoints,
@@ -78,6 +79,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_tokens: int | None = None
     token_ends: list[int] | None = None
     logprobs: list[float] | None = None
+    states: list[tuple[float, ...]] | None = None
     stages: list[int] | None = None
     step_labels: list[int] | None = None
     parameters: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
@@ -94,7 +96,8 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError("`step_labels` are 1, -1 and 0")
         _check_offsets("token_ends", self.token_ends, len(self.text))
         _check_offsets("stages", self.stages, len(self.text))
-        for name, values in (("token_ends", self.token_ends), ("logprobs", self.logprobs)):
+        lists = (("token_ends", self.token_ends), ("logprobs", self.logprobs), ("states", self.states))
+        for name, values in lists:
             if values is not None and self.tokens is not None and len(values) != self.tokens:
                 raise ValueError(f"`{name}` has {len(values)} entries for {self.tokens} `tokens`")
 
@@ -368,6 +371,12 @@ def _columns() -> "pa.Schema":
     import pyarrow as pa
 
     integer, integers, numbers = pa.int64(), pa.list_(pa.int64()), pa.list_(pa.float64())
-    types = {bool: pa.bool_(), int | None: integer, list[int] | None: integers, list[float] | None: numbers}
+    types: dict[Any, pa.DataType] = {
+        bool: pa.bool_(),
+        int | None: integer,
+        list[int] | None: integers,
+        list[float] | None: numbers,
+        list[tuple[float, ...]] | None: pa.list_(numbers),
+    }
     fields = msgspec.structs.fields(Trace)
     return pa.schema([(field.encode_name, types.get(field.type, pa.string())) for field in fields])

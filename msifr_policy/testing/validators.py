@@ -236,8 +236,10 @@ def _cut(text: str, draw: Random) -> list[str]:
 
 
 def _tokens(piece: str) -> Tokens:
-    """Return one token for each character, whose log-probability depends on it alone."""
-    return Tokens(len(piece), tuple(-(ord(character) % 32) / 16 for character in piece))
+    """Return one token for each character, whose log-probability and state depend on it alone."""
+    logprobs = tuple(-(ord(character) % 32) / 16 for character in piece)
+    states = tuple((number, number / 2, number + 1) for number in logprobs)
+    return Tokens(len(piece), logprobs, states, tuple((i, i + 1) for i in range(len(piece))))
 
 
 def _seconds(validator: Validator, text: str, prompt: str) -> float:

@@ -11,6 +11,7 @@ from .brackets import Brackets as Brackets
 from .countdown import Countdown as Countdown
 from .formal import Grammar as Grammar
 from .formal import Regular as Regular
+from .hidden import Hidden as Hidden
 from .history import History as History
 from .json_schema import JsonSchemaPrefix as JsonSchemaPrefix
 from .json_text import JsonText as JsonText

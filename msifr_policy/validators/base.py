@@ -40,10 +40,16 @@ class Evidence(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """The tokens behind a piece of text: their `number`, and their `logprobs` where an engine has them."""
+    """The tokens behind a piece of text: their `number`, and their `logprobs` where an engine has them.
+
+    states: where a probe reads the model's states, its numbers of each token's (`hidden`); spans: then also from where
+    to where, in the piece, the text stands that each token completed.
+    """
 
     number: int = 0
     logprobs: tuple[float, ...] = ()
+    states: tuple[tuple[float, ...], ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 NO_TOKENS = Tokens()

@@ -30,7 +30,7 @@ _ALL: tuple[type[Rule], ...] = (
     rules.BlocksPlan, rules.Countdown, rules.Brackets, rules.WordOrder,
 )  # fmt: skip
 _TOLD: tuple[type[Rule], ...] = (
-    rules.JsonSchemaPrefix, rules.Regular, rules.Grammar, rules.Program, rules.Words, rules.History,
+    rules.JsonSchemaPrefix, rules.Regular, rules.Grammar, rules.Program, rules.Words, rules.Hidden, rules.History,
 )  # fmt: skip
 """Rules that say nothing until the policy, the prompt, or whoever starts the attempt tells them something."""
 _BUILT_IN = {rule.name: rule for rule in (*_ALL, *_TOLD)}

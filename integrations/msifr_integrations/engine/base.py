@@ -4,13 +4,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from msifr_integrations.engine.prompt_queue import PromptQueue
 from msifr_policy.dead_prefixes import DeadPrefixes
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Message
 from msifr_policy.records.ledger import Session
+from msifr_policy.validators import Hidden
+
+if TYPE_CHECKING:
+    from msifr_integrations.engine.states import StateReader
 
 EngineKind = Literal["auto", "slots", "static"]
 """The slot engine, the static engine, or the slot engine if the model can run in it."""
@@ -76,8 +80,8 @@ class Event(NamedTuple):
     token: its id, −1 where the engine does not know it. text: what it completes, None where token ids are given and
     the reader decodes them. `logprob` is the model's natural log-probability of the token (temperature 1, whole
     vocabulary); `sampled_logprob` that of the distribution it was drawn from (0.0 when greedy); NaN is not known.
-    prompt_tokens: of the attempt's prompt, as a server counts them; 0 where it does not tell. state: a probe's numbers of
-    the state it was drawn from, where one reads the model's states.
+    prompt_tokens: of the attempt's prompt, as a server counts them; 0 where it does not tell. state: a probe's
+    numbers of the state it was drawn from, where one reads the model's states.
     """
 
     id: str
@@ -202,6 +206,18 @@ class ModelEngine:
         self._levels = levels(int(config.vocab_size))
         self._queue = PromptQueue()
         self.row_steps = 0
+        self.states: StateReader | None = None
+
+    def read_states(self, probe: Hidden | None) -> None:
+        """Have events carry what `probe` makes of the model's states, or no longer; before anything is submitted.
+
+        Raises `InputError` if it does not fit the model.
+        """
+        from msifr_integrations.engine.states import StateReader  # importing torch takes seconds
+
+        if self.states is not None:
+            self.states.close()
+        self.states = None if probe is None else StateReader(self._model, probe, self.slots)
 
     def spent(self) -> Session:
         """Return that it spends nothing besides."""

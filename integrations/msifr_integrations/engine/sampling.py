@@ -85,7 +85,10 @@ class Row:
         self.stream.uniforms(self.sampled + 1)
 
     def take(self, drawn: tuple[float, ...], end: frozenset[int]) -> Event:
-        """Go on by a token drawn, behind whose log-probabilities its state may stand. Raises `MsifrError` if the model gave no numbers."""
+        """Go on by a token drawn, behind whose log-probabilities a probe's numbers may stand.
+
+        Raises `MsifrError` if the model gave no numbers.
+        """
         token, logprob, sampled_logprob = int(drawn[0]), *drawn[1:3]
         if math.isnan(logprob):
             raise MsifrError(

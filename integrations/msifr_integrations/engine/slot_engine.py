@@ -36,6 +36,7 @@ from msifr_integrations.engine.sampling import Row, draw, read_rows
 from msifr_integrations.engine.slot_cache import SlotCache, affordable
 from msifr_integrations.engine.step_graphs import StepGraphs
 from msifr_policy.records.ledger import Session
+from msifr_policy.validators import Hidden
 
 SHRINK = 4
 """By how much the batch shrinks at a time where each size is captured: that costs as much as some twenty steps save."""
@@ -190,7 +191,8 @@ class SlotEngine(ModelEngine):
             return cache.forward(self._model, ids[:, 0], ids[:, 1])
 
         def drawn(logits: Tensor) -> Tensor:
-            return draw(logits, state[:, 2:], self._sampling, remembered, shaped).stacked()
+            stacked = draw(logits, state[:, 2:], self._sampling, remembered, shaped).stacked()
+            return stacked if self.states is None else self.states.beside(stacked)
 
         shape = self._computed, cache.shown, self._remembered.width
         if shaped is None:
@@ -271,9 +273,15 @@ class SlotEngine(ModelEngine):
         self._rows[slot] = None
         self._free.append(slot)
 
+    def read_states(self, probe: Hidden | None) -> None:
+        """Do as any engine of a model; steps that are kept as graphs do it otherwise, and are forgotten."""
+        super().read_states(probe)
+        self._graphs.forget()
+
     def close(self) -> None:
         """Drop queue, rows and cache, and give the model its own attention back."""
         self._queue.clear()
+        self.read_states(None)
         self._start_anew()
         self._fused.undo()
         if self._model.config._attn_implementation != self._attention_before:

@@ -77,6 +77,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     schema: dict[str, Any] | None = None
     parameters: dict[str, dict[str, Any]] | None = None
     logprobs: list[float | None] | None = None
+    states: list[tuple[float, ...]] | None = None
     finish: str = ""
     error: str = ""
     k: int | None = None
@@ -127,6 +128,7 @@ def record_of(
         prompt_tokens=prompt_tokens_of(task, live),
         token_ends=[] if live is None else live.token_ends,
         logprobs=_known(live.logprobs) if options.logprobs and live is not None else None,
+        states=(live.states or None) if live is not None and live.finish != "exit" else None,
         finish=finish,
         error=error,
         exits=None if live is None else live.exits,

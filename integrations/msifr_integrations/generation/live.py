@@ -101,6 +101,7 @@ class Live:
         self.token_ids: list[int] = []
         self.token_ends: list[int] = []
         self.logprobs: list[float] = []
+        self.states: list[tuple[float, ...]] = []
         self.wasted = 0
         self.prompt_tokens = 0
         self.finish: Finish = ""
@@ -291,6 +292,8 @@ class Live:
             self.token_ends.append(self._length)
             self.token_ids.append(event.token)
             self.logprobs.append(event.logprob)
+            if event.state:
+                self.states.append(event.state)
         elif self.token_ends:  # text that was held back belongs to the last token
             self.token_ends[-1] = self._length
 
@@ -298,7 +301,12 @@ class Live:
         if self._run is None or not self._asked or (self.finish and not piece):
             return None
         try:
-            return self._run.feed(piece, event.tokens, (event.logprob,) if event.tokens else ())
+            logprobs = (event.logprob,) if event.tokens else ()
+            if event.state:  # only in a run whose policy reads them
+                reading: Any = self._run
+                decision: Decision | None = reading.feed(piece, event.tokens, logprobs, (event.state,))
+                return decision
+            return self._run.feed(piece, event.tokens, logprobs)
         except Exception as error:  # fail open, see the module docstring
             self._fail(type(error).__name__)
             return None
