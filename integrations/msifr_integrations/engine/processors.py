@@ -7,11 +7,14 @@ row is shaped by its own tokens, so that what comes out hangs on nothing but the
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
+
+if TYPE_CHECKING:
+    from msifr_integrations.engine.sampling import Row
 
 _SET: dict[str, Any] = {"repetition_penalty": 1.0, "suppress_tokens": None, "remove_invalid_values": False}
 """Settings that look at tokens as a set, if at all, and what means nothing."""
@@ -70,10 +73,6 @@ def generation_settings(model: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     return found, tuple(asked(_REFUSED))
 
 
-Tokens = tuple[Sequence[int], Sequence[int]]
-"""Those of a row: its prompt, and what it has drawn."""
-
-
 class Shaped(NamedTuple):
     """What is done to the logits (rows, vocabulary) of one step: before the temperature, and after top-k and top-p."""
 
@@ -95,8 +94,8 @@ class Shaping:
         self._before = lru_cache(256)(lambda prompt: self._processors(prompt, before)) if before else None
         self._after = self._processors(1, after | {"do_sample": True}) if after else None
 
-    def of(self, rows: Sequence[Tokens]) -> Shaped | None:
-        """Return what is done to the logits of these rows, None if nothing is."""
+    def of(self, rows: Sequence["Row | None"]) -> Shaped | None:
+        """Return what is done to the logits of these rows, None if nothing is; a row of no attempt is left alone."""
         if self._before is None and self._after is None:
             return None
         return Shaped(lambda logits: self._shape(logits, rows), self._leave_out)
@@ -105,15 +104,16 @@ class Shaping:
         left: Tensor = scaled if self._after is None else self._after(None, scaled)
         return left
 
-    def _shape(self, logits: Tensor, rows: Sequence[Tokens]) -> Tensor:
+    def _shape(self, logits: Tensor, rows: Sequence["Row | None"]) -> Tensor:
         if self._before is None:
             return logits
-        ids = [[*prompt, *more] for prompt, more in rows]
+        prompts = [() if row is None else cast(tuple[int, ...], row.attempt.prompt) for row in rows]
+        ids = [[*prompt, *(() if row is None else row.tokens)] for prompt, row in zip(prompts, rows, strict=True)]
         if self._apart:
             device = logits.device
             shaped = [
                 self._before(len(prompt))(torch.tensor([own], device=device), of_row) if own else of_row
-                for (prompt, _), own, of_row in zip(rows, ids, logits.split(1), strict=True)
+                for prompt, own, of_row in zip(prompts, ids, logits.split(1), strict=True)
             ]
             return torch.cat(shaped)
         # A token more of those that are there already makes no other set.

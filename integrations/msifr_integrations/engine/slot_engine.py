@@ -184,7 +184,7 @@ class SlotEngine(ModelEngine):
         state.copy_(inputs, non_blocking=True)
         rows = self._rows[: self._computed]
         remembered = self._remembered.show([None if row is None else row.node for row in rows])
-        shaped = self._shaping.of([((), ()) if row is None else (row.attempt.prompt, row.tokens) for row in rows])
+        shaped = self._shaping.of(rows)
 
         def forward() -> Tensor:
             ids = state[:, :2].long()
@@ -197,8 +197,8 @@ class SlotEngine(ModelEngine):
         shape = self._computed, cache.shown, self._remembered.width
         if shaped is None:
             return self._graphs.step(shape, forward, drawn)
-        # What the host makes of tokens is not to be replayed: only the model's part of the step is.
-        return drawn(self._graphs.step(shape, forward, lambda logits: logits))
+        # What the host makes of tokens is not to be replayed: the model's part of the step is, if that is all of it.
+        return drawn(forward() if self.states else self._graphs.step(shape, forward, lambda logits: logits))
 
     def _may_enter(self, running: int) -> int:
         """Return how many attempts to begin: a prefill holds up all others, so many are to share it, or fill a pack."""

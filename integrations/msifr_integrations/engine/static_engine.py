@@ -66,7 +66,7 @@ class StaticEngine(ModelEngine):
         def draw_tokens(_: Tensor, scores: Tensor) -> Tensor:
             """Draw one token a row and forbid every other."""
             uniforms = torch.from_numpy(np.stack([row.uniforms() for row in rows])).to(scores.device)
-            shaped = self._shaping.of([(row.attempt.prompt, row.tokens) for row in rows])
+            shaped = self._shaping.of(rows)
             tokens = draw(scores, uniforms, self._sampling, remembered.show([row.node for row in rows]), shaped)
             stacked = tokens.stacked()
             drawn[:] = read_rows(stacked if self.states is None else self.states.beside(stacked))
