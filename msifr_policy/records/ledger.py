@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from msifr_policy.audit import Audited
+from msifr_policy.dead_prefixes import Avoided
 from msifr_policy.errors import InputError
 from msifr_policy.records.compact import IdSet
 
@@ -66,6 +67,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     `exited`: the checkpoint at which its answer was forced; its last stage is that answer, and what was read for it is
     among `prompt_tokens`. `forced`: tokens of answers that were forced in shadow, not among `tokens`, and
     `forced_prompts` those that were read for them.
+
+    Only in a run with a memory of rejections: `avoided`, what the attempt could not come to, since it was proven dead
+    at its prompt before.
     """
 
     id: str
@@ -93,6 +97,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     exited: int | None = None
     forced: int = 0
     forced_prompts: int = 0
+    avoided: Avoided | None = None
 
     def __post_init__(self) -> None:
         """Check that the account adds up; msgspec turns a ValueError into a validation error."""

@@ -18,7 +18,7 @@ from msifr_integrations.cli.money import TokenPrices, spent_by
 from msifr_integrations.cli.options import gathered, json_option
 from msifr_integrations.cli.summary import rates_line
 from msifr_integrations.cli.tables import load_policy
-from msifr_integrations.cli.words import FILTERS, SCHEDULES, ExitOptions, parse_filter
+from msifr_integrations.cli.words import FILTERS, SCHEDULES, ExitOptions, parse_filter, parse_validators
 from msifr_integrations.cluster.options import ONE_WORKER, RayOptions
 from msifr_integrations.formats.export import ExportForm, ExportOptions, check_export
 from msifr_integrations.generation.forecast import Forecast
@@ -29,6 +29,7 @@ from msifr_integrations.servers.options import ServerApi, ServerOptions
 from msifr_policy.audit import AuditBy
 from msifr_policy.errors import InputError
 from msifr_policy.filters.extract import PLACES
+from msifr_policy.validators import Validator
 from msifr_sim import Summary
 
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ def _json_object(_: Any, __: Any, text: str) -> dict[str, Any]:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
         raise click.BadParameter(f"no JSON object: {error}") from None
+
+
+def _proofs(_: Any, __: Any, text: str | None) -> tuple[Validator, ...] | None:
+    """Return the validators that are proofs beside the final filter's rejections; None if nothing is remembered."""
+    if text is None:
+        return None
+    first, *others = text.split(",")
+    if first.strip() != "filter":
+        raise click.BadParameter(f"{text!r} does not begin with the word filter: filter,json_schema for example")
+    return parse_validators(",".join(others)) if others else ()
 
 
 def _shard(_: Any, __: Any, text: str) -> tuple[int, int]:
@@ -215,6 +226,12 @@ class RunFiles:
         "type": click.Choice(get_args(AuditBy)),
         "help": "What the share hangs on: more where the posterior is higher, or nothing.",
     },
+    rejection_memory={
+        "metavar": "PROOFS",
+        "callback": _proofs,
+        "help": "Do not draw again what is proven dead at a prompt; what is accepted keeps its distribution. PROOFS: "
+        "the word filter, for what the final filter rejected; behind commas, validators whose DEAD is certain.",
+    },
     shard={"metavar": "I/N", "default": "1/1", "callback": _shard, "help": "Make only share I of N; see msifr merge."},
     seed="Seed of every random choice.",
 )
@@ -343,6 +360,7 @@ def generate(
         f"process), {per_accepted} tokens per accepted sample",
         *_saved(result, audited=bool(options.audit) or pilot.autopilot),
         *_audited(result),
+        *_remembered(result),
         *([prices.line(spent_by(result))] if prices else []),
         json=as_json,
     )
@@ -395,6 +413,18 @@ def _audited(result: "Result") -> list[str]:
     return [
         f"audited: {result.audited} attempts were finished although the policy would have discarded them; by their "
         f"weights the accepted samples {without_bias}tell as much as {result.n_effective:.1f} of equal weight"
+    ]
+
+
+def _remembered(result: "Result") -> list[str]:
+    """Return the line on what a memory of rejections came to."""
+    memory = result.rejection_memory
+    if isinstance(memory, msgspec.UnsetType):
+        return []
+    return [
+        f"rejection memory: of what attempts could come to {memory.mass:.1%} was proven dead on average, and not "
+        f"drawn; without it the same would be expected to take {memory.attempts_avoided:.1f} more attempts and "
+        f"{memory.tokens_avoided:.0f} more tokens"
     ]
 
 

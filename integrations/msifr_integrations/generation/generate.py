@@ -32,6 +32,7 @@ from msifr_integrations.generation.preview import foretell, previewed, watching
 from msifr_integrations.generation.progress import Progress
 from msifr_integrations.generation.prompts import Prompts, check_prompts
 from msifr_integrations.generation.provenance import differences, quota_in_words
+from msifr_integrations.generation.rejections import Rejections, memory_report, remembered
 from msifr_integrations.generation.result import Result, reference, remark, result_of
 from msifr_integrations.generation.run import Run
 from msifr_integrations.generation.steering import Blocks, SteeredSink, Steerer, Under, block_size
@@ -45,7 +46,7 @@ from msifr_policy.filters.decided import reader_of
 from msifr_policy.fitted_policy import FittedPolicy
 from msifr_policy.policy import NEVER_DISCARD, NeverDiscard, Policy
 from msifr_policy.records.ledger import AtPrompt
-from msifr_policy.validators import Validator
+from msifr_policy.validators import Validator, describe
 
 _SETTINGS = (
     *("attempts", "accepted_per_prompt", "seed", "template", "stop", "finish_when_decided", "temperature", "top_k"),
@@ -148,6 +149,13 @@ class Job:
         """Whether the policy reads history, so that attempts at a prompt follow each other."""
         return reads_history(self.policy)
 
+    def rejections(self) -> Rejections | None:
+        """Return the memory of rejections, with what earlier sessions proved; None if the run has none."""
+        certain = self.options.rejection_memory
+        if certain is None:
+            return None
+        return Rejections(certain, remembered(self.journal.path, self.journal.at, self.goal))
+
     def begin(self, found: dict[str, Any], logprobs: bool) -> None:
         """Begin the journal with what an engine says of itself: settings, and whether it tells log-probabilities.
 
@@ -220,6 +228,8 @@ def generate(
         raise InputError("an autopilot fits its own policy", where="autopilot", remedy="leave one of the two out")
     if options.autopilot is not None and make is not None:
         raise InputError("an autopilot steers one engine, not a cluster", where="autopilot", remedy="leave out ray")
+    if options.rejection_memory is not None:
+        _check_memory(policy, here=make is None)
     if (model is None) == (not options.server.url):
         raise InputError("needs a model or a server, and not both", where="generate")
     _check_exits(policy, options)
@@ -277,6 +287,8 @@ def generate(
             if begun is not None:  # it knows nothing yet
                 job.steered(job.autopilot)
             more["autopilot"] = job.autopilot.leave()
+        if options.rejection_memory is not None:
+            more["rejection_memory"] = memory_report(journal.accounts())
         if options.preview is not None:
             more["forecast"] = foretell(journal, job.goal, len(todo), shown, options, seen, say)
     remark(totals, settings["policy"], accept.name, say)
@@ -353,6 +365,8 @@ def _settings(prompts: str, count: int, options: GenerateOptions) -> dict[str, A
         chosen |= {"block": block_size(options.slots, options.attempts)}
     if options.record_exits is not None:
         chosen |= {"record_exits": options.record_exits}
+    if options.rejection_memory is not None:
+        chosen |= {"rejection_memory": list(map(describe, options.rejection_memory))}
     if options.engine_args:
         chosen |= {"engine_args": options.engine_args}
     if options.shard[1] > 1:
@@ -376,6 +390,7 @@ def make_here(job: Job, opening: Opening | None = None) -> None:
             put(which)
         forcing = forcing_of(job.policy, options, put(0)[1], opened.tokenizer)
         job.begin(opened.settings, opened.engine.logprobs)
+        rejections = job.rejections()
         blocks = job.steered(job.pilot)
         more = partial(next, job.portions(), None) if blocks is None else blocks.more
         under = job.apart() if blocks is None else blocks.under
@@ -387,7 +402,15 @@ def make_here(job: Job, opening: Opening | None = None) -> None:
 
         Run(
             opened.engine,
-            Turns(more, task, one_by_one=job.one_by_one, quota=options.accepted_per_prompt),
+            Turns(more, task, one_by_one=job.one_by_one, quota=options.accepted_per_prompt)
+            if rejections is None
+            else Turns(
+                more,
+                rejections.told(task),
+                one_by_one=True,
+                quota=options.accepted_per_prompt,
+                done=rejections.forget,
+            ),
             job.policy,
             job.accept,
             opened.tokenizer,
@@ -401,6 +424,7 @@ def make_here(job: Job, opening: Opening | None = None) -> None:
             options.goals,
             forcing,
             str if blocks is None else lambda: blocks.said,
+            rejections,
         ).drain()
 
 
@@ -438,6 +462,19 @@ def forcing_of(policy: Policy | None, options: GenerateOptions, encoded: PromptI
     if not isinstance(encoded, str) and not all(isinstance(part, int) for part in encoded):
         raise refused_chat()
     return Forcing(plan, options.record_exits is not None, tokenizer, options.stop)
+
+
+def _check_memory(policy: Policy | None, *, here: bool) -> None:
+    """Raise `InputError` for a run that cannot remember rejections."""
+    if not here:
+        what = "rejections are remembered where tokens are drawn, not by a cluster"
+        raise InputError(what, where="rejection_memory", remedy="leave it out, or make the run in this process")
+    if reads_history(policy):
+        raise InputError(
+            "the policy reads how often earlier attempts were rejected, and a memory of rejections changes that",
+            where="rejection_memory",
+            remedy="leave it out, or fit a policy without the history (msifr fit --no-history)",
+        )
 
 
 def _check_exits(policy: Policy | None, options: GenerateOptions) -> None:

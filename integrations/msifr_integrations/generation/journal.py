@@ -21,6 +21,7 @@ from msifr_integrations.generation.live import Live, Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.turns import Goal
 from msifr_policy.audit import Audited
+from msifr_policy.dead_prefixes import DeadPrefix
 from msifr_policy.errors import InputError
 from msifr_policy.files import check_writable
 from msifr_policy.filters import Judgement, Message
@@ -57,7 +58,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     "decided", or a server's word. `score` is what a filter that scores gave, unless it is infinite. `audited` is the
     would-be discard of an attempt that was finished nonetheless, and `weight` then how many attempts it stands for.
     Of an attempt that exited (`finish` "exit") `k` is the checkpoint and `position` where the words begin that asked
-    for its answer, the last of `text`. `exits` are the answers that were forced in shadow.
+    for its answer, the last of `text`. `exits` are the answers that were forced in shadow. `dead` is what a run with a
+    memory of rejections remembers of it: a prefix that is not drawn again.
     """
 
     id: str
@@ -90,14 +92,21 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     weight: float = 1.0
     audited: Audited | None = None
     exits: Exits | None = None
+    dead: DeadPrefix | None = None
 
 
 def record_of(
-    task: Task, live: Live | None, judgement: Judgement | None, options: GenerateOptions, error: str = ""
+    task: Task,
+    live: Live | None,
+    judgement: Judgement | None,
+    options: GenerateOptions,
+    error: str = "",
+    dead: DeadPrefix | None = None,
 ) -> AttemptRecord:
     """Return the record of an attempt that has left.
 
-    There is no judgement of one that was discarded, and nothing but the error of one that failed.
+    There is no judgement of one that was discarded, and nothing but the error of one that failed. dead: what is
+    remembered of it.
     """
     prompt, stop = task.prompt, None if live is None else live.decision
     ending: dict[str, Any] = {}
@@ -132,6 +141,7 @@ def record_of(
         finish=finish,
         error=error,
         exits=None if live is None else live.exits,
+        dead=dead,
         **ending,
     )
 
@@ -172,6 +182,9 @@ def entry_of(
     watched: dict[str, Any] = {"level": task.level, "place": task.place}
     if live is not None:
         watched |= live.watched | live.forced
+        if task.attempt.memory is not None and not live.skipped and (avoided := task.attempt.memory.avoided):
+            # Its law is another one than that of attempts that a policy was fitted to: it tells monitors nothing.
+            watched |= {"avoided": avoided, "posteriors": (), "bins": ""}
         failures = dict(live.failures)
         finish, reason = live.finish, "length" if live.finish == "length" else "filter"
         if live.decision is not None:

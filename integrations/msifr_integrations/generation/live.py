@@ -71,7 +71,7 @@ class Live:
     """State of one attempt.
 
     token_ends, logprobs: one entry per sampled token, as in a trace; token_ids: those of the attempt, −1 where the
-    engine does not tell them.
+    engine does not tell them; sampled_logprobs: by the distribution that each was drawn from.
     text: so far, without characters whose last byte has not come, and without a stop string.
     wasted: tokens sampled after it was over for us.
     prompt_tokens: of its prompt, as a server counts them; 0 where it does not tell.
@@ -102,6 +102,7 @@ class Live:
         self.token_ends: list[int] = []
         self.logprobs: list[float] = []
         self.states: list[tuple[float, ...]] = []
+        self.sampled_logprobs: list[float] = []
         self.wasted = 0
         self.prompt_tokens = 0
         self.finish: Finish = ""
@@ -294,6 +295,7 @@ class Live:
             self.logprobs.append(event.logprob)
             if event.state:
                 self.states.append(event.state)
+            self.sampled_logprobs.append(event.sampled_logprob)
         elif self.token_ends:  # text that was held back belongs to the last token
             self.token_ends[-1] = self._length
 

@@ -84,6 +84,10 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         policies that exit to be fitted to; only in a run without a policy.
     autopilot: fit, certify and run a policy on the way, where none is given: from nothing to a certified one. Prompts
         are taken in an order drawn by their ids; `audit` is 0.05 unless it is said.
+    rejection_memory: do not draw again what is proven dead at a prompt: attempts that the final filter rejected, and
+        prefixes that these validators call DEAD, whose DEAD must be certain; often none, (). What is accepted at a
+        prompt is distributed as without it (`generation.rejections`), and there is more of it. Attempts at a prompt
+        follow each other. None: nothing is remembered.
     model_name: what the files call the model; "" is its path, or the name that a loaded model knows itself by.
 
     Raises `InputError` for a value that no run can have.
@@ -121,6 +125,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     prices: tuple[float, float] = (0.0, 0.0)
     preview: int | None = None
     record_exits: ExitPlan | None = None
+    rejection_memory: tuple[Validator, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("attempts", 1), ("seed", 0), ("slots", 1), ("max_new_tokens", 1)):
@@ -155,6 +160,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         if not 0 <= self.audit <= 1:
             raise InputError(f"audit = {self.audit} must be from 0 to 1", where="generate", remedy="0.05 is usual")
         self._check_autopilot()
+        self._check_memory()
         if "" in self.stop:
             raise InputError("a stop string is empty", where="stop", remedy="name the text that ends an attempt")
         if self.template and (PLACE not in self.template or self.chat):
@@ -188,6 +194,21 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
                     where="autopilot",
                     remedy="make the run without, or fit a policy first (msifr fit) and audit it",
                 )
+
+    def _check_memory(self) -> None:
+        if self.rejection_memory is None:
+            return
+        without = {
+            "what a server draws": bool(self.server.url),
+            "what vLLM draws": self.engine == "vllm",
+            "temperature 0, which draws nothing": self.temperature == 0,
+            "a comparison attempt by attempt": self.compare is not None,
+            "an autopilot": self.autopilot is not None,
+        }
+        for name, given in without.items():
+            if given:
+                what = f"a memory of rejections does not go with {name}"
+                raise InputError(what, where="rejection_memory", remedy="leave one of the two out")
 
     @property
     def goals(self) -> RunGoals:

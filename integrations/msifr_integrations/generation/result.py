@@ -12,6 +12,7 @@ from msifr_integrations.generation.found import missing, places
 from msifr_integrations.generation.goals import GoalsReport
 from msifr_integrations.generation.journal import FILTER_FAILURE, ledger_path, other_content
 from msifr_integrations.generation.paired import pair_runs
+from msifr_integrations.generation.rejections import UNCERTAIN, RejectionMemory
 from msifr_policy.errors import InputError
 from msifr_policy.records.ledger import Header, RunningTotals, Totals, scan_ledger
 from msifr_sim import Summary, summarise
@@ -44,6 +45,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     Only with an autopilot: `autopilot`, how far it came, and the policy that it leaves.
 
+    Only with a memory of rejections: `rejection_memory`, what it came to.
+
     Only in a comparison: `conversion_efficiency` is (1 − time/time_full) / (1 − tokens/tokens_full), by the wall, and
     `conversion_efficiency_cpu` the same in processor time; None when both runs sampled equally many tokens.
     `survivors` were not discarded, and `survivors_changed` of them have another text than in the run without a policy.
@@ -74,6 +77,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     goals: GoalsReport | msgspec.UnsetType = msgspec.UNSET
     forecast: Forecast | msgspec.UnsetType = msgspec.UNSET
     autopilot: AutopilotReport | msgspec.UnsetType = msgspec.UNSET
+    rejection_memory: RejectionMemory | msgspec.UnsetType = msgspec.UNSET
     conversion_efficiency: float | msgspec.UnsetType | None = msgspec.UNSET
     conversion_efficiency_cpu: float | msgspec.UnsetType | None = msgspec.UNSET
     survivors: int | msgspec.UnsetType = msgspec.UNSET
@@ -168,14 +172,19 @@ def remark(totals: Totals, policy: str, filter_name: str, say: Callable[[str], N
     """Say aloud what a table of numbers would hide."""
     if policy not in ("none", "autopilot") and totals.discarded == 0:  # an autopilot says itself why it has not
         say(f"the policy never discarded any of {totals.attempts} attempts: this run saved nothing")
-    for of_filter, meaning in (
-        (False, "failures that counted as no evidence"),
-        (True, "attempts that the final filter could not judge, and that were therefore not accepted"),
-    ):
-        failed = {name: n for name, n in totals.failures.items() if name.startswith(FILTER_FAILURE) == of_filter}
-        if failed:
-            worst = ", ".join(f"{name.removeprefix(FILTER_FAILURE)} ({n}×)" for name, n in failed.items())
-            say(f"{meaning}: {worst}")
+    meanings = {
+        "": "failures that counted as no evidence",
+        FILTER_FAILURE: "attempts that the final filter could not judge, and that were therefore not accepted",
+        UNCERTAIN: "accepted attempts that were called DEAD by validators that the rejection memory took for certain, "
+        "so that what is accepted is not distributed as it would be without",
+    }
+    failed: dict[str, list[str]] = {}
+    for name, n in totals.failures.items():
+        kind = next((start for start in (FILTER_FAILURE, UNCERTAIN) if name.startswith(start)), "")
+        failed.setdefault(kind, []).append(f"{name.removeprefix(kind)} ({n}×)")
+    for kind, meaning in meanings.items():
+        if kind in failed:
+            say(f"{meaning}: {', '.join(failed[kind])}")
     found = {place: spent.attempts for place, spent in totals.by_found.items()}
     if found:
         say(f"answers were found {places(found)}")

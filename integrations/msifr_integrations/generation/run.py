@@ -27,9 +27,11 @@ from msifr_integrations.generation.journal import AttemptRecord, Elapsed, entry_
 from msifr_integrations.generation.live import Ends, Live, Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.progress import Progress, RunCount
+from msifr_integrations.generation.rejections import Rejections
 from msifr_integrations.generation.text import Stops
 from msifr_integrations.generation.turns import Turns
 from msifr_policy.audit import Audit
+from msifr_policy.dead_prefixes import DeadPrefix
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import FinalFilter, Judgement, Prompt
 from msifr_policy.filters.decided import reader_of
@@ -79,7 +81,7 @@ class Run:
     or fewer if turns spare some. `tokenizer` decodes events without text. `say` is given remarks while it runs. `audit`
     says how would-be discards are audited. `goals` end the run before. `forcing` says how answers are forced: in shadow
     once an attempt is over, so that it runs as if nothing were asked, or where the policy exits. `steered` says where a
-    run is that is steered.
+    run is that is steered. `rejections` is told what came of each attempt, before the next at its prompt begins.
     """
 
     engine: Engine
@@ -97,6 +99,7 @@ class Run:
     goals: RunGoals = NO_GOALS
     forcing: Forcing | None = None
     steered: Callable[[], str] = str
+    rejections: Rejections | None = None
 
     def __post_init__(self) -> None:
         slots, elsewhere = self.engine.slots, self.engine.asynchronous
@@ -352,7 +355,12 @@ class Run:
 
     def _write(self, task: Task, live: Live | None, judgement: Judgement | None, entry: Entry, error: str = "") -> None:
         """Write down an attempt; from then on those that waited for it may begin."""
-        self.sink.write(record_of(task, live, judgement, self.options, error), entry)
+        dead: DeadPrefix | None = None
+        if self.rejections is not None and live is not None:
+            dead = self.rejections.learn(task, live, judgement)
+            if judgement is not None and judgement.accepted and (wrong := self.rejections.uncertain(task, live)):
+                entry = replace(entry, failures=entry.failures | wrong)
+        self.sink.write(record_of(task, live, judgement, self.options, error, dead), entry)
         self._tally.add(entry)
         self._tally.spare(self.turns.end(entry))
 
