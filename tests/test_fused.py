@@ -180,7 +180,7 @@ def test_an_engine_with_packs_and_replaced_parts_samples_the_same(monkeypatch: p
     steps = engine()
     steps._graphs.usable = True  # as on a GPU; what would be captured is done instead
     monkeypatch.setattr(StepGraphs, "step", lambda _, __, forward, draw: draw(forward()))
-    monkeypatch.setattr("msifr_integrations.engine.slot_engine.affordable", lambda *_: 256)
+    monkeypatch.setattr("msifr_integrations.engine.slot_engine.affordable", lambda _: 4096)
     assert drained(steps) == plain
     assert steps.prefilled == sum({i % 9: 2 + 4 * (i % 9) for i in range(24)}.values())  # each prompt once
 

@@ -57,7 +57,7 @@ class Stage:
     spoil: what a replay does to logits and what is drawn, if it is to go wrong. room: positions that fit into memory.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int = 0) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int = 1 << 30) -> None:
         self.captures = self.replays = 0
         self.shapes: set[tuple[int, int]] = set()
         self.spoil: Callable[[torch.Tensor, torch.Tensor], object] | None = None
@@ -67,7 +67,7 @@ class Stage:
         monkeypatch.setattr(step_graphs, "new_pool", lambda: None)
         monkeypatch.setattr(step_graphs, "capture", self.capture)
         monkeypatch.setattr(step_graphs, "waiting_forbidden", self.waiting_forbidden)
-        monkeypatch.setattr(slot_engine, "affordable", lambda *_: room)
+        monkeypatch.setattr(slot_engine, "affordable", lambda _: room)
         self.engine = engine_of(tiny.llama())
 
     @contextmanager
@@ -110,17 +110,38 @@ def test_captured_steps_give_the_tokens_of_eager_ones(monkeypatch: pytest.Monkey
     eager = drained(engine_of(tiny.llama()))
     stage = Stage(monkeypatch)
     assert drained(stage.engine) == eager
-    # The cache has grown once, and its graphs were captured anew: for three numbers of rows, used far more than made.
     assert {rows for rows, _ in stage.shapes} == {8, 2, 1}
     assert stage.captures <= 10
     assert stage.replays > 20 * stage.captures
+
+
+@pytest.mark.parametrize("room", [1 << 30, 600])
+def test_graphs_do_not_outlive_a_cache_that_moves(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """It grows for prompts that are longer than all before, or has fewer rows for them, and more again after."""
+
+    def run(engine: SlotEngine) -> dict[str, list[int]]:
+        tokens: dict[str, list[int]] = {}
+        for lengths in ([30] * 9, [140, 150], [30] * 12):
+            for length in lengths:
+                name = f"{len(tokens)}"
+                tokens[name] = []
+                engine.submit(Attempt(name, tuple(range(1, 1 + length)), stream_key(0, name, 0), length))
+            while engine.busy:
+                for event in engine.step():
+                    tokens[event.id].append(event.token)
+        return tokens
+
+    eager = run(engine_of(tiny.llama()))
+    stage = Stage(monkeypatch, room=room)
+    assert run(stage.engine) == eager
+    assert stage.replays > stage.captures > len(stage.shapes)
 
 
 def test_a_shape_is_captured_once_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch shrinks and grows again, slots are filled and shared: nothing of a graph moves."""
     eager, engine = [], engine_of(tiny.llama())
     eager = [drained(engine), drained(engine)]
-    stage = Stage(monkeypatch, room=1000)
+    stage = Stage(monkeypatch)
     assert [drained(stage.engine), drained(stage.engine)] == eager
     assert stage.engine.cache is not None
     assert stage.engine.cache.capacity == 192  # the longest prompt and attempt, rounded up

@@ -169,6 +169,11 @@ def levels(vocabulary: int) -> int:
     return max(vocabulary - 1, 0).bit_length()
 
 
+def most_positions(attempt: Attempt, context: int) -> int:
+    """Return how many positions of keys and values an attempt may come to need, its last token being never fed."""
+    return min(len(attempt.prompt) + attempt.max_new_tokens - 1, context)
+
+
 def longest_sequence(model: Any) -> int:
     """Return how many tokens a sequence may have, prompt included; the configuration of the model may state none."""
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)

@@ -81,7 +81,6 @@ class Packs:
     def __init__(self, model: Any, cache: SlotCache, graphs: StepGraphs) -> None:
         self.cache = cache
         self._model, self._graphs = model, graphs
-        self._spare = len(cache.index) - 1
         self._on_device = torch.zeros(4, SIZES[-1], dtype=torch.long, device=cache.index.device)
         self.fed = self._on_device
         self._cache: Any = DynamicCache()
@@ -96,7 +95,7 @@ class Packs:
             self.cache.used = max(self.cache.used, *map(len, packed.values()))
             size = next(size for size in SIZES if size >= tokens)
             self.fed = self._on_device[:, :size]
-            self.fed.copy_(on(self.fed.device, sequence(packed, self._spare, size)), non_blocking=True)
+            self.fed.copy_(on(self.fed.device, sequence(packed, self.cache.rows - 1, size)), non_blocking=True)
             self._graphs.step(("pack", size), self._forward(size), lambda logits: logits)
 
     def _forward(self, size: int) -> Callable[[], Tensor]:

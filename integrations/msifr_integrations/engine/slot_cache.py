@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from msifr_integrations.engine.attention import by_kernel
@@ -23,6 +22,9 @@ from msifr_integrations.engine.prefill import Prefix, on
 
 BUCKET = 32
 """Keys attended to are rounded up to a multiple of this."""
+
+BLOCK = 4 * BUCKET
+"""Positions by which a row grows: all are copied then, once in so many steps that read all."""
 
 
 def rounded(length: int, *, coarse: bool = False) -> int:
@@ -33,14 +35,6 @@ def rounded(length: int, *, coarse: bool = False) -> int:
     """
     unit = max(2 * BUCKET, 1 << (length - 1).bit_length() >> 3) if coarse else BUCKET
     return -(-length // unit) * unit
-
-
-def affordable(like: Prefix, slots: int) -> int:
-    """Return how many positions each of `slots` rows may have if all take half of the memory free on the GPU."""
-    position = sum(t.shape[1] * t.shape[3] * t.element_size() for pair in like.layers for t in pair)
-    device = like.layers[0][0].device
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return (torch.cuda.mem_get_info(device)[0] + unused) // 2 // (slots * position)
 
 
 class _SlotLayer(DynamicLayer):
@@ -82,8 +76,9 @@ class _SlotLayer(DynamicLayer):
 class SlotCache:
     """Keys and values of `slots` attempts, made from the first `Prefix` that shows the shapes.
 
-    It begins with room for `expected` positions, or a few more. Capacity doubles when a row outgrows it, up to
-    `max_length`. `layers` hold what is cached; they stay where they are but for `reserve`. coarse: see `rounded`.
+    It begins with room for `expected` positions, or a few more. Capacity grows by a block when a row outgrows it, up
+    to `limit`, which is `max_length` unless another is set. `layers` hold what is cached; they stay where they are but
+    for `reserve` and `resize`. coarse: see `rounded`.
     kernel: whether steps attend by the kernel of `attention`, which takes no notice of the mask and of what is shown.
     """
 
@@ -97,8 +92,8 @@ class SlotCache:
         coarse: bool = False,
         kernel: bool = False,
     ) -> None:
-        self.max_length = max_length
-        self.capacity = min(max_length, max(4 * BUCKET, rounded(expected)))
+        self.max_length = self.limit = max_length
+        self.capacity = min(max_length, max(BLOCK, rounded(expected)))
         self.shown = 0
         self.used = 0  # positions that any row may have written since it was cleared
         self._coarse, self.kernel = coarse, kernel
@@ -139,10 +134,28 @@ class SlotCache:
         """Grow until rows can hold `length` positions; return whether the layers have moved for it."""
         if length <= self.capacity:
             return False
-        before, self.capacity = self.capacity, min(self.max_length, max(rounded(length), 2 * self.capacity))
-        for layer in self.layers:
-            layer.change(lambda old: pad(old, (0, 0, 0, self.capacity - before)))
+        limit = min(self.max_length, max(self.limit, length))
+        self.resize(self.rows, min(limit, max(rounded(length), self.capacity + BLOCK)))
         return True
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(self.index)
+
+    def resize(self, rows: int, capacity: int) -> None:
+        """Have so many rows of so many positions; what there is no room for is gone. One layer at a time is copied."""
+        kept, length = min(rows, self.rows), min(capacity, self.capacity)
+
+        def resized(old: Tensor) -> Tensor:
+            new = old.new_zeros(rows, old.shape[1], capacity, old.shape[3])
+            new[:kept, :, :length] = old[:kept, :, :length]
+            return new
+
+        for layer in self.layers:
+            layer.change(resized)
+        self.index = torch.arange(rows, device=self.index.device)
+        self.capacity, self.used = capacity, min(self.used, capacity)
 
     def show(self, longest: int) -> None:
         """Let steps attend to as many positions as a row of length `longest` needs that writes one more."""

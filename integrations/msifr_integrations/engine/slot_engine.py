@@ -18,14 +18,14 @@ free memory suffices; on a CPU it follows the attempts closely.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate, islice, takewhile
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from msifr_integrations.engine import attention
-from msifr_integrations.engine.base import Event, ModelEngine, Sampling
+from msifr_integrations.engine.admission import Room, Waiting, affordable, may_begin
+from msifr_integrations.engine.base import Attempt, Event, ModelEngine, Sampling, most_positions
 from msifr_integrations.engine.fused import Fused
 from msifr_integrations.engine.memory import Remembered
 from msifr_integrations.engine.packs import SIZES, Packs
@@ -33,8 +33,9 @@ from msifr_integrations.engine.places import Prompt, places
 from msifr_integrations.engine.prefill import passes, prefill
 from msifr_integrations.engine.processors import Shaping
 from msifr_integrations.engine.sampling import Row, draw, read_rows
-from msifr_integrations.engine.slot_cache import SlotCache, affordable
+from msifr_integrations.engine.slot_cache import SlotCache, rounded
 from msifr_integrations.engine.step_graphs import StepGraphs
+from msifr_policy.errors import InputError
 from msifr_policy.records.ledger import Session
 from msifr_policy.validators import Hidden
 
@@ -65,12 +66,24 @@ class SlotEngine(ModelEngine):
     ahead: begin the next step before the events of this one are handed out, so that the device works while the caller
     decides. The tokens are the same; but then one token is computed for an attempt after it was cancelled. It is never
     delivered; `dropped` counts such tokens, and `spent` tells them.
+    kv_tokens: positions of keys and values that all rows may have together; None for half of the memory that is free
+    when the first attempt begins. What does not fit waits (`admission`).
     """
 
     name: Literal["slots"] = "slots"
 
-    def __init__(self, model: Any, *, slots: int, sampling: Sampling, end: frozenset[int], ahead: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        slots: int,
+        sampling: Sampling,
+        end: frozenset[int],
+        ahead: bool = False,
+        kv_tokens: int | None = None,
+    ) -> None:
         super().__init__(model, slots=slots, sampling=sampling, end=end)
+        self._kv_tokens = kv_tokens
         self._shaping = Shaping(model, sampling.more, end)
         self._attention_before = attention.register(model)
         self._kernel = attention.kernel_serves(model)
@@ -92,6 +105,7 @@ class SlotEngine(ModelEngine):
         self._graphs = StepGraphs(self._model)
         self._under_way: _UnderWay | None = None
         self._packs: Packs | None = None
+        self._room = Room(self.slots, self._kv_tokens or 0)
         self.cache: SlotCache | None = None
 
     @property
@@ -112,6 +126,22 @@ class SlotEngine(ModelEngine):
     def spent(self) -> Session:
         """Return the tokens that were dropped, as a server tells what it made and what arrived."""
         return Session(arrived=self._delivered, made=self._delivered + self.dropped) if self._ahead else Session()
+
+    def submit(self, attempt: Attempt) -> None:
+        """Queue an attempt. Raises `InputError` as any engine of a model does, or if it may outgrow the whole cache."""
+        super().submit(attempt)
+        known = self._kv_tokens is not None or self.cache is not None
+        if known and not self._room.rows(most_positions(attempt, self._context)):
+            self._queue.remove(attempt.id)
+            raise self._no_room(attempt)
+
+    def _no_room(self, attempt: Attempt) -> InputError:
+        need = rounded(most_positions(attempt, self._context))
+        return InputError(
+            f"it may need {need} positions of keys and values, and there is room for {self._room.positions}",
+            where=f"attempt {attempt.id!r}",
+            remedy="lower max_new_tokens, or raise kv_tokens if memory suffices",
+        )
 
     def cancel(self, attempt_id: str) -> None:
         """Free the attempt's slot, or take it from the queue. An id that is neither is ignored."""
@@ -154,9 +184,15 @@ class SlotEngine(ModelEngine):
     def _begin(self) -> _UnderWay | None:
         """Begin a step, if there is anything to run: fill slots or shrink first, where it is time."""
         running = self.slots - len(self._free)
-        if self._queue and (entering := self._may_enter(running)):
-            self._refill(running, entering)
-        elif not self._queue and running and 2 * self._batch(running) <= self._computed:
+        if self._queue and self._free:
+            self.cache = self.cache or self._new_cache()
+            entering, longest = self._may_begin(running)
+            if not entering and not running:
+                raise self._no_room(next(iter(self._queue)))
+            if entering:
+                self._make_room(self.cache, running + entering, longest)
+                self._refill(self.cache, running, entering)
+        elif running and 2 * self._batch(running) <= self._computed:
             self._compact(running)
         if self.cache is None or len(self._free) == self.slots:
             return None
@@ -200,20 +236,30 @@ class SlotEngine(ModelEngine):
         # What the host makes of tokens is not to be replayed: the model's part of the step is, if that is all of it.
         return drawn(forward() if self.states else self._graphs.step(shape, forward, lambda logits: logits))
 
-    def _may_enter(self, running: int) -> int:
-        """Return how many attempts to begin: a prefill holds up all others, so many are to share it, or fill a pack."""
-        most = min(len(self._free), len(self._queue))
-        if running == 0 or 4 * len(self._free) >= self.slots:
-            return most
-        if self._packs is None:
-            return 0
-        filled = accumulate(len(attempt.prompt) for attempt in islice(self._queue, most))
-        fit = list(takewhile(lambda tokens: tokens <= SIZES[-1], filled))
-        return len(fit) if len(fit) < most else 0
+    def _may_begin(self, running: int) -> tuple[int, int]:
+        """Return how many of the queue begin now, and how many positions the longest of all then needs."""
+        needs = [most_positions(row.attempt, self._context) for row in self._rows if row is not None]
+        waiting = (Waiting(len(a.prompt), most_positions(a, self._context)) for a in self._queue)
+        pack = None if self._packs is None else SIZES[-1]
+        return may_begin(waiting, self._room, running=running, longest=max(needs, default=0), pack=pack)
 
-    def _refill(self, running: int, count: int) -> None:
+    def _make_room(self, cache: SlotCache, attempts: int, longest: int) -> None:
+        """Change rows for positions, if so many attempts, of which the longest needs so many positions, want it."""
+        longest = rounded(longest)
+        spare = self._packs is not None
+        if attempts <= cache.rows - spare and longest <= cache.limit:
+            return
+        rows = self._room.rows(longest)
+        if rows != cache.rows - spare:
+            self._gather(rows)
+            self._computed = min(self._computed, rows)
+            self._held = [prompt if slot < rows else () for slot, prompt in enumerate(self._held)]
+            cache.resize(rows + spare, min(cache.capacity, longest))
+            self._graphs.forget()
+        cache.limit = longest
+
+    def _refill(self, cache: SlotCache, running: int, count: int) -> None:
         """Fill free slots by the first of the queue; a prompt that a slot holds is not computed again."""
-        cache = self.cache = self.cache or self._new_cache()
         entering = [self._queue.popleft() for _ in range(count)]
         self._computed = max(self._computed, self._batch(running + len(entering)))
         free = [slot for slot in self._free if slot < self._computed]
@@ -241,11 +287,15 @@ class SlotEngine(ModelEngine):
 
     def _new_cache(self) -> SlotCache:
         like = prefill(self._model, [(0,)])  # one position shows the shapes
-        expected = max(len(attempt.prompt) + attempt.max_new_tokens for attempt in self._queue)
+        self._room = Room(self.slots, self._kv_tokens or affordable(like))
+        longest = rounded(max(most_positions(attempt, self._context) for attempt in self._queue))
         few = self._graphs.usable
-        expected = min(expected, affordable(like, self.slots)) if few else 0
         packing = few and self._kernel
-        cache = SlotCache(like, self.slots + packing, self._context, expected=expected, coarse=few, kernel=self._kernel)
+        rows = max(1, self._room.rows(longest))
+        cache = SlotCache(
+            like, rows + packing, self._context, expected=longest if few else 0, coarse=few, kernel=self._kernel
+        )
+        cache.limit = longest
         self._packs = Packs(self._model, cache, self._graphs) if packing else None
         return cache
 
@@ -254,11 +304,16 @@ class SlotEngine(ModelEngine):
             self._graphs.forget()
 
     def _batch(self, attempts: int) -> int:
-        return batch(attempts, self.slots, few=self._graphs.usable)
+        rows = self.slots if self.cache is None else self.cache.rows - (self._packs is not None)
+        return min(rows, batch(attempts, self.slots, few=self._graphs.usable))
 
     def _compact(self, running: int) -> None:
-        """Compute fewer rows, now that nobody is waiting for the empty slots: move those that run to the front."""
-        rows = self._batch(running)
+        """Compute fewer rows, now that nobody is waiting for the empty slots."""
+        self._computed = self._batch(running)
+        self._gather(self._computed)
+
+    def _gather(self, rows: int) -> None:
+        """Move those that run to the first rows."""
         moving = [slot for slot in range(rows, self.slots) if self._rows[slot] is not None]
         to = [slot for slot in self._free if slot < rows][: len(moving)]
         if moving and self.cache is not None:
@@ -267,7 +322,6 @@ class SlotEngine(ModelEngine):
             self._rows[slot], self._held[slot] = self._rows[source], self._held[source]
             self._rows[source] = None
         self._free = [slot for slot in self._free if self._rows[slot] is None] + moving
-        self._computed = rows
 
     def _leave(self, slot: int) -> None:
         self._rows[slot] = None
