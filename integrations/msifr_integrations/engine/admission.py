@@ -37,7 +37,11 @@ class Room(NamedTuple):
 
     def rows(self, need: int) -> int:
         """Return how many rows there may be if one needs so many positions."""
-        return min(self.slots, self.positions // rounded(need))
+        return min(self.slots, self.positions // max(need, 1))
+
+    def limit(self, need: int) -> int:
+        """Return how many positions each of `rows(need)` rows, not none, may have: so many, or a few more."""
+        return min(rounded(need), self.positions // self.rows(need))
 
 
 def may_begin(

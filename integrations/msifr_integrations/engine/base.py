@@ -188,6 +188,17 @@ def check_length(prompt: PromptInput, context: int, where: str) -> None:
         raise InputError(what, where=where, remedy="shorten the prompt or leave it out")
 
 
+def check_room(prompt: PromptInput, max_new_tokens: int, context: int, room: int | None, where: str) -> None:
+    """Raise `InputError` if an attempt may need more positions of keys and values than there is room for."""
+    need = min(len(prompt) + max_new_tokens - 1, context)
+    if room is not None and need > room:
+        raise InputError(
+            f"it may need {need} positions of keys and values, and there is room for {room}",
+            where=where,
+            remedy="lower max_new_tokens, or raise kv_tokens if memory suffices",
+        )
+
+
 class ModelEngine:
     """What the engines for transformers models share: the model, how tokens are drawn from it, and the queue.
 

@@ -48,9 +48,15 @@ def why_no_slots(model: Any) -> str:
 
 
 def make_engine(
-    model: Any, *, kind: EngineKind = "auto", slots: int, sampling: Sampling, end: frozenset[int]
+    model: Any,
+    *,
+    kind: EngineKind = "auto",
+    slots: int,
+    sampling: Sampling,
+    end: frozenset[int],
+    kv_tokens: int | None = None,
 ) -> tuple[Engine, str]:
-    """Return an engine for `model`, and why it is not the slot engine ("" if it is).
+    """Return an engine for `model`, and why it is not the slot engine ("" if it is), which alone heeds `kv_tokens`.
 
     Raises `InputError` if `kind` is "slots" and the model cannot run in slots, or if it is in training mode.
     """
@@ -65,4 +71,4 @@ def make_engine(
         return StaticEngine(model, slots=slots, sampling=sampling, end=end), reason
     # A CPU that computes the next step has no time to decide; a GPU would wait for the decisions.
     ahead = model.device.type == "cuda"
-    return SlotEngine(model, slots=slots, sampling=sampling, end=end, ahead=ahead), ""
+    return SlotEngine(model, slots=slots, sampling=sampling, end=end, ahead=ahead, kv_tokens=kv_tokens), ""

@@ -89,11 +89,13 @@ class SlotCache:
         max_length: int,
         *,
         expected: int = 0,
+        limit: int | None = None,
         coarse: bool = False,
         kernel: bool = False,
     ) -> None:
-        self.max_length = self.limit = max_length
-        self.capacity = min(max_length, max(BLOCK, rounded(expected)))
+        self.max_length = max_length
+        self.limit = max_length if limit is None else min(limit, max_length)
+        self.capacity = min(self.limit, max(BLOCK, rounded(expected)))
         self.shown = 0
         self.used = 0  # positions that any row may have written since it was cleared
         self._coarse, self.kernel = coarse, kernel

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from msifr_integrations.engine import attention
 from msifr_integrations.engine.admission import Room, Waiting, affordable, may_begin
-from msifr_integrations.engine.base import Attempt, Event, ModelEngine, Sampling, most_positions
+from msifr_integrations.engine.base import Attempt, Event, ModelEngine, Sampling, check_room, most_positions
 from msifr_integrations.engine.fused import Fused
 from msifr_integrations.engine.memory import Remembered
 from msifr_integrations.engine.packs import SIZES, Packs
@@ -33,9 +33,8 @@ from msifr_integrations.engine.places import Prompt, places
 from msifr_integrations.engine.prefill import passes, prefill
 from msifr_integrations.engine.processors import Shaping
 from msifr_integrations.engine.sampling import Row, draw, read_rows
-from msifr_integrations.engine.slot_cache import SlotCache, rounded
+from msifr_integrations.engine.slot_cache import SlotCache
 from msifr_integrations.engine.step_graphs import StepGraphs
-from msifr_policy.errors import InputError
 from msifr_policy.records.ledger import Session
 from msifr_policy.validators import Hidden
 
@@ -129,19 +128,13 @@ class SlotEngine(ModelEngine):
 
     def submit(self, attempt: Attempt) -> None:
         """Queue an attempt. Raises `InputError` as any engine of a model does, or if it may outgrow the whole cache."""
+        if self._kv_tokens is not None or self.cache is not None:
+            self._check_room(attempt)
         super().submit(attempt)
-        known = self._kv_tokens is not None or self.cache is not None
-        if known and not self._room.rows(most_positions(attempt, self._context)):
-            self._queue.remove(attempt.id)
-            raise self._no_room(attempt)
 
-    def _no_room(self, attempt: Attempt) -> InputError:
-        need = rounded(most_positions(attempt, self._context))
-        return InputError(
-            f"it may need {need} positions of keys and values, and there is room for {self._room.positions}",
-            where=f"attempt {attempt.id!r}",
-            remedy="lower max_new_tokens, or raise kv_tokens if memory suffices",
-        )
+    def _check_room(self, attempt: Attempt) -> None:
+        where = f"attempt {attempt.id!r}"
+        check_room(attempt.prompt, attempt.max_new_tokens, self._context, self._room.positions, where)
 
     def cancel(self, attempt_id: str) -> None:
         """Free the attempt's slot, or take it from the queue. An id that is neither is ignored."""
@@ -188,7 +181,7 @@ class SlotEngine(ModelEngine):
             self.cache = self.cache or self._new_cache()
             entering, longest = self._may_begin(running)
             if not entering and not running:
-                raise self._no_room(next(iter(self._queue)))
+                self._check_room(next(iter(self._queue)))
             if entering:
                 self._make_room(self.cache, running + entering, longest)
                 self._refill(self.cache, running, entering)
@@ -245,7 +238,6 @@ class SlotEngine(ModelEngine):
 
     def _make_room(self, cache: SlotCache, attempts: int, longest: int) -> None:
         """Change rows for positions, if so many attempts, of which the longest needs so many positions, want it."""
-        longest = rounded(longest)
         spare = self._packs is not None
         if attempts <= cache.rows - spare and longest <= cache.limit:
             return
@@ -254,9 +246,9 @@ class SlotEngine(ModelEngine):
             self._gather(rows)
             self._computed = min(self._computed, rows)
             self._held = [prompt if slot < rows else () for slot, prompt in enumerate(self._held)]
-            cache.resize(rows + spare, min(cache.capacity, longest))
+            cache.resize(rows + spare, min(cache.capacity, self._room.limit(longest)))
             self._graphs.forget()
-        cache.limit = longest
+        cache.limit = self._room.limit(longest)
 
     def _refill(self, cache: SlotCache, running: int, count: int) -> None:
         """Fill free slots by the first of the queue; a prompt that a slot holds is not computed again."""
@@ -288,14 +280,20 @@ class SlotEngine(ModelEngine):
     def _new_cache(self) -> SlotCache:
         like = prefill(self._model, [(0,)])  # one position shows the shapes
         self._room = Room(self.slots, self._kv_tokens or affordable(like))
-        longest = rounded(max(most_positions(attempt, self._context) for attempt in self._queue))
+        longest = max(most_positions(attempt, self._context) for attempt in self._queue)
         few = self._graphs.usable
         packing = few and self._kernel
-        rows = max(1, self._room.rows(longest))
+        rows = self._room.rows(longest)
+        limit = self._room.limit(longest) if rows else 1
         cache = SlotCache(
-            like, rows + packing, self._context, expected=longest if few else 0, coarse=few, kernel=self._kernel
+            like,
+            max(rows, 1) + packing,
+            self._context,
+            expected=longest if few else 0,
+            limit=limit,
+            coarse=few,
+            kernel=self._kernel,
         )
-        cache.limit = longest
         self._packs = Packs(self._model, cache, self._graphs) if packing else None
         return cache
 
