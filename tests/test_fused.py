@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import types
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ import kernels
 import tiny
 from msifr_integrations.engine import attention, fused, packs
 from msifr_integrations.engine.base import Attempt, Sampling, stream_key
-from msifr_integrations.engine.fused import Fused
+from msifr_integrations.engine.fused import Fused, Joined
 from msifr_integrations.engine.packs import SIZES, Packs, pack, sequence
 from msifr_integrations.engine.prefill import prefill
 from msifr_integrations.engine.prompt_queue import PromptQueue
@@ -93,6 +94,19 @@ def test_a_kernel_with_other_numbers_replaces_nothing(on_cuda: types.SimpleNames
     assert replaced.parts == {"projections": 4, "norms": 0, "activations": 0, "rotations": 0}
     assert float((logits(model) - plain).abs().max()) < 1e-4
     replaced.undo()
+
+
+def test_joined_projections_may_be_asked_in_any_order_and_of_anything() -> None:
+    torch.manual_seed(2)
+    projections = [torch.nn.Linear(6, size, bias=False) for size in (4, 2, 3)]
+    alone = [deepcopy(each) for each in projections]
+    joined = Joined(projections)
+    inputs = torch.randn(3, 2, 6)
+    for number, at in [(0, 0), (1, 1), (1, 0), (2, 0), (2, 0), (0, 2), (0, 2), (1, 2), (2, 2), (1, 1), (0, 1), (2, 1)]:
+        x = inputs[at]
+        for _ in range(2):
+            assert torch.allclose(projections[number](x), alone[number](x), atol=1e-6)
+    joined.undo()
 
 
 def test_without_triton_nothing_is_replaced_and_that_is_said(on_cuda: types.SimpleNamespace) -> None:
