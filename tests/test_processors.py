@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ import tiny
 from msifr_integrations.engine.base import Attempt, Event, Sampling, stream_key
 from msifr_integrations.engine.probe import make_engine
 from msifr_integrations.engine.processors import generation_settings
+from msifr_integrations.generation.journal import ledger_path
+from msifr_integrations.generation.provenance import provenance_of
+from msifr_policy.errors import InputError
+from msifr_policy.records.ledger import read_ledger
+from msifr_policy.records.traces import read_traces
 
 ENDS = frozenset(range(0, 257, 9))
 ENGINES = pytest.mark.parametrize("kind", ["slots", "static"])
@@ -114,3 +120,50 @@ def test_settings_are_read_as_generate_would_read_them(monkeypatch: pytest.Monke
     assert read(repetition_penalty=1.1, stop_strings="###")[0] == {"repetition_penalty": 1.1, "stop_strings": ["###"]}
     assert read(sequence_bias={(1, 2): -3.0})[0] == {"sequence_bias": [[[1, 2], -3.0]]}
     assert read(num_beams=4, forced_eos_token_id=2) == ({}, ("num_beams", "forced_eos_token_id"))
+
+
+@pytest.fixture
+def model_with_settings(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The tiny model, which comes with settings as models of hubs do."""
+    model = tiny.llama()
+    own = GenerationConfig(
+        do_sample=True, temperature=0.7, top_k=30, min_p=0.01, repetition_penalty=1.2, stop_strings=["e"], num_beams=2
+    )
+    monkeypatch.setattr(model, "generation_config", own)
+    return model
+
+
+@pytest.mark.usefixtures("model_with_settings")
+def test_a_run_follows_the_model_s_settings_and_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    tiny.run(tmp_path / "own.jsonl", tell=said.append, stop=("Z",), top_k=50)
+    assert (
+        "the model's generation settings: stop_strings ['e'], repetition_penalty 1.2, temperature 0.7, min_p 0.01 "
+        "(--no-generation-config leaves them out)"
+    ) in said
+    assert "generation settings of the model that are not followed: num_beams" in said
+    settings = read_ledger(ledger_path(tmp_path / "own.jsonl")).settings
+    told = {name: settings[name] for name in ("temperature", "top_k", "top_p", "stop", "generation_config")}
+    assert told == {
+        "temperature": 0.7, "top_k": 50, "top_p": 1.0, "stop": ["Z", "e"],
+        "generation_config": {"repetition_penalty": 1.2, "min_p": 0.01},
+    }  # fmt: skip
+    assert "generation settings min_p 0.01, repetition_penalty 1.2" in provenance_of(settings).sampling
+    texts = [record.text for record in read_traces(tmp_path / "own.jsonl")]
+    assert not any("e" in text or "Z" in text for text in texts)
+    assert len(texts) == 40
+
+
+def test_settings_can_be_left_out_and_a_run_goes_on_with_its_own(tmp_path: Path, model_with_settings: Any) -> None:
+    out, plain = tmp_path / "without.jsonl", tmp_path / "plain.jsonl"
+    tiny.run(out, generation_config=False, max_tokens=500)
+    settings = read_ledger(ledger_path(out)).settings
+    assert (settings["temperature"], settings["top_k"], settings["top_p"], settings["stop"]) == (1.0, 0, 1.0, [])
+    assert "generation_config" not in settings
+    with pytest.raises(InputError, match=r"stop = \[\], not \['e'\]"):
+        tiny.run(out)
+    tiny.run(out, generation_config=False)
+    model_with_settings.generation_config = GenerationConfig()
+    tiny.run(plain)
+    texts = [sorted((trace.prompt_id, trace.text) for trace in read_traces(path)) for path in (plain, out)]
+    assert texts[0] == texts[1]

@@ -170,9 +170,14 @@ class RunFiles:
     },
     slots={"type": click.IntRange(1), "help": "Attempts generated side by side: rows, or open streams."},
     max_new_tokens={"type": click.IntRange(1), "help": "Longest attempt, in tokens."},
-    temperature={"type": click.FloatRange(0), "help": "Sampling temperature; 0 is greedy."},
-    top_k={"type": click.IntRange(0), "help": "Sample from the k likeliest tokens; 0 is all."},
-    top_p={"type": click.FloatRange(0, 1, min_open=True), "help": "Sample from this much probability."},
+    temperature={"type": click.FloatRange(0), "help": "0 is greedy; by default the model's own, else 1."},
+    top_k={"type": click.IntRange(0), "help": "Sample from the k likeliest tokens; 0 is all. By default as above."},
+    top_p={"type": click.FloatRange(0, 1, min_open=True), "help": "Sample from this much probability; likewise."},
+    generation_config={
+        "flag": "--generation-config/--no-generation-config",
+        "help": "Follow the generation settings that a model of transformers comes with (sampling, penalties, "
+        "forbidden words, stop strings), where options do not say otherwise.",
+    },
     final_filter={
         "flag": "--filter",
         "help": f"What makes an attempt acceptable: {FILTERS}. The first four compare with the prompt's gold: as "

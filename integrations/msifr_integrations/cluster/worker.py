@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import msgspec
 
-from msifr_integrations.generation.engines import Opened, open_engine
+from msifr_integrations.generation.engines import Opened, as_opened, open_engine
 from msifr_integrations.generation.generate import attempt_id, forcing_of, task_of
 from msifr_integrations.generation.journal import AttemptRecord
 from msifr_integrations.generation.live import Task
@@ -156,7 +156,7 @@ class EngineWorker:
             if order.must.get(name, value) != value:
                 what = f"an engine has {name} = {value!r}, the run {order.must[name]!r}"
                 raise InputError(what, where="worker", remedy="every engine of a run must be the same")
-        options = msgspec.structs.replace(options, model_name=opened.settings.get("model", options.model_name))
+        options = as_opened(options, opened)
         encoded = [opened.encode(prompt) for prompt in order.prompts]  # each is, so that a bad one is known at once
 
         def task(place: int, number: int, history: AtPrompt | None) -> Task:

@@ -1,12 +1,22 @@
 """What makes the tokens of a run: opened by its options, with how it takes prompts and what its settings say of it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from msifr_integrations.engine.base import Engine, EngineKind, PromptInput, check_length, end_tokens, longest_sequence
+import msgspec
+
+from msifr_integrations.engine.base import (
+    Engine,
+    EngineKind,
+    PromptInput,
+    Sampling,
+    check_length,
+    end_tokens,
+    longest_sequence,
+)
 from msifr_integrations.generation.inputs import (
     encode_prompt,
     in_one_line,
@@ -15,7 +25,7 @@ from msifr_integrations.generation.inputs import (
     plain_text,
     weights_fingerprint,
 )
-from msifr_integrations.generation.options import GenerateOptions
+from msifr_integrations.generation.options import DRAWN, GenerateOptions
 from msifr_policy.filters import Prompt
 
 if TYPE_CHECKING:
@@ -62,19 +72,26 @@ def _in_transformers(
     with in_one_line("cannot be imported", "engine"):
         # Only now: importing torch takes seconds.
         from msifr_integrations.engine.probe import make_engine
+        from msifr_integrations.engine.processors import generation_settings
     if isinstance(model, str | os.PathLike):
         model, tokenizer = load_model(model, device=options.device, dtype=options.dtype)
     chat = _chat(bool(tokenizer.chat_template), options, say)
+    own, refused = generation_settings(model) if options.follows_model else ({}, ())
+    _say_followed(own, refused, options, say)
+    sampling = options.sampling_of(own)
     engine, why_static = make_engine(
         model,
         kind=cast(EngineKind, options.engine),
         slots=options.slots,
-        sampling=options.sampling,
+        sampling=sampling,
         end=end_tokens(model, tokenizer),
     )
     if why_static and options.engine == "auto":
         say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
-    settings = model_settings(model) | {"engine": engine.name, "chat": chat}
+    stop = dict.fromkeys([*options.stop, *own.get("stop_strings", ())])
+    settings = model_settings(model) | {"engine": engine.name, "chat": chat} | drawing(sampling) | {"stop": list(stop)}
+    if sampling.more:
+        settings["generation_config"] = dict(sampling.more)
     context = longest_sequence(model)
 
     def encode(prompt: Prompt) -> PromptInput:
@@ -83,6 +100,30 @@ def _in_transformers(
         return tokens
 
     return Opened(engine, encode, settings, tokenizer)
+
+
+def _say_followed(
+    own: Mapping[str, Any], refused: Sequence[str], options: GenerateOptions, say: Callable[[str], None]
+) -> None:
+    """Say which of a model's generation settings have a say here, and which of them cannot be followed."""
+    followed = [f"{name} {value}" for name, value in own.items() if getattr(options, name, None) is None]
+    if followed:
+        say(f"the model's generation settings: {', '.join(followed)} (--no-generation-config leaves them out)")
+    if refused:
+        say(f"generation settings of the model that are not followed: {', '.join(refused)}")
+
+
+def drawing(sampling: Sampling) -> dict[str, Any]:
+    """Return what the settings of a run say of how tokens are drawn."""
+    return {name: getattr(sampling, name) for name in DRAWN}
+
+
+def as_opened(options: GenerateOptions, opened: Opened) -> GenerateOptions:
+    """Return the options of a run with what its engine says of the model: its name, and stop strings of its own."""
+    said = opened.settings
+    return msgspec.structs.replace(
+        options, model_name=said.get("model", options.model_name), stop=tuple(said.get("stop", options.stop))
+    )
 
 
 def model_settings(model: Any) -> dict[str, Any]:

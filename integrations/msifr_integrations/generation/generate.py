@@ -18,7 +18,7 @@ import msgspec
 
 from msifr_integrations.engine.base import Attempt, PromptInput, stream_key
 from msifr_integrations.generation.autopilot import Autopilot, audit_share, autopilot_settings, in_drawn_order
-from msifr_integrations.generation.engines import Opening, model_settings, open_engine
+from msifr_integrations.generation.engines import Opening, as_opened, drawing, model_settings, open_engine
 from msifr_integrations.generation.forcing import Forcing, refused_chat
 from msifr_integrations.generation.forecast import SpeedSeen
 from msifr_integrations.generation.found import asked
@@ -26,7 +26,7 @@ from msifr_integrations.generation.goals import goals_report, spent_before
 from msifr_integrations.generation.inputs import fingerprint
 from msifr_integrations.generation.journal import Journal
 from msifr_integrations.generation.live import Task
-from msifr_integrations.generation.options import DEFAULTS, GenerateOptions
+from msifr_integrations.generation.options import DEFAULTS, DRAWN, GenerateOptions
 from msifr_integrations.generation.pilots import audit_of, monitor_of, settled
 from msifr_integrations.generation.preview import foretell, previewed, watching
 from msifr_integrations.generation.progress import Progress
@@ -163,7 +163,8 @@ class Job:
         """
         if not logprobs and any(validator.name == "logprobs" for validator in _validators(self.policy)):
             self.say("the policy reads log-probabilities, and this engine tells none: that evidence is unknown")
-        settings = self.settings | found
+        unsaid = drawing(self.options.sampling) | {"stop": list(self.options.stop)}
+        settings = self.settings | {name: unsaid[name] for name in unsaid if self.settings[name] == _AUTO} | found
         _say_what_differs(self.policy, settings, self.prompts, self.say)
         reference(self.options.compare, settings, self.expected)
         self.journal.begin(settings)
@@ -352,8 +353,10 @@ def _name(model: Any, options: GenerateOptions) -> str:
 
 def _settings(prompts: str, count: int, options: GenerateOptions) -> dict[str, Any]:
     """Return the settings that a run shares with its resumes, as far as they are known before the model is loaded."""
-    chosen: dict[str, Any] = {name: getattr(options, name) for name in _SETTINGS}
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in _SETTINGS} | drawing(options.sampling)
     chosen["stop"] = list(options.stop)  # as the file will have it
+    if options.follows_model:
+        chosen |= {name: _AUTO for name in DRAWN if getattr(options, name) is None} | {"stop": _AUTO}
     if options.server.url:
         chosen |= {"engine": "server", "chat": options.server.api == "chat"}
     else:
@@ -378,8 +381,7 @@ def make_here(job: Job, opening: Opening | None = None) -> None:
     """Make the attempts of a run in this process; `opening` gives the engine, by default the one of the options."""
     opening = opening or open_engine
     with opening(job.model, job.tokenizer, job.prompts[0], job.options, job.say) as opened:
-        settings = job.settings | opened.settings
-        options = msgspec.structs.replace(job.options, model_name=settings["model"])
+        options = as_opened(job.options, opened)
 
         @lru_cache(options.slots + 1)  # prompts may be under way at once
         def put(which: int) -> tuple[Prompt, PromptInput]:

@@ -1,7 +1,7 @@
 """What a run can be told, and what it does by default: for the library, the command line and the demo alike."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -19,6 +19,9 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 EngineName = Literal["auto", "slots", "static", "vllm"]
 """How this process makes tokens: transformers in slots, transformers' `generate()`, vLLM; or slots if the model can."""
+
+DRAWN: dict[str, float] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+"""What tokens are drawn from where nobody says otherwise: all that the model gives."""
 
 PLACE = "{prompt}"
 """What a template holds in the place of the prompt's text."""
@@ -53,7 +56,12 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         attempts are made at a prompt than those that a run which made them one by one would make until it had N.
     slots: attempts generated side by side; of a server, open streams.
     seed: with the prompt id and the attempt's number it fixes the attempt's tokens, whoever shares the batch.
-    max_new_tokens: of an attempt; temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out.
+    max_new_tokens: of an attempt.
+    temperature, top_k, top_p: temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out. None: what the
+        model's generation settings say, if they are followed; else 1, 0 and 1.
+    generation_config: follow the generation settings that a model of transformers comes with, where these options do
+        not say otherwise: penalties, min-p, forbidden words and so on, and its stop strings beside `stop`. vLLM and
+        servers are told neither.
     final_filter: "numeric", "choice", "exact", "math", "json-schema", "tests", a filter or a function of (prompt,
         text). What it cannot judge is not accepted, counted in the ledger, and remarked at the end.
     answer: where the first four find the answer of a text, in the words of `Extract.parse`; "" is as usual.
@@ -98,9 +106,10 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     slots: int = 16
     max_new_tokens: int = 512
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    generation_config: bool = True
     final_filter: str | FinalFilter | Callable[[Prompt, str], bool | Judgement] = "numeric"
     answer: str = ""
     stop: tuple[str, ...] = ()
@@ -217,8 +226,20 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sampling(self) -> Sampling:
-        """What tokens are drawn from. Raises `InputError` for values that say nothing."""
-        return Sampling(float(self.temperature), self.top_k, float(self.top_p))
+        """What tokens are drawn from where the model has no say. Raises `InputError` for values that say nothing."""
+        return self.sampling_of({})
+
+    def sampling_of(self, model: Mapping[str, Any]) -> Sampling:
+        """Return what tokens of a model with these generation settings are drawn from; `InputError` as `sampling`."""
+        said = {name: getattr(self, name) for name in DRAWN}
+        drawn = DRAWN | dict(model) | {name: value for name, value in said.items() if value is not None}
+        more = {name: value for name, value in model.items() if name not in (*DRAWN, "stop_strings")}
+        return Sampling(float(drawn["temperature"]), int(drawn["top_k"]), float(drawn["top_p"]), more)
+
+    @property
+    def follows_model(self) -> bool:
+        """Whether the model's own generation settings have a say."""
+        return self.generation_config and not self.server.url and self.engine != "vllm"
 
 
 DEFAULTS = GenerateOptions()

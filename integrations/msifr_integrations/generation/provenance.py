@@ -35,6 +35,8 @@ def _ways(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"template {settings['template']!r}"
     if settings.get("stop"):
         yield f"stop {', '.join(map(repr, settings['stop']))}"
+    if more := settings.get("generation_config"):
+        yield f"generation settings {', '.join(f'{name} {more[name]}' for name in sorted(more))}"
     if settings.get("finish_when_decided"):
         yield "finished when decided"
 
