@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from architectures import ARCHITECTURES, Architecture, model
-from msifr_integrations.engine.base import Attempt, Event, Sampling, stream_key
+from msifr_integrations.engine.base import (
+    Attempt,
+    Event,
+    Sampling,
+    longest_in_slots,
+    longest_sequence,
+    stream_key,
+)
 from msifr_integrations.engine.probe import make_engine, why_no_slots
 
 ENDS = frozenset({0, 1})
@@ -67,3 +75,25 @@ def test_greedy_tokens_are_those_of_generate(one: Architecture, kind: Any) -> No
     engine.drain(take)
     engine.close()
     assert tokens == {name: whole[: discarded.get(name)] for name, whole in one_by_one(one.name).items()}
+
+
+def test_positions_that_hang_on_the_longest_row_end_sequences_in_slots() -> None:
+    """This model turns all rows otherwise once one is longer than 24; `generate()` goes on, a batch of one length."""
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [9.0] * 4}
+    phi3 = next(one for one in ARCHITECTURES if one.kind == "phi3")
+    torch.manual_seed(3)
+    options = phi3.options | {"rope_parameters": rope, "original_max_position_embeddings": 24, "sliding_window": None}
+    long = AutoModelForCausalLM.from_config(AutoConfig.for_model("phi3", **options)).eval()
+    assert (longest_in_slots(long), longest_sequence(long)) == (24, 256)
+    attempts = [Attempt(f"{n}", tuple(range(2, n + 2)), stream_key(0, f"{n}", 0), 30) for n in (20, 3)]
+    tokens: dict[tuple[str, str], list[int]] = {}
+    for kind in ("slots", "static"):
+        engine, _ = make_engine(long, kind=kind, slots=2, sampling=GREEDY, end=frozenset())  # type: ignore[arg-type]
+        for attempt in attempts:
+            engine.submit(attempt)
+        engine.drain(lambda made: [tokens.setdefault((kind, each.id), []).append(each.token) for each in made])  # noqa: B023
+        engine.close()
+    for attempt in attempts:
+        own, theirs = (tokens[kind, attempt.id] for kind in ("slots", "static"))
+        assert (len(own), len(theirs)) == (24 - len(attempt.prompt) + 1, 30)
+        assert own == theirs[: len(own)]

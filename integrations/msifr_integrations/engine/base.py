@@ -179,6 +179,17 @@ def longest_sequence(model: Any) -> int:
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
 
 
+def longest_in_slots(model: Any) -> int:
+    """Return how many tokens a sequence in slots may have: as many as turn no other row's positions.
+
+    Rotations by "longrope" take other frequencies, for all rows of a step, from the length on at which one needs them.
+    """
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    by_kind = [part for part in (rope, *rope.values()) if isinstance(part, dict)]
+    turns = [part["original_max_position_embeddings"] for part in by_kind if part.get("rope_type") == "longrope"]
+    return min([longest_sequence(model), *turns])
+
+
 def check_length(prompt: PromptInput, context: int, where: str) -> None:
     """Raise `InputError` if a prompt has no tokens, or more than the context."""
     if not prompt:

@@ -25,7 +25,15 @@ from torch import Tensor
 
 from msifr_integrations.engine import attention
 from msifr_integrations.engine.admission import Room, Waiting, affordable, may_begin
-from msifr_integrations.engine.base import Attempt, Event, ModelEngine, Sampling, check_room, most_positions
+from msifr_integrations.engine.base import (
+    Attempt,
+    Event,
+    ModelEngine,
+    Sampling,
+    check_room,
+    longest_in_slots,
+    most_positions,
+)
 from msifr_integrations.engine.fused import Fused
 from msifr_integrations.engine.memory import Remembered
 from msifr_integrations.engine.packs import SIZES, Packs
@@ -83,6 +91,7 @@ class SlotEngine(ModelEngine):
     ) -> None:
         super().__init__(model, slots=slots, sampling=sampling, end=end)
         self._kv_tokens = kv_tokens
+        self._context = longest_in_slots(model)
         self._shaping = Shaping(model, sampling.more, end)
         self._attention_before = attention.register(model)
         self._kernel = attention.kernel_serves(model)

@@ -15,6 +15,7 @@ from msifr_integrations.engine.base import (
     Sampling,
     check_length,
     end_tokens,
+    longest_in_slots,
     longest_sequence,
 )
 from msifr_integrations.generation.inputs import (
@@ -92,7 +93,12 @@ def _in_transformers(
     settings = model_settings(model) | {"engine": engine.name, "chat": chat} | drawing(sampling) | {"stop": list(stop)}
     if sampling.more:
         settings["generation_config"] = dict(sampling.more)
-    context = longest_sequence(model)
+    context = longest = longest_sequence(model)
+    if engine.name == "slots" and (context := longest_in_slots(model)) < longest:
+        say(
+            f"in slots sequences end at {context} of {longest} tokens, prompt included: beyond, the rotary positions "
+            "of this model hang on who shares the batch (--engine static goes on)"
+        )
 
     def encode(prompt: Prompt) -> PromptInput:
         tokens = encode_prompt(tokenizer, prompt, chat, options.template)
