@@ -25,6 +25,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, scale: fl
     return torch.cat(out)
 
 
+def attend_pack(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scale: float) -> Tensor:
+    assert starts.is_contiguous()
+    assert all(tensor.stride(-1) == 1 for tensor in (query, key, value))
+    seen = (starts[:, None] == starts).tril()
+    return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale, enable_gqa=True).transpose(1, 2)
+
+
 def rms_norm(x: Tensor, weight: Tensor, eps: float, plus: float) -> Tensor:
     wide = x.float()
     return (wide * (wide.pow(2).mean(-1, keepdim=True) + eps).rsqrt() * (weight.float() + plus)).to(x.dtype)
@@ -55,10 +62,15 @@ def store(key: Tensor, value: Tensor, keys: Tensor, values: Tensor, rows: Tensor
 
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """Put modules in the kernels' places, which need no Triton; return them, `decode_kernel` and `fused_kernels`."""
-    modules: dict[str, Any] = {"decode_kernel": [attend], "fused_kernels": [rms_norm, silu_mul, rotate, store]}
+    modules: dict[str, Any] = {
+        "decode_kernel": [attend],
+        "pack_kernel": [attend_pack],
+        "fused_kernels": [rms_norm, silu_mul, rotate, store],
+    }
     for name, functions in modules.items():
         module = modules[name] = types.ModuleType(name)
         for function in functions:
             setattr(module, function.__name__, function)
+        module.BLOCK = 64  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, _PLACE + name, module)
-    return types.SimpleNamespace(**modules)
+    return types.SimpleNamespace(**modules, monkeypatch=monkeypatch)

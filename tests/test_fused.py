@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import types
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -144,19 +145,32 @@ def test_packs_hold_each_prompt_once_and_no_more_than_fits(lengths: list[int]) -
 
 
 def test_a_sequence_tells_whose_each_token_is() -> None:
-    ids, positions, whose, rows = sequence({3: (7, 8), 1: (9,)}, 5, 4)
-    assert (ids, positions, whose, rows) == ([7, 8, 9, 0], [0, 1, 0, 0], [4, 4, 2, 0], [3, 3, 1, 5])
+    ids, positions, starts, rows = sequence({3: (7, 8), 1: (9,)}, 5, 4)
+    assert (ids, positions, starts, rows) == ([7, 8, 9, 0], [0, 1, 0, 0], [0, 0, 2, 3], [3, 3, 1, 5])
 
 
-@pytest.mark.usefixtures("on_cuda")
-def test_packs_compute_what_prompts_alone_do() -> None:
-    model = tiny.llama(2)
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_packs_compute_what_prompts_alone_do(on_cuda: types.SimpleNamespace, by_kernel: bool) -> None:
+    model, asked = tiny.llama(2), 0
+
+    def attend(*given: Any) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        return kernels.attend_pack(*given)
+
+    on_cuda.pack_kernel.attend_pack = attend
+    if not by_kernel:
+        on_cuda.monkeypatch.setattr(packs, "in_packs", nullcontext)
     prompts = {2: (5, 6, 7, 8, 9), 0: (1, 2, 3), 1: tuple(range(100, 170)), 3: tuple(range(7, 207)), 5: (4,)}
     with torch.inference_mode():
         cache = SlotCache(prefill(model, [(0,)]), 7, 256, kernel=True, expected=256)
         for layer in cache.layers:
             layer.change(lambda old: torch.full_like(old, 7.0))
+        before = attention.register(model)
+        assert (before, model.config._attn_implementation) == ("sdpa", attention.NAME)
         Packs(model, cache, StepGraphs(model)).fill(prompts)
+        assert (asked > 0) == by_kernel
+        model.set_attn_implementation(before)
         for row, prompt in prompts.items():
             for layer, (keys, values) in zip(cache.layers, prefill(model, [prompt]).layers, strict=True):
                 for cached, alone in ((layer.keys, keys), (layer.values, values)):

@@ -36,6 +36,7 @@ _OTHERS = ("softcap", "s_aux", "position_bias")
 """What some models add to attention, and is left to transformers."""
 
 _LENGTHS: ContextVar[Tensor | None] = ContextVar("lengths", default=None)
+_STARTS: ContextVar[Tensor | None] = ContextVar("starts", default=None)
 
 
 def grouped_attention(
@@ -54,13 +55,18 @@ def grouped_attention(
     """
     rows, heads, queries, width = query.shape
     kv_heads = key.shape[1]
-    plain = queries == 1 and all(options.get(name) is None for name in _OTHERS)
-    if plain and value.shape[-1] == width and (lengths := _LENGTHS.get()) is not None:
-        from msifr_integrations.engine.decode_kernel import attend  # Triton is on GPU machines only
-
+    known = all(options.get(name) is None for name in _OTHERS)
+    if known and value.shape[-1] == width:
         scale = width**-0.5 if scaling is None else scaling
-        return attend(query, key, value, lengths, scale).reshape(rows, 1, heads, value.shape[-1]), None
-    if not plain or heads == kv_heads or attention_mask is None or attention_mask.shape[1] != 1:
+        if queries == 1 and (lengths := _LENGTHS.get()) is not None:
+            from msifr_integrations.engine.decode_kernel import attend  # Triton is on GPU machines only
+
+            return attend(query, key, value, lengths, scale).reshape(rows, 1, heads, width), None
+        if rows == 1 and queries > 1 and (starts := _STARTS.get()) is not None:
+            from msifr_integrations.engine.pack_kernel import attend_pack
+
+            return attend_pack(query, key, value, starts, scale), None
+    if queries != 1 or not known or heads == kv_heads or attention_mask is None or attention_mask.shape[1] != 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     if knows_groups(query, key, value, attention_mask):
         with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
@@ -86,6 +92,16 @@ def by_kernel(lengths: Tensor) -> Iterator[None]:
         yield
     finally:
         _LENGTHS.reset(token)
+
+
+@contextmanager
+def in_packs(starts: Tensor) -> Iterator[None]:
+    """Have one row of several tokens in the block done by the kernel for packs: token i sees `starts[i]` … i."""
+    token = _STARTS.set(starts)
+    try:
+        yield
+    finally:
+        _STARTS.reset(token)
 
 
 def register(model: Any) -> str:
@@ -123,8 +139,9 @@ def kernel_serves(model: Any) -> bool:
 
 
 def kernel_off(heads: int, kv_heads: int, width: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Return how far the kernel is from attention in float64, as a share of the largest number, on random rows."""
+    """Return how far the kernels are from attention in float64, as a share of the largest number, on random numbers."""
     from msifr_integrations.engine.decode_kernel import attend
+    from msifr_integrations.engine.pack_kernel import BLOCK, attend_pack
 
     draws, rows, keys = torch.Generator().manual_seed(0), 5, 200
     query = torch.randn(rows, heads, 1, width, generator=draws)
@@ -135,4 +152,16 @@ def kernel_off(heads: int, kv_heads: int, width: int, dtype: torch.dtype, device
     q, k, v = (tensor.double().cpu() for tensor in (query, key, value))
     exact = scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
     got = attend(query, key, value, lengths.to(device), width**-0.5).double().cpu()
-    return float((got - exact).abs().max() / exact.abs().max())
+    off = (got - exact).abs().max() / exact.abs().max()
+
+    tokens = 4 * BLOCK
+    query, key, value = (
+        torch.randn(1, tokens, count, width, generator=draws).to(device, dtype).transpose(1, 2)
+        for count in (heads, kv_heads, kv_heads)
+    )
+    starts = torch.tensor([0] * 5 + [5] * 100 + [105] * 1 + [106] * (tokens - 106))
+    seen = (starts[:, None] == starts).tril()
+    q, k, v = (tensor.double().cpu() for tensor in (query, key, value))
+    exact = scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True).transpose(1, 2)
+    got = attend_pack(query, key, value, starts.to(device), width**-0.5).double().cpu()
+    return float(max(off, (got - exact).abs().max() / exact.abs().max()))

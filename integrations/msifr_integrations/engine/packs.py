@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from msifr_integrations.engine.attention import in_packs
 from msifr_integrations.engine.prefill import Prompt, on
 from msifr_integrations.engine.slot_cache import SlotCache
 from msifr_integrations.engine.step_graphs import StepGraphs
@@ -21,7 +22,7 @@ from msifr_integrations.engine.step_graphs import StepGraphs
 SIZES = (256, 512, 1024)
 """Tokens of a pack: at the largest, arithmetic takes the time, and attention to other prompts' keys little of it."""
 
-_IDS, _POSITIONS, _PROMPTS, _ROWS = range(4)
+_IDS, _POSITIONS, _STARTS, _ROWS = range(4)
 
 
 def pack(lengths: Sequence[int], room: int = SIZES[-1]) -> list[list[int]]:
@@ -42,12 +43,15 @@ def pack(lengths: Sequence[int], room: int = SIZES[-1]) -> list[list[int]]:
 
 
 def sequence(prompts: Mapping[int, Prompt], spare: int, size: int) -> list[list[int]]:
-    """Return what a pack of `size` tokens is fed, four rows of numbers: ids, positions, whose token it is, cache row.
+    """Return what a pack of `size` tokens is fed, four rows of numbers: ids, positions, prompts' starts, cache rows.
 
-    prompts: by the row that each goes to. What is left over belongs to nobody and goes to the row `spare`.
+    prompts: by the row that each goes to, none empty. What is left over is nobody's prompt and goes to the row `spare`.
     """
-    columns = [(token, at, row + 1, row) for row, prompt in prompts.items() for at, token in enumerate(prompt)]
-    columns += [(0, 0, 0, spare)] * (size - len(columns))
+    columns: list[tuple[int, int, int, int]] = []
+    for row, prompt in prompts.items():
+        start = len(columns)
+        columns += [(token, at, start, row) for at, token in enumerate(prompt)]
+    columns += [(0, 0, len(columns), spare)] * (size - len(columns))
     return [list(numbers) for numbers in zip(*columns, strict=True)]
 
 
@@ -102,18 +106,19 @@ class Packs:
         fed, dtype = self._on_device[:, :size], self.cache.layers[0].keys.dtype
 
         def forward() -> Tensor:
-            whose = fed[_PROMPTS]
-            seen = (whose[:, None] == whose[None, :]).tril()
+            starts = fed[_STARTS]
+            seen = (starts[:, None] == starts[None, :]).tril()
             mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
             mask.masked_fill_(~seen, torch.finfo(dtype).min)
-            out = self._model(
-                input_ids=fed[_IDS][None],
-                attention_mask=mask[None, None],
-                position_ids=fed[_POSITIONS][None],
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+            with in_packs(starts):
+                out = self._model(
+                    input_ids=fed[_IDS][None],
+                    attention_mask=mask[None, None],
+                    position_ids=fed[_POSITIONS][None],
+                    past_key_values=self._cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
             logits: Tensor = out.logits[:, -1]
             return logits
 
