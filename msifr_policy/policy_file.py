@@ -27,7 +27,7 @@ from msifr_policy.fitted_policy import Certified, FittedPolicy
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.reference import Reference
 from msifr_policy.saved import load_record, load_weights, save_record
-from msifr_policy.validators import ValidatorSpec, make_validator
+from msifr_policy.validators import Hidden, ValidatorSpec, make_validator
 
 SCHEMA_VERSION = 3
 
@@ -168,7 +168,7 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, and before it the learned weights it names; each whole or not at all."""
-        save_record(self, path, self.beliefs.weights)
+        save_record(self, path, *self.weights)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PolicyFile:
@@ -185,12 +185,19 @@ class PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             again="fit again, or use the release that wrote the file; a path of an autopilot (OUT.path-1.json) is no "
             "policy, what a run leaves is OUT.policy.json",
         )
-        load_weights(path, file.beliefs.weights, both="a learned policy is two files: copy both")
+        for weights in file.weights:
+            load_weights(path, weights, both="a learned policy is more than one file: copy all of its name")
         try:
             file.policy()
         except InputError as error:
             raise InputError(error.what, where=f"{path}, {error.where}".rstrip(", "), remedy=error.remedy) from None
         return file
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """SHA-256 of the learned weights it names: those of its beliefs, and of its probe of hidden states."""
+        probes = [spec.parameters.get("weights") for spec in self.validators if spec.name == Hidden.name]
+        return tuple(dict.fromkeys(named for named in (self.beliefs.weights, *probes) if named is not None))
 
     @property
     def never_discards(self) -> bool:

@@ -21,12 +21,13 @@ MAX_FILE_BYTES = 64 * 2**20
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
-def save_record(record: msgspec.Struct, path: str | os.PathLike[str], weights: str | None) -> None:
-    """Write the record, and before it the `weights` it names, by their SHA-256; each whole or not at all."""
+def save_record(record: msgspec.Struct, path: str | os.PathLike[str], *weights: str | None) -> None:
+    """Write the record, and before it all `weights` it names, by their SHA-256; each whole or not at all."""
     path = Path(path)
-    if weights is not None:
-        with replacing(_beside(path, weights)) as temporary:
-            temporary.write_bytes(weights_bytes(weights))
+    for named in weights:
+        if named is not None:
+            with replacing(_beside(path, named)) as temporary:
+                temporary.write_bytes(weights_bytes(named))
     with replacing(path) as temporary:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 

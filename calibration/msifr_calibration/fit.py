@@ -10,6 +10,8 @@ from typing import Unpack
 
 import numpy as np
 
+from msifr_calibration.beliefs.probe import fit_probe, probed
+from msifr_calibration.beliefs.state_features import StateFeatures
 from msifr_calibration.certify import Fit, HeldBack, certify_pools, key_of
 from msifr_calibration.family import Family
 from msifr_calibration.learn import fit_beliefs, fit_candidates
@@ -18,7 +20,7 @@ from msifr_calibration.split import uniform
 from msifr_calibration.to_certify import USE, attempts_to_certify
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.exits import exit_columns
-from msifr_policy.evidence.history import MOST_ATTEMPTS, has_history, in_quota, with_history
+from msifr_policy.evidence.history import MOST_ATTEMPTS, has_history, in_quota, reads_history, with_history
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import Trace
 
@@ -30,28 +32,41 @@ def fit_policy(
     options: FitOptions | None = None,
     *,
     traces: Sequence[Trace] = (),
+    states: StateFeatures | None = None,
     progress: Callable[[str], None] = lambda _: None,
     **changes: Unpack[FitChanges],
 ) -> Fit:
     """Fit a discard policy on part of the prompts of `table` and certify it on the others; see `FitOptions.scope`.
 
     `changes` are fields of `FitOptions`, such as max_false_reject=0.05. The method "learned" needs the `traces` behind
-    the table, and torch. When nothing can be certified the file holds the policy that never discards, and its
-    certificate says why. The split hangs on which attempts these are, not on their order, so neither another seed nor
-    another order gives another certificate.
+    the table, and torch. states: of the attempts at their checkpoints; a probe of them is then fitted with the rest, on
+    the same prompts, and is evidence. When nothing can be certified the file holds the policy that never discards, and
+    its certificate says why. The split hangs on which attempts these are, not on their order, so neither another seed
+    nor another order gives another certificate.
 
-    Raises `InputError` for options that do not fit, or where no attempt costs anything.
+    Raises `InputError` for options that do not fit, for states together with a quota, or where no attempt costs
+    anything.
     """
     options, table = replace(options or FitOptions(), **changes), table.in_order()
     key = key_of([table])
     if options.scope == "these prompts" or options.exits:
         # The attempts of a prompt have to be independent of each other, or would know of each other's forced answers.
         options = replace(options, history=False)
+    if states is not None and (options.accepted_per_prompt is not None or options.exits):
+        remedy = "fit for the one or the other"
+        raise InputError("are not read for a quota, nor for exits", where="hidden states", remedy=remedy)
+    plain = table
     if options.accepted_per_prompt is not None:
         table, options = _of_quota(table, options)
     if options.history and has_history(table):
         table = with_history(table)
     held_out, half = (attempts_to_certify(table, key, options, share) for share in (_MOST, 0.5))
+    if states is not None:  # a probe takes many prompts to learn from
+        progress("probe of hidden states")
+        learned = fit_probe(plain.take(np.flatnonzero(~half)), states, seed=options.seed)
+        parts = learned.table, probed(plain.take(np.flatnonzero(half)), states, learned.hidden)
+        fitting, certifying = (with_history(part) if reads_history(table) else part for part in parts)
+        return _fit([Family("", fitting, traces)], [HeldBack(certifying)], options, progress, key)[0]
     if held_out.sum() > half.sum():
         least = table.take(np.flatnonzero(~held_out))
         if not (traces and _few_numbers(least, traces, options)):

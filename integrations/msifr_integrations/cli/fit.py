@@ -1,6 +1,7 @@
 """`msifr fit`: from traces to a certified policy file, or one per family."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,28 @@ from msifr_policy.evidence.exits import exit_columns
 from msifr_policy.evidence.history import in_quota
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.records.traces import SCHEMA_HELP, find_trace_files
+from msifr_policy.validators import Hidden, make_validator
 
 if TYPE_CHECKING:
+    from msifr_calibration.beliefs.state_features import StateFeatures
     from msifr_integrations.cli.documents import FitDocument
     from msifr_sim import Summary
+
+
+@dataclass(frozen=True)
+class Apart:
+    """What is kept out of the fit, fitted apart, or read beside the traces. Raises `InputError` for what cannot be."""
+
+    holdout: float = 0.0
+    together: bool = False
+    states: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout < 1:
+            raise InputError(f"holdout = {self.holdout:g} must be at least 0 and below 1", where="--holdout")
+        if self.together and self.states is not None:
+            what = "are of one model, and families have each their own"
+            raise InputError(what, where="--states", remedy="fit each family by itself")
 
 
 @click.command(
@@ -108,16 +127,21 @@ if TYPE_CHECKING:
     },
     seed="Seed of every random choice.",
 )
-@click.option(
-    "--holdout",
-    default=0.0,
-    help="Share of the prompts to keep out of fitting and certifying, for an honest estimate of what is saved.",
-)
-@click.option(
-    "--together",
-    is_flag=True,
-    help="Each file is a family of its own (a model, a benchmark): fit them together and certify as one pool those too "
-    "small to be certified alone; OUT is a folder for one policy file each.",
+@gathered(
+    Apart,
+    "apart",
+    holdout="Share of the prompts to keep out of fitting and certifying, for an honest estimate of what is saved.",
+    together={
+        "is_flag": True,
+        "help": "Each file is a family of its own (a model, a benchmark): fit them together and certify as one pool "
+        "those too small to be certified alone; OUT is a folder for one policy file each.",
+    },
+    states={
+        "type": click.Path(),
+        "help": "States of the model at the checkpoints of TRACES, by msifr score --states: a probe of them is "
+        "learned, and is evidence. The policy then runs on that model in this process alone. Checkpoints are those of "
+        "the file.",
+    },
 )
 @evidence_options
 @reading_options
@@ -126,25 +150,24 @@ def fit(
     traces: tuple[str, ...],
     out: str,
     options: FitOptions,
-    holdout: float,
-    together: bool,
+    apart: Apart,
     evidence: EvidenceOptions,
     reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Fit a discard policy on TRACES of finished outputs and certify it on held-out prompts."""
     from msifr_calibration import Family, fit_families, fit_policy
+    from msifr_calibration.beliefs.state_features import StateFeatures
     from msifr_calibration.split import uniform
 
+    together, holdout = apart.together, apart.holdout
     files = _families(traces) if together else {"": list(traces)}
-    if not 0 <= holdout < 1:
-        raise InputError(f"holdout = {holdout:g} must be at least 0 and below 1", where="--holdout")
     aside = check_output(out, traces, folder=together, as_json=as_json) or as_json
+    states = None if apart.states is None else StateFeatures.read(apart.states)
+    schedule = evidence.checkpoints if states is None else evidence.checkpoints or states.origin.schedule
     texts = options.method in ("auto", "pretrained", "learned")
     loaded = {
-        name: load_table(
-            paths, reading, evidence.checkpoints, evidence.rules, keep_texts=texts, exits=options.exits, as_json=aside
-        )
+        name: load_table(paths, reading, schedule, evidence.rules, keep_texts=texts, exits=options.exits, as_json=aside)
         for name, paths in files.items()
     }
     families, kept_out = [], []
@@ -158,9 +181,9 @@ def fit(
             fits = fit_families(families, options, progress=lambda step: advance(next(steps), step))
         else:
             only = families[0]
-            fits = [
-                fit_policy(only.table, options, traces=only.traces, progress=lambda step: advance(next(steps), step))
-            ]
+            say = lambda step: advance(next(steps), step)  # noqa: E731
+            fits = [fit_policy(only.table, options, traces=only.traces, states=states, progress=say)]
+            kept_out = [_probed(kept, states, fits[0]) for kept in kept_out]
     paths = [str(Path(out) / f"{name}.json") for name in loaded] if together else [out]
     records = {}
     for each, path, table, (name, came) in zip(fits, paths, kept_out, loaded.items(), strict=True):
@@ -179,6 +202,14 @@ def fit(
         )
     elif as_json:
         emit(records[""])
+
+
+def _probed(table: EvidenceTable, states: "StateFeatures | None", fit: Any) -> EvidenceTable:
+    """Return a table with the column of the probe that was fitted, if one was."""
+    from msifr_calibration.beliefs.probe import probed
+
+    hidden = [make_validator(spec) for spec in fit.file.validators if spec.name == Hidden.name]
+    return probed(table, states, hidden[0]) if states is not None and isinstance(hidden[0], Hidden) else table
 
 
 def _families(traces: Sequence[str]) -> dict[str, list[str]]:

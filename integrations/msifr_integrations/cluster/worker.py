@@ -21,6 +21,7 @@ from msifr_integrations.generation.live import Task
 from msifr_integrations.generation.options import GenerateOptions
 from msifr_integrations.generation.pilots import audit_of
 from msifr_integrations.generation.run import Run
+from msifr_integrations.generation.states import read_states
 from msifr_integrations.generation.turns import Portion, Turns, reads_history
 from msifr_policy.errors import InputError, MsifrError
 from msifr_policy.filters import FinalFilter, Prompt
@@ -157,6 +158,7 @@ class EngineWorker:
                 what = f"an engine has {name} = {value!r}, the run {order.must[name]!r}"
                 raise InputError(what, where="worker", remedy="every engine of a run must be the same")
         options = as_opened(options, opened)
+        read_states(opened.engine, order.policy, opened.settings.get("weights", ""))
         encoded = [opened.encode(prompt) for prompt in order.prompts]  # each is, so that a bad one is known at once
 
         def task(place: int, number: int, history: AtPrompt | None) -> Task:

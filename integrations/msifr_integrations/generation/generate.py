@@ -35,6 +35,7 @@ from msifr_integrations.generation.provenance import differences, quota_in_words
 from msifr_integrations.generation.rejections import Rejections, memory_report, remembered
 from msifr_integrations.generation.result import Result, reference, remark, result_of
 from msifr_integrations.generation.run import Run
+from msifr_integrations.generation.states import read_states
 from msifr_integrations.generation.steering import Blocks, SteeredSink, Steerer, Under, block_size
 from msifr_integrations.generation.turns import Goal, Portion, Turns, reads_history
 from msifr_policy import filters
@@ -391,6 +392,7 @@ def make_here(job: Job, opening: Opening | None = None) -> None:
         for which in range(len(job.prompts)):  # each is encoded, so that a bad one is known at once
             put(which)
         forcing = forcing_of(job.policy, options, put(0)[1], opened.tokenizer)
+        read_states(opened.engine, job.policy, opened.settings.get("weights", ""))
         job.begin(opened.settings, opened.engine.logprobs)
         rejections = job.rejections()
         blocks = job.steered(job.pilot)

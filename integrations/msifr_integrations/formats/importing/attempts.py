@@ -36,6 +36,7 @@ class ForeignAttempt(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int | None = None
     token_ends: list[int] | None = None
     logprobs: list[float] | None = None
+    states: list[tuple[float, ...]] | None = None
     stages: list[int] | None = None
     step_labels: list[int] | None = None
     parameters: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
