@@ -76,7 +76,6 @@ ARCHITECTURES = (
     Architecture("glm4", "", _NARROW),
     Architecture("glm4_moe", "experts", _NARROW | _ROUTED | _GROUPS),
     Architecture("gpt2", "", _GPT),
-    Architecture("gpt_bigcode", "", _GPT),
     Architecture("gpt_neox", "", _PLAIN),
     Architecture("gpt_oss", "windows, sinks, experts", _NARROW | _MIXED | _LOCAL | _ROPE),
     Architecture("gptj", "", _GPT | {"rotary_dim": 4}),
@@ -171,9 +170,24 @@ ARCHITECTURES = (
 )
 
 
+def table() -> str:
+    """The table of the documents: `python tests/architectures.py` prints it."""
+    rows: dict[tuple[str, bool], list[str]] = {}
+    for one in sorted(ARCHITECTURES, key=lambda one: (bool(one.why_static), one.special, one.kind)):
+        rows.setdefault((one.special or "nothing else", not one.why_static), []).append(f"`{one.kind}`")
+    lines = [
+        f"| {special} | {'yes' if slots else 'no'} | {', '.join(kinds)} |" for (special, slots), kinds in rows.items()
+    ]
+    return "\n".join(["| beside attention to all positions | slots | model types |", "| --- | --- | --- |", *lines])
+
+
 @cache
 def model(architecture_name: str) -> Any:
     """A random model of two layers, the same in every process."""
     one = next(each for each in ARCHITECTURES if each.name == architecture_name)
     torch.manual_seed(3)
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(one.kind, **one.options)).eval()
+
+
+if __name__ == "__main__":
+    print(table())

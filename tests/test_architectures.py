@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from architectures import ARCHITECTURES, Architecture, model
+from architectures import ARCHITECTURES, Architecture, model, table
 from msifr_integrations.engine.base import (
     Attempt,
     Event,
@@ -24,6 +25,7 @@ from msifr_integrations.engine.probe import make_engine, why_no_slots
 
 ENDS = frozenset({0, 1})
 GREEDY = Sampling(temperature=0)
+PAGE = Path(__file__).parents[1] / "docs" / "generating.md"
 
 
 def queued() -> list[Attempt]:
@@ -97,3 +99,8 @@ def test_positions_that_hang_on_the_longest_row_end_sequences_in_slots() -> None
         own, theirs = (tokens[kind, attempt.id] for kind in ("slots", "static"))
         assert (len(own), len(theirs)) == (24 - len(attempt.prompt) + 1, 30)
         assert own == theirs[: len(own)]
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="needs the source tree")
+def test_the_documents_name_these_models() -> None:
+    assert table() in PAGE.read_text(encoding="utf-8"), f"the table is to be:\n{table()}"
