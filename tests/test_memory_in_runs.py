@@ -18,14 +18,17 @@ from scipy.stats import chi2, ncx2
 
 import tiny
 from commands import run as run_command
+from msifr_integrations.engine.memory import Remembered
 from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.journal import Journal
 from msifr_integrations.generation.options import AutopilotOptions, GenerateOptions
 from msifr_integrations.generation.result import Result
 from msifr_integrations.servers.options import ServerOptions
+from msifr_policy.dead_prefixes import DeadPrefixes
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits
-from msifr_policy.filters import Prompt
+from msifr_policy.filters import Judgement, Prompt
+from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import History, Length
 
 LONG = 4  # tokens of an attempt here
@@ -134,6 +137,12 @@ def test_what_was_saved_is_what_the_ledger_says(whole: tuple[Path, Result]) -> N
     assert report.attempts_avoided == pytest.approx(sum(each["mass"] / (1 - each["mass"]) for each in told))
     assert report.tokens_avoided == pytest.approx(sum(each["expected_tokens"] / (1 - each["mass"]) for each in told))
     assert report.mass > 0.05
+
+
+def test_its_output_is_nothing_to_fit_on(whole: tuple[Path, Result]) -> None:
+    for on_error in ("raise", "skip"):
+        with pytest.raises(InputError, match="memory of rejections"):
+            list(read_traces(whole[0], on_error=on_error))
 
 
 QUESTION = "Tom has 41 apples. He sells 10 of them. How many apples does he have now?\n"
@@ -253,6 +262,11 @@ def test_a_certain_dead_proves_the_shortest_prefix_and_a_belief_proves_nothing(t
     assert sum("dead" in record for record in lines(certain).values()) > 20
 
 
+def test_what_the_filter_could_not_judge_is_no_proof(tmp_path: Path) -> None:
+    made(tmp_path / "out.jsonl", prompts(1), final_filter=lambda *_: Judgement(accepted=False, failure="no answer"))
+    assert not any("dead" in record for record in lines(tmp_path / "out.jsonl").values())
+
+
 def test_a_validator_that_is_not_certain_is_said_aloud(tmp_path: Path) -> None:
     remarks: list[str] = []
     made(tmp_path / "out.jsonl", prompts(3), rejection_memory=(Length(cap=2),), tell=remarks.append)
@@ -300,3 +314,21 @@ def test_the_command_says_what_was_saved(tmp_path: Path) -> None:
     assert "rejection memory: of what attempts could come to" in told.output
     wrong = run_command("generate", *how, "--rejection-memory", "length", "-o", tmp_path / "other.jsonl", code=2)
     assert "filter,json_schema" in wrong.output
+
+
+def test_weights_find_room_for_many_tokens() -> None:
+    """One prefix may have more continuations than another; each row gets its own, whatever came before."""
+    narrow, wide = DeadPrefixes(), DeadPrefixes()
+    assert narrow.add((3, 1), (0.5, 0.5))
+    for token in range(100):
+        assert wide.add((token,), (0.005 / wide.root.left,))
+    shown = Remembered(3, torch.device("cpu"))
+    assert shown.show([None, None]) is None
+    for rows in ([narrow.root, None], [wide.root, narrow.root, None], [narrow.root]):
+        weights = shown.show(rows)
+        assert weights is not None
+        got = weights.added_to(torch.zeros(len(rows), 120, dtype=torch.float64)).exp()
+        left = {"narrow": {3: 0.5}, "wide": dict.fromkeys(range(100), 0.0)}
+        for row, node in zip(got.tolist(), rows, strict=True):
+            known = {} if node is None else left["narrow" if node is narrow.root else "wide"]
+            assert row == pytest.approx([known.get(token, 1.0) for token in range(120)])

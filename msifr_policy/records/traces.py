@@ -197,8 +197,9 @@ def read_traces(
 
     A malformed record raises `InputError` with file, line, field and remedy; with `on_error="skip"` it is counted in
     `report` instead. Duplicate ids within one file are malformed. An attempt that a run's policy discarded or had exit
-    raises in any case: it is not malformed, and to fit on the others alone would mislead. One that could not be made
-    (`status` "failed") is none, and is counted in `report.failed`.
+    raises in any case: it is not malformed, and to fit on the others alone would mislead. So does one of a run with a
+    memory of rejections, which are drawn by another law. One that could not be made (`status` "failed") is none, and is
+    counted in `report.failed`.
     """
     report = ReadReport() if report is None else report
     files = find_trace_files([paths] if isinstance(paths, str | os.PathLike) else paths)
@@ -262,8 +263,14 @@ def _exited_attempt(where: str) -> InputError:
     return _DiscardedError(what, where=where, remedy="use the output of a run with --policy none")
 
 
+def _remembered_attempt(where: str) -> InputError:
+    what = "a run with a memory of rejections wrote this file: its attempts are accepted more often than others"
+    return _DiscardedError(what, where=where, remedy="use the output of a run without --rejection-memory")
+
+
 _EXITED = b'"finish":"exit"'
-"""What a run writes of an attempt that exited; within a string of JSON the quotes would be escaped."""
+_REMEMBERED = b'"dead":{"token_ids":'
+"""What a run writes of an attempt that exited, or was remembered; in a string of JSON the quotes would be escaped."""
 
 
 class _FailedError(InputError):
@@ -284,6 +291,8 @@ _COUNTS = ("tokens", "prompt_tokens", "token_ends", "stages", "step_labels")
 def _decode(line: bytes, where: str) -> Trace:
     if _EXITED in line:
         raise _exited_attempt(where)
+    if _REMEMBERED in line:
+        raise _remembered_attempt(where)
     try:
         if len(line) <= LONGEST_LINE:
             return _decoder.decode(line)

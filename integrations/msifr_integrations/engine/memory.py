@@ -46,6 +46,8 @@ class Remembered:
 
     def show(self, nodes: Sequence[Node | None]) -> Weights | None:
         """Return the weights for rows at these prefixes, None as long as nothing is known of any."""
+        if not self.width and not any(nodes):  # the common case: no memory at all
+            return None
         told = [None if node is None else node.weights for node in nodes]
         widest = max((len(each[0]) for each in told if each is not None), default=0)
         if widest > self.width:
