@@ -12,7 +12,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from architectures import ARCHITECTURES, Architecture, model, table
+from architectures import ARCHITECTURES, WINDOW, Architecture, model, table
+from msifr_integrations.engine import masks
 from msifr_integrations.engine.base import (
     Attempt,
     Event,
@@ -21,6 +22,7 @@ from msifr_integrations.engine.base import (
     longest_sequence,
     stream_key,
 )
+from msifr_integrations.engine.masks import layer_kinds
 from msifr_integrations.engine.probe import make_engine, why_no_slots
 
 ENDS = frozenset({0, 1})
@@ -104,3 +106,14 @@ def test_positions_that_hang_on_the_longest_row_end_sequences_in_slots() -> None
 @pytest.mark.skipif(not PAGE.exists(), reason="needs the source tree")
 def test_the_documents_name_these_models() -> None:
     assert table() in PAGE.read_text(encoding="utf-8"), f"the table is to be:\n{table()}"
+
+
+@pytest.mark.parametrize("name", ["mistral windows", "gemma3_text windows", "llama4_text chunks-experts"])
+def test_the_probe_notices_a_wrong_window(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are shorter than the windows are: it makes these shorter while it lasts."""
+    before = layer_kinds(model(name).config)
+    assert max(before.values()) == WINDOW > 4
+    assert why_no_slots(model(name)) == ""
+    monkeypatch.setattr(masks, "first_seen", lambda _, size, lengths: lengths - size)
+    assert why_no_slots(model(name)) == "decoding in slots gives other logits than the plain forward pass"
+    assert layer_kinds(model(name).config) == before
