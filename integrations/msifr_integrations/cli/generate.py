@@ -398,6 +398,7 @@ def generate(
         exported = export_shown(files.out, files.accepted_out, exporting)
         prose(*exported_lines(exported, files.accepted_out), json=as_json)
     words = ["money"] if prices else []
+    words += ["rejection memory"] * (options.rejection_memory is not None)
     words += ["goal"] * bool(options.goals) + ["forecast"] * (options.preview is not None)
     if isinstance(result.compared, Summary):
         words += ["s", "f", "factor", "survivors", "conversion efficiency"]
