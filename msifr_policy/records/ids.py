@@ -1,9 +1,10 @@
 """Ids for attempts that come without: of a prompt by what it asks, of an attempt by its number; and what ids tell."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
+
+from msifr_policy.records.compact import IdMap
 
 
 def id_of_prompt(*parts: str) -> str:
@@ -23,10 +24,13 @@ def group_of(prompt_id: str, group: str | None) -> str:
 
 
 class Numbering:
-    """Counts the attempts at each prompt, in the order in which they come: an attempt's id is prompt/number."""
+    """Counts the attempts at each prompt, in the order in which they come: an attempt's id is prompt/number.
+
+    Memory: some 17 bytes for each prompt.
+    """
 
     def __init__(self) -> None:
-        self._made: defaultdict[str, int] = defaultdict(int)
+        self._made = IdMap(0)
 
     def __len__(self) -> int:
         """Return the number of prompts."""

@@ -18,6 +18,7 @@ import msgspec
 from msifr_policy.errors import InputError
 from msifr_policy.extras import needs
 from msifr_policy.files import LONGEST_LINE, is_stream, read_lines
+from msifr_policy.records.compact import IdSet
 from msifr_policy.records.exits import Exits
 from msifr_policy.records.ids import Numbering, group_of
 from msifr_policy.records.lines import (
@@ -227,13 +228,13 @@ def field_map(words: Iterable[str]) -> FieldMap:
 
 def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadReport) -> Iterator[Trace]:
     """Yield the traces among the records of one file: lines or rows."""
-    seen: set[str] = set()
+    seen = IdSet()
     for where, record in records:
         try:
             if isinstance(record, InputError):
                 raise record
             trace = _decode(record, where) if isinstance(record, bytes) else _convert(record, where)
-            if trace.id in seen:
+            if not seen.add(trace.id):
                 raise InputError(f"id {trace.id!r} occurs twice", where=where, remedy="make ids unique per file")
         except InputError as error:
             if isinstance(error, _FailedError):
@@ -243,7 +244,6 @@ def _traces(records: Iterable[tuple[str, Any]], on_error: OnError, report: ReadR
                 raise
             report.skip(error)
             continue
-        seen.add(trace.id)
         report.read += 1
         yield trace
 

@@ -119,15 +119,14 @@ def _kept(
         which = _kind(attempt)
         if which is None or (which != _ACCEPTED and which not in kinds):
             continue
-        own = id_digest(attempt.id)
-        if own in facts.unjudged:
+        if attempt.id in facts.unjudged:
             counts.unjudged += 1
             continue
         name = id_digest(attempt.prompt_id)
         if name not in prompts:
             prompts[name] = len(prompts)
             asked.append(_append(file, _Asked(attempt.prompt_id, attempt.group, attempt.asked)))
-        prefix = which == _DISCARDED or (which == _FINISHED and own in facts.cut)
+        prefix = which == _DISCARDED or (which == _FINISHED and attempt.id in facts.cut)
         side = _Side(attempt.id, attempt.text, attempt.weight, attempt.reason or "", prefix)
         place.append(_append(file, side))
         prompt.append(prompts[name])

@@ -14,7 +14,8 @@ from msifr_policy.errors import InputError
 from msifr_policy.files import read_lines
 from msifr_policy.filters import Message
 from msifr_policy.policy_file import PolicyFile
-from msifr_policy.records.ledger import Entry, Header, Session, Steer, Totals, id_digest, scan_ledger, total
+from msifr_policy.records.compact import IdSet
+from msifr_policy.records.ledger import Entry, Header, Session, Steer, Totals, scan_ledger, total
 from msifr_policy.records.lines import as_texts, object_of, with_values
 from msifr_policy.records.others import known_as
 from msifr_policy.records.parquet import is_parquet, parquet_rows
@@ -122,8 +123,8 @@ class GroupCounts(msgspec.Struct):
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the run that wrote a file.
 
-    settings: those of its ledger, empty if it has none. totals: of its ledger. groups: by name. cut, unjudged: digests
-    of the ids of unaccepted attempts that were cut off at their limit, and of those that the filter could not judge.
+    settings: those of its ledger, empty if it has none. totals: of its ledger. groups: by name. cut, unjudged: the ids
+    of unaccepted attempts that were cut off at their limit, and of those that the filter could not judge.
     day: UTC, when the ledger was last written. policy, policy_name: the policy that the run was under, if it was given,
     and the name of its file.
     """
@@ -131,8 +132,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     totals: Totals | None = None
     groups: dict[str, GroupCounts] = msgspec.field(default_factory=dict)
-    cut: frozenset[bytes] = frozenset()
-    unjudged: frozenset[bytes] = frozenset()
+    cut: IdSet = msgspec.field(default_factory=IdSet)
+    unjudged: IdSet = msgspec.field(default_factory=IdSet)
     day: str = ""
     policy: PolicyFile | None = None
     policy_name: str = ""
@@ -147,8 +148,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
 def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | None = None) -> RunFacts:
     """Return what the ledger beside `out` tells, if there is one, and `policy`, the file of the policy it was under.
 
-    Memory: a digest for each attempt that was cut off, or not judged. Raises `InputError` for a ledger that cannot be
-    read, and for a policy file that is not of this run.
+    Memory: a few bytes for each attempt, and as many more for one that was cut off, or not judged (`records.compact`).
+    Raises `InputError` for a ledger that cannot be read, and for a policy file that is not of this run.
     """
     ledger = ledger_path(out)
     if not ledger.exists():
@@ -158,7 +159,7 @@ def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | Non
         return RunFacts()
     settings: dict[str, Any] = {}
     groups: dict[str, GroupCounts] = {}
-    cut, unjudged = set[bytes](), set[bytes]()
+    cut, unjudged = IdSet(), IdSet()
 
     def entries() -> Iterator[Entry | Session | Steer]:
         for record, _ in scan_ledger(ledger):
@@ -171,9 +172,9 @@ def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | Non
                 counts.accepted += record.outcome == "accepted"
                 counts.discarded += record.outcome == "discarded"
                 if record.outcome == "unaccepted" and record.finish == "length":
-                    cut.add(id_digest(record.id))
+                    cut.add(record.id)
                 if any(name.startswith(FILTER_FAILURE) for name in record.failures):
-                    unjudged.add(id_digest(record.id))
+                    unjudged.add(record.id)
             yield record
 
     totals = total(entries())
@@ -182,8 +183,8 @@ def read_facts(out: str | os.PathLike[str], policy: str | os.PathLike[str] | Non
         settings=settings,
         totals=totals,
         groups=dict(sorted(groups.items())),
-        cut=frozenset(cut),
-        unjudged=frozenset(unjudged),
+        cut=cut,
+        unjudged=unjudged,
         day=day,
         policy=None if policy is None else _policy_of(settings, policy, out),
         policy_name="" if policy is None else Path(policy).name,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from sys import intern
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
@@ -116,12 +117,12 @@ def read_run(ledger: str | os.PathLike[str], file: PolicyFile | None = None) -> 
                 settings.update(record.settings)
                 continue
             if isinstance(record, Entry):
-                group = group_of(record.prompt_id, record.group)
+                group = intern(group_of(record.prompt_id, record.group))
                 ids.append(record.id)
                 kinds.append(_KINDS[record.outcome])
                 groups.append(group)
                 lengths.append(len(record.stages))
-                reasons.append(record.reason)
+                reasons.append(intern(record.reason))
                 by_group.setdefault(group, Counter())[record.outcome] += 1
             yield record
 
@@ -185,5 +186,5 @@ def kinds_of(records: Iterable[AttemptRecord]) -> tuple[list[str], list[Kind], l
         ids.append(record.id)
         ended: Kind = "kept" if record.correct else "unaccepted"
         kinds.append(ended if record.status == "finished" else _KINDS[record.status])
-        groups.append(group_of(record.prompt_id, record.group))
+        groups.append(intern(group_of(record.prompt_id, record.group)))
     return ids, kinds, groups

@@ -16,8 +16,8 @@ from msifr_integrations.formats.importing.sources import find_inputs, foreign_re
 from msifr_integrations.generation.judging import MakeFilter, ToJudge, judged
 from msifr_policy.errors import InputError
 from msifr_policy.filters import Prompt
+from msifr_policy.records.compact import IdSet
 from msifr_policy.records.ids import Numbering, id_of_prompt
-from msifr_policy.records.ledger import id_digest
 from msifr_policy.records.mapping import FieldMap
 from msifr_policy.records.traces import OnError, Output, Trace, write_outputs
 
@@ -162,7 +162,7 @@ class _Identify:
         self._known = known
         self._came = came
         self._numbering = Numbering()
-        self._taken: set[bytes] = set()
+        self._taken = IdSet()
         self._first_request: dict[str, str] = {}  # by what is asked: the id of the first request that asks it
 
     @property
@@ -191,11 +191,7 @@ class _Identify:
     def _id(self, own: str, prompt_id: str) -> str:
         """Return an attempt's own id if no other has it, else one of its prompt and its number at it."""
         made = self._numbering.next_id(prompt_id)
-        key = id_digest(own)
-        if own and key not in self._taken:
-            self._taken.add(key)
-            return own
-        return made
+        return own if own and self._taken.add(own) else made
 
 
 def _candidates(
