@@ -226,6 +226,11 @@ def test_the_commands_do_it_from_traces_to_policy(traces: list[Trace], tmp_path:
     fit = CliRunner().invoke(main, [*told, "-o", policy])
     assert fit.exit_code == 0, fit.output
     assert hidden_of(Path(policy)).model
+    evaluated = CliRunner().invoke(main, ["evaluate", policy, path, "--states", states])
+    assert evaluated.exit_code == 0, evaluated.output
+    blind = CliRunner().invoke(main, ["evaluate", policy, path])
+    assert blind.exit_code == 2
+    assert "reads hidden states, and these traces have none" in blind.output
     half = CliRunner().invoke(main, ["score", path, "--states", "embedded"])
     assert half.exit_code == 2
     assert "go together" in half.output

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from makers import some_probe
@@ -56,6 +56,7 @@ def test_odds_are_those_of_the_last_token_the_step_and_the_first(parts: list[str
     assert evidence.scores == (pytest.approx(odds(parts, states)),)
 
 
+@example(parts=["bc", "d\n", "a"], schedule=EveryUnits(3, "characters"))  # a checkpoint before the newline of a token
 @given(parts=PIECES, schedule=st.sampled_from([NewlineSteps(), EveryUnits(3, "characters"), EveryUnits(2, "tokens")]))
 def test_a_checkpoint_has_the_odds_of_the_tokens_paid_for_until_there(parts: list[str], schedule: Schedule) -> None:
     trace = trace_of(parts)

@@ -1,7 +1,7 @@
 r"""What a model's own states say of an attempt: log-odds by a linear probe, from numbers that its engine hands out.
 
 The state of a token is the output h of one decoder layer at the position from whose logits the token was drawn, so it
-is known as soon as the token is. A probe (`msifr_calibration.probe`) gives three numbers of each state, and of an
+is known as soon as the token is. A probe (`msifr_calibration.beliefs.probe`) gives three numbers of each state. Of an
 attempt whose last token has state h, whose step so far has states of mean m, and whose first token has state p,
 
     odds = w_last·h + w_step·m + w_prompt·p + b    in nats of log-odds of acceptance.

@@ -129,13 +129,24 @@ def fit_probe(table: EvidenceTable, states: StateFeatures, *, seed: int = 0) -> 
     return FittedProbe(hidden, best.components, best.penalty, told, with_odds(table, hidden, cross_fitted))
 
 
+def odds_of(table: EvidenceTable, states: StateFeatures, hidden: Hidden) -> Array:
+    """Return `[R]` the log-odds of a probe at the rows of `table`, NaN before the first token.
+
+    Raises `InputError` if states are missing, of other checkpoints, or of another model than the probe's.
+    """
+    if hidden.model != states.origin.model:
+        what = f"they are of model {states.origin.model}, the probe is of {hidden.model or '(unnamed)'}"
+        raise InputError(what, where="hidden states", remedy="read those of the model that the policy was fitted to")
+    arrays = recall(hidden.weights or "")
+    x = states.rows(table, hidden.layer).astype(np.float64)
+    of_state = arrays["hidden.weights"].astype(np.float64)
+    result: Array = x @ of_state.T.ravel() + arrays["hidden.bias"].astype(np.float64).sum()
+    return result
+
+
 def probed(table: EvidenceTable, states: StateFeatures, hidden: Hidden) -> EvidenceTable:
     """Return `table`, of attempts that the probe was not fitted to, with its log-odds as the last column."""
-    arrays = recall(hidden.weights or "")
-    x = states.rows(table, hidden.layer)
-    of_state = arrays["hidden.weights"].astype(np.float64)
-    odds = x.astype(np.float64) @ of_state.T.ravel() + arrays["hidden.bias"].astype(np.float64).sum()
-    return with_odds(table, hidden, odds)
+    return with_odds(table, hidden, odds_of(table, states, hidden))
 
 
 def with_odds(table: EvidenceTable, hidden: Hidden, odds: Array) -> EvidenceTable:

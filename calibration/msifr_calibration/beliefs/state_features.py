@@ -63,6 +63,9 @@ class StateFeatures:
         if not fits.all() or not np.array_equal(self.position[source], table.position[known]):
             what = "the states are at other checkpoints than the evidence"
             raise InputError(what, where="hidden states", remedy="score and fit with one schedule (--schedule)")
+        if layer not in self.by_layer:
+            what = f"there are states of layers {', '.join(map(str, self.by_layer))}, none of layer {layer}"
+            raise InputError(what, where="hidden states", remedy=REMEDY)
         last, step, first = self.by_layer[layer]
         rows = np.full((len(table.k), 3 * last.shape[1]), np.nan, dtype=np.float32)
         rows[known] = np.concatenate([last[source], step[source], first[of_attempt]], axis=1)

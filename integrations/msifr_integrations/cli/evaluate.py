@@ -15,14 +15,21 @@ seed_option = click.option("--seed", default=0, type=click.IntRange(0), help="Se
 @click.argument("policy", type=click.Path(dir_okay=False))
 @traces_argument
 @seed_option
+@click.option(
+    "--states",
+    type=click.Path(),
+    help="Hidden states of the model at the policy's checkpoints, by msifr score --states: for a policy with a probe.",
+)
 @reading_options
 @json_option
-def evaluate(policy: str, traces: tuple[str, ...], seed: int, reading: ReadingOptions, as_json: bool) -> None:
+def evaluate(
+    policy: str, traces: tuple[str, ...], seed: int, states: str | None, reading: ReadingOptions, as_json: bool
+) -> None:
     """Replay POLICY over TRACES: what it would have saved, and which good samples it would have lost."""
     from msifr_sim import replay_policy, summarise
 
     file = load_policy(policy)
-    table = load_for_policy(file, traces, reading, as_json=as_json)
+    table = load_for_policy(file, traces, reading, states=states, as_json=as_json)
     outcomes = replay_policy(file.policy(), table, exits_for_policy(file, traces, reading, table))
     summary = summarise(outcomes, weigh=file.certificate.weigh, length_cap=file.length_cap.cap, seed=seed)
     say_summary(summary, file, as_json=as_json)

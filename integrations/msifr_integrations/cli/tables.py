@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from msifr_integrations.cli.console import prose, tracking
 from msifr_integrations.cli.options import ReadingOptions
@@ -24,7 +25,7 @@ from msifr_policy.evidence.schedule import Schedule, auto_schedule
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.policy_file import Fingerprint, PolicyFile
 from msifr_policy.records.traces import ReadReport, Trace, find_trace_files, read_traces
-from msifr_policy.validators import Validator
+from msifr_policy.validators import Hidden, Validator
 
 _POLICY = re.compile(rb'\{\s*\n\s*"schema_version"')  # a trace would have it in one line
 
@@ -84,6 +85,28 @@ def load_table(
     for failure, count in table.failures.items():
         prose(f"validator failed on {count} attempts ({failure}); its evidence is unknown there", json=as_json)
     return Loaded(table, kept, report.skipped)
+
+
+def _with_probe(table: EvidenceTable, validators: Sequence[Validator], states: str | None) -> EvidenceTable:
+    """Return a table whose column of the probe is known, if there is one: by the traces, or by a file of states."""
+    hidden = next((each for each in validators if isinstance(each, Hidden) and each.weights is not None), None)
+    if hidden is None:
+        return table
+    place = table.columns.index(f"{hidden.name}.{hidden.columns[0]}")
+    if states is None:
+        if np.isnan(table.values[table.k > 0, place]).all():
+            raise InputError(
+                "the policy reads hidden states, and these traces have none",
+                where="validator hidden",
+                remedy="read them: msifr score --states MODEL, then msifr evaluate --states",
+            )
+        return table
+    from msifr_calibration.beliefs.probe import odds_of
+    from msifr_calibration.beliefs.state_features import StateFeatures
+
+    values = table.values.copy()
+    values[:, place] = odds_of(table, StateFeatures.read(states), hidden)
+    return replace(table, values=values)
 
 
 def _plan_of(traces: Iterable[Trace]) -> ExitPlan:
@@ -172,11 +195,18 @@ def _holds_traces(path: str) -> bool:
     return False
 
 
-def load_for_policy(file: PolicyFile, paths: Sequence[str], reading: ReadingOptions, *, as_json: bool) -> EvidenceTable:
-    """Build the table of traces by the policy's own schedule, validators and cost unit; say how they differ."""
+def load_for_policy(
+    file: PolicyFile, paths: Sequence[str], reading: ReadingOptions, *, states: str | None = None, as_json: bool
+) -> EvidenceTable:
+    """Build the table of traces by the policy's own schedule, validators and cost unit; say how they differ.
+
+    states: file of the hidden states at its checkpoints. Raises `InputError` if the policy has a probe of them, and
+    neither that nor the traces have any.
+    """
     if reading.unit == "auto":
         reading = replace(reading, unit=file.costing.unit)
     table = load_table(paths, reading, file.schedule, file.policy().validators, as_json=as_json).table
+    table = _with_probe(table, file.policy().validators, states)
     if file.quota is not None:
         wanted, most = file.quota.accepted, file.quota.attempts
         n, table = table.n_attempts, in_quota(table, wanted, most)
