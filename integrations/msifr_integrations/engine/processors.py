@@ -94,9 +94,13 @@ class Shaping:
         self._before = lru_cache(256)(lambda prompt: self._processors(prompt, before)) if before else None
         self._after = self._processors(1, after | {"do_sample": True}) if after else None
 
+    def __bool__(self) -> bool:
+        """Return whether they do anything."""
+        return self._before is not None or self._after is not None
+
     def of(self, rows: Sequence["Row | None"]) -> Shaped | None:
         """Return what is done to the logits of these rows, None if nothing is; a row of no attempt is left alone."""
-        if self._before is None and self._after is None:
+        if not self:
             return None
         return Shaped(lambda logits: self._shape(logits, rows), self._leave_out)
 

@@ -60,29 +60,25 @@ class Row:
     """An attempt while it runs: what its next step feeds (token `last` at position `length`), and how far it is.
 
     node: where it is among the dead prefixes of its prompt, None if nothing is known of what begins as it does.
-    tokens: what it has drawn.
+    tokens: what it has drawn. pending: tokens that a device draws, and that are not read yet.
     """
 
-    __slots__ = ("attempt", "last", "length", "limit", "node", "sampled", "stream", "tokens")
+    __slots__ = ("attempt", "last", "length", "limit", "node", "pending", "sampled", "stream", "tokens")
 
     def __init__(self, attempt: Attempt, context: int, depth: int) -> None:
         self.attempt = attempt
         self.stream = Stream(attempt.key, depth)
         self.length = len(attempt.prompt) - 1
         self.last = attempt.prompt[-1]
-        self.sampled = 0
+        self.sampled = self.pending = 0
         self.tokens: list[int] = []
         self.node = None if attempt.memory is None else attempt.memory.root
         # The last sampled token is never fed, so a context of n positions yields n - len(prompt) + 1 tokens.
         self.limit = min(attempt.max_new_tokens, context - self.length)
 
     def uniforms(self) -> Numbers:
-        """Return the numbers that draw the next token."""
-        return self.stream.uniforms(self.sampled)
-
-    def look_ahead(self) -> None:
-        """Have the numbers of the token after the next one ready: to be done while a device computes the next."""
-        self.stream.uniforms(self.sampled + 1)
+        """Return the numbers that draw the next token, after those that are pending."""
+        return self.stream.uniforms(self.sampled + self.pending)
 
     def take(self, drawn: tuple[float, ...], end: frozenset[int]) -> Event:
         """Go on by a token drawn, behind whose log-probabilities a probe's numbers may stand.
@@ -116,8 +112,13 @@ class Drawn(NamedTuple):
         return torch.stack([self.token.double(), self.logprob, self.sampled_logprob])
 
 
-def read_rows(drawn: Tensor) -> list[tuple[float, ...]]:
-    """Return token, logprob and sampled_logprob of each row of a stacked `Drawn`, and what is under it, in one copy."""
+def read_rows(drawn: Tensor, ready: torch.cuda.Event | None = None) -> list[tuple[float, ...]]:
+    """Return token, logprob and sampled_logprob of each row of a stacked `Drawn`, and what is under it, in one copy.
+
+    ready: when what is drawn is there, if it is on its way.
+    """
+    if ready is not None:
+        ready.synchronize()
     return list(zip(*drawn.tolist(), strict=True))
 
 

@@ -11,12 +11,13 @@ Between two steps the caller decides, on the same thread, so that nothing is sam
 fills free slots first, if it is time; then it feeds the last token of every row, draws the next and reads the results
 back: one copy to the device and one from it, whatever the number of slots.
 
-The host holds the truth about rows (who, how long, which token); the device holds only keys and values. On CUDA, steps
-of a shape that has come up before are replayed as graphs (`step_graphs`). That few shapes come up, the batch shrinks by
-quarters there, keys are shown in coarser measures, and the cache begins with room for what is queued, if half of the
-free memory suffices; on a CPU it follows the attempts closely.
+The host holds the truth about rows (who, how long, which token); the device holds keys and values, and what it drew
+last. On CUDA, steps of a shape that has come up before are replayed as graphs (`step_graphs`), prompts too (`packs`).
+That few shapes come up, the batch shrinks by quarters there, keys are shown in coarser measures, and the cache begins
+with room for what is queued; on a CPU it follows the attempts closely.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
@@ -59,10 +60,11 @@ def batch(attempts: int, slots: int, *, few: bool) -> int:
 
 
 class _UnderWay(NamedTuple):
-    """A step that the device works on: what it will have drawn, (3, rows), and for whom."""
+    """A step that the device works on: what it will have drawn, (3, rows), for whom, and when it can be read."""
 
     drawn: Tensor
     rows: list[Row | None]
+    ready: torch.cuda.Event | None
 
 
 class SlotEngine(ModelEngine):
@@ -70,9 +72,11 @@ class SlotEngine(ModelEngine):
 
     `cache` is there from the first step on. `prefilled` counts the prompt tokens computed.
 
-    ahead: begin the next step before the events of this one are handed out, so that the device works while the caller
-    decides. The tokens are the same; but then one token is computed for an attempt after it was cancelled. It is never
-    delivered; `dropped` counts such tokens, and `spent` tells them.
+    ahead: begin the next step before this one is read, so that the device always has work: each step feeds what the one
+    before it drew, from where that lies. The tokens are the same; but then one token is computed for an attempt after
+    it was cancelled, or ended by a token. It is never delivered; `dropped` counts such tokens, and `spent` tells them.
+    Where the host must know a token before the next is drawn (processors of the model's settings, a memory of
+    rejections), the next step begins when this one is read, before its events are handed out.
     kv_tokens: positions of keys and values that all rows may have together; None for half of the memory that is free
     when the first attempt begins. What does not fit waits (`admission`).
     """
@@ -97,9 +101,13 @@ class SlotEngine(ModelEngine):
         self._kernel = attention.kernel_serves(model)
         self._fused = Fused(model)
         on_gpu = model.device.type == "cuda"
-        # What a step feeds: last token, length and numbers of each slot. Ids and lengths are exact in float64.
-        self._inputs = torch.zeros(slots, 2 + self._levels, dtype=torch.float64, pin_memory=on_gpu)
-        self._on_device = self._inputs.to(model.device)
+        # What a step feeds: last token, length and numbers of each slot. Ids and lengths are exact in float64. One may
+        # be on its way to the device while the other is written.
+        self._inputs = deque(
+            torch.zeros(slots, 2 + self._levels, dtype=torch.float64, pin_memory=on_gpu) for _ in range(2)
+        )
+        self._on_device = self._inputs[0].to(model.device)
+        self._last = torch.zeros(slots, dtype=torch.float64, device=model.device)  # tokens that the last step drew
         self._remembered = Remembered(slots, model.device)
         self._ahead = ahead
         self.prefilled = self.dropped = self._delivered = 0
@@ -111,7 +119,7 @@ class SlotEngine(ModelEngine):
         self._held: list[Prompt] = [()] * self.slots  # the prompt whose keys and values a slot begins with
         self._free = list(range(self.slots))  # the longest free first
         self._graphs = StepGraphs(self._model)
-        self._under_way: _UnderWay | None = None
+        self._under_way: deque[_UnderWay] = deque()
         self._packs: Packs | None = None
         self._room = Room(self.slots, self._kv_tokens or 0)
         self.cache: SlotCache | None = None
@@ -149,8 +157,7 @@ class SlotEngine(ModelEngine):
         """Free the attempt's slot, or take it from the queue. An id that is neither is ignored."""
         for slot, row in enumerate(self._rows):
             if row is not None and row.attempt.id == attempt_id:
-                # Whoever runs is in the step under way, if there is one: slots are filled before a step begins.
-                self.dropped += self._under_way is not None
+                self.dropped += row.pending
                 self._leave(slot)
                 return
         self._queue.remove(attempt_id)
@@ -166,67 +173,96 @@ class SlotEngine(ModelEngine):
 
         Attempts that end by themselves free their slots. Raises `MsifrError` if the model gives no numbers.
         """
-        if self._under_way is None:
-            self._under_way = self._begin()
-        if self._under_way is None:
+        if not self._under_way:
+            self._begin()
+        if self._ahead:
+            self._begin()
+        if not self._under_way:
             return []
-        (drawn, rows), self._under_way = self._under_way, None
-        events = []
-        for slot, (row, of_slot) in enumerate(zip(rows, read_rows(drawn), strict=True)):
-            if row is None or self._rows[slot] is not row:  # nobody's, or cancelled while this was under way
+        begun, events = self._under_way.popleft(), []
+        for slot, (row, of_slot) in enumerate(zip(begun.rows, read_rows(begun.drawn, begun.ready), strict=True)):
+            if row is None or self._rows[slot] is not row:  # nobody's, or over when this was under way
                 continue
+            row.pending -= 1
             events.append(row.take(of_slot, self._end))
             if events[-1].finish:
+                self.dropped += row.pending
                 self._leave(slot)
         self._delivered += len(events)
-        if self._ahead:
-            self._under_way = self._begin()
+        if self._ahead and not self._under_way:
+            self._begin()
         return events
 
-    def _begin(self) -> _UnderWay | None:
-        """Begin a step, if there is anything to run: fill slots or shrink first, where it is time."""
+    def _begin(self) -> None:
+        """Begin a step, if there is anything to run: fill slots or shrink first, where it is time.
+
+        While one is under way, nothing begins that needs to know what it draws, or that moves its rows.
+        """
         running = self.slots - len(self._free)
+        if self._under_way and (self._shaping or any(row is not None and row.node is not None for row in self._rows)):
+            return
         if self._queue and self._free:
             self.cache = self.cache or self._new_cache()
             entering, longest = self._may_begin(running)
             if not entering and not running:
                 self._check_room(next(iter(self._queue)))
             if entering:
-                self._make_room(self.cache, running + entering, longest)
+                if not self._has_room(self.cache, running + entering, longest):
+                    if self._under_way:
+                        return
+                    self._make_room(self.cache, longest)
                 self._refill(self.cache, running, entering)
         elif running and 2 * self._batch(running) <= self._computed:
+            if self._under_way:
+                return
             self._compact(running)
-        if self.cache is None or len(self._free) == self.slots:
-            return None
-        begun = _UnderWay(self._launch(self.cache), self._rows[: self._computed])
-        self.row_steps += self._computed
-        for row in begun.rows:
-            if row is not None:
-                row.look_ahead()
-        return begun
+        if self.cache is not None:
+            self._launch(self.cache)
 
-    def _launch(self, cache: SlotCache) -> Tensor:
-        """Have the device feed the last token of each row and draw the next; return what is drawn, (3, rows)."""
-        inputs, longest = self._inputs[: self._computed], 0
+    def _launch(self, cache: SlotCache) -> None:
+        """Have the device feed the last token of each row and draw the next, for all rows that are to go on."""
+        rows = [
+            None if row is None or row.sampled + row.pending >= row.limit else row
+            for row in self._rows[: self._computed]
+        ]
+        if not any(rows):
+            return
+        self._inputs.rotate()
+        inputs, longest = self._inputs[0][: self._computed], 0
         fed = inputs.numpy()
         fed[:] = 0
-        for slot, row in enumerate(self._rows[: self._computed]):
+        for slot, row in enumerate(rows):
             if row is None:  # it computes along, behind the prompt that it holds
                 fed[slot, 1] = len(self._held[slot])
             else:
-                longest = max(longest, row.length)
-                fed[slot, 0], fed[slot, 1], fed[slot, 2:] = row.last, row.length, row.uniforms()
+                at = row.length + row.pending
+                longest = max(longest, at)
+                fed[slot, 0], fed[slot, 1], fed[slot, 2:] = -1 if row.pending else row.last, at, row.uniforms()
         self._reserve(cache, longest + 1)
         cache.show(longest)
-        state = self._on_device[: self._computed]
+        state, last = self._on_device[: self._computed], self._last[: self._computed]
         state.copy_(inputs, non_blocking=True)
-        rows = self._rows[: self._computed]
+        drawn = self._step(cache, state, last, rows)
+        last.copy_(drawn[0])
+        ready = None
+        if drawn.is_cuda:
+            drawn, ready = drawn.to("cpu", non_blocking=True), torch.cuda.Event()
+            ready.record()
+        self._under_way.append(_UnderWay(drawn, rows, ready))
+        self.row_steps += self._computed
+        for row in rows:
+            if row is not None:
+                row.pending += 1
+                row.uniforms()  # those of the next step: made now, while the device works
+
+    def _step(self, cache: SlotCache, state: Tensor, last: Tensor, rows: list[Row | None]) -> Tensor:
+        """Return what a step draws, (3, rows), and what is under it; a token of -1 is what the last step drew."""
         remembered = self._remembered.show([None if row is None else row.node for row in rows])
         shaped = self._shaping.of(rows)
 
         def forward() -> Tensor:
-            ids = state[:, :2].long()
-            return cache.forward(self._model, ids[:, 0], ids[:, 1])
+            given, lengths = state[:, 0], state[:, 1]
+            return cache.forward(self._model, torch.where(given < 0, last, given).long(), lengths.long())
 
         def drawn(logits: Tensor) -> Tensor:
             stacked = draw(logits, state[:, 2:], self._sampling, remembered, shaped).stacked()
@@ -245,11 +281,12 @@ class SlotEngine(ModelEngine):
         pack = None if self._packs is None else SIZES[-1]
         return may_begin(waiting, self._room, running=running, longest=max(needs, default=0), pack=pack)
 
-    def _make_room(self, cache: SlotCache, attempts: int, longest: int) -> None:
-        """Change rows for positions, if so many attempts, of which the longest needs so many positions, want it."""
+    def _has_room(self, cache: SlotCache, attempts: int, longest: int) -> bool:
+        return attempts <= cache.rows - (self._packs is not None) and longest <= cache.limit
+
+    def _make_room(self, cache: SlotCache, longest: int) -> None:
+        """Change rows for positions, or positions for rows, where the longest attempt needs so many positions."""
         spare = self._packs is not None
-        if attempts <= cache.rows - spare and longest <= cache.limit:
-            return
         rows = self._room.rows(longest)
         if rows != cache.rows - spare:
             self._gather(rows)
