@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections import Counter
@@ -260,6 +261,13 @@ def test_a_certain_dead_proves_the_shortest_prefix_and_a_belief_proves_nothing(t
         elif "dead" in record:
             assert len(record["dead"]["token_ids"]) == first
     assert sum("dead" in record for record in lines(certain).values()) > 20
+
+
+def test_half_precision_is_said_aloud(tmp_path: Path) -> None:
+    remarks: list[str] = []
+    halved = copy.deepcopy(tiny.llama()).to(torch.bfloat16)
+    made(tmp_path / "out.jsonl", prompts(2), model=(halved, tiny.tokenizer()), attempts=2, tell=remarks.append)
+    assert any("bfloat16" in remark for remark in remarks)
 
 
 def test_what_the_filter_could_not_judge_is_no_proof(tmp_path: Path) -> None:

@@ -395,6 +395,11 @@ def make_here(job: Job, opening: Opening | None = None) -> None:
         read_states(opened.engine, job.policy, opened.settings.get("weights", ""))
         job.begin(opened.settings, opened.engine.logprobs)
         rejections = job.rejections()
+        if rejections is not None and (dtype := opened.settings.get("dtype")) in ("bfloat16", "float16"):
+            job.say(
+                f"what is left of prefixes is known as well as {dtype} allows: what is accepted is distributed as "
+                "without a memory of rejections up to its rounding"
+            )
         blocks = job.steered(job.pilot)
         more = partial(next, job.portions(), None) if blocks is None else blocks.more
         under = job.apart() if blocks is None else blocks.under
