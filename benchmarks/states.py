@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks._records import Record, environment, print_records, write_records
@@ -49,15 +50,21 @@ from msifr_integrations.cli.words import parse_schedule, parse_validators
 from msifr_integrations.embedded import embedded_model_path
 from msifr_integrations.embedded.record import MAX_NEW_TOKENS, record
 from msifr_integrations.embedded.word_problems import problems
+from msifr_integrations.engine.base import Attempt, Sampling, stream_key
+from msifr_integrations.engine.probe import make_engine
+from msifr_integrations.engine.slot_engine import SlotEngine
+from msifr_integrations.engine.states import StateReader
 from msifr_integrations.generation.inputs import load_model
 from msifr_integrations.generation.options import GenerateOptions
-from msifr_integrations.generation.states import StatePass
+from msifr_integrations.generation.states import StatePass, candidate_layers
 from msifr_policy.evidence.build import build_evidence
 from msifr_policy.evidence.history import Follower
 from msifr_policy.evidence.table import EvidenceTable
 from msifr_policy.rates import rates
 from msifr_policy.records.traces import Trace, read_traces
 from msifr_policy.validators import Hidden, Logprobs, make_validator
+from msifr_policy.validators.hidden import NUMBERS
+from msifr_policy.weights import remember, to_bytes
 from msifr_sim.intervals import attempt_weights
 
 Array = NDArray[np.float64]
@@ -66,6 +73,7 @@ Integers = NDArray[np.int64]
 ALPHA, DELTA = 0.05, 0.1
 TARGET = 0.1
 """How much lower the factor of states is to be than that of text, as a share of it."""
+MOST_OF_A_STEP = 0.005
 DRAWS = 2000
 RUNGS = ("length cap", "rules", "prompt only", "text", "logprobs", "states alone", "states", "all")
 READ = ("states alone", "states", "all")
@@ -196,6 +204,43 @@ def records_of(tables: dict[str, EvidenceTable], judged: dict[str, Judged], part
     return records
 
 
+def share_of_a_step(model: Any, rows: int = 16, steps: int = 40) -> float:
+    """Return the processor time that reading states takes in a step of the slot engine, as a share of that of the step.
+
+    A random probe of the layer at 0.7 of the depth; the fastest of several rounds, and the median step.
+    """
+    config = model.config.get_text_config()
+    weights = np.random.default_rng(0).normal(size=(config.hidden_size, NUMBERS)).astype(np.float32)
+    named = remember(to_bytes({"hidden.weights": weights, "hidden.bias": np.zeros(NUMBERS, np.float32)}))
+    hidden = Hidden(named, candidate_layers(config.num_hidden_layers)[-2:][0])
+
+    def seconds(work: Callable[[], Any], times: int = 500) -> float:
+        began = time.process_time()
+        for _ in range(times):
+            work()
+        return (time.process_time() - began) / times
+
+    with torch.inference_mode():
+        reader = StateReader(model, hidden, rows)
+        state, drawn = torch.randn(rows, 1, config.hidden_size), torch.zeros(3, rows, dtype=torch.float64)
+
+        def read() -> None:
+            reader.take(state)
+            reader.beside(drawn).tolist()
+
+        with_states = min(seconds(read) for _ in range(9))
+        without = min(seconds(drawn.tolist) for _ in range(9))
+        reader.close()
+    engine, _ = make_engine(model, kind="slots", slots=rows, sampling=Sampling(), end=frozenset())
+    assert isinstance(engine, SlotEngine)
+    for number in range(rows):
+        engine.submit(Attempt(str(number), tuple(range(5, 40)), stream_key(0, str(number), 0), steps))
+    engine.step()
+    took = [seconds(engine.step, 1) for _ in range(steps - 1)]
+    engine.close()
+    return (with_states - without) / float(np.median(took))
+
+
 def recorded(model: Any, tokenizer: Any, n_problems: int, attempts: int, seed: int) -> list[Trace]:
     """Return attempts of the embedded model at fresh problems, with log-probabilities."""
     options = GenerateOptions(attempts=attempts, seed=seed, slots=64, max_new_tokens=MAX_NEW_TOKENS, logprobs=True)
@@ -236,6 +281,9 @@ def main() -> None:
     records = [Record("model", given.model.name), Record("schedule", given.schedule), Record("rules", given.validators)]
     records += records_of(tables, judged, part)
     records.append(Record("processor time of the forced pass, per attempt", 1e3 * forced / len(traces), "ms"))
+    share = share_of_a_step(model)
+    what = "processor time of reading states in flight, as a share of a step of 16 rows"
+    records.append(Record(what, share, "", f"<= {MOST_OF_A_STEP:g}", "", share <= MOST_OF_A_STEP))
     records.append(Record("processor time", sum(os.times()[:4]), "s"))
     records += environment("msifr-policy", "numpy", "torch", "transformers")
     if given.save:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.states import saves_more
 from msifr_calibration import fit_policy
 from msifr_calibration.beliefs.probe import fit_probe, probed
 from msifr_calibration.beliefs.state_features import Origin, StateFeatures
@@ -213,6 +214,17 @@ def test_layers_that_may_be_read_are_near_seven_tenths() -> None:
     assert candidate_layers(30) == (17, 20, 23)
     assert candidate_layers(4) == (1, 2)
     assert candidate_layers(1) == (0,)
+
+
+def test_what_is_saved_more_is_the_ratio_of_factors() -> None:
+    table, _ = planted(np.random.default_rng(2), signal=0.0)
+    never, all_bad = np.full(table.n_attempts, -1), np.where(table.accepted, -1, table.start[:-1] + 1)
+    left = table.cost_until(all_bad).sum() / table.cost.sum()
+    less, low, high = saves_more(table, all_bad, never)
+    assert less == pytest.approx(1 - left)
+    assert low < less < high
+    assert high - low < 0.2
+    assert saves_more(table, never, never) == (0.0, 0.0, 0.0)
 
 
 def test_the_commands_do_it_from_traces_to_policy(traces: list[Trace], tmp_path: Path) -> None:

@@ -59,9 +59,10 @@ class StateReader:
             torch.tensor(arrays[name], dtype=torch.float32, device=device) for name in ("hidden.weights", "hidden.bias")
         )
         self._numbers = torch.zeros(rows, NUMBERS, device=device)
-        self._hook = layer.register_forward_hook(self._read)
+        self._hook = layer.register_forward_hook(lambda _, __, output: self.take(output))
 
-    def _read(self, _: Any, __: Any, output: Any) -> None:
+    def take(self, output: Any) -> None:
+        """Take what the layer gives out in a forward pass."""
         last = state_of(output)[:, -1]
         if len(last) <= len(self._numbers):  # else a prefill, whose states nobody asks for
             torch.addmm(self._bias, last.float(), self._weights, out=self._numbers[: len(last)])
