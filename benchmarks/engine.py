@@ -48,7 +48,7 @@ from msifr_policy.policy import Action, Decision
 DISCARDED_AFTER = 0.3  # of an attempt's full length
 CAP = 200  # tokens
 TARGET = 0.95
-PAGE = 32  # tokens, of the peer's cache
+PAGE, SMALL = 32, 16  # of the peer's cache: tokens of a page, and attempts in a small one
 PEER = "generate() + StoppingCriteria"
 CONTINUOUS = "continuous batching"
 
@@ -234,7 +234,8 @@ def measure(model: Any, tokenizer: Any, slots: int, count: int, repeats: int) ->
 def continuous(model: Any, tokenizer: Any, slots: int, count: int, repeats: int) -> list[Record]:
     """Return the records of runs without a policy, in slots and by transformers' continuous batching.
 
-    Both sample, at attempts of the same lengths: those that they have in slots.
+    Both sample, at attempts of the same lengths: those that they have in slots. The peer gets a cache for as many
+    attempts, and a small one, since on a CPU its steps take longer the larger it is; the faster counts.
     """
     sampling, end = Sampling(), end_tokens(model, tokenizer)
     attempts = attempts_at(tokenizer, count)
@@ -244,9 +245,10 @@ def continuous(model: Any, tokenizer: Any, slots: int, count: int, repeats: int)
         started = time.process_time()
         made = drain(SlotEngine(model, slots=slots, sampling=sampling, end=end), attempts, tokenizer, {}).tokens
         rate["slots"].append(sum(made.values()) / (time.process_time() - started))
-        started = time.process_time()
-        tokens = batched_continuously(model, attempts, lengths, slots)
-        rate[CONTINUOUS].append(tokens / (time.process_time() - started))
+        for rows in {slots, SMALL}:
+            started = time.process_time()
+            tokens = batched_continuously(model, attempts, lengths, rows)
+            rate[CONTINUOUS].append(tokens / (time.process_time() - started))
     ours, theirs = (max(rate[name]) for name in ("slots", CONTINUOUS))
     at = f"B={slots} without a policy:"
     return [
@@ -256,12 +258,12 @@ def continuous(model: Any, tokenizer: Any, slots: int, count: int, repeats: int)
     ]
 
 
-def batched_continuously(model: Any, attempts: Sequence[Attempt], lengths: Mapping[str, int], slots: int) -> int:
-    """Sample attempts of these lengths by continuous batching; return the tokens that came."""
+def batched_continuously(model: Any, attempts: Sequence[Attempt], lengths: Mapping[str, int], rows: int) -> int:
+    """Sample attempts of these lengths by continuous batching, about so many at a time; return the tokens that came."""
     page = "page_size" if hasattr(ContinuousBatchingConfig, "page_size") else "block_size"
     longest = max(len(attempt.prompt) + lengths[attempt.id] for attempt in attempts)
     settings = ContinuousBatchingConfig(
-        num_blocks=slots * -(-longest // PAGE), max_batch_tokens=max(4 * slots, 256), allow_block_sharing=False,
+        num_blocks=rows * -(-longest // PAGE), max_batch_tokens=max(4 * rows, 256), allow_block_sharing=False,
         use_cuda_graph=False, use_async_batching=False, **{page: PAGE},
     )  # fmt: skip
     generation = GenerationConfig(do_sample=True, max_new_tokens=CAP, eos_token_id=-1, pad_token_id=0)
@@ -299,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for slots, count in [(16, 32)] if options.quick else [(16, 96), (32, 160), (64, 256)]:
         repeats = 1 if options.quick else 3
         records += measure(model, tokenizer, slots, count, repeats)
-        records += continuous(model, tokenizer, slots, count, repeats)
+        records += continuous(model, tokenizer, slots, count, min(repeats, 2))
         clock = time.process_time if model.device.type == "cpu" else time.perf_counter
         # So many prompts that slots have work where attempts at one follow each other.
         job = Job(model, tokenizer, fresh_prompts(slots if options.quick else 4 * slots), slots, clock)
