@@ -239,17 +239,18 @@ def _attempts(out: str | os.PathLike[str], prompt_ids: Collection[str]) -> Itera
 
 def _fingerprint(out: str | os.PathLike[str], prompt_ids: Collection[str]) -> Fingerprint:
     """Return which attempts at these prompts an output holds, those that were not discarded."""
-    digests, prompts, accepted = list[bytes](), set[int](), 0
+    digests, prompts, accepted = bytearray(), set[int](), 0
     decoder = msgspec.json.Decoder(AttemptRecord)
     for line, attempt in _attempts(out, prompt_ids):
         if attempt.status == "finished":
             record = decoder.decode(line)
-            digests.append(hashlib.sha256(line).digest())
+            digests += hashlib.sha256(line).digest()
             prompts.add(prompt_hash(record.prompt_id, record.prompt))
             accepted += bool(record.correct)
+    sorted_digests = np.sort(np.frombuffer(digests, dtype="S32"))
     return Fingerprint(
-        sha256=hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
-        n_attempts=len(digests),
+        sha256=hashlib.sha256(sorted_digests.tobytes()).hexdigest(),
+        n_attempts=len(sorted_digests),
         n_prompts=len(prompts),
         n_accepted=accepted,
         prompts=np.asarray(sorted(prompts), dtype="<u8").tobytes(),
