@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from makers import some_probe
+from msifr_integrations.report.deciding import Recorded
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.build import Piece, build_evidence, pieces
 from msifr_policy.evidence.schedule import EveryUnits, NewlineSteps, Schedule
@@ -71,6 +72,19 @@ def test_a_checkpoint_has_the_odds_of_the_tokens_paid_for_until_there(parts: lis
             assert checkpoint.row[0] == pytest.approx(odds(parts[:n], trace.states[:n]))
     table = build_evidence([trace], schedule, (some_probe(),))
     assert table.values[1:-1, 0].tolist() == [checkpoint.row[0] for checkpoint in reached]
+
+
+def test_a_report_hears_the_tokens_as_the_run_did() -> None:
+    trace = trace_of(["a", "b\n", "c", "d\n\n", "e"])
+    recorded = Recorded(trace.token_ends or (), (), trace.states or ())
+    at_once, state = (
+        some_probe().start("").feed(trace.text, recorded.between(0, len(trace.text))),
+        some_probe().start(""),
+    )
+    for start, end in ((0, 3), (3, 6), (6, len(trace.text))):
+        bit_by_bit = state.feed(trace.text[start:end], recorded.between(start, end))
+    assert bit_by_bit == at_once
+    assert at_once.scores == (pytest.approx(odds(["a", "b\n", "c", "d\n\n", "e"], trace.states or [])),)
 
 
 def test_nothing_is_known_without_states_or_without_weights() -> None:

@@ -67,15 +67,18 @@ class Deciding(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """How a text came in tokens: the characters complete after each, and their log-probabilities, as far as known."""
+    """How a text came in tokens: the characters complete after each, and what is known of each, as in a trace."""
 
     token_ends: Sequence[int] = ()
     logprobs: Sequence[float] = ()
+    states: Sequence[tuple[float, ...]] = ()
 
     def between(self, start: int, end: int) -> Tokens:
         """Return the tokens that complete the characters after `start` up to `end`."""
         a, b = np.searchsorted(np.asarray(self.token_ends, dtype=np.int64), [start, end], side="right")
-        return Tokens(int(b - a), tuple(self.logprobs[a:b]))
+        states = tuple(self.states[a:b])
+        spans = pairwise([0, *(place - start for place in self.token_ends[a:b])]) if states else ()
+        return Tokens(int(b - a), tuple(self.logprobs[a:b]), states, tuple(spans))
 
 
 NOT_RECORDED = Recorded()

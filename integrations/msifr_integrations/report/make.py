@@ -253,7 +253,7 @@ def _of_record(record: AttemptRecord, kind: Kind, group: str) -> Told:
         record.id, kind, group, record.prompt, record.text, record.correct,
         None if stopped else float(record.tokens), "tokens", stopped, record.gold, record.error,
         parameters_of(msgspec.structs.replace(record, parameters=record.parameters or {})),  # type: ignore[arg-type]
-        Recorded(record.token_ends, [np.nan if x is None else x for x in record.logprobs or ()]),
+        Recorded(record.token_ends, [np.nan if x is None else x for x in record.logprobs or ()], record.states or ()),
     )  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def _of_trace(
         cost = float(trace.tokens)
     return Told(
         trace.id, kind, group, trace.prompt, trace.text, trace.accepted, cost, unit, decided, trace.gold, "",
-        parameters_of(trace), Recorded(trace.token_ends or (), trace.logprobs or ()),
+        parameters_of(trace), Recorded(trace.token_ends or (), trace.logprobs or (), trace.states or ()),
     )  # fmt: skip
 
 
