@@ -176,6 +176,21 @@ def _live_rows() -> list[tuple[str, str, str]]:
     ]
 
 
+def _memory_of_rejections_rows() -> list[tuple[str, str, str]]:
+    value = _values("memory_of_rejections")
+    jobs = [metric.removesuffix(": tokens per accepted, ratio") for metric in value if metric.endswith("ted, ratio")]
+    return [
+        (
+            f"Embedded model, memory of rejections, {job} at a prompt: tokens per accepted sample",
+            f"{value[f'{job}, with: tokens per accepted']:.1f}, {value[f'{job}: tokens per accepted, ratio']:.2f} × "
+            f"[{value[f'{job}: ratio, 95 % from']:.2f}, {value[f'{job}: ratio, 95 % to']:.2f}]",
+            f"{value[f'{job}, without: tokens per accepted']:.1f} without; processor time per accepted sample "
+            f"{value[f'{job}, with: CPU per accepted'] / value[f'{job}, without: CPU per accepted']:.2f} times",
+        )
+        for job in jobs
+    ]
+
+
 def _trace_rows(families: tuple[str, ...]) -> list[tuple[str, str, str]]:
     records = _records("real_traces")
     rows = []
@@ -363,7 +378,7 @@ def results() -> str:
     from benchmarks.real_traces import FOUR
 
     rows = [*_program_rows(), *_server_rows(), *_gpu_rows(), *_demo_rows(), *_live_rows(), *_filter_rows()]
-    rows += [*_certificate_rows(), *_plain_rows(), *_mean_rows(), *_trace_rows(FOUR)]
+    rows += [*_memory_of_rejections_rows(), *_certificate_rows(), *_plain_rows(), *_mean_rows(), *_trace_rows(FOUR)]
     lines = ["| what | measured | against |", "| --- | --- | --- |"]
     lines += [f"| {what} | {measured} | {against} |" for what, measured, against in rows]
     return "\n".join(lines) + "\n"

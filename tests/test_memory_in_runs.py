@@ -234,6 +234,12 @@ def test_what_the_embedded_model_accepts_is_distributed_as_without(tmp_path: Pat
     statistic = ((seen - expected) ** 2 / expected).sum()
     assert statistic < critical
 
+    # Each attempt is accepted with probability a / W, by what was left when it began: what is said to be avoided is so.
+    # False alarms: below one in a million, too, by martingale differences that are nearly normal in sum.
+    shares = {name: a / (1 - (0.0 if told is None else told["mass"])) for name, told in avoided(out).items()}
+    surprise = sum(record["correct"] - shares[name] for name, record in lines(out).items())
+    assert abs(surprise) < 4.9 * sum(share * (1 - share) for share in shares.values()) ** 0.5
+
     mistaken = drawn_wrongly(law, good)
     would_be = np.array([sum(mistaken[y] for y in part) for part in parts]) * n / mistaken.total()
     apart = ((would_be - expected) ** 2 / expected).sum()
