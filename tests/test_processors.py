@@ -14,6 +14,7 @@ import tiny
 from msifr_integrations.engine.base import Attempt, Event, Sampling, stream_key
 from msifr_integrations.engine.probe import make_engine
 from msifr_integrations.engine.processors import generation_settings
+from msifr_integrations.engine.slot_engine import SlotEngine
 from msifr_integrations.generation.journal import ledger_path
 from msifr_integrations.generation.provenance import provenance_of
 from msifr_policy.errors import InputError
@@ -36,7 +37,11 @@ def queued(each: int = 1) -> list[Attempt]:
 
 
 def events(kind: Any, slots: int, sampling: Sampling, attempts: list[Attempt]) -> dict[str, list[Event]]:
-    engine, _ = make_engine(tiny.llama(), kind=kind, slots=slots, sampling=sampling, end=ENDS)
+    engine: Any = (
+        SlotEngine(tiny.llama(), slots=slots, sampling=sampling, end=ENDS, ahead=True)
+        if kind == "ahead"
+        else make_engine(tiny.llama(), kind=kind, slots=slots, sampling=sampling, end=ENDS)[0]
+    )
     taken: dict[str, list[Event]] = {attempt.id: [] for attempt in attempts}
     for attempt in attempts:
         engine.submit(attempt)
@@ -53,7 +58,7 @@ def events(kind: Any, slots: int, sampling: Sampling, attempts: list[Attempt]) -
         {"repetition_penalty": 1.3, "suppress_tokens": list(range(40, 140))},
         {"no_repeat_ngram_size": 1},
         {"bad_words_ids": [[i] for i in range(60, 160)] + [[200, 201]]},
-        {"min_new_tokens": 12},
+        {"min_new_tokens": 20},
         {"min_length": 12},
         {"begin_suppress_tokens": list(range(50, 250))},
         {"exponential_decay_length_penalty": [3, 1.5]},
@@ -96,7 +101,7 @@ def test_sampled_tokens_follow_the_law_of_generate(kind: Any, more: dict[str, An
             ids.append(event.token)
 
 
-@ENGINES
+@pytest.mark.parametrize("kind", ["slots", "static", "ahead"])
 def test_tokens_do_not_depend_on_who_shares_the_batch(kind: Any) -> None:
     sampling = Sampling(0.8, 50, 0.95, FULL)
     alone = events("slots", 1, sampling, queued(3))
