@@ -913,7 +913,7 @@ class Bench:
         yield "coupling, 1B", 30, lambda: self.coupling("1B", "bfloat16")
         for dtype in ("bfloat16", "float32"):
             yield f"coupling, embedded model in {dtype}", 30, lambda dtype=dtype: self.coupling(None, dtype)
-        yield "1B continuous batching", 40, lambda: self.continuous("1B")
+        yield "1B continuous batching", 60, lambda: self.continuous("1B")
         for shape in self.plan.shapes:
             yield f"{shape} peer", 60, lambda shape=shape: self.peer(shape)
 

@@ -169,6 +169,12 @@ class RunFiles:
         "help": "Run N prompts, drawn by chance, and foretell the whole run: tokens, time, cost, accepted samples.",
     },
     slots={"type": click.IntRange(1), "help": "Attempts generated side by side: rows, or open streams."},
+    kv_tokens={
+        "type": click.IntRange(1),
+        "metavar": "N",
+        "help": "Positions of keys and values that all slots have together; attempts wait where they may need more "
+        "(default: half of the free memory, three quarters on a GPU).",
+    },
     max_new_tokens={"type": click.IntRange(1), "help": "Longest attempt, in tokens."},
     temperature={"type": click.FloatRange(0), "help": "0 is greedy; by default the model's own, else 1."},
     top_k={"type": click.IntRange(0), "help": "Sample from the k likeliest tokens; 0 is all. By default as above."},

@@ -14,6 +14,7 @@ from msifr_integrations.engine.base import (
     PromptInput,
     Sampling,
     check_length,
+    check_room,
     end_tokens,
     longest_in_slots,
     longest_sequence,
@@ -86,6 +87,7 @@ def _in_transformers(
         slots=options.slots,
         sampling=sampling,
         end=end_tokens(model, tokenizer),
+        kv_tokens=options.kv_tokens,
     )
     if why_static and options.engine == "auto":
         say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
@@ -102,7 +104,9 @@ def _in_transformers(
 
     def encode(prompt: Prompt) -> PromptInput:
         tokens = encode_prompt(tokenizer, prompt, chat, options.template)
-        check_length(tokens, context, f"prompt {prompt.prompt_id!r}")
+        where = f"prompt {prompt.prompt_id!r}"
+        check_length(tokens, context, where)
+        check_room(tokens, options.max_new_tokens, context, options.kv_tokens, where)
         return tokens
 
     return Opened(engine, encode, settings, tokenizer)

@@ -55,6 +55,8 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     attempts: at every prompt, or, with a quota, at most. accepted_per_prompt: the quota N of accepted samples: no more
         attempts are made at a prompt than those that a run which made them one by one would make until it had N.
     slots: attempts generated side by side; of a server, open streams.
+    kv_tokens: positions of keys and values that all slots of a transformers model have together: attempts wait where
+        they may come to need more. None: half of the memory that is free, three quarters on a GPU.
     seed: with the prompt id and the attempt's number it fixes the attempt's tokens, whoever shares the batch.
     max_new_tokens: of an attempt.
     temperature, top_k, top_p: temperature 0 is greedy; top_k = 0 and top_p = 1 leave nothing out. None: what the
@@ -105,6 +107,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     accepted_per_prompt: int | None = None
     seed: int = 0
     slots: int = 16
+    kv_tokens: int | None = None
     max_new_tokens: int = 512
     temperature: float | None = None
     top_k: int | None = None
@@ -166,6 +169,9 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise InputError("no file is named to compare with", where="compare", remedy="name the output of a run")
         if self.engine_args and self.engine in ("slots", "static"):
             raise InputError("engine_args are those of vLLM", where="generate", remedy="use engine vllm")
+        if self.kv_tokens is not None and (self.kv_tokens < 1 or self.server.url or self.engine in ("static", "vllm")):
+            what = f"kv_tokens = {self.kv_tokens} must be at least 1, and is for models in slots"
+            raise InputError(what, where="generate", remedy="leave it out: the engine looks how much memory is free")
         if not 0 <= self.audit <= 1:
             raise InputError(f"audit = {self.audit} must be from 0 to 1", where="generate", remedy="0.05 is usual")
         self._check_autopilot()
