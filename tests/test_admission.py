@@ -143,3 +143,28 @@ def test_rows_grow_block_by_block_and_keep_what_they_hold() -> None:
         assert (cache.rows, cache.capacity, len(cache.index)) == (5, 70, 5)
         assert torch.equal(cache.layers[0].keys[2, 0, :, 0], torch.arange(1.0, 71))
         assert bool((cache.layers[0].keys[3:] == 0).all())
+
+
+def test_a_run_within_a_budget_is_the_same_run(tmp_path: Path) -> None:
+    some, plain = tmp_path / "some.jsonl", tmp_path / "plain.jsonl"
+    tiny.run(some, kv_tokens=120)
+    tiny.run(plain)
+    assert sorted(some.read_text().splitlines()) == sorted(plain.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kv_tokens": 50}, "prompt 'p1': it may need 66 positions"),
+        ({"kv_tokens": 0}, "must be at least 1"),
+        ({"kv_tokens": 500, "engine": "static"}, "is for models in slots"),
+    ],
+)
+def test_a_run_that_cannot_have_such_a_budget_is_refused_before_the_work(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(InputError) as refused:
+        tiny.run(out, max_new_tokens=40, **options)
+    assert message in str(refused.value)
+    assert not out.exists()
