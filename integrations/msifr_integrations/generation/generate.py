@@ -165,7 +165,7 @@ class Job:
         if not logprobs and any(validator.name == "logprobs" for validator in _validators(self.policy)):
             self.say("the policy reads log-probabilities, and this engine tells none: that evidence is unknown")
         unsaid = drawing(self.options.sampling) | {"stop": list(self.options.stop)}
-        settings = self.settings | {name: unsaid[name] for name in unsaid if self.settings[name] == _AUTO} | found
+        settings = self.settings | {name: unsaid[name] for name in unsaid if self.settings.get(name) == _AUTO} | found
         _say_what_differs(self.policy, settings, self.prompts, self.say)
         reference(self.options.compare, settings, self.expected)
         self.journal.begin(settings)
