@@ -68,15 +68,15 @@ class DeadPrefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("token_ids and logprobs differ in length")
 
 
-class Node:
-    """A prefix of dead ones. left: W; tokens: Σ p(x | here)·|x| over the dead prefixes x from here on."""
+class DeadNode:
+    """What begins with a prefix of dead ones. left: W; tokens: Σ p(x | here)·|x| over the dead prefixes x from here on."""
 
     __slots__ = ("_weights", "after", "left", "tokens")
 
     def __init__(self) -> None:
         self.left: float = 1  # and 0 are written so that exact numbers stay exact
         self.tokens: float = 0
-        self.after: dict[int, tuple[float, Node]] = {}  # by token: p of it, and the prefix with it
+        self.after: dict[int, tuple[float, DeadNode]] = {}  # by token: p of it, and the prefix with it
         self._weights: tuple[list[int], list[float]] | None = None
 
     @property
@@ -87,7 +87,7 @@ class Node:
             self._weights = list(self.after), [math.log(share) if share > 0 else -math.inf for share in left]
         return self._weights
 
-    def step(self, token: int) -> "Node | None":
+    def step(self, token: int) -> "DeadNode | None":
         """Return the prefix with one more token, None if nothing is known of what begins with it."""
         _, child = self.after.get(token, (0.0, None))
         return child
@@ -112,7 +112,7 @@ class DeadPrefixes:
     """
 
     def __init__(self) -> None:
-        self.root = Node()
+        self.root = DeadNode()
 
     @property
     def avoided(self) -> Avoided | None:
@@ -125,7 +125,7 @@ class DeadPrefixes:
 
         probabilities: with which each token was drawn by this memory as it is now. Floats, or numbers that are exact.
         """
-        node: Node | None = self.root
+        node: DeadNode | None = self.root
         before: list[float] = []  # p of each token, without what the memory made of it
         for token, drawn in zip(tokens, probabilities, strict=True):
             known = None if node is None else node.after.get(token)
@@ -140,7 +140,7 @@ class DeadPrefixes:
             return False
         path = [self.root]
         for token, p in zip(tokens, before, strict=True):
-            path.append(path[-1].after.setdefault(token, (p, Node()))[1])
+            path.append(path[-1].after.setdefault(token, (p, DeadNode()))[1])
         path.pop().die(len(tokens))
         for node in reversed(path):
             node.read()

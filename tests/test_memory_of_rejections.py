@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msifr_policy.dead_prefixes import LEAST_LEFT, LEAST_MASS, Avoided, DeadPrefixes, Node
+from msifr_policy.dead_prefixes import LEAST_LEFT, LEAST_MASS, Avoided, DeadNode, DeadPrefixes
 
 Tokens = tuple[int, ...]
 Shape = Any
@@ -63,7 +63,7 @@ def world(shape: Shape, seed: int = 0) -> World:
 
 def along(model: World, memory: DeadPrefixes, tokens: Tokens) -> list[Any]:
     """Return the probability with which each token is drawn by a memory, as the engine draws: by weights."""
-    node: Node | None = memory.root
+    node: DeadNode | None = memory.root
     drawn = []
     for i, token in enumerate(tokens):
         known = {} if node is None else {t: child.left for t, (_, child) in node.after.items()}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from msifr_policy.dead_prefixes import Node
+from msifr_policy.dead_prefixes import DeadNode
 
 _NARROW = 64
 _WIDER = 8
@@ -44,7 +44,7 @@ class Remembered:
         self._device = device
         self._on_host = self._on_device = torch.zeros(0)
 
-    def show(self, nodes: Sequence[Node | None]) -> Weights | None:
+    def show(self, nodes: Sequence[DeadNode | None]) -> Weights | None:
         """Return the weights for rows at these prefixes, None as long as nothing is known of any."""
         if not self.width and not any(nodes):  # the common case: no memory at all
             return None

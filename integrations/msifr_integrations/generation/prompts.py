@@ -77,7 +77,7 @@ def _given(prompts: Sequence[Prompt], accept: FinalFilter, validators: Sequence[
 
 
 def _of_file(path: str | os.PathLike[str], accept: FinalFilter, validators: Sequence[Validator]) -> Checked:
-    lines = _Lines()
+    lines = _KeptLines()
 
     def kept() -> Iterator[tuple[str, Prompt]]:
         for where, line in read_lines(path):
@@ -102,7 +102,7 @@ def _checked(
         raise InputError("there are no prompts", remedy="give at least one")
 
 
-class _Lines:
+class _KeptLines:
     """Lines in a temporary file, each read by its number; the file goes with this."""
 
     def __init__(self) -> None:
