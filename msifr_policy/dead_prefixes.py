@@ -69,7 +69,7 @@ class DeadPrefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeadNode:
-    """What begins with a prefix of dead ones. left: W; tokens: Σ p(x | here)·|x| over the dead prefixes x from here on."""
+    """What begins with a prefix of dead ones. left: W; tokens: Σ p(x | here)·|x| over dead prefixes x from here on."""
 
     __slots__ = ("_weights", "after", "left", "tokens")
 
