@@ -47,7 +47,7 @@ from msifr_calibration.certify import Fit, certify
 from msifr_calibration.path import NO_POLICIES
 from msifr_calibration.split import folds
 from msifr_integrations.cli.words import parse_schedule, parse_validators
-from msifr_integrations.embedded import embedded_model_path
+from msifr_integrations.embedded import EMBEDDED_MODEL, embedded_model_path
 from msifr_integrations.embedded.record import MAX_NEW_TOKENS, record
 from msifr_integrations.embedded.word_problems import problems
 from msifr_integrations.engine.base import Attempt, Sampling, stream_key
@@ -278,7 +278,11 @@ def main() -> None:
     for rung in given.rungs.split(","):
         judged[rung] = judge(tables[rung], rung, states, part)
         say_now(rung)
-    records = [Record("model", given.model.name), Record("schedule", given.schedule), Record("rules", given.validators)]
+    records = [
+        Record("model", EMBEDDED_MODEL if given.model == embedded_model_path() else given.model.name),
+        Record("schedule", given.schedule),
+        Record("rules", given.validators),
+    ]
     records += records_of(tables, judged, part)
     records.append(Record("processor time of the forced pass, per attempt", 1e3 * forced / len(traces), "ms"))
     share = share_of_a_step(model)
