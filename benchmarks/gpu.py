@@ -955,7 +955,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="small shapes, on any device")
     parser.add_argument("--traces", metavar="FOLDER", help="force these texts (default: those of the package)")
-    parser.add_argument("--seconds", type=float, default=270, help="begin no section after so many (default: 270)")
+    parser.add_argument("--seconds", type=float, default=420, help="begin no section after so many (default: 420)")
     parser.add_argument("--out", metavar="FILE", help="keep the records here, as they come")
     parser.add_argument(
         "--only", metavar="WORDS", action="append", help="only sections whose name has these words, or others given"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the slot engine does on a GPU, in five minutes, from a source tree alone: nothing is installed or downloaded.
+# What the slot engine does on a GPU, in seven minutes, from a source tree alone: nothing is installed or downloaded.
 #
 #     bash benchmarks/gpu.sh [--tiny] [--traces FOLDER] [--seconds N] [--only WORDS] [--out FILE]
 #

@@ -470,6 +470,7 @@ def all_results() -> str:
             lines.append(f"| {name} | {record['value']:.2%} | {good['value']:.2%} | {lost:.2%} |")
     lines += _filter_tables()
     lines += _plain_tables()
+    lines += _state_tables()
     lines += ["", "## The learned posterior", "", "| what | value |", "| --- | --- |"]
     for record in json.loads((RESULTS / "learned.json").read_text()):  # two of which have one name
         shown = (
@@ -477,6 +478,35 @@ def all_results() -> str:
         )
         lines.append(f"| {record['metric']} | {shown} |")
     return "\n".join(lines) + "\n"
+
+
+def _state_tables() -> list[str]:
+    """Return what each rung of evidence, with hidden states among them, saves and tells apart on two models."""
+    lines = ["", "## What hidden states add", ""]
+    for name in ("states", "states_real"):
+        records = _records(name)
+        value = {metric: record["value"] for metric, record in records.items()}
+        rungs = [metric.removesuffix(": net cost factor") for metric in value if metric.endswith(": net cost factor")]
+        lines += [
+            f"{value['model']}: {value['attempts']:,.0f} attempts at {value['prompts']:,.0f} prompts, "
+            f"{value['share accepted']:.0%} accepted; rules: {value['rules']}. Areas under the curve half way.",
+            "",
+            "| evidence | net cost factor, certified | f | area | area within prompt |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for rung in rungs:
+            lost = records[f"{rung}: net cost factor"]["unit"].removeprefix("f = ")
+            areas = (value[f"{rung}: area {where} half way"] for where in ("under the curve", "within prompt"))
+            areas_told = " | ".join(f"{area:.2f}" for area in areas)
+            lines.append(f"| {rung} | {value[f'{rung}: net cost factor']:.3f} | {lost} | {areas_told} |")
+        lower = records["states: lower factor than text, certified"]
+        lines += [
+            "",
+            f"With states the factor is lower than with text by {lower['value']:.3f} {lower['unit']} of itself (wanted: "
+            "0.1).",
+            "",
+        ]
+    return lines[:-1]
 
 
 def _plain_tables() -> list[str]:
