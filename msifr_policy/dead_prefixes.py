@@ -136,7 +136,7 @@ class DeadPrefixes:
                 before.append(drawn if node is None else drawn * node.left)
                 node = None
         mass = math.prod(before) * (1 if node is None else node.left)
-        if mass < LEAST_MASS or self.root.left - mass < LEAST_LEFT:
+        if not (mass >= LEAST_MASS and self.root.left - mass >= LEAST_LEFT):  # nor one that is no number
             return False
         path = [self.root]
         for token, p in zip(tokens, before, strict=True):

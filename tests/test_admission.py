@@ -168,3 +168,43 @@ def test_a_run_that_cannot_have_such_a_budget_is_refused_before_the_work(
         tiny.run(out, max_new_tokens=40, **options)
     assert message in str(refused.value)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_prompts_longer_than_rows_are_now_are_forgotten(monkeypatch: pytest.MonkeyPatch, ahead: bool) -> None:
+    """Batches shrink by quarters, as on a GPU: rows of nobody are computed along behind the prompts that they hold."""
+    plain = slot_engine.batch
+    monkeypatch.setattr(slot_engine, "batch", lambda attempts, slots, **_: plain(attempts, slots, few=True))
+    long = tuple((7 * at) % 250 + 1 for at in range(100))
+
+    def tokens(budget: int | None) -> dict[str, list[int]]:
+        engine, made = engine_of(kv_tokens=budget, ahead=ahead), dict[str, list[int]]()
+        for wave in ([("long", long)], [(f"s{i}", (i + 1, 2, 3)) for i in range(5)], [("again", long)]):
+            for name, prompt in wave:
+                engine.submit(Attempt(name, prompt, stream_key(0, name, 0), 10))
+            while engine.busy:
+                for event in engine.step():
+                    made.setdefault(event.id, []).append(event.token)
+        return made
+
+    assert tokens(120) == tokens(300) == tokens(None)
+
+
+def test_a_batch_shrinks_also_while_the_next_attempt_waits_for_room() -> None:
+    engine = engine_of(kv_tokens=400)
+    for i in range(8):
+        engine.submit(Attempt(f"{i}", (1, 2, 3 + i), stream_key(0, f"{i}", 0), 40 if i == 0 else 3))
+    engine.step()
+    engine.submit(Attempt("big", tuple(range(1, 200)), stream_key(0, "big", 0), 50))
+    while "0" in engine.running:
+        engine.step()
+    assert engine.row_steps < 90  # 40 steps of 8 rows would be 320
+    assert engine.busy
+
+
+def test_a_model_is_left_as_it_was_if_no_engine_comes_to_be() -> None:
+    model = tiny.llama()
+    before = model.config._attn_implementation
+    with pytest.raises(Exception, match=r"memory|size|alloc|bytes"):
+        SlotEngine(model, slots=10**14, sampling=Sampling(), end=frozenset())
+    assert model.config._attn_implementation == before

@@ -200,7 +200,8 @@ def test_what_is_computed_ahead_is_dropped_and_in_the_account(tmp_path: Path, mo
     result = tiny.run(tmp_path / "out.jsonl", tasks=tiny.prompts(6), slots=5, accepted=2)
     assert (result.accepted, outcomes(tmp_path / "out.jsonl")[-1]) == (2, "accepted")
     session = ledger_of(tmp_path / "out.jsonl").sessions[-1]
-    assert 0 < session.late <= 5
+    over = len(outcomes(tmp_path / "out.jsonl"))  # one that a token ended has had one more computed too
+    assert 0 < session.late <= 5 + over
     assert result.tokens_beside == session.unfinished + session.late
 
 

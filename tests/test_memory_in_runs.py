@@ -19,7 +19,7 @@ from scipy.stats import chi2, ncx2
 
 import tiny
 from commands import run as run_command
-from msifr_integrations.engine.memory import Remembered
+from msifr_integrations.engine.memory import Remembered, Weights
 from msifr_integrations.generation.generate import generate
 from msifr_integrations.generation.journal import Journal
 from msifr_integrations.generation.options import AutopilotOptions, GenerateOptions
@@ -346,3 +346,12 @@ def test_weights_find_room_for_many_tokens() -> None:
         for row, node in zip(got.tolist(), rows, strict=True):
             known = {} if node is None else left["narrow" if node is narrow.root else "wide"]
             assert row == pytest.approx([known.get(token, 1.0) for token in range(120)])
+
+
+def test_a_row_in_which_all_is_dead_goes_without_its_weights() -> None:
+    """Rounding may leave a little mass at tokens that are all dead."""
+    weights = Weights(torch.tensor([[0.0, 2.0], [0.0, 2.0]]), torch.full((2, 2), -torch.inf, dtype=torch.float64))
+    logits = torch.tensor([[1.0, -torch.inf, 2.0], [1.0, 3.0, 2.0]], dtype=torch.float64)
+    weighted = weights.added_to(logits)
+    assert torch.equal(weighted[0], logits[0])
+    assert weighted[1].tolist() == [-torch.inf, 3.0, -torch.inf]

@@ -213,3 +213,9 @@ def test_floats_agree_with_exact_numbers(drawn: list[list[int]], seed: int) -> N
         if given_exactly[-1] != 0:
             assert exact.add(tokens[: len(given_exactly)], given_exactly) == rounded.add(tokens, as_floats)
         assert abs(exact.root.left - rounded.root.left) < 1e-12
+
+
+def test_what_is_no_number_is_not_remembered() -> None:
+    memory = DeadPrefixes()
+    assert not memory.add([1, 2], [0.5, math.nan])
+    assert memory.root.left == 1

@@ -69,7 +69,10 @@ def _proofs(_: Any, __: Any, text: str | None) -> tuple[Validator, ...] | None:
     first, *others = text.split(",")
     if first.strip() != "filter":
         raise click.BadParameter(f"{text!r} does not begin with the word filter: filter,json_schema for example")
-    return parse_validators(",".join(others)) if others else ()
+    try:
+        return parse_validators(",".join(others)) if others else ()
+    except InputError as error:
+        raise click.BadParameter(str(error).replace("--validators", "--rejection-memory")) from None
 
 
 def _shard(_: Any, __: Any, text: str) -> tuple[int, int]:

@@ -199,11 +199,15 @@ def check_length(prompt: PromptInput, context: int, where: str) -> None:
         raise InputError(what, where=where, remedy="shorten the prompt or leave it out")
 
 
+class NoRoomError(InputError):
+    """An attempt may need more keys and values than there is room for."""
+
+
 def check_room(prompt: PromptInput, max_new_tokens: int, context: int, room: int | None, where: str) -> None:
-    """Raise `InputError` if an attempt may need more positions of keys and values than there is room for."""
+    """Raise `NoRoomError` if an attempt may need more positions of keys and values than there is room for."""
     need = min(len(prompt) + max_new_tokens - 1, context)
     if room is not None and need > room:
-        raise InputError(
+        raise NoRoomError(
             f"it may need {need} positions of keys and values, and there is room for {room}",
             where=where,
             remedy="lower max_new_tokens, or raise kv_tokens if memory suffices",
@@ -244,7 +248,9 @@ class ModelEngine:
 
         if self.states is not None:
             self.states.close()
-        self.states = None if probe is None else StateReader(self._model, probe, self.slots)
+        self.states = None  # also if what follows fails
+        if probe is not None:
+            self.states = StateReader(self._model, probe, self.slots)
 
     def spent(self) -> Session:
         """Return that it spends nothing besides."""

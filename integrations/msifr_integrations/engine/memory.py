@@ -28,8 +28,12 @@ class Weights(NamedTuple):
     logs: Tensor
 
     def added_to(self, logits: Tensor) -> Tensor:
-        """Return logits (rows, vocabulary), in float64, with the weights."""
-        return logits.scatter_add(-1, self.tokens.long(), self.logs)
+        """Return logits (rows, vocabulary), in float64, with the weights.
+
+        A row in which nothing would be left goes without: rounding may leave a little mass at tokens that are all dead.
+        """
+        weighted = logits.scatter_add(-1, self.tokens.long(), self.logs)
+        return torch.where(weighted.amax(-1, keepdim=True) == -torch.inf, logits, weighted)
 
 
 class Remembered:

@@ -77,8 +77,8 @@ class SlotEngine(ModelEngine):
     it was cancelled, or ended by a token. It is never delivered; `dropped` counts such tokens, and `spent` tells them.
     Where the host must know a token before the next is drawn (processors of the model's settings, a memory of
     rejections), the next step begins when this one is read, before its events are handed out.
-    kv_tokens: positions of keys and values that all rows may have together; None for half of the memory that is free
-    when the first attempt begins. What does not fit waits (`admission`).
+    kv_tokens: positions of keys and values that all rows may have together; None for what is affordable when the first
+    attempt begins. What does not fit waits (`admission`).
     """
 
     name: Literal["slots"] = "slots"
@@ -98,6 +98,18 @@ class SlotEngine(ModelEngine):
         self._context = longest_in_slots(model)
         self._shaping = Shaping(model, sampling.more, end)
         self._attention_before = attention.register(model)
+        self._fused: Fused | None = None
+        try:
+            self._prepare(model)
+        except BaseException:
+            self._give_back()
+            raise
+        self._ahead = ahead
+        self.prefilled = self.dropped = self._delivered = 0
+        self._start_anew()
+
+    def _prepare(self, model: Any) -> None:
+        slots = self.slots
         self._kernel = attention.kernel_serves(model)
         self._fused = Fused(model)
         on_gpu = model.device.type == "cuda"
@@ -109,9 +121,6 @@ class SlotEngine(ModelEngine):
         self._on_device = self._inputs[0].to(model.device)
         self._last = torch.zeros(slots, dtype=torch.float64, device=model.device)  # tokens that the last step drew
         self._remembered = Remembered(slots, model.device)
-        self._ahead = ahead
-        self.prefilled = self.dropped = self._delivered = 0
-        self._start_anew()
 
     def _start_anew(self) -> None:
         self._rows: list[Row | None] = [None] * self.slots
@@ -212,7 +221,8 @@ class SlotEngine(ModelEngine):
                         return
                     self._make_room(self.cache, longest)
                 self._refill(self.cache, running, entering)
-        elif running and 2 * self._batch(running) <= self._computed:
+        running = self.slots - len(self._free)
+        if running and 2 * self._batch(running) <= self._computed:
             if self._under_way:
                 return
             self._compact(running)
@@ -293,6 +303,7 @@ class SlotEngine(ModelEngine):
             self._computed = min(self._computed, rows)
             self._held = [prompt if slot < rows else () for slot, prompt in enumerate(self._held)]
             cache.resize(rows + spare, min(cache.capacity, self._room.limit(longest)))
+            self._held = [prompt if len(prompt) < cache.capacity else () for prompt in self._held]
             self._graphs.forget()
         cache.limit = self._room.limit(longest)
 
@@ -381,6 +392,11 @@ class SlotEngine(ModelEngine):
         self._queue.clear()
         self.read_states(None)
         self._start_anew()
-        self._fused.undo()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Leave the model as it was."""
+        if self._fused is not None:
+            self._fused.undo()
         if self._model.config._attn_implementation != self._attention_before:
             self._model.set_attn_implementation(self._attention_before)

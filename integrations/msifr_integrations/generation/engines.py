@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -89,24 +89,34 @@ def _in_transformers(
         end=end_tokens(model, tokenizer),
         kv_tokens=options.kv_tokens,
     )
-    if why_static and options.engine == "auto":
-        say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
-    stop = dict.fromkeys([*options.stop, *own.get("stop_strings", ())])
-    settings = model_settings(model) | {"engine": engine.name, "chat": chat} | drawing(sampling) | {"stop": list(stop)}
-    if sampling.more:
-        settings["generation_config"] = dict(sampling.more)
-    context = longest = longest_sequence(model)
-    if engine.name == "slots" and (context := longest_in_slots(model)) < longest:
-        say(
-            f"in slots sequences end at {context} of {longest} tokens, prompt included: beyond, the rotary positions "
-            "of this model hang on who shares the batch (--engine static goes on)"
-        )
+    with ExitStack() as on_error:
+        on_error.callback(engine.close)  # it leaves the model as it was
+        in_slots = engine.name == "slots"
+        if why_static and options.engine == "auto":
+            say(f"the model cannot run in slots ({why_static}): generate() saves tokens, but hardly time")
+        if options.kv_tokens is not None and not in_slots:
+            say("kv_tokens is for slots, and has no say here")
+        stop = dict.fromkeys([*options.stop, *own.get("stop_strings", ())])
+        settings = model_settings(model) | {"engine": engine.name, "chat": chat} | drawing(sampling)
+        settings["stop"] = list(stop)
+        if sampling.more:
+            settings["generation_config"] = dict(sampling.more)
+        context = longest = longest_sequence(model)
+        if in_slots and (context := longest_in_slots(model)) < longest:
+            say(
+                f"in slots sequences end at {context} of {longest} tokens, prompt included: beyond, the rotary "
+                "positions of this model hang on who shares the batch (--engine static goes on)"
+            )
+        room = options.kv_tokens if in_slots else None
+        asked = options.record_exits  # a forced answer stands behind the whole attempt, at most
+        behind = 0 if asked is None else len(tokenizer.encode(asked.prompt)) + asked.tokens
+        on_error.pop_all()
 
     def encode(prompt: Prompt) -> PromptInput:
         tokens = encode_prompt(tokenizer, prompt, chat, options.template)
         where = f"prompt {prompt.prompt_id!r}"
         check_length(tokens, context, where)
-        check_room(tokens, options.max_new_tokens, context, options.kv_tokens, where)
+        check_room(tokens, options.max_new_tokens + behind, context, room, where)
         return tokens
 
     return Opened(engine, encode, settings, tokenizer)

@@ -218,7 +218,7 @@ def generate(
     """
     say = tell or (lambda remark: print(remark, file=sys.stderr))
     accept = filters.final_filter(options.final_filter, options.answer)
-    todo, told_apart = check_prompts(prompts, accept, _validators(policy))
+    todo, told_apart = check_prompts(prompts, accept, (*_validators(policy), *(options.rejection_memory or ())))
     if not os.fspath(out).endswith(".jsonl"):
         raise InputError("the output's name must end in .jsonl", where=os.fspath(out))
     loaded = model is not None and not isinstance(model, str | os.PathLike)

@@ -8,6 +8,7 @@ while they are checked some 13 more. Prompts that are given as records are the c
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from tempfile import SpooledTemporaryFile, gettempdir
 from typing import NamedTuple, overload
 from weakref import finalize
@@ -86,6 +87,7 @@ def _of_file(path: str | os.PathLike[str], accept: FinalFilter, validators: Sequ
             yield where, prompt
 
     told = fingerprint(_checked(kept(), accept, validators))
+    lines.written()
     return Checked(Prompts(lambda number: prompt_of(lines[number], os.fspath(path)), range(len(lines))), told)
 
 
@@ -116,15 +118,25 @@ class _KeptLines:
 
     def add(self, line: bytes) -> None:
         """Keep a line, with or without its end. Raises `InputError` where there is no room."""
-        try:
+        with self._room():
             written = self._file.write(line.removesuffix(b"\n") + b"\n")
+        self._starts.append(self._end)
+        self._end += written
+
+    def written(self) -> None:
+        """Have all of them where they are kept. Raises `InputError` where there is no room."""
+        with self._room():
+            self._file.flush()
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             what = f"prompts cannot be kept: {error.strerror or error}"
             raise InputError(
                 what, where=gettempdir(), remedy="make room there, or name another folder in TMPDIR"
             ) from error
-        self._starts.append(self._end)
-        self._end += written
 
     def __getitem__(self, number: int) -> bytes:
         self._file.seek(self._starts[number])

@@ -119,8 +119,9 @@ class Rejections:
         ends = live.token_ends[: live.tokens - live.wasted]
         each = EveryUnits(1, "tokens", max_checkpoints=len(ends) + 1)
         watch = Watch(each, self._certain, prompt.prompt, parameters_of(prompt))
+        text = live.text
         for start, end in pairwise([0, *ends]):
-            for checkpoint in watch.feed(live.text[start:end], 1):
+            for checkpoint in watch.feed(text[start:end], 1):
                 for validator, verdict in zip(self._certain, checkpoint.verdicts, strict=True):
                     if verdict == Verdict.DEAD:
                         found.setdefault(validator.name, checkpoint.k)

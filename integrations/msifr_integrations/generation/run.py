@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from msifr_integrations.engine.base import Again, Engine, Event, Failed, Notice
+from msifr_integrations.engine.base import Again, Engine, Event, Failed, NoRoomError, Notice
 from msifr_integrations.generation.forcing import Forced, Forcing
 from msifr_integrations.generation.found import Watcher
 from msifr_integrations.generation.goals import NO_GOALS, Reached, RunGoals
@@ -284,6 +284,8 @@ class Run:
         for answer in answers:
             try:
                 self.engine.submit(answer.attempt)
+            except NoRoomError:  # memory is short: what an attempt says must not hang on that
+                raise
             except InputError:  # no room in the context: nothing is said
                 answer.finish = "length"
             else:

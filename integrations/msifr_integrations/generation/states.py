@@ -52,7 +52,10 @@ def tokens_of(trace: Trace, tokenizer: Any, *, chat: bool, template: str = "") -
     prompt = encode_prompt(tokenizer, Prompt(prompt_id=trace.prompt_id, prompt=trace.prompt), chat, template)
     if trace.prompt_tokens is not None and len(prompt) != trace.prompt_tokens:
         what = f"the prompt has {len(prompt)} tokens here, {trace.prompt_tokens} when it was recorded"
-        remedy = "use the model that made the attempts, with its chat template or without (--chat, --no-chat)"
+        remedy = (
+            "use the model that made the attempts, with its chat template or without (--chat, --no-chat); traces keep "
+            "of a prompt of several messages the last alone, and its states cannot be read again"
+        )
         raise InputError(what, where=f"trace {trace.id!r}", remedy=remedy)
     if trace.token_ends is None:
         return None
