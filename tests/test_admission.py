@@ -124,6 +124,10 @@ def test_room_is_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert affordable(like) == 5
     (tmp_path / "told").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
     assert free_memory(str(tmp_path / "told")) == 7 * 1024
+    for most, free in (("max", 7 * 1024), ("5000", 3000), ("1000", 0)):
+        (tmp_path / "memory.max").write_text(f"{most}\n")
+        (tmp_path / "memory.current").write_text("2000\n")
+        assert free_memory(str(tmp_path / "told"), str(tmp_path)) == free
     (tmp_path / "told").write_text("MemTotal: 9 kB\n")
     assert free_memory(str(tmp_path / "told")) == free_memory(str(tmp_path / "nothing")) > 1 << 20
 

@@ -29,6 +29,7 @@ from msifr_policy.dead_prefixes import DeadPrefixes
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import EveryUnits
 from msifr_policy.filters import Judgement, Prompt
+from msifr_policy.records.ledger import read_ledger
 from msifr_policy.records.traces import read_traces
 from msifr_policy.validators import History, Length
 
@@ -286,6 +287,20 @@ def test_a_validator_that_is_not_certain_is_said_aloud(tmp_path: Path) -> None:
     made(tmp_path / "out.jsonl", prompts(3), rejection_memory=(Length(cap=2),), tell=remarks.append)
     (remark,) = [each for each in remarks if "took for certain" in each]
     assert "length (" in remark
+
+
+def test_a_proof_that_raises_proves_nothing_and_is_in_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Length, "start", broken)
+    out = tmp_path / "out.jsonl"
+    made(out, prompts(3), rejection_memory=(Length(cap=2),))
+    entries = read_ledger(tmp_path / "out.ledger.jsonl").entries
+    assert {tuple(entry.failures.items()) for entry in entries} == {(("length: RuntimeError", 1),)}
+    assert all(len(record["dead"]["token_ids"]) > 2 for record in lines(out).values() if "dead" in record)
 
 
 class ReadsHistory:

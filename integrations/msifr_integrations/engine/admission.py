@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -82,12 +84,22 @@ def affordable(like: Prefix) -> int:
     return int(free_memory() // 2 // position)
 
 
-def free_memory(information: str = "/proc/meminfo") -> int:
-    """Return the bytes of memory that a process may still take; half of all there is where the system does not tell."""
+def free_memory(information: str = "/proc/meminfo", group: str = "/sys/fs/cgroup") -> int:
+    """Return the bytes of memory that a process may still take; half of all there is where the system does not tell.
+
+    information: where Linux tells of the machine. group: where it tells of the container.
+    """
     try:
-        with open(information, encoding="ascii") as lines:
-            told = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
-        return int(told["MemAvailable"][0]) * 1024
+        told = {name: rest.split() for name, _, rest in (line.partition(":") for line in _lines(information))}
+        free = int(told["MemAvailable"][0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
         pages = getattr(os, "sysconf", lambda _: 1 << 20)  # Windows has none: 4 GiB are taken to be there
-        return int(pages("SC_PHYS_PAGES")) * 4096 // 2
+        free = int(pages("SC_PHYS_PAGES")) * 4096 // 2
+    with suppress(OSError, ValueError):  # "max" is no number: there is no limit
+        most, taken = (int(_lines(f"{group}/memory.{name}")[0]) for name in ("max", "current"))
+        free = min(free, max(most - taken, 0))
+    return free
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="ascii").splitlines()

@@ -12,10 +12,12 @@ that are under way from the output.
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -59,6 +61,16 @@ def memory_report(accounts: Iterable[Entry | Session | Steer]) -> RejectionMemor
     return RejectionMemory(mass=mass / made if made else 0.0, attempts_avoided=attempts, tokens_avoided=tokens)
 
 
+class Learned(NamedTuple):
+    """What is learned of an attempt: what is remembered of it, None if nothing is, and failures for the ledger.
+
+    These are of validators that raised, and of those that called an accepted attempt DEAD, which are not certain then.
+    """
+
+    dead: DeadPrefix | None
+    failures: Counter[str]
+
+
 class Rejections:
     """The memory of a run: of the prompts under way, what is proven dead.
 
@@ -89,33 +101,34 @@ class Rejections:
         """Forget a prompt whose attempts are all over."""
         self._at.pop(portion.place, None)
 
-    def uncertain(self, task: Task, live: Live) -> dict[str, int]:
-        """Return which validators called an accepted attempt DEAD, as the ledger names it: they are not certain."""
-        return {UNCERTAIN + name: 1 for name in self.called_dead(task.prompt, live)}
-
-    def learn(self, task: Task, live: Live, judgement: Judgement | None) -> DeadPrefix | None:
-        """Take an attempt that is over; return what is remembered of it, None if nothing is."""
-        proof = None if judgement is not None and judgement.accepted else self._proof(task.prompt, live, judgement)
+    def learn(self, task: Task, live: Live, judgement: Judgement | None) -> Learned:
+        """Take an attempt that is over."""
+        called, failures = self._called_dead(task.prompt, live)
+        if judgement is not None and judgement.accepted:
+            return Learned(None, failures + Counter(UNCERTAIN + name for name in called))
+        proof = self._proof(called, live, judgement)
         if proof is None or task.attempt.memory is None:
-            return None
+            return Learned(None, failures)
         dead = DeadPrefix(live.token_ids[:proof], live.sampled_logprobs[:proof])
-        return dead if _add(task.attempt.memory, dead) else None
+        return Learned(dead if _add(task.attempt.memory, dead) else None, failures)
 
-    def _proof(self, prompt: Prompt, live: Live, judgement: Judgement | None) -> int | None:
+    def _proof(self, called: Mapping[str, int], live: Live, judgement: Judgement | None) -> int | None:
         """Return how many of the attempt's tokens are proven dead, None if they are not."""
         if live.exited is not None:
             return None
-        called = self.called_dead(prompt, live).values()
         if called:
-            return min(called)
+            return min(called.values())
         rejected = judgement is not None and not judgement.accepted and not judgement.failure
         return live.tokens - live.wasted if rejected else None
 
-    def called_dead(self, prompt: Prompt, live: Live) -> dict[str, int]:
-        """Return at which token, 1, 2, …, each validator of those that are certain first calls the attempt DEAD."""
+    def _called_dead(self, prompt: Prompt, live: Live) -> tuple[dict[str, int], Counter[str]]:
+        """Return at which token, 1, 2, …, each validator of those that are certain first calls the attempt DEAD.
+
+        And their failures, by `name: error type`.
+        """
         found: dict[str, int] = {}
         if not self._certain:
-            return found
+            return found, Counter()
         ends = live.token_ends[: live.tokens - live.wasted]
         each = EveryUnits(1, "tokens", max_checkpoints=len(ends) + 1)
         watch = Watch(each, self._certain, prompt.prompt, parameters_of(prompt))
@@ -125,7 +138,7 @@ class Rejections:
                 for validator, verdict in zip(self._certain, checkpoint.verdicts, strict=True):
                     if verdict == Verdict.DEAD:
                         found.setdefault(validator.name, checkpoint.k)
-        return found
+        return found, watch.failures
 
 
 def _add(memory: DeadPrefixes, dead: DeadPrefix) -> bool:

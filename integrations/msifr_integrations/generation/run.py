@@ -359,9 +359,9 @@ class Run:
         """Write down an attempt; from then on those that waited for it may begin."""
         dead: DeadPrefix | None = None
         if self.rejections is not None and live is not None:
-            dead = self.rejections.learn(task, live, judgement)
-            if judgement is not None and judgement.accepted and (wrong := self.rejections.uncertain(task, live)):
-                entry = replace(entry, failures=entry.failures | wrong)
+            dead, failures = self.rejections.learn(task, live, judgement)
+            if failures:
+                entry = replace(entry, failures=dict(failures + Counter(entry.failures)))
         self.sink.write(record_of(task, live, judgement, self.options, error, dead), entry)
         self._tally.add(entry)
         self._tally.spare(self.turns.end(entry))
