@@ -44,6 +44,8 @@ def _attempts(record: Record, reading: OutcomeReader, where: str) -> Iterator[Fo
     for response in responses:
         if not isinstance(response, str):
             yield Lost("nothing was generated: the task compares likelihoods")
+        elif not response:
+            yield Lost("no text")
         else:
             yield ForeignAttempt(text=response, prompt=prompt, outcome=outcome, gold=as_word(record.get("target")))
 
