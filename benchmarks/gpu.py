@@ -836,7 +836,7 @@ class Bench:
         tokens = sum(map(len, prompts))
         with attention_of_slots(model), fused_parts(model):
             like = prefill(model, [(0,)])
-            cache = SlotCache(like, slots + 1, self.plan.keys, kernel=True)
+            cache = SlotCache(like, slots, self.plan.keys, kernel=True, spare=True)
             cache.reserve(self.plan.keys)
             packs = Packs(model, cache, StepGraphs(model))
             rows = {row: tuple(prompt) for row, prompt in enumerate(prompts)}

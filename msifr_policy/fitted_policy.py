@@ -243,19 +243,14 @@ def _check_exit(rule: ExitRule, policy: FittedPolicy) -> None:
         raise InputError(f"the exit {what if columns else 'reads other evidence'}", where="policy", remedy="fit again")
 
 
-class FittedRun:
-    """A fitted policy along one attempt; `posteriors` are M_k at the checkpoints so far, in order.
+class WatchedRun:
+    """A policy along one attempt, asked at every checkpoint of its evidence; `posteriors` are M_k so far, in order."""
 
-    `bins`: of the evidence at the checkpoint of the policy's reference; empty before it, and where the policy has
-    stopped before it.
-    """
-
-    def __init__(self, policy: FittedPolicy, prompt: str, parameters: Parameters) -> None:
+    def __init__(
+        self, schedule: Schedule, validators: Sequence[Validator], prompt: str, parameters: Parameters
+    ) -> None:
         self.posteriors: list[float] = []
-        self.bins = ""
-        self._stopped = False
-        self._policy = policy
-        self._watch = Watch(policy.schedule, policy.validators, prompt, parameters)
+        self._watch = Watch(schedule, validators, prompt, parameters)
 
     @property
     def failures(self) -> Mapping[str, int]:
@@ -283,6 +278,23 @@ class FittedRun:
             if decision is None or decision.action is Action.CONTINUE:
                 decision = here
         return decision
+
+    def _decide(self, checkpoint: Checkpoint) -> Decision:
+        raise NotImplementedError
+
+
+class FittedRun(WatchedRun):
+    """A fitted policy along one attempt.
+
+    `bins`: of the evidence at the checkpoint of the policy's reference; empty before it, and where the policy has
+    stopped before it.
+    """
+
+    def __init__(self, policy: FittedPolicy, prompt: str, parameters: Parameters) -> None:
+        super().__init__(policy.schedule, policy.validators, prompt, parameters)
+        self.bins = ""
+        self._stopped = False
+        self._policy = policy
 
     def _decide(self, checkpoint: Checkpoint) -> Decision:
         decision = self._policy.decide(checkpoint)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -25,9 +24,9 @@ from msifr_policy.beliefs import Beliefs
 from msifr_policy.errors import InputError
 from msifr_policy.evidence.schedule import Schedule
 from msifr_policy.evidence.table import Costing
-from msifr_policy.evidence.watch import Checkpoint, Watch
-from msifr_policy.fitted_policy import FittedPolicy
-from msifr_policy.policy import NO_PARAMETERS, Action, Decision, Parameters
+from msifr_policy.evidence.watch import Checkpoint
+from msifr_policy.fitted_policy import FittedPolicy, WatchedRun
+from msifr_policy.policy import NO_PARAMETERS, Decision, Parameters
 from msifr_policy.policy_file import Fingerprint, LengthCap, Share
 from msifr_policy.records.provenance import Provenance
 from msifr_policy.saved import load_record, load_weights, save_record
@@ -171,44 +170,20 @@ class PathPolicy:
         return PathRun(self, prompt, parameters)
 
 
-class PathRun:
+class PathRun(WatchedRun):
     """A path of policies along one attempt; `first` is the first level that would have discarded it so far, J if none.
 
-    `posteriors` are M_k at the checkpoints so far, in order. All checkpoints are looked at, after a would-be discard
-    too, so that `first` is that of the whole attempt where it is finished.
+    All checkpoints are looked at, after a would-be discard too, so that `first` is that of the whole attempt where it
+    is finished.
     """
 
     def __init__(self, policy: PathPolicy, prompt: str, parameters: Parameters) -> None:
+        super().__init__(policy.acting.schedule, policy.acting.validators, prompt, parameters)
         self.first = len(policy.thresholds)
-        self.posteriors: list[float] = []
         self._policy = policy
-        self._watch = Watch(policy.acting.schedule, policy.acting.validators, prompt, parameters)
 
-    @property
-    def failures(self) -> Mapping[str, int]:
-        """Validators that failed on this attempt, and how often."""
-        return dict(self._watch.failures)
-
-    def begin(self) -> Decision | None:
-        """Return the decision at checkpoint 0."""
-        return self._decide([self._watch.begin()])
-
-    def feed(
-        self,
-        text: str,
-        tokens: int = 0,
-        logprobs: Sequence[float] = (),
-        states: Sequence[tuple[float, ...]] = (),
-    ) -> Decision | None:
-        """Take new text; return the first DISCARD it leads to, else the last CONTINUE, else None."""
-        return self._decide(self._watch.feed(text, tokens, logprobs, states))
-
-    def _decide(self, checkpoints: Sequence[Checkpoint]) -> Decision | None:
-        decision: Decision | None = None
-        for checkpoint in checkpoints:
-            here = self._policy.acting.decide(checkpoint)
-            self.posteriors.append(here.posterior)
-            self.first = min(self.first, self._policy.first(here.k, here.worth))
-            if decision is None or decision.action is Action.CONTINUE:
-                decision = here
-        return decision
+    def _decide(self, checkpoint: Checkpoint) -> Decision:
+        here = self._policy.acting.decide(checkpoint)
+        self.posteriors.append(here.posterior)
+        self.first = min(self.first, self._policy.first(here.k, here.worth))
+        return here

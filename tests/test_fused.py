@@ -163,7 +163,7 @@ def test_packs_compute_what_prompts_alone_do(on_cuda: types.SimpleNamespace, by_
         on_cuda.monkeypatch.setattr(packs, "in_packs", nullcontext)
     prompts = {2: (5, 6, 7, 8, 9), 0: (1, 2, 3), 1: tuple(range(100, 170)), 3: tuple(range(7, 207)), 5: (4,)}
     with torch.inference_mode():
-        cache = SlotCache(prefill(model, [(0,)]), 7, 256, kernel=True, expected=256)
+        cache = SlotCache(prefill(model, [(0,)]), 6, 256, kernel=True, expected=256, spare=True)
         for layer in cache.layers:
             layer.change(lambda old: torch.full_like(old, 7.0))
         before = attention.register(model)

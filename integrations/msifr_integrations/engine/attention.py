@@ -25,6 +25,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from msifr_integrations.engine.base import in_short
 from msifr_integrations.engine.masks import layer_kinds
 
 NAME = "msifr_grouped"
@@ -129,7 +130,7 @@ def kernel_serves(model: Any) -> bool:
     try:
         off = kernel_off(heads, kv_heads, width, next(model.parameters()).dtype, model.device)
     except Exception as error:  # Triton is not there, or has no compiler, or does not know the card
-        off, why = float("nan"), f"{type(error).__name__}: {error}".partition("\n")[0]
+        off, why = float("nan"), in_short(error)
     else:
         why = f"its numbers are off by {off:.1e}"
     if off <= (2e-2 if next(model.parameters()).dtype in (torch.float16, torch.bfloat16) else 1e-4):

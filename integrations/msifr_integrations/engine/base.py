@@ -169,9 +169,14 @@ def levels(vocabulary: int) -> int:
     return max(vocabulary - 1, 0).bit_length()
 
 
-def most_positions(attempt: Attempt, context: int) -> int:
+def most_positions(prompt: PromptInput, max_new_tokens: int, context: int) -> int:
     """Return how many positions of keys and values an attempt may come to need, its last token being never fed."""
-    return min(len(attempt.prompt) + attempt.max_new_tokens - 1, context)
+    return min(len(prompt) + max_new_tokens - 1, context)
+
+
+def in_short(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def longest_sequence(model: Any) -> int:
@@ -205,7 +210,7 @@ class NoRoomError(InputError):
 
 def check_room(prompt: PromptInput, max_new_tokens: int, context: int, room: int | None, where: str) -> None:
     """Raise `NoRoomError` if an attempt may need more positions of keys and values than there is room for."""
-    need = min(len(prompt) + max_new_tokens - 1, context)
+    need = most_positions(prompt, max_new_tokens, context)
     if room is not None and need > room:
         raise NoRoomError(
             f"it may need {need} positions of keys and values, and there is room for {room}",

@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from msifr_integrations.engine.sampling import descend
+
 BLOCK = 2048
 """Tokens of a block, a power of two."""
 
@@ -67,19 +69,11 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
     _sums[(rows, blocks)](
         logits, largest, warm, plain, logits.stride(0), size, 1 << top, heat, BLOCK=BLOCK, num_warps=8
     )
-    tree = [warm]
-    while tree[-1].shape[-1] > 1:
-        tree.append(tree[-1][:, 0::2] + tree[-1][:, 1::2])
-    *below, whole = tree
-    node, both = torch.zeros(rows, 1, dtype=torch.long, device=logits.device), whole
-    for level, weights in enumerate(reversed(below)):
-        left = weights.gather(1, 2 * node)
-        node = 2 * node + (uniforms[:, level : level + 1] * both >= left)
-        both = weights.gather(1, node)
+    chosen, whole = descend(warm, uniforms)
     token = torch.empty(rows, dtype=torch.long, device=logits.device)
     apart = torch.empty(rows, dtype=torch.float64, device=logits.device)
     _descend[(rows,)](
-        logits, largest, node[:, 0].contiguous(), uniforms, token, apart, logits.stride(0), size, uniforms.stride(0),
+        logits, largest, chosen.contiguous(), uniforms, token, apart, logits.stride(0), size, uniforms.stride(0),
         uniforms.shape[1] - LEVELS, heat, BLOCK=BLOCK, LEVELS=LEVELS, num_warps=8,
     )  # fmt: skip
-    return token, apart - plain.sum(-1).log(), apart / temperature - whole[:, 0].log()
+    return token, apart - plain.sum(-1).log(), apart / temperature - whole.log()

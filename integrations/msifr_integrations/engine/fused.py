@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from msifr_integrations.engine.base import in_short
+
 QUERY_KEY_VALUE = ("q_proj", "k_proj", "v_proj")
 GATE_UP = ("gate_proj", "up_proj")
 ROTATION = "apply_rotary_pos_emb"
@@ -83,8 +85,7 @@ class Fused:
             self._replace(model)
         except Exception as error:  # Triton is not there, or has no compiler, or does not know the card
             self.undo()
-            why = f"{type(error).__name__}: {error}".partition("\n")[0]
-            warnings.warn(f"steps take all their small kernels: {why}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"steps take all their small kernels: {in_short(error)}", RuntimeWarning, stacklevel=2)
 
     def undo(self) -> None:
         """Put everything back."""

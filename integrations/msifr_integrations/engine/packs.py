@@ -80,7 +80,7 @@ class _PackLayer(DynamicLayer):
 
 
 class Packs:
-    """Computes prompts into rows of `cache`, the last of which is nobody's: what fills up a pack goes there."""
+    """Computes prompts into rows of `cache`, which has one to spare: what fills up a pack goes there."""
 
     def __init__(self, model: Any, cache: SlotCache, graphs: StepGraphs) -> None:
         self.cache = cache
@@ -99,7 +99,7 @@ class Packs:
             self.cache.used = max(self.cache.used, *map(len, packed.values()))
             size = next(size for size in SIZES if size >= tokens)
             self.fed = self._on_device[:, :size]
-            self.fed.copy_(on(self.fed.device, sequence(packed, self.cache.rows - 1, size)), non_blocking=True)
+            self.fed.copy_(on(self.fed.device, sequence(packed, self.cache.rows, size)), non_blocking=True)
             self._graphs.step(("pack", size), self._forward(size), lambda logits: logits)
 
     def _forward(self, size: int) -> Callable[[], Tensor]:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from msifr_integrations.engine.base import Engine, EngineKind, Sampling
+from msifr_integrations.engine.base import Engine, EngineKind, Sampling, in_short
 from msifr_integrations.engine.masks import shortest_windows
 from msifr_integrations.engine.prefill import prefill
 from msifr_integrations.engine.slot_cache import SlotCache
@@ -40,7 +40,7 @@ def why_no_slots(model: Any) -> str:
             inputs = [torch.tensor([prompt], device=model.device) for prompt in prompts]
             plain = torch.stack([model(ids, use_cache=False).logits[0, -1] for ids in inputs]).float()
     except Exception as error:  # whatever a model of another design trips over
-        return f"decoding in slots fails: {type(error).__name__}: {error}".partition("\n")[0]
+        return f"decoding in slots fails: {in_short(error)}"
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
     if float((in_slots - plain).abs().max()) <= (0.05 if half else 1e-3) * float(plain.abs().max()):
         return ""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling, levels
+from msifr_integrations.engine.base import Attempt, Event, Finish, Sampling, in_short, levels
 from msifr_integrations.engine.memory import Weights
 from msifr_integrations.engine.processors import Shaped
 from msifr_policy.errors import MsifrError
@@ -159,22 +159,30 @@ def _by_tree(
     scaled = scaled if shaped is None else shaped.after(scaled)
     scaled = scaled if remembered is None else remembered.added_to(scaled)
     scaled = scaled - scaled.amax(-1, keepdim=True)
-    tree = [scaled.exp()]  # weights of tokens, of pairs, of pairs of pairs, …, of all
+    token, whole = descend(scaled.exp(), uniforms)
+    sampled = _at(scaled, token) - whole.log()
+    own = plain and remembered is None and shaped is None
+    return Drawn(token, sampled if own else _at(raw, token).double() - raw.logsumexp(-1), sampled)
+
+
+def descend(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw a leaf a row of the tree over weights (rows, leaves), by the first of `uniforms`, one a level from the top.
+
+    Returns the leaves and the sums of all weights, (rows,) each.
+    """
+    tree = [weights]  # of leaves, of pairs, of pairs of pairs, …, of all
     while tree[-1].shape[-1] > 1:
         if tree[-1].shape[-1] % 2:
             tree[-1] = pad(tree[-1], (0, 1))
         tree.append(tree[-1][:, 0::2] + tree[-1][:, 1::2])
     *below, whole = tree
-    node, both = torch.zeros(len(logits), 1, dtype=torch.long, device=logits.device), whole
-    for level, weights in enumerate(reversed(below)):
-        left = weights.gather(1, 2 * node)
+    node, both = torch.zeros(len(weights), 1, dtype=torch.long, device=weights.device), whole
+    for level, at_level in enumerate(reversed(below)):
+        left = at_level.gather(1, 2 * node)
         # u < 1, so u·both < both: with nothing on the right it goes left, with nothing on the left right.
         node = 2 * node + (uniforms[:, level : level + 1] * both >= left)
-        both = weights.gather(1, node)
-    token = node[:, 0]
-    sampled = _at(scaled, token) - whole[:, 0].log()
-    own = plain and remembered is None and shaped is None
-    return Drawn(token, sampled if own else _at(raw, token).double() - raw.logsumexp(-1), sampled)
+        both = at_level.gather(1, node)
+    return node[:, 0], whole[:, 0]
 
 
 KERNEL = True
@@ -200,7 +208,7 @@ def _tried(device: torch.device) -> bool:
         if float((logprob - plain.sampled_logprob).abs().max()) > 1e-9:
             why = "its log-probabilities are off"
     except Exception as error:  # Triton is not there, or has no compiler, or does not know the card
-        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        why = in_short(error)
     if why:
         warnings.warn(f"tokens are drawn the plain way, not by the kernel: {why}", RuntimeWarning, stacklevel=2)
     return not why

@@ -80,6 +80,7 @@ class SlotCache:
     to `limit`, which is `max_length` unless another is set. `layers` hold what is cached; they stay where they are but
     for `reserve` and `resize`. coarse: see `rounded`.
     kernel: whether steps attend by the kernel of `attention`, which takes no notice of the mask and of what is shown.
+    spare: whether there is one more row, the last, for what belongs to nobody.
     """
 
     def __init__(
@@ -92,19 +93,20 @@ class SlotCache:
         limit: int | None = None,
         coarse: bool = False,
         kernel: bool = False,
+        spare: bool = False,
     ) -> None:
         self.max_length = max_length
         self.limit = max_length if limit is None else min(limit, max_length)
         self.capacity = min(self.limit, max(BLOCK, rounded(expected)))
         self.shown = 0
         self.used = 0  # positions that any row may have written since it was cleared
-        self._coarse, self.kernel = coarse, kernel
+        self._coarse, self.kernel, self._spare = coarse, kernel, spare
         device = like.layers[0][0].device
-        self.index = torch.arange(slots, device=device)
+        self.index = torch.arange(slots + spare, device=device)
         self.positions = torch.zeros(slots, dtype=torch.long, device=device)
         self._columns = torch.arange(max_length, device=device)
         self.layers = [
-            _SlotLayer(self, *(t.new_zeros(slots, t.shape[1], self.capacity, t.shape[3]) for t in pair))
+            _SlotLayer(self, *(t.new_zeros(slots + spare, t.shape[1], self.capacity, t.shape[3]) for t in pair))
             for pair in like.layers
         ]
         self._cache: Any = DynamicCache()
@@ -142,21 +144,21 @@ class SlotCache:
 
     @property
     def rows(self) -> int:
-        """The number of rows."""
-        return len(self.index)
+        """The number of rows for attempts."""
+        return len(self.index) - self._spare
 
     def resize(self, rows: int, capacity: int) -> None:
         """Have so many rows of so many positions; what there is no room for is gone. One layer at a time is copied."""
         kept, length = min(rows, self.rows), min(capacity, self.capacity)
 
         def resized(old: Tensor) -> Tensor:
-            new = old.new_zeros(rows, old.shape[1], capacity, old.shape[3])
+            new = old.new_zeros(rows + self._spare, old.shape[1], capacity, old.shape[3])
             new[:kept, :, :length] = old[:kept, :, :length]
             return new
 
         for layer in self.layers:
             layer.change(resized)
-        self.index = torch.arange(rows, device=self.index.device)
+        self.index = torch.arange(rows + self._spare, device=self.index.device)
         self.capacity, self.used = capacity, min(self.used, capacity)
 
     def show(self, longest: int) -> None:

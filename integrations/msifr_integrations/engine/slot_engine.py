@@ -216,7 +216,7 @@ class SlotEngine(ModelEngine):
             if not entering and not running:
                 self._check_room(next(iter(self._queue)))
             if entering:
-                if not self._has_room(self.cache, running + entering, longest):
+                if running + entering > self.cache.rows or longest > self.cache.limit:
                     if self._under_way:
                         return
                     self._make_room(self.cache, longest)
@@ -286,24 +286,23 @@ class SlotEngine(ModelEngine):
 
     def _may_begin(self, running: int) -> tuple[int, int]:
         """Return how many of the queue begin now, and how many positions the longest of all then needs."""
-        needs = [most_positions(row.attempt, self._context) for row in self._rows if row is not None]
-        waiting = (Waiting(len(a.prompt), most_positions(a, self._context)) for a in self._queue)
+        needs = [self._need(row.attempt) for row in self._rows if row is not None]
+        waiting = (Waiting(len(attempt.prompt), self._need(attempt)) for attempt in self._queue)
         pack = None if self._packs is None else SIZES[-1]
         return may_begin(waiting, self._room, running=running, longest=max(needs, default=0), pack=pack)
 
-    def _has_room(self, cache: SlotCache, attempts: int, longest: int) -> bool:
-        return attempts <= cache.rows - (self._packs is not None) and longest <= cache.limit
+    def _need(self, attempt: Attempt) -> int:
+        return most_positions(attempt.prompt, attempt.max_new_tokens, self._context)
 
     def _make_room(self, cache: SlotCache, longest: int) -> None:
         """Change rows for positions, or positions for rows, where the longest attempt needs so many positions."""
-        spare = self._packs is not None
         rows = self._room.rows(longest)
-        if rows != cache.rows - spare:
+        if rows != cache.rows:
             self._gather(rows)
             self._computed = min(self._computed, rows)
-            self._held = [prompt if slot < rows else () for slot, prompt in enumerate(self._held)]
-            cache.resize(rows + spare, min(cache.capacity, self._room.limit(longest)))
-            self._held = [prompt if len(prompt) < cache.capacity else () for prompt in self._held]
+            cache.resize(rows, min(cache.capacity, self._room.limit(longest)))
+            lost = [slot >= rows or len(prompt) >= cache.capacity for slot, prompt in enumerate(self._held)]
+            self._held = [() if gone else prompt for prompt, gone in zip(self._held, lost, strict=True)]
             self._graphs.forget()
         cache.limit = self._room.limit(longest)
 
@@ -337,19 +336,20 @@ class SlotEngine(ModelEngine):
     def _new_cache(self) -> SlotCache:
         like = prefill(self._model, [(0,)])  # one position shows the shapes
         self._room = Room(self.slots, self._kv_tokens or affordable(like))
-        longest = max(most_positions(attempt, self._context) for attempt in self._queue)
+        longest = max(map(self._need, self._queue))
         few = self._graphs.usable
         packing = few and self._kernel
         rows = self._room.rows(longest)
         limit = self._room.limit(longest) if rows else 1
         cache = SlotCache(
             like,
-            max(rows, 1) + packing,
+            max(rows, 1),
             self._context,
             expected=longest if few else 0,
             limit=limit,
             coarse=few,
             kernel=self._kernel,
+            spare=packing,
         )
         self._packs = Packs(self._model, cache, self._graphs) if packing else None
         return cache
@@ -359,7 +359,7 @@ class SlotEngine(ModelEngine):
             self._graphs.forget()
 
     def _batch(self, attempts: int) -> int:
-        rows = self.slots if self.cache is None else self.cache.rows - (self._packs is not None)
+        rows = self.slots if self.cache is None else self.cache.rows
         return min(rows, batch(attempts, self.slots, few=self._graphs.usable))
 
     def _compact(self, running: int) -> None:
